@@ -1,0 +1,118 @@
+"""Structured logs: one JSON object a line for machines, a readable form on a terminal.
+
+Every line has `level`, `timestamp`, `process` and `event`, and whatever `bind_context` put into the current task:
+`requestId`, `userId`, `tier`, `courseId`, `jobId` (contract.md q). Values of keys that smell of a secret, and
+credentials inside URLs, are scrubbed before anything is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import orjson
+import structlog
+
+Level = Literal["debug", "info", "warning", "error"]
+Logger = structlog.typing.FilteringBoundLogger
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_SECRET_KEY = re.compile(r"(secret|password|passwd|token|api_?key|authorization|credential|cookie)", re.IGNORECASE)
+_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s:@]*:[^@\s/]+@", re.IGNORECASE)
+_BEARER = re.compile(r"(?i)bearer\s+[a-z0-9._~+/=-]+")
+_JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
+_MASK = "***"
+
+
+def get_logger(name: str) -> Logger:
+    """The logger of one module; `name` becomes the field `logger`."""
+    return cast(Logger, structlog.get_logger(logger=name))
+
+
+def configure(level: str, fmt: str, process: str) -> None:
+    """Set up logging for this process, once, before anything is logged.
+
+    Args:
+        level: least severe level written.
+        fmt: `json`, `console`, or `auto` (console on a terminal).
+        process: name of the process, a field of each line.
+    """
+    console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_dumps)
+    exceptions: list[Any] = [] if console else [structlog.processors.format_exc_info]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _named(process),
+            *exceptions,
+            _scrub,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _capture_standard_logging(level)
+
+
+@contextmanager
+def bind_context(**fields: Any) -> Iterator[None]:
+    """Add fields to every line logged by this task (and tasks it starts) until the block ends."""
+    with structlog.contextvars.bound_contextvars(**{key: value for key, value in fields.items() if value is not None}):
+        yield
+
+
+def scrub_text(text: str) -> str:
+    """`text` without credentials in URLs, bearer tokens and JWTs."""
+    text = _URL_CREDENTIALS.sub(rf"\g<scheme>{_MASK}@", text)
+    return _JWT.sub(_MASK, _BEARER.sub(f"Bearer {_MASK}", text))
+
+
+def _dumps(entry: Any, **_: Any) -> str:
+    return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _named(process: str) -> structlog.typing.Processor:
+    def add(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        entry["process"] = process
+        return entry
+
+    return add
+
+
+def _scrub(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in entry.items():
+        entry[key] = _scrubbed(key, value)
+    return entry
+
+
+def _scrubbed(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return _MASK if _SECRET_KEY.search(key) else scrub_text(value)
+    if isinstance(value, dict):
+        return {inner: _scrubbed(str(inner), each) for inner, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(key, each) for each in value]
+    return value
+
+
+class _Bridge(logging.Handler):
+    """Carries lines of libraries that use the standard `logging` into ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = get_logger(record.name)
+        level = "error" if record.levelno >= 40 else logging.getLevelName(record.levelno).lower()
+        method = getattr(logger, level if level in _LEVELS else "info")
+        method(record.getMessage(), exc_info=record.exc_info or None)
+
+
+def _capture_standard_logging(level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_Bridge()]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
