@@ -1,0 +1,1 @@
+"""The `coursegen` command: the whole product on one machine, and the tools around it."""

@@ -1,0 +1,116 @@
+"""Fixtures for every test: a migrated database and a Redis of its own, on real servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import servers
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from services.kernel.database import Database
+
+_SCRUBBED = (
+    "API_URL", "API_TOKEN", "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "PORT", "METRICS_PORT", "LOG_LEVEL",
+    "LOG_FORMAT", "COURSEGEN_HOME", "COURSEGEN_FAULTS", "COURSEGEN_FAULTS_LOG", "SUPABASE_URL", "SUPABASE_ANON_KEY",
+)  # fmt: skip
+for _name in _SCRUBBED:  # what the caller's shell says about a running stack is not for the tests
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.Postgres]:
+    """The session's PostgreSQL."""
+    with servers.session_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.Redis]:
+    """The session's Redis."""
+    with servers.session_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: servers.Postgres) -> Iterator[str]:
+    """A fresh migrated database, as its owner (a superuser: row security does not bind it)."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: servers.Postgres) -> Iterator[str]:
+    """A fresh database without any of our objects."""
+    url = postgres_server.create(migrated=False)
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def app_database_url(database_url: str) -> str:
+    """The test's migrated database as the application's login role, which row security binds."""
+    return servers.with_user(database_url, servers.APPLICATION_ROLE)
+
+
+@pytest.fixture
+async def redis_url(redis_server: servers.Redis) -> str:
+    """An empty numbered database of the session's Redis."""
+    from redis.asyncio import Redis
+
+    url = redis_server.next_url()
+    async with Redis.from_url(url) as client:
+        await client.flushdb()
+    return url
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """The kernel's Database on the test's own database, as the owner."""
+    from services.kernel.database import Database
+    from services.kernel.settings import CommonSettings, Secret
+
+    database = await Database.open(CommonSettings(database_url=Secret(database_url)))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client on the test's own Redis database."""
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[servers.PrivatePostgres]:
+    """A PostgreSQL that this test may stop, kill and start again; running, without our schema."""
+    with servers.server_folder() as folder:
+        server = servers.PrivatePostgres(folder)
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def private_redis() -> Iterator[servers.PrivateRedis]:
+    """A Redis that this test may stop, kill and start again; running and empty."""
+    with servers.server_folder() as folder:
+        server = servers.PrivateRedis(folder)
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def private_database_url(private_postgres: servers.PrivatePostgres) -> str:
+    """A migrated database on the test's own PostgreSQL."""
+    return servers.Postgres(private_postgres.url()).create()

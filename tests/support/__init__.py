@@ -1,0 +1,1 @@
+"""What tests share: servers, waiting, builders. Typed and tested like the product."""

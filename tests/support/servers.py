@@ -1,0 +1,300 @@
+"""PostgreSQL and Redis for the tests: embedded ones of our own, or those that TEST_… variables name.
+
+`Postgres` makes databases as copies of one migrated template, so that a test gets a fresh one in a few
+hundredths of a second. `PrivatePostgres` and `PrivateRedis` are servers that a test may stop, kill and start
+again. A server that a variable names is never flushed or dropped beyond the databases made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from services.cli.stack import accounts, ports, postgres, redis, redis_binary
+from services.cli.stack.spawn import kill_group
+
+REPOSITORY = Path(__file__).parents[2]
+APPLICATION_ROLE = "coursegen_app"
+
+_TEMPLATE = "coursegen_template"
+_REDIS_DATABASES = 512
+
+
+@contextlib.contextmanager
+def server_folder() -> Iterator[Path]:
+    """A temporary folder that a borrowed account can reach, removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="coursegen-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Where fetched and copied server binaries are kept between test runs."""
+    return Path(tempfile.gettempdir()) / f"coursegen-tests-cache-{os.getuid()}"
+
+
+class PrivatePostgres:
+    """A PostgreSQL of the test's own."""
+
+    def __init__(self, folder: Path, *, durable: bool = False, options: dict[str, str] | None = None) -> None:
+        account = accounts.server_account()
+        binaries = postgres.find_binaries().open_to(account, cache_folder())
+        self.server = postgres.PostgresServer(
+            folder / "postgres",
+            port=ports.pick(),
+            binaries=binaries,
+            account=account,
+            durable=durable,
+            options=options,
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it (again) and wait until it answers."""
+        self.server.initialise()
+        self._process = self.server.start()
+        self.server.wait_ready(self._process)
+
+    def stop(self) -> None:
+        """Stop it as `pg_ctl stop -m fast` does."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill the postmaster and its backends with SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze every process of the server: it accepts connections and answers nothing."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def url(self, database: str = "postgres", *, user: str = postgres.OWNER) -> str:
+        """A connection string for a database on it."""
+        return self.server.url(database, user=user)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if how is signal.SIGKILL:
+            kill_group(self._process.pid)
+        else:
+            self._process.send_signal(how)
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            kill_group(self._process.pid)
+            self._process.wait()
+        self._process = None
+
+
+class PrivateRedis:
+    """A Redis of the test's own."""
+
+    def __init__(self, folder: Path, *, options: dict[str, str] | None = None) -> None:
+        account = accounts.server_account()
+        program = redis_binary.find_server(cache_folder())
+        self.server = redis.RedisServer(
+            folder / "redis",
+            port=ports.pick(),
+            program=accounts.reachable_copy(program.parent, account, cache_folder()) / program.name,
+            account=account,
+            options={"appendonly": "no", "databases": str(_REDIS_DATABASES), **(options or {})},
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it (again, empty unless it keeps a file) and wait until it answers."""
+        self._process = self.server.start()
+        self.server.wait_ready(self._process)
+
+    def stop(self) -> None:
+        """Stop it with SIGTERM."""
+        self._end(signal.SIGTERM)
+
+    def kill(self, *, with_its_data: bool = False) -> None:
+        """Kill it with SIGKILL, and remove its folder when asked."""
+        self._end(signal.SIGKILL)
+        if with_its_data:
+            shutil.rmtree(self.server.folder, ignore_errors=True)
+
+    def pause(self) -> None:
+        """Freeze it: it accepts connections and answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def url(self, database: int = 0) -> str:
+        """A connection string for one of its numbered databases."""
+        return self.server.url(database)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        self._process.wait(timeout=20)
+        self._process = None
+
+
+class Postgres:
+    """The session's server: hands out databases that are copies of one migrated template."""
+
+    def __init__(self, admin_url: str) -> None:
+        self.admin_url = admin_url
+        self._marker = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count(1)
+        self._template: str | None = None
+
+    def create(self, *, migrated: bool = True) -> str:
+        """Make a database and return its connection string as the owner."""
+        name = f"coursegen_test_{self._marker}_{next(self._numbers)}"
+        template = self._migrated_template() if migrated else "template0"
+        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database made here, whoever is still connected."""
+        name = urlsplit(url).path.lstrip("/")
+        assert self._marker in name, f"{name} was not made by these tests"
+        self.run_sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Remove the template."""
+        if self._template is not None:
+            self.run_sql(f'DROP DATABASE IF EXISTS "{self._template}" WITH (FORCE)')
+
+    def url(self, database: str, *, user: str | None = None) -> str:
+        """A connection string for a database on this server."""
+        return with_user(urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{database}")), user)
+
+    def run_sql(self, sql: str, *, url: str | None = None) -> str:
+        """Run statements through `psql`; returns what they print, unaligned."""
+        argv = [str(psql()), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url or self.admin_url, "-f", "-"]
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{done.stderr}\nwhile running: {sql[:500]}"
+        return done.stdout.strip()
+
+    def _migrated_template(self) -> str:
+        if self._template is None:
+            name = f"{_TEMPLATE}_{self._marker}"
+            self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
+            migrate(self, self.url(name))
+            self._template = name
+        return self._template
+
+
+def psql() -> Path:
+    """The `psql` that comes with the tests."""
+    return postgres.find_binaries().path("psql")
+
+
+def with_user(url: str, user: str | None) -> str:
+    """The same connection as another role (the tests' server asks for no password)."""
+    if user is None:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}"))
+
+
+def migrate(server: Postgres, url: str) -> None:
+    """Apply all migrations through the product's runner (or, while there is none, by `psql`, in order)."""
+    try:
+        from services.migrate import runner
+    except ImportError:
+        for path in sorted((REPOSITORY / "migrations").glob("*.sql")):
+            server.run_sql(path.read_text(encoding="utf-8"), url=url)
+        return
+    _in_own_loop(runner, url)
+
+
+def _in_own_loop(runner: object, url: str) -> None:
+    """Run the runner's coroutine in a thread, since a test's event loop may already run in this one."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(runner.apply_all(url))  # type: ignore[attr-defined]
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+@contextlib.contextmanager
+def session_postgres() -> Iterator[Postgres]:
+    """The server that TEST_DATABASE_URL names (as a superuser), else one of our own."""
+    named = os.environ.get("TEST_DATABASE_URL")
+    if named:
+        server = Postgres(named)
+        yield server
+        server.close()
+        return
+    with server_folder() as folder:
+        own = PrivatePostgres(folder)
+        own.start()
+        try:
+            yield Postgres(own.url())
+        finally:
+            own.stop()
+
+
+class Redis:
+    """The session's server: hands out one numbered database per test, flushed before use."""
+
+    def __init__(self, url: str, databases: int) -> None:
+        self._base = url.rsplit("/", 1)[0] if urlsplit(url).path else url
+        self._numbers = itertools.cycle(range(1, databases))
+
+    def next_url(self) -> str:
+        """The connection string of the next database."""
+        return f"{self._base}/{next(self._numbers)}"
+
+
+@contextlib.contextmanager
+def session_redis() -> Iterator[Redis]:
+    """The server that TEST_REDIS_URL names (its databases 1 to 15 are the tests'), else one of our own."""
+    named = os.environ.get("TEST_REDIS_URL")
+    if named:
+        yield Redis(named, 16)
+        return
+    with server_folder() as folder:
+        own = PrivateRedis(folder)
+        own.start()
+        try:
+            yield Redis(own.url(), _REDIS_DATABASES)
+        finally:
+            own.stop()
