@@ -113,10 +113,8 @@ class ForeignKeyViolation(DatabaseRefused):
 
 def translate(error: BaseException) -> CoursegenError | None:
     """The error of ours that stands for one of the driver's, or None when it is not the database's."""
-    if isinstance(error, CoursegenError):
+    if isinstance(error, CoursegenError) or _is_misuse(error):
         return None
-    if isinstance(error, pg.InterfaceError) and "the server expects" in str(error):
-        return None  # a wrong number of arguments is a bug of ours, not an outage
     if isinstance(error, _UNAVAILABLE):
         return DatabaseUnavailable(f"PostgreSQL does not answer ({type(error).__name__})")
     if isinstance(error, _MISSING):
@@ -126,6 +124,11 @@ def translate(error: BaseException) -> CoursegenError | None:
     if isinstance(error, pg.PostgresError):
         return DatabaseRefused(str(error), sqlstate=error.sqlstate)
     return None
+
+
+def _is_misuse(error: BaseException) -> bool:
+    """A wrong number of arguments is a bug of ours, not an outage."""
+    return isinstance(error, pg.InterfaceError) and "the server expects" in str(error)
 
 
 def _refusal(error: Any) -> CoursegenError:
@@ -188,7 +191,7 @@ class Database:
         """Close every session, those in use after `grace_seconds` by force."""
         try:
             await asyncio.wait_for(self._pool.close(), grace_seconds)
-        except (TimeoutError, *_UNAVAILABLE):
+        except _UNAVAILABLE:
             self._pool.terminate()
 
     @asynccontextmanager

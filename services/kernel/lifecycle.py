@@ -1,0 +1,155 @@
+"""The one way to start and stop a process.
+
+Promises:
+
+- Invalid settings end the process with exit code 78 (EX_CONFIG) and the list of faults on standard error.
+- Probes answer from the first moment; `/readyz` says 503 until the service is open.
+- SIGTERM or SIGINT sets `stopping`: `/readyz` turns 503 at once, the service takes nothing new and has `drain_seconds` to
+  finish what it holds; then it is closed and the exit code is 0. A second signal ends the process at once.
+- A service that returns or raises unasked ends the process with exit code 1, so that whoever supervises it starts it anew.
+
+Budget in Kubernetes: preStop 5 s + drain 20 s + close 3 s < terminationGracePeriodSeconds 30.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib import metadata
+from typing import Any, Protocol, TypeVar
+
+from services.kernel import faults, logs, metrics
+from services.kernel.errors import OperatorError, SettingsInvalid
+from services.kernel.health import HealthRegistry
+from services.kernel.probes import serve_probes
+from services.kernel.settings import CommonSettings, refuse_supabase_only
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+_CLOSE_SECONDS = 3.0
+
+_log = logs.get_logger(__name__)
+
+
+class Service(Protocol):
+    """What a process runs once it is open."""
+
+    async def serve(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping` is set, then finish what is in hand and return."""
+
+
+S = TypeVar("S", bound=CommonSettings)
+Open = Callable[[S, HealthRegistry], AbstractAsyncContextManager[Service]]
+"""Opens the service's resources; closing them is leaving the context."""
+
+
+def run(name: str, open_service: Open[S], load_settings: Callable[[Mapping[str, str]], S]) -> int:
+    """Run a service until it is told to stop; returns the exit code.
+
+    Args:
+        name: the process, as logs and metrics call it: "api", "outbox-relay"...
+        open_service: opens pools and builds the service (the composition root).
+        load_settings: reads the environment.
+    """
+    try:
+        refuse_supabase_only(os.environ)
+        settings = load_settings(os.environ)
+        faults.arm(settings.faults, settings.faults_log)
+    except (SettingsInvalid, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    logs.configure(settings.log_level, settings.log_format, name)
+    metrics.describe_process(name, metadata.version("coursegen"))
+    return run_loop(_supervise(open_service, settings))
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` on the fastest event loop this platform has."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def _supervise(open_service: Open[S], settings: S) -> int:
+    stopping = asyncio.Event()
+    health = HealthRegistry()
+    _watch_signals(stopping, health)
+    async with serve_probes(health, settings.metrics_host, settings.metrics_port):
+        try:
+            async with open_service(settings, health) as service:
+                health.started = True
+                return await _serve(service, stopping, settings.drain_seconds)
+        except OperatorError as error:
+            _log.error("cannot start", error=error.message, **error.details)
+            return EXIT_CONFIG if isinstance(error, SettingsInvalid) else EXIT_FAILED
+        except Exception:  # noqa: BLE001 - the last door: whatever it was, it is logged and the process ends
+            _log.exception("process failed")
+            return EXIT_FAILED
+
+
+def _watch_signals(stopping: asyncio.Event, health: HealthRegistry) -> None:
+    def stop(signal_name: str) -> None:
+        if stopping.is_set():
+            _log.warning("second signal, leaving at once", signal=signal_name)
+            os._exit(EXIT_FAILED)
+        _log.info("stopping", signal=signal_name)
+        health.stopping = True
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop, each.name)
+
+
+async def _serve(service: Service, stopping: asyncio.Event, drain_seconds: float) -> int:
+    serving = asyncio.create_task(service.serve(stopping), name="serve")
+    asked = asyncio.create_task(stopping.wait(), name="stopping")
+    try:
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
+            await serving  # raises what went wrong, if anything did
+            _log.error("the service ended unasked")
+            return EXIT_FAILED
+        return await _drain(serving, drain_seconds)
+    finally:
+        asked.cancel()
+
+
+async def _drain(serving: asyncio.Task[None], drain_seconds: float) -> int:
+    done, _ = await asyncio.wait({serving}, timeout=drain_seconds)
+    if done:
+        await serving
+        _log.info("stopped")
+        return EXIT_OK
+    _log.warning("drain deadline passed, cancelling what is left", drain_seconds=drain_seconds)
+    serving.cancel()
+    await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
+    return EXIT_OK
+
+
+async def together(stopping: asyncio.Event, *tasks: tuple[str, Awaitable[None]]) -> None:
+    """Run named side tasks until all have returned; one that ends before `stopping` is set fails them all.
+
+    Raises:
+        RuntimeError: naming the task that ended unasked; or whatever a task raised.
+    """
+
+    async def guard(name: str, work: Awaitable[None]) -> None:
+        await work
+        if not stopping.is_set():
+            raise RuntimeError(f"the task {name!r} ended unasked")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, work in tasks:
+                group.create_task(guard(name, work), name=name)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
