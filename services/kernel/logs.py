@@ -29,8 +29,8 @@ _MASK = "***"
 
 
 def get_logger(name: str) -> Logger:
-    """The logger of one module; `name` becomes the field `logger`."""
-    return cast(Logger, structlog.get_logger(logger=name))
+    """The logger of one module; `name` becomes the field `module`."""
+    return cast(Logger, structlog.get_logger(module=name))
 
 
 def configure(level: str, fmt: str, process: str) -> None:
