@@ -1,0 +1,63 @@
+"""Logs are one JSON object a line, carry their context, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from services.kernel import logs
+
+_PROGRAM = """
+import logging
+from services.kernel import logs
+logs.configure("info", "json", "tester")
+log = logs.get_logger("somewhere")
+log.debug("too fine")
+with logs.bind_context(requestId="r1", courseId=None):
+    log.info("hello", password="hunter2", url="redis://user:hunter2@host/0", nested={"api_key": "hunter2"},
+             header="Bearer abc.def.ghi", many=["postgresql://u:hunter2@h/d"])
+logging.getLogger("lib").warning("from a library %s", "postgresql://u:hunter2@h/d")
+try:
+    raise ValueError("postgresql://u:hunter2@h/d")
+except ValueError:
+    log.exception("broken")
+"""
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, object]]:
+    """What a process writes."""
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_lines_are_json_with_level_time_process_and_context(lines: list[dict[str, object]]) -> None:
+    """The fields of contract.md q are there; empty context is left out."""
+    first = lines[0]
+
+    assert ("hello", "info", "tester", "r1") == tuple(first[key] for key in ("event", "level", "process", "requestId"))
+    assert "timestamp" in first
+    assert "courseId" not in first
+
+
+def test_no_secret_is_written_in_any_form(lines: list[dict[str, object]]) -> None:
+    """Not by key, not inside a URL, not in a nested value, a library's line or a traceback."""
+    assert "hunter2" not in json.dumps(lines)
+    assert "abc.def.ghi" not in json.dumps(lines)
+    assert lines[0]["url"] == "redis://***@host/0"
+
+
+def test_libraries_and_exceptions_reach_the_same_log(lines: list[dict[str, object]]) -> None:
+    """The standard logging module is carried over; a traceback is part of the line."""
+    assert [line["event"] for line in lines[1:]] == ["from a library postgresql://***@h/d", "broken"]
+    assert "ValueError" in str(lines[2]["exception"])
+
+
+def test_levels_below_the_setting_are_dropped(lines: list[dict[str, object]]) -> None:
+    """Debug lines are not written at level info."""
+    assert "too fine" not in json.dumps(lines)
+    assert logging.getLevelName(logs._LEVELS["warning"]) == "WARNING"

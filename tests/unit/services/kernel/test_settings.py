@@ -1,0 +1,78 @@
+"""Settings are read once, all faults are told together, secrets are never shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.kernel import settings
+from services.kernel.errors import SettingsInvalid
+from services.kernel.settings import CommonSettings, Secret, declarations, load, setting
+
+URL = {"DATABASE_URL": "postgresql://u:hunter2@h/db"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(CommonSettings):
+    """A process with one field of each type."""
+
+    flag: bool = setting("FLAG", default=False, doc="a flag")
+    names: tuple[str, ...] = setting("NAMES", default=(), doc="names")
+    size: int = setting("SIZE", default=5, minimum=1, maximum=9, unit="rows", doc="a size")
+    ratio: float | None = setting("RATIO", default=None, doc="a ratio")
+    folder: Path | None = setting("FOLDER", default=None, doc="a folder")
+
+
+def test_each_type_is_read_from_its_text() -> None:
+    """Text becomes the type the field declares."""
+    found = load(Sample, {**URL, "FLAG": "yes", "NAMES": "a, b,", "SIZE": "9", "RATIO": "0.5", "FOLDER": "x/y"})
+
+    assert (True, ("a", "b"), 9, 0.5, Path("x/y")) == (found.flag, found.names, found.size, found.ratio, found.folder)
+
+
+def test_an_empty_variable_means_the_default() -> None:
+    """A variable that is set but empty is as good as absent."""
+    assert load(Sample, {**URL, "SIZE": " "}).size == 5
+
+
+def test_all_faults_are_reported_together() -> None:
+    """One start shows every mistake, each with its variable's name."""
+    with pytest.raises(SettingsInvalid) as caught:
+        load(Sample, {"FLAG": "perhaps", "SIZE": "10", "LOG_LEVEL": "loud", "RATIO": "nan"})
+
+    assert {"DATABASE_URL", "FLAG", "SIZE", "LOG_LEVEL", "RATIO"} == {
+        fault.partition(":")[0] for fault in caught.value.faults
+    }
+
+
+def test_a_secret_is_never_shown() -> None:
+    """Neither repr nor str nor the settings' own repr hold it."""
+    found = load(Sample, URL)
+
+    assert "hunter2" not in f"{found!r} {found.database_url} {dataclasses.asdict(found)}"
+    assert found.database_url.reveal() == URL["DATABASE_URL"]
+
+
+def test_supabase_variables_alone_are_refused() -> None:
+    """The message names DATABASE_URL (contract.md D40)."""
+    with pytest.raises(SettingsInvalid, match="DATABASE_URL"):
+        settings.refuse_supabase_only({"SUPABASE_URL": "https://x", "SUPABASE_ANON_KEY": "k"})
+    settings.refuse_supabase_only({**URL, "SUPABASE_URL": "https://x"})
+
+
+def test_every_common_setting_says_what_it_means() -> None:
+    """No field without a sentence, no variable twice."""
+    found = [declaration for _, declaration in declarations(CommonSettings)]
+
+    assert all(declaration.doc for declaration in found)
+    assert len({declaration.env for declaration in found}) == len(found)
+
+
+def test_secrets_compare_by_value_and_know_emptiness() -> None:
+    """Equal secrets are equal, hash alike; an empty one is false."""
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert not Secret("")
