@@ -46,3 +46,35 @@ set aside too but not reported: the relay's reconciler puts the true body from P
 Looking: `Inspector(redis)`: `states(queue, keys)` (for the reconciler), `depths(queues)`, `dead_jobs(queue)`,
 `discard(queue, keys)` (a deleted course), `replay(queue, key)`.
 """
+
+from services.kernel.queue.course_queue import CourseQueue
+from services.kernel.queue.inspector import Inspector
+from services.kernel.queue.jobs import (
+    DeadJob,
+    DeadLetter,
+    DeadReason,
+    EnqueueOutcome,
+    Handler,
+    JobContext,
+    JobState,
+    QueuedRow,
+)
+from services.kernel.queue.keys import QueueKeys
+from services.kernel.queue.producer import Producer
+from services.kernel.queue.worker import QueueWorker
+
+__all__ = (
+    "CourseQueue",
+    "DeadJob",
+    "DeadLetter",
+    "DeadReason",
+    "EnqueueOutcome",
+    "Handler",
+    "Inspector",
+    "JobContext",
+    "JobState",
+    "Producer",
+    "QueueKeys",
+    "QueueWorker",
+    "QueuedRow",
+)

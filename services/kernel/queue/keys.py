@@ -50,7 +50,7 @@ class QueueKeys:
 
     @cached_property
     def plain(self) -> str:
-        """saq's own list of waiting jobs."""
+        """The list of waiting jobs that saq itself uses."""
         return f"{self.prefix}:queued"
 
     @cached_property

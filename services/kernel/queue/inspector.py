@@ -1,0 +1,116 @@
+"""Looks into queues from outside: for the reconciler, for metrics, for people with dead jobs to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
+from services.kernel.queue.keys import QueueKeys
+from services.kernel.queue.scripts import Scripts
+from services.kernel.redis_connection import translated
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_CHUNK = 1000
+_STATES = {0: JobState.MISSING, 1: JobState.ALIVE, 2: JobState.DEAD}
+
+
+class Inspector:
+    """Questions about queues; every one may raise `BrokerUnavailable`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
+        self._scripts = Scripts(redis)
+
+    async def states(self, queue: str, keys: Sequence[str]) -> dict[str, JobState]:
+        """Where each job of `keys` is."""
+        names = QueueKeys(queue)
+        found: dict[str, JobState] = {}
+        for start in range(0, len(keys), _CHUNK):
+            chunk = keys[start : start + _CHUNK]
+            answer = await self._scripts.run("states", names, *map(names.job_id, chunk))
+            found |= {key: _STATES[code] for key, code in zip(chunk, answer, strict=True)}
+        return found
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many jobs wait in each queue, all priorities together; scheduled and running ones are not counted."""
+        names = [QueueKeys(queue) for queue in queues]
+        if not names:
+            return {}
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for each in names:
+                for waiting in each.lists:
+                    pipe.llen(waiting)
+            lengths = await pipe.execute(raise_on_error=False)
+        size = len(names[0].lists)
+        return {
+            each.queue: sum(n for n in lengths[i * size : (i + 1) * size] if isinstance(n, int))
+            for i, each in enumerate(names)
+        }
+
+    async def dead_jobs(self, queue: str) -> list[DeadJob]:
+        """Every job set aside, the latest first."""
+        names = QueueKeys(queue)
+        with translated():
+            reasons: dict[bytes, bytes] = await self._redis.hgetall(names.poison)
+        found = [await self._dead(names, job_id, reason) for job_id, reason in reasons.items()]
+        return sorted(found, key=lambda dead: -dead.at)
+
+    async def unreported(self, queue: str, most: int) -> list[DeadJob]:
+        """Jobs set aside that no dead-letter function has taken note of, the longest waiting first."""
+        names = QueueKeys(queue)
+        with translated():
+            ids: list[bytes] = await self._redis.lrange(names.unreported, 0, most - 1)
+            return [await self._dead(names, each, await self._redis.hget(names.poison, each)) for each in ids]
+
+    async def reported(self, queue: str, key: str) -> None:
+        """Remember that a dead job has been taken note of."""
+        names = QueueKeys(queue)
+        with translated():
+            await self._redis.lrem(names.unreported, 0, names.job_id(key))
+
+    async def discard(self, queue: str, keys: Sequence[str]) -> int:
+        """Forget jobs that are not running, waiting ones included; how many bodies went."""
+        names = QueueKeys(queue)
+        gone = 0
+        for start in range(0, len(keys), _CHUNK):
+            ids = map(names.job_id, keys[start : start + _CHUNK])
+            gone += int(await self._scripts.run("discard", names, *ids))
+        return gone
+
+    async def replay(self, queue: str, key: str) -> bool:
+        """Put a job that was set aside back into its queue; False when there is no such job."""
+        names = QueueKeys(queue)
+        return bool(await self._scripts.run("replay", names, names.job_id(key)))
+
+    async def _dead(self, names: QueueKeys, job_id: bytes, reason: bytes | None) -> DeadJob:
+        with translated():
+            body: bytes | None = await self._redis.hget(names.poison_bodies, job_id)
+        why = _parsed(reason)
+        job = _parsed(body)
+        kwargs = job.get("kwargs")
+        payload = kwargs.get("payload") if isinstance(kwargs, dict) else None
+        function = job.get("function")
+        return DeadJob(
+            queue=names.queue,
+            key=names.job_key(job_id.decode("utf-8", "replace")),
+            reason=DeadReason(why.get("reason", DeadReason.UNDECODABLE)),
+            detail=str(why.get("detail", "")),
+            at=float(why.get("at", 0.0)),
+            function=function if isinstance(function, str) else None,
+            payload=payload if isinstance(payload, dict) else None,
+            body=body,
+        )
+
+
+def _parsed(text: bytes | None) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
