@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import orjson
@@ -25,13 +25,20 @@ _JSON = "application/json"
 _log = get_logger(__name__)
 
 
+async def own_metrics() -> bytes:
+    """The metrics of this process."""
+    return metrics.render()
+
+
 @asynccontextmanager
-async def serve_probes(health: HealthRegistry, host: str, port: int) -> AsyncIterator[int]:
-    """Answer probes while the block runs; yields the port in use."""
+async def serve_probes(
+    health: HealthRegistry, host: str, port: int, render: Callable[[], Awaitable[bytes]] = own_metrics
+) -> AsyncIterator[int]:
+    """Answer probes while the block runs; yields the port in use. `render` makes the text of `/metrics`."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await asyncio.wait_for(_answer(health, reader, writer), _REQUEST_SECONDS)
+            await asyncio.wait_for(_answer(health, render, reader, writer), _REQUEST_SECONDS)
         except (TimeoutError, OSError, ValueError):
             pass  # a client that stalls, breaks off or babbles gets no answer and costs nothing
         finally:
@@ -44,24 +51,31 @@ async def serve_probes(health: HealthRegistry, host: str, port: int) -> AsyncIte
         yield bound
 
 
-async def _answer(health: HealthRegistry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer(
+    health: HealthRegistry,
+    render: Callable[[], Awaitable[bytes]],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
     request = (await reader.readline()).decode("latin-1").split()
     while (await reader.readline()).strip():
         pass  # headers do not matter here
     if len(request) < 2:
         return
     method, path = request[0], request[1].partition("?")[0]
-    status, kind, body = await _respond(health, method, path)
+    status, kind, body = await _respond(health, render, method, path)
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n".encode() + (b"" if method == "HEAD" else body))
     await writer.drain()
 
 
-async def _respond(health: HealthRegistry, method: str, path: str) -> tuple[int, str, bytes]:
+async def _respond(
+    health: HealthRegistry, render: Callable[[], Awaitable[bytes]], method: str, path: str
+) -> tuple[int, str, bytes]:
     if method not in {"GET", "HEAD"}:
         return 405, _JSON, orjson.dumps({"error": {"code": "method_not_allowed", "message": "Use GET", "details": {}}})
     if path == "/metrics":
-        return 200, metrics.CONTENT_TYPE, metrics.render()
+        return 200, metrics.CONTENT_TYPE, await render()
     if path == "/livez":
         late = health.late()
         return (503 if late else 200), _JSON, orjson.dumps({"alive": not late, "late": late})

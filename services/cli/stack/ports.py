@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 
 LOOPBACK = "127.0.0.1"
+_RANGE = range(20_000, 32_000)
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -19,14 +21,16 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def pick(preferred: int = 0, *, avoid: frozenset[int] = frozenset()) -> int:
-    """`preferred` when it is free, else a free port that the system chooses and that is not in `avoid`."""
+    """`preferred` when it is free, else a free port that is not in `avoid`.
+
+    The ports lie below those that systems give to outgoing connections, so that none of these takes a port while
+    its server is being restarted.
+    """
     if preferred and preferred not in avoid and is_free(preferred):
         return preferred
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in avoid:
+        port = secrets.choice(_RANGE)
+        if port not in avoid and is_free(port):
             return port
 
 
