@@ -1,0 +1,1 @@
+"""Brings a database to the schema this release needs. The process is `python -m services.migrate`."""

@@ -1,0 +1,69 @@
+"""Migration process: brings the database named by DATABASE_URL up to date, or says where it stands.
+
+Exit codes: 0 done, 1 failed (the message names the next command), 78 settings invalid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.kernel.errors import CoursegenError, SettingsInvalid
+from services.kernel.lifecycle import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, run_loop
+from services.migrate.console import Console
+from services.migrate.runner import Runner, with_directory
+from services.migrate.settings import MigrateSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the process; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = with_directory(MigrateSettings.from_environ(os.environ), options.directory)
+    except SettingsInvalid as error:
+        print(f"migrate: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    return run_loop(_run(options, settings))
+
+
+async def _run(options: argparse.Namespace, settings: MigrateSettings) -> int:
+    console = Console(as_json=options.json)
+    runner = Runner(settings, report=console.applied)
+    try:
+        if options.status:
+            console.standings(await runner.standings())
+        elif options.plan:
+            console.standings([each for each in await runner.standings() if each.state in {"pending", "changed"}])
+        else:
+            console.finished(await runner.apply(accept=options.accept))
+    except CoursegenError as error:
+        console.failed(error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.migrate",
+        description="Bring the database named by DATABASE_URL up to date. Safe to repeat, and to run twice at once.",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--status", action="store_true", help="only say where every migration stands")
+    what.add_argument("--plan", action="store_true", help="only say what would be applied")
+    parser.add_argument("--json", action="store_true", help="write one JSON document for scripts")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="take the migrations from this folder")
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="take the changed text of an applied migration for the one that was applied",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""The migration files of a release: their order, their checksums, and how each wants to be run."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from services.kernel.errors import OperatorError
+
+_FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
+_NO_TRANSACTION = re.compile(r"^--\s*migrate:\s*no-transaction\s*$", re.MULTILINE)
+
+
+class MigrationFilesInvalid(OperatorError):
+    """The folder of migrations cannot be used as it is."""
+
+    code = "migration_files_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFile:
+    """One file of the folder."""
+
+    version: str
+    """The fourteen digits of its name; files are applied in their order."""
+    name: str
+    """The rest of its name."""
+    text: str
+
+    @property
+    def filename(self) -> str:
+        """As it stands in the folder."""
+        return f"{self.version}_{self.name}.sql"
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text; line ends do not count, so that a checkout on Windows is the same file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def in_transaction(self) -> bool:
+        """False when the file says `-- migrate: no-transaction`: its statements are then run one by one."""
+        return _NO_TRANSACTION.search(self.text) is None
+
+
+def find_directory() -> Path:
+    """The folder of this installation: inside the package when installed, else beside it in the source tree.
+
+    Raises:
+        MigrationFilesInvalid: there is none.
+    """
+    bundled = Path(str(resources.files("services"))) / "migrations_bundle"
+    source = Path(__file__).resolve().parents[2] / "migrations"
+    for folder in (bundled, source):
+        if folder.is_dir():
+            return folder
+    raise MigrationFilesInvalid("this installation has no migrations; name their folder with --directory")
+
+
+def read_directory(directory: Path) -> list[MigrationFile]:
+    """All migrations of a folder, in the order in which they are applied.
+
+    Raises:
+        MigrationFilesInvalid: the folder is missing or empty, a name is malformed, or two files share a version.
+    """
+    paths = sorted(directory.glob("*.sql")) if directory.is_dir() else []
+    if not paths:
+        raise MigrationFilesInvalid(f"{directory} holds no migrations; name their folder with --directory")
+    files = [_read(path) for path in paths]
+    for earlier, later in itertools.pairwise(files):
+        if earlier.version == later.version:
+            raise MigrationFilesInvalid(
+                f"{earlier.filename} and {later.filename} have one version; give the newer one a later time"
+            )
+    return files
+
+
+def _read(path: Path) -> MigrationFile:
+    match = _FILE_NAME.fullmatch(path.name)
+    if match is None:
+        raise MigrationFilesInvalid(f"{path.name}: name it YYYYMMDDHHMMSS_verb_what.sql, in small letters")
+    text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    return MigrationFile(match["version"], match["name"], text)

@@ -1,0 +1,91 @@
+"""The list of what was applied to a database, and the lock under which it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.kernel.database import Connection
+from services.kernel.queries import Queries
+from services.migrate.errors import RunnerBusy
+from services.migrate.files import MigrationFile
+
+LOCK_KEY: Final = 0x636F_7572_7365_6D
+"""The advisory lock of all runners on one database ("coursem" in ASCII)."""
+
+_POLL_SECONDS: Final = 0.2
+_COLUMNS: Final = frozenset({"version", "name", "executed_at", "checksum"})
+_QUERIES = Queries.load("services.migrate", "history.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedMigration:
+    """One line of the list."""
+
+    version: str
+    name: str | None
+    executed_at: datetime | None
+    checksum: str | None
+    """None when it was applied by something that keeps no checksums."""
+
+
+class History:
+    """Reads and writes the list, through one session."""
+
+    def __init__(self, session: Connection) -> None:
+        self._session = session
+
+    @contextlib.asynccontextmanager
+    async def locked(self, wait_seconds: float) -> AsyncIterator[None]:
+        """Hold the runners' lock for the block; it falls with the session if the process dies.
+
+        Raises:
+            RunnerBusy: another runner did not finish in time.
+        """
+        try:
+            async with asyncio.timeout(wait_seconds):
+                while not await self._session.fetchval(_QUERIES["try_lock"], LOCK_KEY):  # noqa: ASYNC110 - no event reaches us
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise RunnerBusy(
+                f"another runner was still at work after {wait_seconds:g} s; wait for it to end, then "
+                "run `coursegen migrate` again"
+            ) from None
+        try:
+            yield
+        finally:
+            await self._session.execute(_QUERIES["unlock"], LOCK_KEY)
+
+    async def prepare(self) -> None:
+        """Make the list, or give Supabase's own the columns it lacks. Call it under the lock."""
+        if not await self._columns():
+            await self._session.execute(_QUERIES["create_schema"])
+            await self._session.execute(_QUERIES["create_table"])
+        elif not await self._complete():
+            await self._session.execute(_QUERIES["extend_table"])
+
+    async def applied(self) -> dict[str, AppliedMigration]:
+        """What was applied, by version; nothing when there is no list."""
+        if not await self._complete():
+            return {}
+        rows = await self._session.fetch(_QUERIES["applied"])
+        return {row["version"]: AppliedMigration(*row.values()) for row in rows}
+
+    async def record(self, file: MigrationFile) -> None:
+        """Write down that `file` is applied as it is now."""
+        await self._session.execute(_QUERIES["record"], file.version, file.name, file.checksum)
+
+    async def limit(self, lock_seconds: float, statement_seconds: float, *, transaction_only: bool) -> None:
+        """Bound the waits of what follows; 0 is no limit."""
+        lock, statement = (f"{int(seconds * 1000)}ms" for seconds in (lock_seconds, statement_seconds))
+        await self._session.execute(_QUERIES["set_timeouts"], lock, statement, transaction_only)
+
+    async def _complete(self) -> bool:
+        return _COLUMNS.issubset(await self._columns())
+
+    async def _columns(self) -> set[str]:
+        return {row["name"] for row in await self._session.fetch(_QUERIES["table_columns"])}
