@@ -6,11 +6,17 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar, cast, overload
 
 T = TypeVar("T")
 
 _PAUSE_SECONDS = 0.02
+
+
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], *, within: float = 10, every: float = _PAUSE_SECONDS) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], *, within: float = 10, every: float = _PAUSE_SECONDS) -> T: ...
 
 
 async def eventually(check: Callable[[], Awaitable[T] | T], *, within: float = 10, every: float = _PAUSE_SECONDS) -> T:
@@ -36,9 +42,10 @@ async def _attempt(check: Callable[[], Awaitable[T] | T]) -> T | AssertionError:
         value = check()
         if inspect.isawaitable(value):
             return cast("T", await value)
-        return value
     except AssertionError as failure:
         return failure
+    else:
+        return value
 
 
 def eventually_sync(check: Callable[[], T], *, within: float = 10, every: float = _PAUSE_SECONDS) -> T:
