@@ -1,0 +1,289 @@
+"""The twenty integration tests of contract.md l.4, under their titles and in its order.
+
+They look at everything from another connection than the one under test: what a call has returned must be visible to
+everybody at once (contract.md p, T053).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.kernel.commands import InitializeFSMCommand, InitiationRequest
+from services.kernel.counters import Counters
+from services.kernel.database import Database, DatabaseRefused, ForeignKeyViolation, UniqueViolation
+from services.kernel.errors import CoursegenError, InvalidInput
+from services.kernel.idempotency import ResultCache, scoped_key
+from services.kernel.initiation import CommandHandler
+from services.kernel.redis_connection import open_redis
+from services.kernel.settings import CommonSettings, Secret
+from services.kernel.wakeup import WakeUp
+from tests.support.courses import add_course, footprint
+from tests.support.tokens import ORGANIZATION, USER
+
+
+def command(course_id: UUID, *, key: str = "key", state: str = "stage_4_init", **changes: Any) -> InitializeFSMCommand:
+    """A direct call of the function with one job, unless `changes` say otherwise."""
+    fields: dict[str, Any] = {
+        "job_data": [job()],
+        "user_id": USER,
+        "organization_id": ORGANIZATION,
+        "initiated_by": "API_INITIATE",
+        **changes,
+    }
+    return InitializeFSMCommand(entity_id=course_id, idempotency_key=key, initial_state=state, **fields)
+
+
+def job(queue: str = "course-generation", job_type: str = "STRUCTURE_ANALYSIS", **data: Any) -> dict[str, Any]:
+    """One element of `p_job_data`."""
+    return {"queue": queue, "job_type": job_type, "data": data}
+
+
+def request(course_id: UUID, *, key: str | None = None, **changes: Any) -> InitiationRequest:
+    """A request as the api passes it on."""
+    client_key = None if key is None else scoped_key(USER, key)
+    return InitiationRequest(course_id=course_id, user_id=USER, client_key=client_key, **changes)
+
+
+@pytest.fixture
+async def app_db(app_database_url: str) -> AsyncIterator[Database]:
+    """The database as the application sees it: row security binds it."""
+    database = await Database.open(CommonSettings(database_url=Secret(app_database_url)))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def handler(app_db: Database, redis_url: str) -> AsyncIterator[CommandHandler]:
+    """The command handler with all its layers."""
+    redis = open_redis(Secret(redis_url), name="test")
+    async with Counters(app_db).writing() as counters:
+        bell = WakeUp(app_db)
+        made = CommandHandler(app_db, cache=ResultCache(redis), counters=counters, bell=bell)
+        yield made
+        await made.drain()
+        await bell.drain()
+    await redis.aclose()
+
+
+class TestAtomicCoordination:
+    """State, outbox rows, event and key: all or none."""
+
+    async def test_01_fsm_and_outbox_are_created_atomically(self, handler: CommandHandler, db: Database) -> None:
+        """One call leaves the state, one row, one event and one key, all of them by one transaction."""
+        course_id = await add_course(db)
+        result = await handler.initialize(command(course_id, metadata={"test": "01"}))
+        left = await footprint(db, course_id)
+
+        assert left.state == "stage_4_init"
+        assert left.size == (1, 1, 1)
+        assert result.job_id == left.rows[0]["outbox_id"]
+        assert result.fsm_state["newState"] == "stage_4_init"
+        assert left.rows[0]["metadata"] == left.events[0]["metadata"] == {"test": "01"}
+        assert await _writers(db, course_id) == 1
+
+    async def test_02_three_jobs_over_two_queues_are_created_atomically(
+        self, handler: CommandHandler, db: Database
+    ) -> None:
+        """Several jobs of one call travel together, in their order."""
+        course_id = await add_course(db)
+        jobs = [job(), job("test-queue", "REPORT"), job("course-generation", "STRUCTURE_GENERATION")]
+        result = await handler.initialize(command(course_id, job_data=jobs))
+        left = await footprint(db, course_id)
+
+        assert [(row["queue_name"], row["job_type"]) for row in left.rows] == [
+            ("course-generation", "STRUCTURE_ANALYSIS"),
+            ("test-queue", "REPORT"),
+            ("course-generation", "STRUCTURE_GENERATION"),
+        ]
+        assert [entry["outbox_id"] for entry in result.outbox_entries] == [str(row["outbox_id"]) for row in left.rows]
+        assert await _writers(db, course_id) == 1
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            {"job_data": [job(), job(), {"queue": "course-generation", "data": "no object"}]},
+            {"state": "stage_9_init"},
+            {"user_id": uuid4()},
+        ],
+        ids=["third job malformed", "unknown state", "another's course"],
+    )
+    async def test_03_a_failed_rpc_rolls_everything_back(
+        self, handler: CommandHandler, db: Database, broken: dict[str, Any]
+    ) -> None:
+        """Nothing of a call that fails in its last step is left, and its key is free."""
+        course_id = await add_course(db)
+        with pytest.raises(CoursegenError):
+            await handler.initialize(command(course_id, **broken))
+        left = await footprint(db, course_id)
+
+        assert (left.state, left.size) == ("pending", (0, 0, 0))
+
+        await handler.initialize(command(course_id))
+
+        assert (await footprint(db, course_id)).size == (1, 1, 1)
+
+
+class TestIdempotency:
+    """The same key is the same result; another key is another request."""
+
+    async def test_04_a_duplicate_request_returns_the_cached_result(
+        self, handler: CommandHandler, db: Database
+    ) -> None:
+        """The key decides, even with an empty job list and another state; nothing is written again."""
+        course_id = await add_course(db)
+        first = await handler.initialize(command(course_id))
+        again = await handler.initialize(command(course_id, job_data=[], state="stage_5_init"))
+        left = await footprint(db, course_id)
+
+        assert again.outbox_entries == first.outbox_entries
+        assert again.fsm_state == first.fsm_state
+        assert (left.state, left.size) == ("stage_4_init", (1, 1, 1))
+
+    async def test_05_different_keys_are_independent(self, handler: CommandHandler, db: Database) -> None:
+        """A second key on the same course is a second command with rows of its own (TRAP29)."""
+        course_id = await add_course(db)
+        first = await handler.initialize(command(course_id, key="first"))
+        second = await handler.initialize(command(course_id, key="second", state="stage_5_init"))
+        left = await footprint(db, course_id)
+
+        assert first.job_id != second.job_id
+        assert (left.state, left.size) == ("stage_5_init", (2, 2, 2))
+
+    async def test_06_one_hundred_concurrent_requests_with_one_key(self, handler: CommandHandler, db: Database) -> None:
+        """100 callers at once, twenty times over if need be: one row, one event, one key, 100 equal answers."""
+        course_id = await add_course(db)
+        answers = await asyncio.gather(*(handler.initiate(request(course_id, key="same")) for _ in range(100)))
+        left = await footprint(db, course_id)
+
+        assert left.size == (1, 1, 1)
+        assert {answer.job_id for answer in answers} == {left.rows[0]["outbox_id"]}
+        assert sum(not answer.from_cache for answer in answers) == 1
+
+    async def test_06b_one_hundred_concurrent_calls_of_the_function_itself(
+        self, app_database_url: str, db: Database
+    ) -> None:
+        """The same without any batching in front: 100 calls over 20 sessions meet in the database alone."""
+        course_id = await add_course(db)
+        settings = CommonSettings(database_url=Secret(app_database_url), pool_max_size=20, acquire_seconds=30)
+        many = await Database.open(settings)
+        bare = CommandHandler(many, cache=None, counters=Counters(many), bell=WakeUp(many))
+        answers = await asyncio.gather(*(bare.initialize(command(course_id)) for _ in range(100)))
+        await many.close()
+
+        assert (await footprint(db, course_id)).size == (1, 1, 1)
+        assert len({answer.job_id for answer in answers}) == 1
+
+    async def test_07_a_second_request_is_answered_from_redis(
+        self, handler: CommandHandler, db: Database, redis: Any
+    ) -> None:
+        """The result lies in Redis for 24 hours, and the repeat calls no function in the database."""
+        course_id = await add_course(db)
+        first = await handler.initiate(request(course_id, key="again"))
+        name = f"idempotency:{scoped_key(USER, 'again')}"
+
+        assert 86_000 < await redis.ttl(name) <= 86_400
+
+        await db.execute("ALTER FUNCTION initiate_generation(jsonb) RENAME TO initiate_generation_is_away")
+        second = await handler.initiate(request(course_id, key="again"))
+
+        assert second.from_cache
+        assert second.job_id == first.job_id
+
+    async def test_08_different_keys_create_separate_entities(self, handler: CommandHandler, db: Database) -> None:
+        """Two courses, two keys: each has its own rows, and neither sees the other's."""
+        one, other = await add_course(db), await add_course(db)
+        answers = await asyncio.gather(
+            handler.initiate(request(one, key="one")), handler.initiate(request(other, key="other"))
+        )
+        left = [await footprint(db, one), await footprint(db, other)]
+
+        assert [each.size for each in left] == [(1, 1, 1), (1, 1, 1)]
+        assert [each.rows[0]["outbox_id"] for each in left] == [answer.job_id for answer in answers]
+
+
+class TestIntegrity:
+    """What the database itself refuses and guarantees."""
+
+    async def test_17_a_conflicting_outbox_id_is_refused(self, handler: CommandHandler, db: Database) -> None:
+        """An outbox identifier exists once: a second row with it is refused and the first is untouched."""
+        course_id = await add_course(db)
+        result = await handler.initialize(command(course_id))
+        before = (await footprint(db, course_id)).rows[0]
+        with pytest.raises(UniqueViolation):
+            await db.execute(
+                "INSERT INTO job_outbox (outbox_id, entity_id, queue_name, job_type) VALUES ($1, $2, 'other', 'OTHER')",
+                result.job_id,
+                course_id,
+            )
+
+        assert (await footprint(db, course_id)).rows == [before]
+
+    async def test_18_referential_integrity(self, handler: CommandHandler, db: Database) -> None:
+        """No row without its course; a deleted course takes its rows in all three tables along."""
+        course_id = await add_course(db)
+        await handler.initialize(command(course_id))
+        with pytest.raises(CoursegenError):
+            await handler.initialize(command(uuid4(), key="nobody's"))
+        for table, columns, values in _ORPHANS:
+            with pytest.raises(ForeignKeyViolation):
+                await db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", uuid4())
+        await db.execute("DELETE FROM courses WHERE id = $1", course_id)
+
+        assert (await footprint(db, course_id)).size == (0, 0, 0)
+
+    async def test_19_job_data_is_valid_jsonb(self, handler: CommandHandler, db: Database) -> None:
+        """What was given comes back as it was, queryable inside the database; what is no object is refused."""
+        course_id = await add_course(db)
+        data = {"courseId": str(course_id), "nested": {"list": [1, 2.5, None, True]}, "text": 'Курс "1" \\ ✓'}
+        await handler.initialize(command(course_id, job_data=[{**job(), "data": data}]))
+        row = (await footprint(db, course_id)).rows[0]
+        inside = await db.fetchval(
+            "SELECT job_data #>> '{nested,list,1}' FROM job_outbox WHERE outbox_id = $1", row["outbox_id"]
+        )
+
+        assert row["job_data"] == data
+        assert inside == "2.5"
+        for wrong in ("text", [1], None, 7):
+            with pytest.raises((DatabaseRefused, InvalidInput)):
+                await handler.initialize(command(course_id, key=repr(wrong), job_data=[{**job(), "data": wrong}]))
+
+    async def test_20_event_timestamps_are_right(self, handler: CommandHandler, db: Database) -> None:
+        """An event carries the moment of its move, in order, the same as its row's and its key's."""
+        course_id = await add_course(db)
+        before = datetime.now(UTC) - timedelta(seconds=1)
+        await handler.initialize(command(course_id, key="first"))
+        await handler.initialize(command(course_id, key="second", state="stage_5_init"))
+        after = datetime.now(UTC) + timedelta(seconds=1)
+        left = await footprint(db, course_id)
+        stamps = [event["created_at"] for event in left.events]
+
+        assert before <= stamps[0] < stamps[1] <= after
+        assert stamps == [row["created_at"] for row in left.rows] == [key["created_at"] for key in left.keys]
+        assert [key["expires_at"] - key["created_at"] for key in left.keys] == [timedelta(hours=24)] * 2
+
+
+_ORPHANS = (
+    ("job_outbox", "entity_id, queue_name", "$1, 'course-generation'"),
+    ("idempotency_keys", "entity_id, idempotency_key", "$1, 'orphan'"),
+    ("fsm_events", "entity_id, event_type, created_by", "$1, 'STATE_CHANGED', 'API'"),
+)
+
+
+async def _writers(db: Database, course_id: UUID) -> int:
+    """How many transactions have written what the course has."""
+    return int(
+        await db.fetchval(
+            "SELECT count(DISTINCT writer) FROM ("
+            " SELECT xmin::text AS writer FROM courses WHERE id = $1"
+            " UNION ALL SELECT xmin::text FROM job_outbox WHERE entity_id = $1"
+            " UNION ALL SELECT xmin::text FROM fsm_events WHERE entity_id = $1"
+            " UNION ALL SELECT xmin::text FROM idempotency_keys WHERE entity_id = $1) AS writers",
+            course_id,
+        )
+    )
