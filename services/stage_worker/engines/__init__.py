@@ -1,0 +1,1 @@
+"""Engines: each turns material into a plan, and a plan into a course."""
