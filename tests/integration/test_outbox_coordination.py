@@ -12,19 +12,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from services.kernel.commands import InitializeFSMCommand, InitiationRequest
 from services.kernel.counters import Counters
 from services.kernel.database import Database, DatabaseRefused, ForeignKeyViolation, UniqueViolation
+from services.kernel.envelopes import ANNOUNCEMENT_CHANNEL, Announcement, Job
 from services.kernel.errors import CoursegenError, InvalidInput
 from services.kernel.idempotency import ResultCache, scoped_key
 from services.kernel.initiation import CommandHandler
 from services.kernel.redis_connection import open_redis
 from services.kernel.settings import CommonSettings, Secret
 from services.kernel.wakeup import WakeUp
-from tests.support.courses import add_course, footprint
+from services.stage_worker.listener import Layer2Listener
+from services.stage_worker.runner import StageRunner
+from services.stage_worker.sink import EffectSink
+from services.stage_worker.stages.course_run import POSITIONS, CourseRun, Position
+from services.stage_worker.stages.stage import Stage
+from services.stage_worker.stages.transaction import StageTransaction
+from tests.support.courses import add_course, expect_event, footprint
 from tests.support.tokens import ORGANIZATION, USER
+from tests.support.waiting import eventually
 
 
 def command(course_id: UUID, *, key: str = "key", state: str = "stage_4_init", **changes: Any) -> InitializeFSMCommand:
@@ -205,6 +214,119 @@ class TestIdempotency:
 
         assert [each.size for each in left] == [(1, 1, 1), (1, 1, 1)]
         assert [each.rows[0]["outbox_id"] for each in left] == [answer.job_id for answer in answers]
+
+
+class TestLayers:
+    """Who puts a course into its first state: the api; else the listener; else the worker (contract.md g)."""
+
+    async def test_11_layer_1_the_api_initialises(
+        self, handler: CommandHandler, db: Database, app_db: Database
+    ) -> None:
+        """In normal running the api does it all, and nobody has to help."""
+        course_id = await add_course(db, state=None)
+        await handler.initiate(request(course_id))
+        left = await footprint(db, course_id)
+
+        assert (left.state, left.size) == ("stage_4_init", (1, 1, 1))
+        await expect_event(db, course_id, "stage_4_init", by="API_INITIATE", old_states=(None, "pending"))
+        assert await fallbacks(app_db) == {}
+
+    async def test_12_layer_2_sees_a_pending_course(self, app_db: Database, db: Database, redis_url: str) -> None:
+        """An announced job of a course still pending: the listener initialises it, and adds no second job."""
+        course_id = await add_course(db)
+        outbox_id = await write_row(db, course_id, "STRUCTURE_ANALYSIS")
+        listening, publishing = (
+            open_redis(Secret(redis_url), name="listener"),
+            open_redis(Secret(redis_url), name="relay"),
+        )
+        stopping = asyncio.Event()
+        async with Counters(app_db).writing() as counters:
+            task = asyncio.create_task(Layer2Listener(listening, app_db, counters).run(stopping))
+            message = announcement(outbox_id, course_id, "STRUCTURE_ANALYSIS")
+            await eventually(lambda: publishing.publish(ANNOUNCEMENT_CHANNEL, message))
+            await eventually(lambda: event_by(db, course_id, "QUEUE_LAYER_2"))
+            stopping.set()
+            await task
+        await listening.aclose()
+        await publishing.aclose()
+        left = await footprint(db, course_id)
+
+        assert left.state == "stage_4_init"
+        assert [row["outbox_id"] for row in left.rows] == [outbox_id]
+        await expect_event(db, course_id, "stage_4_init", by="QUEUE_LAYER_2", old_states=("pending",))
+        assert await fallbacks(app_db) == {"layer2:success": 1}
+
+    @pytest.mark.parametrize("position", POSITIONS, ids=lambda each: f"stage {each.number}")
+    async def test_13_layer_3_sees_missing_fsm(self, app_db: Database, db: Database, position: Position) -> None:
+        """A job that arrives at its worker before anybody has initialised the course: the worker does, and goes on."""
+        course_id = await add_course(db)
+        outbox_id = await write_row(db, course_id, "WITNESS")
+        payload = {"courseId": str(course_id), "jobType": "WITNESS", "outboxId": str(outbox_id), "runNumber": 1}
+        stage: WitnessStage = type("Positioned", (WitnessStage,), {"position": position})()
+        async with Counters(app_db).writing() as counters:
+            wakeup = WakeUp(app_db)
+            ending = await StageRunner(app_db, counters, wakeup, EffectSink(None)).run(stage, payload)
+            await wakeup.drain()
+        left = await footprint(db, course_id)
+
+        assert ending == "applied"
+        assert stage.seen == [position.initial]
+        assert [row["outbox_id"] for row in left.rows] == [outbox_id]
+        await expect_event(db, course_id, position.initial, by="WORKER_LAYER_3", old_states=("pending",))
+        assert await fallbacks(app_db) == {"layer3:success": 1}
+
+
+class WitnessStage(Stage[Job, None]):
+    """A stage that does nothing but look in which state it finds the course."""
+
+    job_type = "WITNESS"
+    queue = "test-queue"
+    model = Job
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    async def compute(self, job: Job, course: CourseRun) -> None:
+        """Look."""
+        self.seen.append(course.state)
+
+    async def commit(self, tx: StageTransaction, prepared: None) -> None:
+        """Write nothing."""
+
+
+async def write_row(db: Database, course_id: UUID, job_type: str) -> UUID:
+    """An outbox row as somebody would write it with psql; the trigger completes it."""
+    return UUID(
+        str(
+            await db.fetchval(
+                "INSERT INTO job_outbox (entity_id, queue_name, job_type) VALUES ($1, 'course-generation', $2)"
+                " RETURNING outbox_id",
+                course_id,
+                job_type,
+            )
+        )
+    )
+
+
+def announcement(outbox_id: UUID, course_id: UUID, job_type: str) -> bytes:
+    """What the relay publishes after it has queued a row."""
+    one = Announcement(outbox_id=outbox_id, course_id=course_id, job_type=job_type, queue="course-generation:analysis")
+    return msgspec.json.encode([one])
+
+
+async def event_by(db: Database, course_id: UUID, initiator: str) -> bool:
+    """Whether `initiator` has moved the course."""
+    return bool(
+        await db.fetchval(
+            "SELECT count(*) FROM fsm_events WHERE entity_id = $1 AND triggered_by = $2", course_id, initiator
+        )
+    )
+
+
+async def fallbacks(db: Database) -> dict[str, float]:
+    """How often Layers 2 and 3 had to act."""
+    rows = await db.fetch("SELECT label, value FROM metric_values WHERE name = 'fallback'")
+    return {row["label"]: row["value"] for row in rows}
 
 
 class TestIntegrity:
