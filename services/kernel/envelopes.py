@@ -105,6 +105,25 @@ def decode_job(payload: object, model: type[J]) -> J:
         raise MalformedMessage(f"The job's payload is not valid: {error}") from error
 
 
+def salvage_job(payload: object, job_type: str, error: PermanentError) -> Job:
+    """As much of an unreadable job as is needed to settle it, whatever its version.
+
+    Raises:
+        PermanentError: `error` itself, when not even the job's and the course's identifiers can be read.
+    """
+    fields = payload if isinstance(payload, Mapping) else {}
+    run_number = fields.get("runNumber")
+    try:
+        return Job(
+            course_id=UUID(str(fields.get("courseId"))),
+            outbox_id=UUID(str(fields.get("outboxId"))),
+            job_type=job_type,
+            run_number=run_number if isinstance(run_number, int) else None,
+        )
+    except ValueError:
+        raise error from None
+
+
 def encode_job_data(order: JobData) -> dict[str, Any]:
     """The `job_data` to store for `order`, without the keys that have nothing to say."""
     fields: dict[str, Any] = msgspec.to_builtins(order)
