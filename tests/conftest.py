@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import servers
+from tests.support.stack import Stack, open_stack
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -114,3 +116,10 @@ def private_redis() -> Iterator[servers.PrivateRedis]:
 def private_database_url(private_postgres: servers.PrivatePostgres) -> str:
     """A migrated database on the test's own PostgreSQL."""
     return servers.Postgres(private_postgres.url()).create()
+
+
+@pytest.fixture
+def stack(tmp_path: Path, app_database_url: str, redis_url: str) -> Iterator[Stack]:
+    """Real processes on the test's own database and Redis; none is started yet."""
+    with open_stack(tmp_path, database_url=app_database_url, redis_url=redis_url) as opened:
+        yield opened

@@ -31,7 +31,8 @@ from services.stage_worker.sink import EffectSink
 from services.stage_worker.stages.course_run import POSITIONS, CourseRun, Position
 from services.stage_worker.stages.stage import Stage
 from services.stage_worker.stages.transaction import StageTransaction
-from tests.support.courses import add_course, expect_event, footprint
+from tests.support.courses import add_course, footprint
+from tests.support.pipeline import validate_fsm_event
 from tests.support.tokens import ORGANIZATION, USER
 from tests.support.waiting import eventually
 
@@ -228,7 +229,7 @@ class TestLayers:
         left = await footprint(db, course_id)
 
         assert (left.state, left.size) == ("stage_4_init", (1, 1, 1))
-        await expect_event(db, course_id, "stage_4_init", by="API_INITIATE", old_states=(None, "pending"))
+        await validate_fsm_event(db, course_id, "stage_4_init", by="API_INITIATE", old_states=(None, "pending"))
         assert await fallbacks(app_db) == {}
 
     async def test_12_layer_2_sees_a_pending_course(self, app_db: Database, db: Database, redis_url: str) -> None:
@@ -253,7 +254,7 @@ class TestLayers:
 
         assert left.state == "stage_4_init"
         assert [row["outbox_id"] for row in left.rows] == [outbox_id]
-        await expect_event(db, course_id, "stage_4_init", by="QUEUE_LAYER_2", old_states=("pending",))
+        await validate_fsm_event(db, course_id, "stage_4_init", by="QUEUE_LAYER_2", old_states=("pending",))
         assert await fallbacks(app_db) == {"layer2:success": 1}
 
     @pytest.mark.parametrize("position", POSITIONS, ids=lambda each: f"stage {each.number}")
@@ -272,7 +273,7 @@ class TestLayers:
         assert ending == "applied"
         assert stage.seen == [position.initial]
         assert [row["outbox_id"] for row in left.rows] == [outbox_id]
-        await expect_event(db, course_id, position.initial, by="WORKER_LAYER_3", old_states=("pending",))
+        await validate_fsm_event(db, course_id, position.initial, by="WORKER_LAYER_3", old_states=("pending",))
         assert await fallbacks(app_db) == {"layer3:success": 1}
 
 

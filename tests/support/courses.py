@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from services.kernel.database import Database, Row
 from tests.support.tokens import ORGANIZATION, USER
-from tests.support.waiting import eventually
 
 
 async def add_course(
@@ -90,42 +89,3 @@ async def totals(db: Database) -> dict[str, int]:
     tables = ("courses", "job_outbox", "fsm_events", "idempotency_keys", "system_metrics")
     counts = await db.fetchrow(f"SELECT {', '.join(f'(SELECT count(*) FROM {each}) AS {each}' for each in tables)}")
     return dict(counts or {})
-
-
-async def wait_for_outbox(db: Database, course_id: UUID, *, within: float = 10.0) -> list[Row]:
-    """The course's outbox rows once every one of them has been processed (contract.md l.5).
-
-    Raises:
-        AssertionError: the relay has not taken them in time.
-    """
-
-    async def drained() -> list[Row]:
-        rows = await db.fetch("SELECT * FROM job_outbox WHERE entity_id = $1 ORDER BY position", course_id)
-        assert rows, "no outbox rows"
-        waiting = [row["job_type"] for row in rows if row["processed_at"] is None]
-        assert not waiting, f"still in the outbox: {waiting}"
-        return rows
-
-    return await eventually(drained, within=within, every=0.05)
-
-
-async def expect_event(
-    db: Database, course_id: UUID, new_state: str, *, by: str, old_states: tuple[str | None, ...] | None = None
-) -> Row:
-    """The one event with which the course entered `new_state`, checked whole (contract.md l.5).
-
-    Raises:
-        AssertionError: there is none, or more than one, or it says something else.
-    """
-    events = await db.fetch(
-        "SELECT * FROM fsm_events WHERE entity_id = $1 AND new_state = $2 ORDER BY position", course_id, new_state
-    )
-    assert len(events) == 1, f"{len(events)} events of {new_state}"
-    event = events[0]
-    assert event["triggered_by"] == by
-    assert event["created_by"] == by.partition("_")[0]
-    assert event["event_type"] in {"FSM_INITIALIZED", "STATE_CHANGED"}
-    assert event["created_at"] is not None
-    assert "error" not in event["metadata"]
-    assert old_states is None or event["old_state"] in old_states
-    return event
