@@ -21,6 +21,8 @@ LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
 SET search_path = public, pg_temp
+-- Plans are kept per session. One made while the tables were small would read them from end to end after a burst.
+SET enable_seqscan = off
 AS $$
 DECLARE
     -- The definer owns the tables; what counts is who asked: the role that was set, else the login.
@@ -35,6 +37,7 @@ DECLARE
     v_organization uuid;
     v_old_state generation_status_enum;
     v_from generation_status_enum;
+    v_begins boolean;
     v_new_state generation_status_enum;
     v_priority integer;
     v_run integer;
@@ -117,7 +120,8 @@ BEGIN
 
     v_stamp := to_char(v_now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
     v_done := CASE v_new_state WHEN 'stage_2_init' THEN 1 WHEN 'stage_4_init' THEN 2 ELSE 3 END;
-    IF v_from IS NULL OR v_from = 'pending' THEN
+    v_begins := v_from IS NULL OR v_from = 'pending';
+    IF v_begins THEN
         v_progress := generation_progress_template(v_done, v_stamp);
     ELSE
         FOR v_step IN 1 .. v_done LOOP
@@ -127,7 +131,10 @@ BEGIN
         END LOOP;
     END IF;
     UPDATE courses
-    SET generation_status = v_new_state, generation_progress = v_progress, error_message = NULL
+    SET generation_status = v_new_state,
+        generation_progress = v_progress,
+        error_message = NULL,
+        has_files = CASE WHEN v_begins THEN v_new_state = 'stage_2_init' ELSE has_files END
     WHERE id = p_entity_id;
 
     -- ── Outbox rows ──

@@ -74,6 +74,8 @@ RETURNS jsonb
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = public, pg_temp
+-- Plans are kept per session. One made while the tables were small would read them from end to end after a burst.
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_course_id constant uuid := (p_request ->> 'courseId')::uuid;
@@ -84,7 +86,6 @@ DECLARE
     v_created boolean := false;
     v_stage text;
     v_job_type text;
-    v_keys text[];
     v_key text;
     v_key_row record;
     v_documents uuid[] := '{}';
@@ -131,36 +132,32 @@ BEGIN
     END IF;
 
     -- ── Replay: before anything that could refuse it ──
-    IF v_client_key IS NOT NULL THEN
-        v_keys := ARRAY[v_client_key];
-    ELSIF v_has_files IS NULL THEN
-        -- Documents that came meanwhile must not turn a repeated request into another one.
-        v_keys := ARRAY[
-            'course:' || v_course_id || ':stage_2_init:run:' || v_course.run_number,
-            'course:' || v_course_id || ':stage_4_init:run:' || v_course.run_number
-        ];
-    ELSE
-        v_keys := ARRAY['course:' || v_course_id || ':' || v_stage || ':run:' || v_course.run_number];
-    END IF;
-    IF NOT v_created OR v_client_key IS NOT NULL THEN
+    v_key := COALESCE(v_client_key, 'course:' || v_course_id || ':' || v_stage || ':run:' || v_course.run_number);
+    SELECT k.idempotency_key, k.entity_id, k.result_cache
+    INTO v_key_row
+    FROM idempotency_keys AS k
+    WHERE k.idempotency_key = v_key AND k.expires_at > clock_timestamp();
+    IF NOT FOUND AND v_client_key IS NULL AND v_has_files IS NULL AND v_course.has_files IS DISTINCT FROM (v_stage = 'stage_2_init') THEN
+        -- Documents that came or went meanwhile must not turn a repeated request into another one.
         SELECT k.idempotency_key, k.entity_id, k.result_cache
         INTO v_key_row
         FROM idempotency_keys AS k
-        WHERE k.idempotency_key = ANY (v_keys) AND k.expires_at > clock_timestamp()
-        ORDER BY k.created_at DESC
-        LIMIT 1;
-        IF FOUND AND v_key_row.entity_id IS DISTINCT FROM v_course_id THEN
-            IF v_created THEN
-                DELETE FROM courses WHERE id = v_course_id;
-            END IF;
-            RETURN jsonb_build_object('status', 'key_conflict', 'courseId', v_course_id);
-        ELSIF FOUND THEN
-            RETURN jsonb_build_object(
-                'status', 'replay', 'courseId', v_course_id, 'idempotencyKey', v_key_row.idempotency_key, 'runNumber', v_course.run_number,
-                'jobId', v_key_row.result_cache #> '{outboxEntries,0,outbox_id}',
-                'entries', jsonb_array_length(v_key_row.result_cache -> 'outboxEntries')
-            );
+        WHERE k.idempotency_key = replace(
+                v_key, v_stage, CASE v_stage WHEN 'stage_2_init' THEN 'stage_4_init' ELSE 'stage_2_init' END
+            )
+            AND k.expires_at > clock_timestamp();
+    END IF;
+    IF FOUND AND v_key_row.entity_id IS DISTINCT FROM v_course_id THEN
+        IF v_created THEN
+            DELETE FROM courses WHERE id = v_course_id;
         END IF;
+        RETURN jsonb_build_object('status', 'key_conflict', 'courseId', v_course_id);
+    ELSIF FOUND THEN
+        RETURN jsonb_build_object(
+            'status', 'replay', 'courseId', v_course_id, 'idempotencyKey', v_key_row.idempotency_key, 'runNumber', v_course.run_number,
+            'jobId', v_key_row.result_cache #> '{outboxEntries,0,outbox_id}',
+            'entries', jsonb_array_length(v_key_row.result_cache -> 'outboxEntries')
+        );
     END IF;
 
     -- ── Refusals ──
@@ -180,19 +177,18 @@ BEGIN
 
     -- ── What the request changes in the course ──
     IF NOT v_created AND (
-        v_course.style, v_course.language, v_course.webhook_url, v_course.tier, v_course.priority, v_course.has_files
+        v_course.style, v_course.language, v_course.webhook_url, v_course.tier, v_course.priority
     ) IS DISTINCT FROM (
         COALESCE(p_request ->> 'style', v_course.style), COALESCE(p_request ->> 'language', v_course.language),
         COALESCE(p_request ->> 'webhookUrl', v_course.webhook_url), COALESCE(p_request ->> 'tier', v_course.tier),
-        COALESCE((p_request ->> 'priority')::integer, v_course.priority), v_stage = 'stage_2_init'
-    ) OR v_created THEN
+        COALESCE((p_request ->> 'priority')::integer, v_course.priority)
+    ) THEN
         UPDATE courses AS c
         SET style = COALESCE(p_request ->> 'style', c.style),
             language = COALESCE(p_request ->> 'language', c.language),
             webhook_url = COALESCE(p_request ->> 'webhookUrl', c.webhook_url),
             tier = COALESCE(p_request ->> 'tier', c.tier),
-            priority = COALESCE((p_request ->> 'priority')::integer, c.priority),
-            has_files = (v_stage = 'stage_2_init')
+            priority = COALESCE((p_request ->> 'priority')::integer, c.priority)
         WHERE c.id = v_course_id
         RETURNING c.style, c.language INTO v_course.style, v_course.language;
     END IF;
@@ -221,8 +217,8 @@ BEGIN
     -- A completed course whose key has expired begins its next run, and the key says so.
     IF v_course.generation_status = 'completed' THEN
         v_course.run_number := v_course.run_number + 1;
+        v_key := COALESCE(v_client_key, 'course:' || v_course_id || ':' || v_stage || ':run:' || v_course.run_number);
     END IF;
-    v_key := COALESCE(v_client_key, 'course:' || v_course_id || ':' || v_stage || ':run:' || v_course.run_number);
     v_result := initialize_fsm_with_outbox(
         v_course_id, v_user_id, v_course.organization_id, v_key, COALESCE(p_request ->> 'initiatedBy', 'API_INITIATE'), v_stage, v_jobs,
         CASE WHEN p_request ->> 'requestId' IS NOT NULL THEN jsonb_build_object('requestId', p_request -> 'requestId') ELSE '{}'::jsonb END
