@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
 from services.kernel.objects import DocumentStore
 from services.stage_worker.registry import Registry
-from services.stage_worker.stages.document_processing import DocumentProcessing, Fetch
+from services.stage_worker.parsing import ParsedDocument
+from services.stage_worker.parsing import parse as parse_file
+from services.stage_worker.settings import WorkerSettings
+from services.stage_worker.stages.document_processing import DocumentProcessing, Fetch, Parse
 from services.stage_worker.stages.structure_analysis import StructureAnalysis
 from services.stage_worker.stages.structure_generation import StructureGeneration
 
@@ -28,3 +34,13 @@ def fetching(store: DocumentStore) -> Fetch:
                 file.write(piece)
 
     return fetch
+
+
+@asynccontextmanager
+async def parsing(settings: WorkerSettings) -> AsyncIterator[Parse]:
+    """How a file becomes text and sections."""
+
+    async def parse(path: Path, media_type: str, filename: str) -> ParsedDocument:
+        return await asyncio.to_thread(parse_file, path, media_type, filename)
+
+    yield parse

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Connection
 from services.kernel.envelopes import Job, JobData, encode_job_data
 from services.kernel.progress import ProgressBoard, Step, StepStatus
@@ -26,7 +27,14 @@ class StageTransaction:
     """One open transaction over one locked course, on behalf of one job."""
 
     def __init__(
-        self, connection: Connection, course: CourseRun, job: Job, *, sql: Queries, board: ProgressBoard
+        self,
+        connection: Connection,
+        course: CourseRun,
+        job: Job,
+        *,
+        sql: Queries,
+        board: ProgressBoard,
+        clock: Clock | None = None,
     ) -> None:
         self.connection = connection
         """For a stage's own statements."""
@@ -35,6 +43,7 @@ class StageTransaction:
         self.job = job
         self._sql = sql
         self._board = board
+        self._clock = clock or SystemClock()
         self.state = course.state
 
     async def walk_to(self, position: Position, target: str, *, by: str) -> bool:
@@ -82,19 +91,10 @@ class StageTransaction:
 
     async def start_stage(self, position: Position, job_type: str) -> None:
         """Hand the course to the next stage through the command handler: state, event, outbox row, key (b.10)."""
-        order = JobData(
-            course_id=self.course.id,
-            job_type=job_type,
-            user_id=self.course.user_id,
-            organization_id=self.course.organization_id,
-            title=self.course.title,
-            style=self.course.style,
-            language=self.course.language,
-        )
         element = {
             "queue": PIPELINE_QUEUE,
             "job_type": job_type,
-            "data": encode_job_data(order),
+            "data": encode_job_data(self._order(job_type)),
             "priority": self.course.priority,
         }
         key = f"run:{self.course.id}:{self.course.run_number}:{position.number}"
@@ -119,14 +119,13 @@ class StageTransaction:
 
     async def enqueue(self, queue: str, job_type: str, fields: dict[str, Any] | None = None) -> None:
         """Write an outbox row for a stage outside the pipeline; it leaves when this transaction commits."""
-        order = JobData(course_id=self.course.id, job_type=job_type, user_id=self.course.user_id)
         await self.connection.execute(
             self._sql["enqueue_follower"],
             self.course.id,
             self.course.run_number,
             queue,
             job_type,
-            {**encode_job_data(order), **(fields or {})},
+            {**encode_job_data(self._order(job_type)), **(fields or {})},
             self.course.priority,
             self._event_metadata(),
         )
@@ -145,6 +144,18 @@ class StageTransaction:
         facts = {"jobType": self.job.job_type, "runNumber": self.course.run_number}
         await self.connection.execute(
             self._sql["record_orphan"], self.course.user_id, self.course.id, self.job.outbox_id, facts
+        )
+
+    def _order(self, job_type: str) -> JobData:
+        return JobData(
+            course_id=self.course.id,
+            job_type=job_type,
+            user_id=self.course.user_id,
+            organization_id=self.course.organization_id,
+            created_at=self._clock.now().isoformat(timespec="milliseconds"),
+            title=self.course.title,
+            style=self.course.style,
+            language=self.course.language,
         )
 
     def _event_metadata(self) -> dict[str, Any]:
