@@ -7,7 +7,8 @@ Putting in (relay)::
     producer = Producer(redis)
     outcome = await producer.enqueue_batch(queue, [QueuedRow(key, body, priority), ...], epoch)
         # one EVALSHA per 500 rows; a key whose body is still in Redis is a duplicate, never a second job
-        # raises StaleLeader (a higher epoch was here), BrokerUnavailable (nothing is wrong with the rows)
+        # raises StaleLeader (a higher epoch was here), BrokerUnavailable (nothing is wrong with the rows),
+        # EnqueueRefused or EnqueueInterrupted (something may be wrong with a row)
 
 Taking out (stage worker)::
 
@@ -60,15 +61,18 @@ from services.kernel.queue.jobs import (
     QueuedRow,
 )
 from services.kernel.queue.keys import QueueKeys
-from services.kernel.queue.producer import Producer
+from services.kernel.queue.producer import Batch, EnqueueInterrupted, EnqueueRefused, Producer
 from services.kernel.queue.worker import QueueWorker
 
 __all__ = (
+    "Batch",
     "CourseQueue",
     "DeadJob",
     "DeadLetter",
     "DeadReason",
+    "EnqueueInterrupted",
     "EnqueueOutcome",
+    "EnqueueRefused",
     "Handler",
     "Inspector",
     "JobContext",

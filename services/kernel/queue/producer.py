@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby, islice
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from services.kernel.errors import StaleLeader
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableError, StaleLeader
 from services.kernel.queue.jobs import EnqueueOutcome, QueuedRow
 from services.kernel.queue.keys import QueueKeys, clamp_priority
 from services.kernel.queue.scripts import Scripts
+from services.kernel.redis_connection import is_unavailable, translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 LARGEST_CHUNK: Final = 500
 """Rows of one script call: Lua unpacks at most 8,000 values, and 500 hold Redis up for 10 ms at the worst."""
+_SERVER_WIDE = re.compile(r"-?\b(LOADING|READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|BUSY|NOAUTH|NOPERM|WRONGPASS)\b")
+"""Words of an answer that speaks of the server, not of what was sent; inside a script they stand in mid-sentence."""
+
+
+class EnqueueRefused(PermanentError):
+    """Redis refused to take these jobs; another try would end the same way."""
+
+    code = "enqueue_refused"
+
+
+class EnqueueInterrupted(RetryableError):
+    """The connection broke while these jobs were sent, though Redis is well."""
+
+    code = "enqueue_interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs for one queue, at most `LARGEST_CHUNK` of them, the most urgent first."""
+
+    queue: str
+    rows: Sequence[QueuedRow]
+    announcement: bytes = b""
+    """Published on the queue's channel of new jobs; empty for none."""
 
 
 class Producer:
     """The relay's side of the queues."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis: Any = redis
         self._scripts = Scripts(redis)
         self._keys: dict[str, QueueKeys] = {}
 
-    def keys(self, queue: str) -> QueueKeys:
-        """The key names of a queue, remembered."""
-        if queue not in self._keys:
-            self._keys[queue] = QueueKeys(queue)
-        return self._keys[queue]
-
     async def enqueue_batch(
-        self,
-        queue: str,
-        rows: Sequence[QueuedRow],
-        epoch: int | None,
-        announcement: bytes = b"",
+        self, queue: str, rows: Sequence[QueuedRow], epoch: int | None, announcement: bytes = b""
     ) -> EnqueueOutcome:
         """Put `rows` into `queue`; all or none of each 500 of them.
 
@@ -52,23 +71,73 @@ class Producer:
 
         Raises:
             StaleLeader: a higher epoch has been here (`details["seen"]`); nothing was put.
-            BrokerUnavailable: Redis does not answer; the same call may be repeated.
-            redis.exceptions.ResponseError: Redis refused the chunk; see `queue_fault`.
+            BrokerUnavailable: nothing is wrong with the rows; the same call may be repeated.
+            EnqueueInterrupted: the connection broke though Redis is well; perhaps a row is too large for it.
+            EnqueueRefused: Redis will not take these rows.
         """
+        ordered = sorted(rows, key=lambda row: -row.priority)
         total = EnqueueOutcome(0, 0, 0)
-        ordered = sorted(rows, key=lambda row: -clamp_priority(row.priority))
         for start in range(0, len(ordered), LARGEST_CHUNK):
-            chunk = ordered[start : start + LARGEST_CHUNK]
-            one = await self._put(self.keys(queue), chunk, epoch, b"" if start else announcement)
-            total = EnqueueOutcome(total.accepted + one.accepted, total.duplicates + one.duplicates, one.depth)
+            chunk = Batch(queue, ordered[start : start + LARGEST_CHUNK], b"" if start else announcement)
+            (outcome,) = await self.enqueue([chunk], epoch)
+            if not isinstance(outcome, EnqueueOutcome):
+                raise outcome
+            total = EnqueueOutcome(
+                total.accepted + outcome.accepted, total.duplicates + outcome.duplicates, outcome.depth
+            )
         return total
 
-    async def _put(
-        self, keys: QueueKeys, rows: Sequence[QueuedRow], epoch: int | None, announcement: bytes
-    ) -> EnqueueOutcome:
-        arguments = _arguments(keys, rows, epoch, announcement)
-        answer = await self._scripts.run("enqueue", keys, *arguments)
-        return _outcome(answer, epoch)
+    async def enqueue(
+        self, batches: Sequence[Batch], epoch: int | None
+    ) -> list[EnqueueOutcome | EnqueueRefused | EnqueueInterrupted]:
+        """Put several batches in one round trip; each succeeds or fails by itself.
+
+        Raises:
+            StaleLeader: a higher epoch has been in one of the queues.
+            BrokerUnavailable: nothing is wrong with the rows.
+        """
+        commands = [self._command(batch, epoch) for batch in batches]
+        try:
+            answers = await self._send(commands)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                await self._scripts.load(["enqueue"])
+                answers = await self._send(commands)  # what was put already is a duplicate now
+        except BrokerUnavailable as error:
+            await self.ping()
+            return [_interrupted(error) for _ in batches]
+        return [_outcome(answer, epoch) for answer in answers]
+
+    async def ping(self) -> None:
+        """Return when Redis answers.
+
+        Raises:
+            BrokerUnavailable: it does not.
+        """
+        with translated():
+            await self._redis.ping()
+
+    async def prepare(self) -> None:
+        """Make Redis know the scripts.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        await self._scripts.load()
+
+    async def fault(self, queue: str) -> str | None:
+        """What is wrong with the queue itself, so that no row can enter it: a key of the wrong type; else None."""
+        keys = self._names(queue)
+        expected = {keys.incomplete: b"zset", keys.wake: b"list", keys.epoch: b"string"}
+        expected |= dict.fromkeys(keys.lists, b"list")
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in expected:
+                pipe.type(name)
+            found: Iterable[bytes] = await pipe.execute()
+        for (name, kind), actual in zip(expected.items(), found, strict=True):
+            if actual not in {kind, b"none"}:
+                return f"the key {name} is a {actual.decode()}, not a {kind.decode()}"
+        return None
 
     async def revive(self, queue: str, row: QueuedRow, epoch: int) -> bool:
         """Put a lost job back with the body of `row`; False when it is alive after all.
@@ -77,26 +146,52 @@ class Producer:
             StaleLeader: a higher epoch has been here.
             BrokerUnavailable: Redis does not answer.
         """
-        keys = self.keys(queue)
+        keys = self._names(queue)
         priority = clamp_priority(row.priority)
         answer = await self._scripts.run("revive", keys, epoch, keys.job_id(row.key), row.body, priority)
         if answer < 0:
             raise StaleLeader(f"the queue {queue} has seen a higher epoch than {epoch}")
         return bool(answer)
 
+    def _names(self, queue: str) -> QueueKeys:
+        if queue not in self._keys:
+            self._keys[queue] = QueueKeys(queue)
+        return self._keys[queue]
 
-def _arguments(keys: QueueKeys, rows: Sequence[QueuedRow], epoch: int | None, announcement: bytes) -> list[Any]:
-    arguments: list[Any] = ["" if epoch is None else epoch, keys.announcements, announcement]
-    for priority, group in groupby(clamp_priority(row.priority) for row in rows):
+    def _command(self, batch: Batch, epoch: int | None) -> list[Any]:
+        keys = self._names(batch.queue)
+        script = self._scripts.script("enqueue")
+        head = ["EVALSHA", script.sha, 2, keys.prefix, keys.job_prefix]
+        return head + _arguments(keys, batch, epoch)
+
+    async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error=False))
+
+
+def _arguments(keys: QueueKeys, batch: Batch, epoch: int | None) -> list[Any]:
+    arguments: list[Any] = ["" if epoch is None else epoch, keys.announcements, batch.announcement]
+    for priority, group in groupby(clamp_priority(row.priority) for row in batch.rows):
         arguments += (sum(1 for _ in group), priority)
     arguments.append(0)
     prefix = keys.job_prefix
-    for key, body, _ in islice(rows, LARGEST_CHUNK):
+    for key, body, _ in batch.rows:
         arguments += (prefix + key, body)
     return arguments
 
 
-def _outcome(answer: Sequence[int], epoch: int | None) -> EnqueueOutcome:
+def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused | EnqueueInterrupted:
+    if isinstance(answer, ResponseError) and not is_unavailable(answer) and not _SERVER_WIDE.search(str(answer)):
+        return EnqueueRefused(f"Redis refused the jobs: {answer}")
+    if isinstance(answer, RedisError | OSError):
+        raise BrokerUnavailable(f"Redis takes no jobs at present: {answer}") from answer
     if answer[0] < 0:
         raise StaleLeader(f"the queue has seen epoch {answer[1]}, this leader has {epoch}", seen=answer[1])
     return EnqueueOutcome(*answer)
+
+
+def _interrupted(error: BaseException) -> EnqueueInterrupted:
+    return EnqueueInterrupted(f"the connection to Redis broke while jobs were sent ({error.__cause__ or error})")

@@ -41,12 +41,12 @@ async def test_a_job_runs_once_and_is_remembered(redis: Redis, producer: Produce
         await eventually(lambda: _idle(redis))
     again = await producer.enqueue_batch(QUEUE, [row("a", priority=5)], 1)
 
-    assert [{"outboxId": "a"}] == ran.payloads
-    assert ("a", QUEUE, "WORK", 1, 4, 5) == (
+    assert ran.payloads == [{"outboxId": "a"}]
+    assert (
         ran.calls[0].key, ran.calls[0].queue, ran.calls[0].function,
         ran.calls[0].attempt, ran.calls[0].attempts_left, ran.calls[0].priority,
-    )  # fmt: skip
-    assert (0, 1) == (again.accepted, again.duplicates)
+    ) == ("a", QUEUE, "WORK", 1, 4, 5)  # fmt: skip
+    assert (again.accepted, again.duplicates) == (0, 1)
 
 
 async def _idle(redis: Redis) -> bool:
@@ -61,7 +61,7 @@ async def test_an_outage_charges_no_attempt(redis: Redis, producer: Producer) ->
     async with working(redis, {"WORK": ran}):
         await eventually(lambda: len(ran.calls) == 4, within=20)
 
-    assert [1, 1, 1, 1] == [call.attempt for call in ran.calls]
+    assert [call.attempt for call in ran.calls] == [1, 1, 1, 1]
 
 
 async def test_a_failure_is_charged_until_the_job_is_dead(redis: Redis, producer: Producer) -> None:
@@ -73,10 +73,10 @@ async def test_a_failure_is_charged_until_the_job_is_dead(redis: Redis, producer
     async with working(redis, {"WORK": ran}, dead_letter=_into(told)):
         await eventually(lambda: told, within=20)
 
-    assert [1, 2] == [call.attempt for call in ran.calls]
-    assert [("a", DeadReason.EXHAUSTED, {"outboxId": "a"})] == [(d.key, d.reason, d.payload) for d in told]
+    assert [call.attempt for call in ran.calls] == [1, 2]
+    assert [(d.key, d.reason, d.payload) for d in told] == [("a", DeadReason.EXHAUSTED, {"outboxId": "a"})]
     assert "ValueError: broken" in told[0].detail
-    assert {"a": JobState.DEAD} == await Inspector(redis).states(QUEUE, ["a"])
+    assert await Inspector(redis).states(QUEUE, ["a"]) == {"a": JobState.DEAD}
 
 
 def _into(told: list[DeadJob], fail_first: int = 0) -> Any:
@@ -111,7 +111,7 @@ async def test_what_no_repeat_can_cure_is_set_aside_at_once(
 
     assert [("a", reason)] == [(dead.key, dead.reason) for dead in told]
     assert "b" in {call.key for call in ran.calls}
-    assert [] == await Inspector(redis).unreported(QUEUE, 10)
+    assert await Inspector(redis).unreported(QUEUE, 10) == []
 
 
 async def test_a_dead_job_can_be_replayed(redis: Redis, producer: Producer) -> None:
@@ -125,7 +125,7 @@ async def test_a_dead_job_can_be_replayed(redis: Redis, producer: Producer) -> N
         await eventually(lambda: len(ran.calls) == 2)
 
     assert replayed
-    assert [] == await Inspector(redis).dead_jobs(QUEUE)
+    assert await Inspector(redis).dead_jobs(QUEUE) == []
 
 
 async def test_a_handler_that_takes_too_long_is_cancelled_and_charged(redis: Redis, producer: Producer) -> None:
@@ -142,7 +142,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_charged(redis: Red
     async with working(redis, {"WORK": slow_once}):
         await eventually(lambda: len(attempts) == 2, within=20)
 
-    assert [1, 2] == attempts
+    assert attempts == [1, 2]
 
 
 async def test_the_drain_waits_for_running_jobs_and_takes_no_new_one(redis: Redis, producer: Producer) -> None:
@@ -160,8 +160,8 @@ async def test_the_drain_waits_for_running_jobs_and_takes_no_new_one(redis: Redi
         await started.wait()
         asyncio.get_running_loop().call_later(0.2, go.set)
 
-    assert ["a"] == done
-    assert {QUEUE: 1} == await Inspector(redis).depths([QUEUE])
+    assert done == ["a"]
+    assert await Inspector(redis).depths([QUEUE]) == {QUEUE: 1}
 
 
 async def test_a_job_cut_off_by_the_drain_goes_back_to_the_head_uncharged(redis: Redis, producer: Producer) -> None:
@@ -179,7 +179,7 @@ async def test_a_job_cut_off_by_the_drain_goes_back_to_the_head_uncharged(redis:
     async with working(redis, {"WORK": ran}, concurrency=1):
         await eventually(lambda: len(ran.calls) == 2)
 
-    assert [("a", 1), ("b", 1)] == [(call.key, call.attempt) for call in ran.calls]
+    assert [(call.key, call.attempt) for call in ran.calls] == [("a", 1), ("b", 1)]
 
 
 async def test_never_more_jobs_at_once_than_allowed(redis: Redis, producer: Producer) -> None:
@@ -200,7 +200,7 @@ async def test_never_more_jobs_at_once_than_allowed(redis: Redis, producer: Prod
     async with working(redis, {"WORK": count}, queues=queues, concurrency=3):
         await eventually(lambda: done == 40)
 
-    assert 3 == most
+    assert most == 3
 
 
 async def test_a_job_taken_without_the_workers_knowledge_goes_back(redis: Redis, producer: Producer) -> None:
@@ -213,4 +213,4 @@ async def test_a_job_taken_without_the_workers_knowledge_goes_back(redis: Redis,
     back = await queue.reclaim()
 
     assert [QueueKeys(QUEUE).job_id("a")] == back
-    assert ["a"] == [taken.job.key for taken in await queue.take(1) if taken.job]
+    assert [taken.job.key for taken in await queue.take(1) if taken.job] == ["a"]
