@@ -1,0 +1,100 @@
+"""What the relay counts: for Prometheus in this process, for the API in the shared counters."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from services.kernel import metrics
+from services.kernel.counters import Counters
+from services.kernel.logs import get_logger
+from services.outbox_relay.outbox import Backlog, Failure
+
+_log = get_logger(__name__)
+
+
+class _Instruments:
+    """What Prometheus sees of this process."""
+
+    def __init__(self) -> None:
+        self.jobs = metrics.counter("outbox_jobs", "Outbox rows settled, by result", ["result"])
+        for result in ("created", "failed"):
+            self.jobs.labels(result)
+        self.batches = metrics.histogram("outbox_batch_duration_seconds", "From claim to mark of one batch")
+        self.depth = metrics.gauge("outbox_queue_depth", "Outbox rows not processed, dead ones included")
+        self.dead = metrics.gauge("outbox_dead_rows", "Outbox rows that nothing will try again by itself")
+        self.oldest = metrics.gauge("outbox_oldest_pending_seconds", "Age of the oldest row that is still to go")
+        self.progress = metrics.gauge("outbox_last_progress_timestamp_seconds", "When the relay loop last came round")
+        self.stages = metrics.histogram("relay_stage_duration_seconds", "Time in one stage of the pipeline", ["stage"])
+        self.duplicates = metrics.counter("relay_duplicates", "Rows whose job Redis knew already")
+        self.revived = metrics.counter("relay_revived_jobs", "Jobs put back that Redis had lost")
+        self.leader = metrics.gauge("relay_is_leader", "1 while this relay leads")
+        self.epoch = metrics.gauge("relay_epoch", "Epoch under which this relay leads, or led last")
+        self.broker = metrics.gauge("relay_broker_up", "1 while Redis takes jobs")
+
+
+@cache
+def _instruments() -> _Instruments:
+    """Made once, when first needed: a process has one registry."""
+    return _Instruments()
+
+
+class Figures:
+    """The relay's numbers (contract.md i, GAP11)."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._show = _instruments()
+
+    def batch(self, *, created: int, dead: int, seconds: float) -> None:
+        """One batch is settled: `created` rows were put and marked, `dead` ones given up."""
+        self._counters.add("outbox_batches")
+        self._counters.observe("outbox_batch_duration", seconds)
+        self._show.batches.observe(seconds)
+        for result, amount in (("created", created), ("failed", dead)):
+            if amount:
+                self._counters.add("outbox_jobs", result, amount)
+                self._show.jobs.labels(result).inc(amount)
+
+    def failure(self, failure: Failure) -> None:
+        """One row did not get into Redis."""
+        _log.warning(
+            "outbox row failed",
+            outboxId=str(failure.row.outbox_id),
+            courseId=str(failure.row.entity_id),
+            reason=failure.reason,
+            will_retry=failure.is_transient,
+        )
+
+    def stage(self, name: str, seconds: float) -> None:
+        """One stage took so long for one batch."""
+        self._show.stages.labels(name).observe(seconds)
+
+    def duplicates(self, amount: int) -> None:
+        """So many rows were in Redis already."""
+        if amount:
+            self._show.duplicates.inc(amount)
+
+    def revived(self, amount: int) -> None:
+        """So many lost jobs were put back."""
+        self._show.revived.inc(amount)
+
+    def progress(self) -> None:
+        """The loop has come round."""
+        self._show.progress.set(time.time())
+
+    def backlog(self, backlog: Backlog) -> None:
+        """So much waits."""
+        self._show.depth.set(backlog.depth)
+        self._show.dead.set(backlog.dead)
+        self._show.oldest.set(backlog.oldest_seconds)
+
+    def leading(self, epoch: int | None) -> None:
+        """This relay leads under `epoch`; None when it does not."""
+        self._show.leader.set(0 if epoch is None else 1)
+        if epoch is not None:
+            self._show.epoch.set(epoch)
+
+    def broker(self, *, is_up: bool) -> None:
+        """Whether Redis takes jobs."""
+        self._show.broker.set(1 if is_up else 0)

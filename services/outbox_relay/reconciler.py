@@ -1,0 +1,117 @@
+"""Puts back what Redis has lost: rows that are processed, have had no effect, and are in no queue.
+
+A row is missing when two looks in a row do not find its job: between the first look at PostgreSQL and the one at Redis a job
+may simply have finished. What is put back has the body that PostgreSQL holds; should the job have run after all, the effect
+ledger makes the second delivery change nothing. Jobs that were set aside for a damaged body are put back with the true one; any
+other job set aside, which no dead-letter function has dealt with, becomes a dead row that people can see.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from services.kernel.database import Database, Row
+from services.kernel.logs import get_logger
+from services.kernel.queries import Queries
+from services.kernel.queue import Inspector, JobState, Producer, QueuedRow
+from services.outbox_relay.figures import Figures
+from services.outbox_relay.leadership import Term
+from services.outbox_relay.outbox import fenced_change
+
+_QUERIES = Queries.load("services.outbox_relay", "reconciler.sql")
+_log = get_logger(__name__)
+
+SETTLED_SECONDS: Final = 2.0
+"""Rows processed less than so long ago are left alone."""
+PAGE: Final = 1000
+_FIRST = UUID(int=0)
+
+
+class Reconciler:
+    """Compares PostgreSQL with Redis, for the leader."""
+
+    def __init__(self, db: Database, inspector: Inspector, producer: Producer, figures: Figures) -> None:
+        self._db = db
+        self._inspector = inspector
+        self._producer = producer
+        self._figures = figures
+        self._suspects: set[UUID] = set()
+
+    async def look(self, term: Term) -> int:
+        """Compare once; how many jobs were put back.
+
+        Raises:
+            StaleLeader: another leader is at work.
+            BrokerUnavailable, DatabaseUnavailable: the look is not complete; nothing is lost by that.
+        """
+        absent: dict[UUID, JobState] = {}
+        last = _FIRST
+        while page := await self._db.fetch(_QUERIES["unfinished_rows"], last, SETTLED_SECONDS, PAGE):
+            last = page[-1]["outbox_id"]
+            absent |= await self._absent(page)
+        confirmed = [outbox_id for outbox_id in absent if outbox_id in self._suspects]
+        self._suspects = set(absent) - set(confirmed)
+        return await self._put_back({outbox_id: absent[outbox_id] for outbox_id in confirmed}, term)
+
+    async def _absent(self, page: Sequence[Row]) -> dict[UUID, JobState]:
+        by_queue: defaultdict[str, list[UUID]] = defaultdict(list)
+        for row in page:
+            by_queue[row["saq_queue"]].append(row["outbox_id"])
+        found: dict[UUID, JobState] = {}
+        for queue, ids in by_queue.items():
+            states = await self._inspector.states(queue, [str(each) for each in ids])
+            found |= {each: states[str(each)] for each in ids if states[str(each)] is not JobState.ALIVE}
+        return found
+
+    async def _put_back(self, absent: dict[UUID, JobState], term: Term) -> int:
+        if not absent:
+            return 0
+        rows = await self._db.fetch(_QUERIES["bodies"], list(absent))
+        hopeless = await self._hopeless([row for row in rows if absent[row["outbox_id"]] is JobState.DEAD])
+        revived = 0
+        for row in rows:
+            if row["outbox_id"] in hopeless:
+                continue
+            queued = QueuedRow(str(row["outbox_id"]), row["job_body"], row["priority"])
+            revived += await self._producer.revive(row["saq_queue"], queued, term.epoch)
+        if revived:
+            _log.warning("jobs put back that Redis had lost", jobs=revived)
+            self._figures.revived(revived)
+        await self._return_dead(hopeless, term)
+        return revived
+
+    async def _hopeless(self, rows: Iterable[Row]) -> dict[UUID, str]:
+        """Which of these jobs, all set aside, must not run again as they are, and why."""
+        by_queue: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_queue[row["saq_queue"]].append(row)
+        hopeless: dict[UUID, str] = {}
+        for queue, members in by_queue.items():
+            dead = {job.key: job for job in await self._inspector.dead_jobs(queue)}
+            for row in members:
+                job = dead.get(str(row["outbox_id"]))
+                if job is not None and not (job.reason.from_storage and is_sound(row)):
+                    hopeless[row["outbox_id"]] = f"set aside by a worker: {job.reason}: {job.detail}"
+        return hopeless
+
+    async def _return_dead(self, hopeless: dict[UUID, str], term: Term) -> None:
+        if not hopeless:
+            return
+        answer = await self._db.fetchrow(
+            _QUERIES["return_dead"], list(hopeless), term.epoch, [reason[:2000] for reason in hopeless.values()]
+        )
+        _log.error("jobs that no worker can run are dead rows now", jobs=fenced_change(answer, term.epoch))
+
+
+def is_sound(row: Row) -> bool:
+    """Whether the body in PostgreSQL is a job of this row's queue and key."""
+    try:
+        job = orjson.loads(row["job_body"])
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(job, dict) and job.get("queue") == row["saq_queue"] and job.get("key") == str(row["outbox_id"])

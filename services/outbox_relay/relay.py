@@ -1,0 +1,184 @@
+"""The relay process: finds out whether it leads, and while it does moves rows, lives visibly and reconciles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from services.kernel.clock import SystemClock
+from services.kernel.counters import Counters
+from services.kernel.database import Database
+from services.kernel.errors import CoursegenError, RetryableError, StaleLeader
+from services.kernel.health import HealthRegistry
+from services.kernel.logs import get_logger
+from services.kernel.queue import Inspector, Producer
+from services.kernel.redis_connection import open_redis
+from services.kernel.schema import require_relations
+from services.outbox_relay.dispatch import Dispatcher
+from services.outbox_relay.figures import Figures
+from services.outbox_relay.high_water import HighWater
+from services.outbox_relay.leadership import (
+    AdvisoryLockElector,
+    Elector,
+    SoleElector,
+    Term,
+    drop_node,
+    pause,
+    show_node,
+)
+from services.outbox_relay.loop import RelayLoop
+from services.outbox_relay.outbox import Outbox
+from services.outbox_relay.pipeline import Limits, Pipeline
+from services.outbox_relay.reconciler import Reconciler
+from services.outbox_relay.settings import RelaySettings
+from services.outbox_relay.waking import Listener
+
+_log = get_logger(__name__)
+
+RELATIONS: Final = ("job_outbox", "relay_leadership", "relay_nodes", "effect_ledger", "courses", "metric_values")
+BEAT_SECONDS: Final = 1.0
+"""How often the leader writes its heartbeat."""
+SHOW_SECONDS: Final = 5.0
+"""How often a relay shows itself in `relay_nodes`, and the leader measures the backlog."""
+STEP_DOWN_SECONDS: Final = 1.0
+"""Pause between the loss of a term and the next attempt to lead."""
+LATE_SECONDS: Final = 30.0
+"""A loop that has not come round for so long hangs."""
+
+
+class Relay:
+    """One relay, leader or standby."""
+
+    def __init__(self, settings: RelaySettings, db: Database, loop: RelayLoop, reconciler: Reconciler) -> None:
+        self._settings = settings
+        self._db = db
+        self._loop = loop
+        self._reconciler = reconciler
+        self._role = "standby"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: RelaySettings, health: HealthRegistry) -> AsyncIterator[Relay]:
+        """Open the connections and build the parts; close everything at the end.
+
+        Raises:
+            SchemaMissing: a relation is missing; run `coursegen migrate`.
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            db = await Database.open(settings, application="coursegen outbox-relay")
+            stack.push_async_callback(db.close)
+            await require_relations(db, RELATIONS)
+            redis = open_redis(settings.redis_url, name="outbox-relay")
+            stack.push_async_callback(redis.aclose)
+            figures = Figures(await stack.enter_async_context(Counters(db).writing()))
+            producer, inspector = Producer(redis), Inspector(redis)
+            clock = SystemClock()
+            pipeline = Pipeline(
+                Outbox(db),
+                Dispatcher(producer, settings.body_bytes),
+                HighWater(inspector, settings.high_water, clock),
+                figures,
+                limits_of(settings),
+                clock,
+            )
+            heartbeat = health.progress("relay loop", LATE_SECONDS)
+            health.register("database", db.ping)
+            health.register("redis", producer.ping)
+            loop = RelayLoop(pipeline, Outbox(db), producer, Listener(db), figures, heartbeat, clock)
+            yield cls(settings, db, loop, Reconciler(db, inspector, producer, figures))
+
+    async def serve(self, stopping: asyncio.Event) -> None:
+        """Lead whenever it is this relay's turn, until told to stop."""
+        _log.info("Outbox processor started", node=self._settings.name, election=self._settings.election)
+        async with asyncio.TaskGroup() as group:
+            side = [
+                group.create_task(self._loop.greet()),
+                group.create_task(self._every(SHOW_SECONDS, self._show)),
+            ]
+            await self._campaign(stopping)
+            for task in side:
+                task.cancel()
+        await self._leave()
+
+    async def _campaign(self, stopping: asyncio.Event) -> None:
+        elector = self._elector()
+        while not stopping.is_set():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beating = group.create_task(self._loop.beat_for_ever())
+                    async with elector.term(stopping) as term:
+                        beating.cancel()
+                        if term is not None:
+                            await self._lead(term, stopping)
+            except* CoursegenError as errors:
+                _log.warning("the term has ended", reason=str(errors.exceptions[0]))
+                await pause(stopping, STEP_DOWN_SECONDS)
+
+    def _elector(self) -> Elector:
+        if self._settings.election == "none":
+            return SoleElector(self._db, self._settings.name)
+        return AdvisoryLockElector(self._db, self._settings.name, self._settings.stale_seconds)
+
+    async def _lead(self, term: Term, stopping: asyncio.Event) -> None:
+        _log.info("leading", epoch=term.epoch, node=self._settings.name)
+        self._role = "leader"
+        self._loop.figures.leading(term.epoch)
+        try:
+            await self._work(term, stopping)
+        except* StaleLeader as stale:
+            _log.warning("stepping down", reason=str(stale.exceptions[0]), epoch=term.epoch)
+            await pause(stopping, STEP_DOWN_SECONDS)
+        finally:
+            self._role = "standby"
+            self._loop.figures.leading(None)
+
+    async def _work(self, term: Term, stopping: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            side = [
+                group.create_task(self._loop.listener.run()),
+                group.create_task(self._every(BEAT_SECONDS, lambda: self._beat(term))),
+                group.create_task(self._every(SHOW_SECONDS, self._loop.measure)),
+                group.create_task(self._every(self._settings.reconcile_seconds, lambda: self._reconcile(term))),
+            ]
+            await self._loop.run(term, stopping)
+            for task in side:
+                task.cancel()
+
+    async def _beat(self, term: Term) -> None:
+        await term.beat(self._loop.idle_seconds, self._loop.poll_interval_ms)
+
+    async def _reconcile(self, term: Term) -> None:
+        if await self._reconciler.look(term):
+            self._loop.listener.woken.set()
+
+    async def _show(self) -> None:
+        await show_node(self._db, self._settings.name, self._role)
+
+    async def _leave(self) -> None:
+        try:
+            await drop_node(self._db, self._settings.name)
+        except CoursegenError as error:
+            _log.info("the node's row is left to others", reason=error.message)
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work` again and again; an outage of a server is not the end of it, a lost term is."""
+        while True:
+            try:
+                await work()
+            except RetryableError as error:
+                _log.debug("left for the next time", reason=error.message)
+            await asyncio.sleep(seconds)
+
+
+def limits_of(settings: RelaySettings) -> Limits:
+    """The pipeline's limits as the settings have them."""
+    return Limits(
+        batch_size=settings.batch_size,
+        batch_max=settings.batch_max,
+        batch_bytes=settings.batch_bytes,
+        body_bytes=settings.body_bytes,
+        backoff_seconds=settings.backoff_seconds,
+    )

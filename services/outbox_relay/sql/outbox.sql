@@ -1,0 +1,108 @@
+-- name: claim_batch
+-- The next rows to put into Redis: per queue the most urgent first, at most $1 rows in all.
+-- $2 and $3 say how many each queue has room for; a queue that is not named has room for $4. $5 are the positions in flight.
+-- Bodies are cut off after $6 bytes in all, except that one row always passes; a body over $7 bytes comes as NULL.
+-- Rows may be committed in any order, so every call looks from the start of the index.
+WITH RECURSIVE waiting AS (
+  (SELECT o.saq_queue
+     FROM job_outbox AS o
+    WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries
+    ORDER BY o.saq_queue
+    LIMIT 1)
+  UNION ALL
+  SELECT (SELECT o.saq_queue
+            FROM job_outbox AS o
+           WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries AND o.saq_queue > w.saq_queue
+           ORDER BY o.saq_queue
+           LIMIT 1)
+    FROM waiting AS w
+   WHERE w.saq_queue IS NOT NULL
+), found AS (
+  SELECT c.position, c.outbox_id, c.entity_id, c.saq_queue, c.job_type, c.job_body, c.priority, c.size
+    FROM waiting AS w
+    LEFT JOIN unnest($2::text[], $3::int[]) AS r(saq_queue, room) ON r.saq_queue = w.saq_queue
+   CROSS JOIN LATERAL (
+      SELECT o.position, o.outbox_id, o.entity_id, o.saq_queue, o.job_type, o.job_body, o.priority,
+             octet_length(o.job_body) AS size
+        FROM job_outbox AS o
+       WHERE o.saq_queue = w.saq_queue
+         AND o.processed_at IS NULL
+         AND o.retry_count < o.max_retries
+         AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= now())
+         AND o.position <> ALL ($5::bigint[])
+       ORDER BY o.priority DESC, o.position
+       LIMIT least(coalesce(r.room, $4::int), $1::int)
+    ) AS c
+   WHERE w.saq_queue IS NOT NULL
+   ORDER BY c.priority DESC, c.position
+   LIMIT $1::int
+), measured AS (
+  SELECT f.position, f.outbox_id, f.entity_id, f.saq_queue, f.job_type, f.priority, f.size,
+         CASE WHEN f.size <= $7::int THEN f.job_body END AS job_body,
+         sum(least(f.size, $7::int)) OVER (ORDER BY f.priority DESC, f.position) - least(f.size, $7::int) AS before
+    FROM found AS f
+)
+SELECT m.position, m.outbox_id, m.entity_id, m.saq_queue, m.job_type, m.job_body, m.priority, m.size
+  FROM measured AS m
+ WHERE m.before < $6::int
+ ORDER BY m.priority DESC, m.position;
+
+-- name: mark_processed
+-- Says of rows $1 that they are in Redis, if $2 is still the leader's epoch; a row that a person has flushed meanwhile is left alone.
+WITH leader AS (
+  SELECT l.epoch FROM relay_leadership AS l WHERE l.id AND l.epoch = $2::bigint FOR KEY SHARE
+), marked AS (
+  UPDATE job_outbox AS o
+     SET processed_at = now(), last_attempt_at = now()
+    FROM leader
+   WHERE o.outbox_id = ANY ($1::uuid[]) AND o.processed_at IS NULL
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM leader) AS leaders, (SELECT count(*) FROM marked) AS changed;
+
+-- name: charge_rows
+-- Counts one transient failure of rows $1 (reasons $3) and has them wait $4 seconds, doubled with every failure, before the next try.
+WITH leader AS (
+  SELECT l.epoch FROM relay_leadership AS l WHERE l.id AND l.epoch = $2::bigint FOR KEY SHARE
+), charged AS (
+  UPDATE job_outbox AS o
+     SET retry_count = o.retry_count + 1,
+         last_error = f.reason,
+         last_attempt_at = now(),
+         next_attempt_at = now() + make_interval(secs => $4::float8 * power(2, o.retry_count) * (0.5 + random() / 2))
+    FROM leader, unnest($1::uuid[], $3::text[]) AS f(outbox_id, reason)
+   WHERE o.outbox_id = f.outbox_id AND o.processed_at IS NULL AND o.retry_count < o.max_retries
+  RETURNING o.retry_count >= o.max_retries AS is_dead
+)
+SELECT (SELECT count(*) FROM leader) AS leaders, (SELECT count(*) FROM charged WHERE is_dead) AS changed;
+
+-- name: bury_rows
+-- Ends rows $1 (reasons $3) at once: no further try until a person replays or flushes them.
+WITH leader AS (
+  SELECT l.epoch FROM relay_leadership AS l WHERE l.id AND l.epoch = $2::bigint FOR KEY SHARE
+), buried AS (
+  UPDATE job_outbox AS o
+     SET retry_count = o.max_retries, last_error = f.reason, last_attempt_at = now(), next_attempt_at = NULL
+    FROM leader, unnest($1::uuid[], $3::text[]) AS f(outbox_id, reason)
+   WHERE o.outbox_id = f.outbox_id AND o.processed_at IS NULL
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM leader) AS leaders, (SELECT count(*) FROM buried) AS changed;
+
+-- name: probe_due
+-- Whether any row waits that may be tried now; the cheap look of an idle relay.
+SELECT EXISTS (
+  SELECT 1
+    FROM job_outbox AS o
+   WHERE o.processed_at IS NULL
+     AND o.retry_count < o.max_retries
+     AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= now())
+);
+
+-- name: backlog
+-- Queue depth (dead rows included), dead rows, and the age in seconds of the oldest row that is still to go.
+SELECT count(*) AS depth,
+       count(*) FILTER (WHERE o.retry_count >= o.max_retries) AS dead,
+       coalesce(extract(epoch FROM now() - min(o.created_at) FILTER (WHERE o.retry_count < o.max_retries)), 0)::float8 AS oldest_seconds
+  FROM job_outbox AS o
+ WHERE o.processed_at IS NULL;
