@@ -200,28 +200,15 @@ DECLARE
 BEGIN
     INSERT INTO cron.job (jobname, schedule, command)
     VALUES
-        ('cleanup_processed_outbox_entries', '0 2 * * *', 'SELECT public.cleanup_processed_outbox_entries()'),
-        ('cleanup_expired_idempotency_keys', '0 3 * * *', 'SELECT public.cleanup_expired_idempotency_keys()'),
-        ('cleanup_old_fsm_events', '0 4 * * 0', 'SELECT public.cleanup_old_fsm_events()')
+        ('cleanup_processed_outbox_entries', '0 2 * * *', 'SELECT public.cleanup_processed_outbox_entries(p_batch => 10000)'),
+        ('cleanup_expired_idempotency_keys', '0 3 * * *', 'SELECT public.cleanup_expired_idempotency_keys(p_batch => 10000)'),
+        ('cleanup_old_fsm_events', '0 4 * * 0', 'SELECT public.cleanup_old_fsm_events(p_batch => 10000)')
     ON CONFLICT (jobname) DO NOTHING;
     GET DIAGNOSTICS v_added = ROW_COUNT;
     RETURN v_added;
 END
 $$;
 COMMENT ON FUNCTION cron.schedule_defaults() IS 'Puts those of the three jobs on the schedule that are not there; says how many.';
-
-CREATE OR REPLACE FUNCTION cron.begin_job(job_name text)
-RETURNS boolean
-LANGUAGE plpgsql
-VOLATILE
-SET search_path = public, pg_temp
-AS $$
-BEGIN
-    PERFORM FROM cron.job AS j WHERE j.jobname = job_name AND j.active FOR UPDATE SKIP LOCKED;
-    RETURN FOUND;
-END
-$$;
-COMMENT ON FUNCTION cron.begin_job(text) IS 'True when the job is on the schedule and nobody else runs it; it is then held until the transaction ends.';
 
 CREATE OR REPLACE FUNCTION cron.record_run(job_name text, status text, message text)
 RETURNS void
@@ -240,7 +227,7 @@ DECLARE
     v_signature text;
 BEGIN
     FOREACH v_signature IN ARRAY ARRAY[
-        'schedule(text, text, text)', 'unschedule(text)', 'schedule_defaults()', 'begin_job(text)', 'record_run(text, text, text)'
+        'schedule(text, text, text)', 'unschedule(text)', 'schedule_defaults()', 'record_run(text, text, text)'
     ] LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION cron.%s FROM PUBLIC', v_signature);
         EXECUTE format('GRANT EXECUTE ON FUNCTION cron.%s TO service_role', v_signature);
