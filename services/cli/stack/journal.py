@@ -18,16 +18,29 @@ _SHOWN_APART = frozenset({"timestamp", "level", "event", "process", "logger"})
 class Journal:
     """Takes lines by process; writes `logs/<process>.log` and `logs/all.log`, and shows them when asked."""
 
-    def __init__(self, folder: Path, show: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        show: Callable[[str], None] | None = None,
+        alarm: Callable[[str], None] | None = None,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             folder: where the files go.
             show: receives every readable line too (the terminal, with `-v`).
+            alarm: receives what the caller should know in any case.
         """
         self._folder = folder
         self._show = show
+        self._alarm = alarm
         self._last: dict[str, deque[str]] = {}
+
+    def warn(self, text: str) -> None:
+        """Record something that the caller should know: a process died."""
+        self.say(text)
+        if self._alarm is not None:
+            self._alarm(text)
 
     def say(self, text: str) -> None:
         """Record something the supervisor itself did."""

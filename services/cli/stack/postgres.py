@@ -35,6 +35,7 @@ _TUNING: Mapping[str, str] = {
     "jit": "off",
     "log_min_messages": "warning",
     "log_line_prefix": "",
+    "log_checkpoints": "off",
     "password_encryption": "scram-sha-256",
     "scram_iterations": "1024",
     "timezone": "UTC",
@@ -194,23 +195,17 @@ class PostgresServer:
         with contextlib.suppress(FileNotFoundError):
             lock.unlink()
 
-    def run_sql(self, sql: str, *, database: str = "postgres") -> str:
-        """Run statements as the owner through `psql` and return what they print.
+    def run_sql(self, sql: str, **variables: str) -> str:
+        """Run statements as the owner through `psql`, with psql variables, and return what they print.
 
         Raises:
             StackError: with the server's message.
         """
-        argv = [
-            str(self.binaries.path("psql")),
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            self.url(database),
-            "-f",
-            "-",
-        ]
-        done = subprocess.run(argv, input=sql, env=self.env(), capture_output=True, text=True, check=False)
+        settings = "".join(f"\\set {name} '{_quoted(value)}'\n" for name, value in variables.items())
+        argv = [str(self.binaries.path("psql")), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url(), "-f", "-"]
+        done = subprocess.run(
+            argv, input=f"{settings}{sql}\n;", env=self.env(), capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise StackError(done.stderr.strip() or "psql failed")
         return done.stdout.strip()
@@ -261,6 +256,10 @@ class PostgresServer:
             return Path(f"/proc/{pid}/cwd").resolve(strict=True) == self.data.resolve()
         except OSError:
             return False
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _end(pid: int) -> None:

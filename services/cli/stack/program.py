@@ -15,6 +15,11 @@ async def always_ready() -> bool:
     return True
 
 
+async def never_ready() -> bool:
+    """For a program that runs to its end."""
+    return False
+
+
 def nothing_to_prepare(_failed_starts: int) -> None:
     """For a program that needs nothing before it starts."""
 

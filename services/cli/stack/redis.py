@@ -78,6 +78,12 @@ class RedisServer:
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid)
 
+    def set_data_aside(self) -> None:
+        """Start empty next time: what the server cannot read is kept beside it, and PostgreSQL has the truth."""
+        data = self.folder / "data"
+        if data.exists():
+            data.rename(self.folder / f"unreadable-{time.time_ns()}")
+
     def argv(self) -> list[str]:
         """The server in the foreground."""
         return [str(self.program), str(self.folder / "redis.conf")]

@@ -149,8 +149,8 @@ class StateFolder:
     def lock(self) -> int | None:
         """Take the folder for one stack; returns the lock's descriptor, or None when another holds it.
 
-        The lock goes with the last process that has the descriptor: the guardian holds it too, so that a new
-        stack cannot start while the remains of a killed one are still being stopped.
+        The lock goes with the last process that has the descriptor: the guardian holds it too, so that a new stack cannot
+        start while the remains of a killed one are still being stopped.
         """
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -158,16 +158,27 @@ class StateFolder:
         except BlockingIOError:
             os.close(descriptor)
             return None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return descriptor
+
+    def holder(self) -> int | None:
+        """The process that took the folder last, if it still runs."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(self._lock.read_text(encoding="ascii"))
+            if is_running(pid):
+                return pid
+        return None
 
     def is_locked(self) -> bool:
         """Whether a stack, or the guardian of one, holds the folder."""
         if not self._lock.exists():
             return False
-        descriptor = self.lock()
-        if descriptor is None:
-            return True
-        os.close(descriptor)
+        with self._lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
         return False
 
     def purge(self) -> None:
@@ -206,6 +217,19 @@ class StateFolder:
                 f"{self.root} has layout {found}, this coursegen knows layout {LAYOUT}. Run it with the coursegen "
                 f"that made it, name another folder in {_VARIABLE}, or drop it with `coursegen down --purge`."
             )
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie that nobody has buried yet."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ class Supervised:
             pause = min(_FIRST_RESTART_SECONDS * 2**self._failed_starts, _SLOWEST_RESTART_SECONDS)
             self._failed_starts += 1
             self.restarts += 1
-            self._journal.say(f"{self.program.name} {ended_with}; starting it again in {pause:g} s")
+            self._journal.warn(f"{self.program.name} {ended_with}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
 
     async def run_once(self) -> int:

@@ -1,0 +1,60 @@
+"""The `coursegen` command.
+
+Exit codes: 0 done, 1 failed (the message names the next step), 2 called wrongly, 128 + signal when interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from services.cli import output
+from services.cli.commands import courses, database, demo, stack, tokens
+from services.kernel.errors import CoursegenError
+
+_EPILOG = "First time here? coursegen demo. More: README.md"
+
+
+def build() -> typer.Typer:
+    """The command with all its subcommands."""
+    app = typer.Typer(
+        name="coursegen",
+        help="Turns documents into a structured course, and never loses one on the way.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for panel, commands in _panels().items():
+        for command in commands:
+            app.command(rich_help_panel=panel)(command)
+    return app
+
+
+def _panels() -> dict[str, tuple[Callable[..., None], ...]]:
+    return {
+        "Local stack": (demo.demo, stack.up, stack.env, stack.down),
+        "Courses": (courses.generate, courses.status),
+        "Development": (tokens.token, database.fixtures, database.migrate),
+    }
+
+
+def main() -> None:
+    """Run the command and leave with its exit code."""
+    try:
+        build()()
+    except CoursegenError as error:
+        output.failure(error, as_json="--json" in sys.argv)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

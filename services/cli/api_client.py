@@ -1,0 +1,188 @@
+"""The api as the command uses it: patient with outages, plain about refusals.
+
+Every call may be repeated safely: reading changes nothing, initiating carries an idempotency key, and before an upload
+is repeated the documents that arrived are looked up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from services.cli.errors import StackError
+from services.kernel.errors import CoursegenError
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 2.0
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_MEDIA_TYPES = {
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".txt": "text/plain",
+}
+
+Json = dict[str, Any]
+
+
+class ApiRefused(StackError):
+    """The api refused the request."""
+
+    code = "api_refused"
+
+
+class ApiUnreachable(StackError):
+    """The api does not answer."""
+
+    code = "api_unreachable"
+
+
+class ApiClient:
+    """A signed-in client of one api."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience_seconds: float = 30.0,
+        on_outage: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            url: of the api, without a path.
+            token: sent as bearer.
+            patience_seconds: how long a call is repeated while the api does not answer or answers 5xx.
+            on_outage: told once per outage.
+        """
+        self.url = url.rstrip("/")
+        self._patience = patience_seconds
+        self._on_outage = on_outage
+        self._http = httpx.AsyncClient(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def create_course(self, title: str, style: str, language: str | None) -> Json:
+        """A new course; not to be repeated blindly."""
+        body = {"title": title, "style": style, **({"language": language} if language else {})}
+        return await self._json("POST", "/api/courses", json=body, repeat=False)
+
+    async def courses(self, limit: int = 20) -> list[Json]:
+        """The newest courses."""
+        page = await self._json("GET", "/api/courses", params={"limit": limit})
+        return list(page["courses"])
+
+    async def course(self, reference: str) -> Json:
+        """A course by id or slug."""
+        return await self._json("GET", f"/api/courses/{reference}")
+
+    async def documents(self, course_id: str) -> list[Json]:
+        """The documents of a course, in order."""
+        return list((await self._json("GET", f"/api/courses/{course_id}/documents"))["documents"])
+
+    async def upload(self, course_id: str, path: Path) -> Json:
+        """Add a document; not to be repeated blindly."""
+        kind = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+        with path.open("rb") as content:
+            files = {"file": (path.name, content, kind)}
+            return await self._json("POST", f"/api/courses/{course_id}/documents", files=files, repeat=False)
+
+    async def initiate(self, course_id: str, key: str) -> Json:
+        """Begin the run that `key` names; a repeat finds the same run."""
+        headers = {"Idempotency-Key": key}
+        return await self._json("POST", "/api/trpc/generation.initiate", json={"courseId": course_id}, headers=headers)
+
+    async def events(self, course_id: str, cursor: str | None) -> tuple[list[Json], str | None]:
+        """The next events of a course's history, and the cursor for what follows."""
+        params = {"limit": 100, **({"cursor": cursor} if cursor else {})}
+        page = await self._json("GET", f"/api/courses/{course_id}/history", params=params)
+        return list(page["events"]), page["nextCursor"]
+
+    async def result(self, course_id: str) -> bytes:
+        """The finished course as JSON, as the api stores it."""
+        return (await self._send("GET", f"/api/courses/{course_id}/result")).content
+
+    async def markdown(self, course_id: str) -> bytes:
+        """The finished course as Markdown."""
+        return (await self._send("GET", f"/api/courses/{course_id}/result.md")).content
+
+    async def _json(self, method: str, path: str, *, repeat: bool = True, **options: Any) -> Json:
+        answer = await self._send(method, path, repeat=repeat, **options)
+        value: Json = answer.json()
+        return value
+
+    async def _send(self, method: str, path: str, *, repeat: bool = True, **options: Any) -> httpx.Response:
+        """One call, repeated through an outage.
+
+        A call that must not be repeated blindly is repeated only when it certainly did not arrive.
+        """
+        deadline = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE_SECONDS
+        told = False
+        while True:
+            answer, trouble = await self._try(method, path, repeat, options)
+            if answer is not None:
+                return answer
+            if time.monotonic() + pause > deadline:
+                raise ApiUnreachable(
+                    f"{self.url} does not answer: {trouble}. Is it running? `coursegen up` starts one."
+                )
+            if not told:
+                self._on_outage(f"the api does not answer ({trouble}); trying again")
+                told = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _try(
+        self, method: str, path: str, repeat: bool, options: dict[str, Any]
+    ) -> tuple[httpx.Response | None, str]:
+        try:
+            answer = await self._http.request(method, path, **options)
+        except httpx.ConnectError as error:
+            return None, str(error) or "no connection"
+        except httpx.TransportError as error:
+            if repeat:
+                return None, type(error).__name__
+            raise Uncertain(f"the api broke off ({type(error).__name__})") from error
+        if answer.is_success:
+            return answer, ""
+        if answer.status_code >= 500:
+            if repeat or answer.status_code == 503:
+                return None, f"status {answer.status_code}"
+            raise Uncertain(f"the api failed ({answer.status_code})")
+        raise _refusal(answer)
+
+
+class Uncertain(CoursegenError):
+    """Nobody knows whether the request was carried out."""
+
+    code = "uncertain"
+
+
+def _refusal(answer: httpx.Response) -> ApiRefused:
+    code, message = str(answer.status_code), answer.text[:500]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        error = answer.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+    advice = " Get a token with `coursegen token`." if answer.status_code == 401 else ""
+    return ApiRefused(f"The api refused ({answer.status_code} {code}): {message}{advice}", status=answer.status_code)

@@ -1,0 +1,119 @@
+"""Courses through the api: generate, status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from services.cli import interrupts, output
+from services.cli.api_client import ApiClient
+from services.cli.commands.options import AsJson, Language, Out, Style, Title
+from services.cli.display import describe_state, open_display
+from services.cli.errors import StackError
+from services.cli.generation import Finished, Generation, Order, Record, unusable
+from services.cli.outline import outline
+from services.cli.target import api_target
+
+_WORD_BREAKS = re.compile(r"[\s_\-.]+")
+
+
+def generate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="PDF, DOCX, PPTX, HTML, Markdown or text.")],
+    *,
+    title: Title = None,
+    style: Style = "academic",
+    language: Language = None,
+    out: Out = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make a course from documents, and wait for it.
+
+    Talks to the stack that runs here (`coursegen up`), or to the api that API_URL and API_TOKEN name.
+    """
+    order = make_order(files, title, style, language)
+    target = api_target(os.environ)
+
+    async def main(_hurry: asyncio.Event) -> int:
+        with open_display(quiet=as_json) as display:
+            async with ApiClient(target.url, target.token, on_outage=display.say) as api:
+                record = Record(order.fingerprint())
+                finished = await Generation(api, order, record, display=display, keep=lambda _: None).run()
+        deliver(finished, out, as_json=as_json)
+        return 0
+
+    raise typer.Exit(interrupts.run(main, os.environ))
+
+
+def status(
+    course: Annotated[str, typer.Argument(metavar="COURSE", help="Its id or slug.")], *, as_json: AsJson = False
+) -> None:
+    """Say how a course stands: its state, its steps, its documents."""
+    target = api_target(os.environ)
+
+    async def main(_hurry: asyncio.Event) -> int:
+        async with ApiClient(target.url, target.token) as api:
+            found = await api.course(course)
+        if as_json:
+            output.document(found)
+        else:
+            _describe(found)
+        return 0
+
+    raise typer.Exit(interrupts.run(main, os.environ))
+
+
+def make_order(files: Sequence[Path], title: str | None, style: str, language: str | None) -> Order:
+    """What the caller wants, checked.
+
+    Raises:
+        StackError: a file is missing or empty.
+    """
+    fault = unusable(files)
+    if fault:
+        raise StackError(fault)
+    return Order(title or title_of(files), tuple(files), style, language)
+
+
+def title_of(files: Sequence[Path]) -> str:
+    """A title from the first file's name."""
+    words = _WORD_BREAKS.sub(" ", files[0].stem).strip()
+    name = words[:1].upper() + words[1:] if words else "Course"
+    return name if len(files) == 1 else f"{name} and more"
+
+
+def deliver(finished: Finished, out: Path, *, as_json: bool) -> None:
+    """Write the course's two files into `out` and say so."""
+    out.mkdir(parents=True, exist_ok=True)
+    json_path, markdown_path = out / "course.json", out / "course.md"
+    json_path.write_bytes(finished.json)
+    markdown_path.write_bytes(finished.markdown)
+    content: dict[str, Any] = orjson.loads(finished.json)
+    if as_json:
+        paths = {"json": str(json_path.absolute()), "markdown": str(markdown_path.absolute())}
+        output.document({"courseId": finished.course["id"], "slug": finished.course["slug"], "files": paths})
+        return
+    output.say()
+    for line in outline(content):
+        output.say(line)
+    output.say()
+    output.say(f"written: {json_path.absolute()}")
+    output.say(f"         {markdown_path.absolute()}")
+
+
+def _describe(course: dict[str, Any]) -> None:
+    output.say(f"{course['title']}  ({course['slug']}, {course['id']})")
+    output.say(f"  {describe_state(course['status'])}  ({course['status']}, run {course['runNumber']})")
+    if course.get("error"):
+        output.say(f"  {course['error']}")
+    for step in course["progress"].get("steps", []):
+        output.say(f"  step {step['id']}  {step['status']:<11} {step['name']}")
+    for document in course["documents"]:
+        reason = f"  {document['failureReason']}" if document.get("failureReason") else ""
+        output.say(f"  {document['status']:<10} {document['filename']}{reason}")

@@ -1,0 +1,131 @@
+"""The main job on one machine, from nothing to a course on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import interrupts, output
+from services.cli.api_client import ApiClient, ApiRefused
+from services.cli.commands.courses import deliver, make_order
+from services.cli.commands.options import AsJson, Language, Out, Style, Title, Verbose
+from services.cli.commands.stack import local_stack
+from services.cli.display import open_display
+from services.cli.errors import StackError
+from services.cli.generation import Finished, Generation, GenerationFailed, Order, Record
+from services.cli.stack.local_stack import StackOptions
+from services.cli.stack.state import StateFolder, read_json, write_private
+from services.cli.target import developer_token, state_folder
+
+_PATIENCE_SECONDS = 120.0
+_EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+_EXAMPLE_SUFFIXES = frozenset({".pdf", ".docx", ".md", ".html", ".pptx", ".txt"})
+_NOT_AN_EXAMPLE = "readme.md"
+
+
+def demo(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILES]...", help="Documents to use; without any, those in examples/."),
+    ] = None,
+    *,
+    title: Title = None,
+    style: Style = "academic",
+    language: Language = None,
+    out: Out = Path(),
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything, make a course from documents, write it, and stop everything.
+
+    Uses the stack that runs here already, if one does. Killed in the middle and called again with the same documents, it
+    finishes the same course.
+    """
+    order = make_order(files or example_files(), title, style, language)
+
+    async def main(hurry: asyncio.Event) -> int:
+        state = state_folder(os.environ)
+        async with _stack(state, verbose=verbose, hurry=hurry) as url:
+            finished = await _generate(url, order, state, quiet=as_json)
+            deliver(finished, out, as_json=as_json)
+        return 0
+
+    raise typer.Exit(interrupts.run(main, os.environ))
+
+
+def example_files() -> list[Path]:
+    """The documents that come with the source.
+
+    Raises:
+        StackError: this installation has none.
+    """
+    found = sorted(
+        path
+        for path in (_EXAMPLES.iterdir() if _EXAMPLES.is_dir() else ())
+        if path.suffix.lower() in _EXAMPLE_SUFFIXES and path.name.lower() != _NOT_AN_EXAMPLE
+    )
+    if not found:
+        raise StackError("There are no examples here. Name documents: coursegen demo FILES...")
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _stack(state: StateFolder, *, verbose: bool, hurry: asyncio.Event) -> AsyncIterator[str]:
+    """The address of an api: the running one, or one of a stack for the length of the block."""
+    running = state.running()
+    if running is not None and state.holder() == running.pid and running.processes:
+        output.note(f"using the stack that runs at {running.api_url}")
+        yield running.api_url
+        return
+    async with local_stack(state, StackOptions(any_port=True), verbose=verbose, hurry=hurry).run() as started:
+        output.note(f"everything runs; the api is at {started.api_url}")
+        yield started.api_url
+
+
+async def _generate(url: str, order: Order, state: StateFolder, *, quiet: bool) -> Finished:
+    record, resumed = _recall(state, order)
+    with open_display(quiet=quiet) as display:
+        async with ApiClient(
+            url, developer_token(os.environ), patience_seconds=_PATIENCE_SECONDS, on_outage=display.say
+        ) as api:
+            if resumed and record.course_id and await _is_gone(api, record.course_id):
+                record, resumed = Record(order.fingerprint()), False
+            if resumed:
+                display.say("going on with the course that an earlier run began")
+            generation = Generation(
+                api, order, record, display=display, keep=lambda each: write_private(state.demo, each.as_dict())
+            )
+            write_private(state.demo, record.as_dict())
+            try:
+                finished = await generation.run()
+            except GenerationFailed:
+                state.demo.unlink(missing_ok=True)
+                raise
+    state.demo.unlink(missing_ok=True)
+    return finished
+
+
+def _recall(state: StateFolder, order: Order) -> tuple[Record, bool]:
+    """The record of the same order that was not finished, or a fresh one."""
+    kept = read_json(state.demo)
+    fingerprint = order.fingerprint()
+    if kept is not None and kept.get("fingerprint") == fingerprint:
+        with contextlib.suppress(TypeError):
+            return Record(**kept), True
+    return Record(fingerprint), False
+
+
+async def _is_gone(api: ApiClient, course_id: str) -> bool:
+    try:
+        await api.course(course_id)
+    except ApiRefused as refusal:
+        if refusal.details.get("status") == 404:
+            return True
+        raise
+    return False

@@ -1,0 +1,85 @@
+"""Which stack a command talks to: the one that variables name, else the one that runs on the state folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.cli import tokens
+from services.cli.errors import StackStopped
+from services.cli.stack.processes import jwt_secret
+from services.cli.stack.state import Running, StateFolder, default_folder
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTarget:
+    """An api and a token for it."""
+
+    url: str
+    token: str
+
+
+def state_folder(environ: Mapping[str, str]) -> StateFolder:
+    """The caller's state folder; not made yet."""
+    return StateFolder(default_folder(environ))
+
+
+def running_stack(environ: Mapping[str, str]) -> Running:
+    """The stack that runs on the caller's state folder.
+
+    Raises:
+        StackStopped: none does.
+    """
+    state = state_folder(environ)
+    running = state.running()
+    if running is None:
+        raise StackStopped(f"No local stack runs on {state.root}. Start one with `coursegen up`.")
+    return running
+
+
+def api_target(environ: Mapping[str, str]) -> ApiTarget:
+    """The api that API_URL and API_TOKEN name, else that of the running stack.
+
+    Raises:
+        StackStopped: neither is there.
+    """
+    url, token = environ.get("API_URL"), environ.get("API_TOKEN")
+    if url and token:
+        return ApiTarget(url, token)
+    running = running_stack(environ)
+    return ApiTarget(url or running.api_url, token or developer_token(environ))
+
+
+def database_url(environ: Mapping[str, str]) -> str:
+    """The database that DATABASE_URL names, else that of the running stack.
+
+    Raises:
+        StackStopped: neither is there.
+    """
+    named = environ.get("DATABASE_URL")
+    if named:
+        return named
+    try:
+        return running_stack(environ).database_url
+    except StackStopped as error:
+        raise StackStopped(f"{error.message} Or name a database in DATABASE_URL.") from error
+
+
+def signing_secret(environ: Mapping[str, str]) -> str:
+    """What signs the tokens of the caller's stack: JWT_SECRET, else the secret in the state folder.
+
+    Raises:
+        StackStopped: no stack was ever started here.
+    """
+    named = environ.get("JWT_SECRET")
+    if named:
+        return named
+    state = state_folder(environ)
+    if not state.exists():
+        raise StackStopped("There is no secret to sign with. Start a stack with `coursegen up`, or set JWT_SECRET.")
+    return jwt_secret(state.secrets(), environ)
+
+
+def developer_token(environ: Mapping[str, str]) -> str:
+    """A token of the fixtures' user for the caller's stack."""
+    return tokens.mint(signing_secret(environ), audience=environ.get("JWT_AUDIENCE"), issuer=environ.get("JWT_ISSUER"))

@@ -1,0 +1,67 @@
+"""Development tokens with the claims that the api reads (contract.md GAP28)."""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import UUID
+
+import jwt
+
+from services.cli.errors import StackError
+
+TIERS = ("FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM")
+"""What a user may have booked."""
+
+DEVELOPER = UUID("00000000-0000-0000-0000-000000000012")
+"""The user of the fixtures, and of the tokens made for the local stack."""
+
+ORGANIZATION = UUID("759ba851-3f16-4294-9627-dc5a0a366c8e")
+"""The organisation of the fixtures."""
+
+_TTL = re.compile(r"(?P<number>\d+)(?P<unit>[smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_ttl(text: str) -> int:
+    """Seconds in `90`, `90s`, `15m`, `12h` or `7d`.
+
+    Raises:
+        StackError: with an example, when it is none of these.
+    """
+    match = _TTL.fullmatch(text.strip())
+    if match is None or int(match["number"]) == 0:
+        raise StackError(f"--ttl {text!r} is no duration. Write for example 3600, 15m, 12h or 7d.")
+    return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def mint(
+    secret: str,
+    *,
+    user: UUID = DEVELOPER,
+    organization: UUID | None = ORGANIZATION,
+    tier: str = "PREMIUM",
+    role: str | None = None,
+    ttl_seconds: int = 86_400,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> str:
+    """A token signed with `secret` (HS256)."""
+    now = int(time.time())
+    app_metadata: dict[str, str] = {}
+    if organization is not None:
+        app_metadata["organization_id"] = str(organization)
+    if role is not None:
+        app_metadata["role"] = role
+    claims: dict[str, object] = {
+        "sub": str(user),
+        "iat": now,
+        "exp": now + ttl_seconds,
+        "user_metadata": {"tier": tier},
+        "app_metadata": app_metadata,
+    }
+    if audience:
+        claims["aud"] = audience
+    if issuer:
+        claims["iss"] = issuer
+    return jwt.encode(claims, secret, algorithm="HS256")
