@@ -28,6 +28,8 @@ class TinyEngine:
         self.failures: list[Exception] = []
         """Raised one after the other, a call each."""
         self.calls: list[str] = []
+        self.called = asyncio.Event()
+        """Set at the first call."""
         self.gate: asyncio.Event | None = None
         """When set, calls wait for it."""
         self.lies = False
@@ -65,6 +67,7 @@ class TinyEngine:
 
     async def _called(self, name: str) -> None:
         self.calls.append(name)
+        self.called.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.failures:
