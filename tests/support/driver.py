@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -128,6 +128,11 @@ class Driver:
         """A course that nobody has asked for yet; it is made from its title."""
         return Order(uuid4(), key=f"order-{next(self._numbers)}-{uuid4().hex[:8]}" if keyed else None, title=title)
 
+    def orders(self, *, until: asyncio.Event) -> Iterator[Order]:
+        """New courses without end, or until the event is set."""
+        while not until.is_set():
+            yield self.order()
+
     async def send(self, order: Order) -> Answer | None:
         """Ask once; None when no answer came."""
         attempt = self.journal.ask(order.name, order.course_id)
@@ -158,7 +163,7 @@ class Driver:
         """Send orders at a steady rate, whatever becomes of the earlier ones; returns when all are answered.
 
         Args:
-            orders: what to ask for; an endless supply ends with the task's cancellation.
+            orders: what to ask for; taken one by one, so that an endless supply may be ended from outside.
             per_second: the rate at which new ones are begun.
             insist: repeat each until it is acknowledged, rather than asking once.
         """

@@ -132,7 +132,8 @@ class Stack:
         self.faults_log = folder / "faults.log"
         self.processes: list[Process] = []
         self._numbers = itertools.count(1)
-        self._environment = _environment(database_url, redis_url, self.sink, self.faults_log)
+        self.environment = _environment(database_url, redis_url, self.sink, self.faults_log)
+        """Variables of every process that is started from now on."""
 
     def spawn(
         self, kind: Kind, *, faults: str = "", port: int | None = None, env: Mapping[str, str] | None = None
@@ -149,7 +150,7 @@ class Stack:
         port = port if port is not None else ports.pick() if kind == "api" else 0
         metrics_port = ports.pick(avoid=frozenset({port}))
         variables = {
-            **self._environment,
+            **self.environment,
             "PORT": str(port),
             "METRICS_PORT": str(metrics_port),
             "COURSEGEN_FAULTS": faults,
