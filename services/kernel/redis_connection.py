@@ -65,7 +65,7 @@ def open_redis(
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether `error` says that the server as a whole is out of reach (GAP27), not that one command was bad."""
-    if isinstance(error, BrokerUnavailable | _UNAVAILABLE):
+    if isinstance(error, (BrokerUnavailable, *_UNAVAILABLE)):
         return True
     return isinstance(error, redis_errors.ResponseError) and str(error).upper().startswith(_UNAVAILABLE_WORDS)
 
