@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 import orjson
 
 from services.api import strict_json
@@ -41,6 +42,14 @@ class Reply:
 def json_reply(document: Any, status: int = 200, headers: Sequence[Header] = ()) -> Reply:
     """`document` as compact JSON (TRAP1)."""
     return Reply(status, orjson.dumps(document, default=str), headers=headers)
+
+
+def struct_reply(message: msgspec.Struct, status: int = 200, headers: Sequence[Header] = ()) -> Reply:
+    """A message of the models as compact JSON."""
+    return Reply(status, _encoder.encode(message), headers=headers)
+
+
+_encoder = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)

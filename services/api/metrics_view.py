@@ -1,0 +1,205 @@
+"""What the five `metrics.*` routes show, made from the shared counters and the state of the outbox (contract.md i).
+
+Durations are milliseconds unless a source named another unit; rates are percentages with ratios beside them (D17, D38).
+With no traffic every rate is 0 and the system is healthy (TRAP18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from services.kernel.counters import Durations, Snapshot
+
+ALIVE_WITHIN: Final = timedelta(seconds=90)
+"""Oldest heartbeat of a relay that counts as alive (GAP25)."""
+
+PROCESSED_WITHIN: Final = timedelta(minutes=5)
+"""Oldest progress that is all right while rows wait."""
+
+DEEPEST_QUEUE: Final = 1000
+"""Most rows that may wait."""
+
+LOWEST_SUCCESS: Final = 95.0
+"""Least success rate, in percent, when there was traffic."""
+
+_DEFAULT_POLL_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """The outbox and its relay at one moment, as PostgreSQL knows them."""
+
+    queue_depth: int
+    oldest_seconds: float
+    holder: str | None
+    heartbeat_at: datetime | None
+    last_progress_at: datetime | None
+    poll_interval_ms: int | None
+    read_at: datetime
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a relay has lived lately; read from its heartbeat, not from this process (TRAP36)."""
+        if self.holder is None or self.heartbeat_at is None:
+            return False
+        return self.read_at - self.heartbeat_at <= ALIVE_WITHIN
+
+    @property
+    def is_keeping_up(self) -> bool:
+        """Whether nothing waits, or something was done about it lately."""
+        if self.queue_depth == 0:
+            return True
+        return self.last_progress_at is not None and self.read_at - self.last_progress_at <= PROCESSED_WITHIN
+
+    def health(self) -> dict[str, Any]:
+        """`getOutbox.health`, which is also `/api/health/outbox` (D4)."""
+        return {
+            "alive": self.is_alive,
+            "lastProcessed": self.last_progress_at,
+            "queueDepth": self.queue_depth,
+            "pollInterval": self.poll_interval_ms or _DEFAULT_POLL_MS,
+        }
+
+
+def fsm(counted: Snapshot) -> dict[str, Any]:
+    """`getFSM`: operations without replays, which are cache hits (TRAP14)."""
+    success, failed = counted.count("fsm_total", "success"), counted.count("fsm_total", "failed")
+    hits, misses = counted.count("fsm_cache", "hit"), counted.count("fsm_cache", "miss")
+    total = success + failed
+    durations = counted.durations("fsm_duration")
+    return {
+        "total": total,
+        "success": success,
+        "failed": failed,
+        "initiated": total,
+        "succeeded": success,
+        "cacheHits": hits,
+        "cacheMisses": misses,
+        "successRate": _percent(success, total),
+        "failureRate": _percent(failed, total),
+        "cacheHitRate": _percent(hits, hits + misses),
+        "successRatio": _ratio(success, total),
+        "failureRatio": _ratio(failed, total),
+        "cacheHitRatio": _ratio(hits, hits + misses),
+        "durations": _durations(durations),
+        "avgDuration": round(durations.mean, 3),
+    }
+
+
+def outbox(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
+    """`getOutbox`. A row flushed by hand is no job created (TRAP37): jobs are counted where they are queued."""
+    created, failed = counted.count("outbox_jobs", "created"), counted.count("outbox_jobs", "failed")
+    durations = counted.durations("outbox_batch_duration")
+    return {
+        "batchesProcessed": counted.count("outbox_batches"),
+        "jobsCreated": created,
+        "jobsFailed": failed,
+        "pending": state.queue_depth,
+        "processed": created,
+        "failed": failed,
+        "failureRate": _percent(failed, created + failed),
+        "failureRatio": _ratio(failed, created + failed),
+        "oldestPendingSeconds": round(state.oldest_seconds, 3),
+        "durations": _durations(durations),
+        "avgProcessingTime": round(durations.mean / 1000, 6),
+        "health": state.health(),
+    }
+
+
+def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
+    """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32)."""
+    ends = {
+        f"{layer}{outcome.capitalize()}": counted.count("fallback", f"{layer}:{outcome}")
+        for layer in ("layer2", "layer3")
+        for outcome in ("success", "failed")
+    }
+    return {
+        "layer2Activations": ends["layer2Success"] + ends["layer2Failed"],
+        "layer3Activations": ends["layer3Success"] + ends["layer3Failed"],
+        "recentActivations": recent,
+        **ends,
+        "durations": _durations(Durations()),
+    }
+
+
+def health_check(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
+    """`healthCheck`: four criteria, nested and flat (D18)."""
+    success, failed = counted.count("fsm_total", "success"), counted.count("fsm_total", "failed")
+    rate = _percent(success, success + failed)
+    checks = {
+        "outboxAlive": state.is_alive,
+        "fsmSuccessRate": rate,
+        "queueDepth": state.queue_depth,
+        "lastProcessedOk": state.is_keeping_up,
+    }
+    succeeds = rate >= LOWEST_SUCCESS or success + failed == 0
+    healthy = state.is_alive and state.is_keeping_up and state.queue_depth <= DEEPEST_QUEUE and succeeds
+    return {"healthy": healthy, "checks": checks, **checks}
+
+
+def exposition(counted: Snapshot, state: OutboxState, failures: Sequence[Any]) -> str:
+    """The same numbers in Prometheus' text format, under the names of GAP11 (TRAP4)."""
+    lines: list[str] = []
+    fsm_counts = {f'result="{each}"': counted.count("fsm_total", each) for each in ("success", "failed")}
+    _family(lines, "fsm_initializations_total", "counter", fsm_counts)
+    _summary(lines, "fsm_initialization_duration_seconds", counted.durations("fsm_duration"))
+    cache_counts = {f'result="{each}"': counted.count("fsm_cache", each) for each in ("hit", "miss")}
+    _family(lines, "fsm_cache_lookups_total", "counter", cache_counts)
+    _family(lines, "outbox_queue_depth", "gauge", {"": state.queue_depth})
+    _family(lines, "outbox_oldest_pending_seconds", "gauge", {"": state.oldest_seconds})
+    job_counts = {f'result="{each}"': counted.count("outbox_jobs", each) for each in ("created", "failed")}
+    _family(lines, "outbox_jobs_total", "counter", job_counts)
+    _summary(lines, "outbox_batch_duration_seconds", counted.durations("outbox_batch_duration"))
+    progress = state.last_progress_at.timestamp() if state.last_progress_at else 0
+    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", {"": progress})
+    fallback_counts = {
+        f'layer="{layer[-1]}",result="{result}"': counted.count("fallback", f"{layer}:{result}")
+        for layer in ("layer2", "layer3")
+        for result in ("success", "failed")
+    }
+    _family(lines, "fallback_activations_total", "counter", fallback_counts)
+    _family(lines, "system_healthy", "gauge", {"": int(health_check(counted, state)["healthy"])})
+    slots = {
+        f'slot="{slot}",course="{row["entity_id"]}",reason="{_label(row["reason"])}"': row["at"]
+        for slot, row in enumerate(failures)
+    }
+    _family(lines, "fsm_recent_failure_timestamp_seconds", "gauge", slots)
+    return "\n".join(lines) + "\n"
+
+
+def _family(lines: list[str], name: str, kind: str, values: Mapping[str, float]) -> None:
+    lines.append(f"# TYPE {name} {kind}")
+    lines.extend(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items())
+
+
+def _summary(lines: list[str], name: str, durations: Durations) -> None:
+    quantiles = {"0.5": durations.p50, "0.95": durations.p95, "0.99": durations.p99}
+    lines.append(f"# TYPE {name} summary")
+    lines.extend(f'{name}{{quantile="{quantile}"}} {value / 1000}' for quantile, value in quantiles.items())
+    lines.append(f"{name}_sum {durations.mean * durations.count / 1000}")
+    lines.append(f"{name}_count {durations.count}")
+
+
+def _label(text: str | None) -> str:
+    return (text or "")[:200].replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def _durations(durations: Durations) -> dict[str, float]:
+    return {
+        "count": durations.count,
+        "mean": round(durations.mean, 3),
+        "p50": round(durations.p50, 3),
+        "p95": round(durations.p95, 3),
+        "p99": round(durations.p99, 3),
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 4) if whole else 0.0

@@ -1,0 +1,209 @@
+"""The bodies of requests and answers. The OpenAPI description is made from these types."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Style = Literal["academic", "practical", "conversational", "concise"]
+Language = Annotated[str, Meta(pattern="^[a-z]{2,3}$", description="ISO 639 code, such as `ru` or `en`")]
+Title = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"\S", description="what the course is about")]
+WebhookUrl = Annotated[str, Meta(min_length=9, max_length=2048, pattern="^https://", description="https address")]
+Key = Annotated[str, Meta(min_length=1, max_length=255, description="the same key repeats the same request")]
+
+
+def check_line(text: str | None, name: str) -> None:
+    """Refuse text that is more than one line of visible characters.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if text is not None and any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError(f"{name} must not contain line breaks or control characters")
+
+
+def check_webhook(url: str | None) -> None:
+    """Refuse an address that could never be called (GAP14); what its name resolves to is checked when it is called.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if url is None:
+        return
+    parts = urlsplit(url)
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.username is not None or any(c.isspace() or ord(c) < 32 for c in url):
+        raise ValueError("webhookUrl must be an https address with a host and without credentials")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if not address.is_global:
+        raise ValueError("webhookUrl must not point into a private network")
+
+
+class InitiateBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A request to generate a course."""
+
+    course_id: UUID
+    title: Title | None = None
+    has_files: bool | None = None
+    webhook_url: WebhookUrl | None = None
+    style: Style | None = None
+    language: Language | None = None
+    idempotency_key: Key | None = None
+
+    def __post_init__(self) -> None:
+        check_line(self.title, "title")
+        check_line(self.language, "language")
+        check_webhook(self.webhook_url)
+
+
+class InitiateReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An accepted request. A repeat carries `fromCache: true`."""
+
+    success: Literal[True]
+    job_id: UUID | None
+    course_id: UUID
+    from_cache: bool | UnsetType = UNSET
+
+
+class CreateCourseBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A new course."""
+
+    title: Title
+    style: Style = "academic"
+    language: Language | None = None
+    webhook_url: WebhookUrl | None = None
+
+    def __post_init__(self) -> None:
+        check_line(self.title, "title")
+        check_line(self.language, "language")
+        check_webhook(self.webhook_url)
+
+
+class DocumentReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An uploaded document."""
+
+    id: UUID
+    filename: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    position: int
+    status: Literal["uploaded", "processing", "processed", "failed"]
+    failure_reason: str | None
+    title: str | None
+    language: str | None
+    created_at: datetime
+    processed_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> DocumentReply:
+        """The reply for one row."""
+        return cls(**dict(row.items()))
+
+
+class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
+    """The documents of a course, in order."""
+
+    documents: list[DocumentReply]
+
+
+class CourseSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A course in a list."""
+
+    id: UUID
+    title: str
+    slug: str
+    status: str
+    style: str
+    language: str | None
+    run_number: int
+    percentage: float | None
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class CoursePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of courses; `nextCursor` asks for the next one, null at the end."""
+
+    courses: list[CourseSummary]
+    next_cursor: str | None
+
+
+class CourseReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A course, with its progress and documents."""
+
+    id: UUID
+    title: str
+    slug: str
+    status: str
+    style: str
+    language: str | None
+    has_files: bool | None
+    webhook_url: str | None
+    run_number: int
+    progress: dict[str, Any]
+    error: str | None
+    documents: list[DocumentReply]
+    created_at: datetime
+    updated_at: datetime
+
+
+class CheckStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State and progress, unchanged in structure (contract.md a.3)."""
+
+    generation_status: str
+    generation_progress: dict[str, Any]
+
+
+class EventReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One step of a course's history."""
+
+    position: int
+    event_id: UUID
+    event_type: str
+    old_state: str | None
+    new_state: str | None
+    triggered_by: str | None
+    created_by: str
+    metadata: dict[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> EventReply:
+        """The reply for one row."""
+        return cls(**dict(row.items()))
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of events, oldest first; `nextCursor` asks for what came after, null when nothing has yet."""
+
+    events: list[EventReply]
+    next_cursor: str | None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, in a word for programs and a sentence for people."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Every error."""
+
+    error: ErrorBody

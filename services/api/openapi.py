@@ -1,0 +1,156 @@
+"""The OpenAPI 3.1 description, made from the table of routes and the types of their bodies; nothing is written twice."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from services.api.models import ErrorReply
+from services.api.routing import Answer, Operation
+
+TITLE: Final = "coursegen"
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_DOCS = {
+    "course": ("UUID or slug of a course of yours", {"type": "string", "minLength": 1}),
+    "document": ("UUID of the document", {"type": "string", "format": "uuid"}),
+}
+_REASONS = {
+    400: "The request is not valid; the message says what to change",
+    401: "There is no valid token",
+    403: "The course belongs to someone else",
+    404: "There is no such thing",
+    408: "The body did not arrive in time",
+    409: "The request contradicts the present state",
+    413: "The body is too large",
+    415: "The content type is not accepted",
+    500: "It is our fault; the message is in Russian",
+    503: "The service is unavailable for the moment; try again",
+}
+
+
+def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
+    """The description of all operations."""
+    listed = list(operations)
+    models = _models(listed)
+    schemas, components = msgspec.json.schema_components(models, ref_template="#/components/schemas/{name}")
+    by_model = {id(model): schema for model, schema in zip(models, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in listed:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, by_model)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": TITLE,
+            "version": version,
+            "description": "Turns a title or a set of documents into a structured course.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _models(operations: list[Operation]) -> list[Any]:
+    found: dict[int, Any] = {id(ErrorReply): ErrorReply}
+    for operation in operations:
+        for model in (operation.accepts, *(answer.model for answer in operation.answers.values())):
+            if model is not None:
+                found[id(model)] = model
+    return list(found.values())
+
+
+def _operation(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
+    summary, _, rest = inspect.cleandoc(operation.handler.__doc__ or "").partition("\n")
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": summary,
+        "security": [] if operation.public else [{"token": []}],
+        "parameters": _parameters(operation),
+        "responses": _responses(operation, schemas),
+    }
+    if rest.strip():
+        described["description"] = " ".join(rest.split())
+    if operation.accepts is not None:
+        described["requestBody"] = _body("application/json", schemas[id(operation.accepts)])
+    if operation.uploads:
+        described["requestBody"] = _body("multipart/form-data", _UPLOAD)
+    return described
+
+
+_UPLOAD = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {
+            "type": "string",
+            "contentMediaType": "application/octet-stream",
+            "description": "the document, with its file name",
+        }
+    },
+}
+
+
+def _body(content_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {content_type: {"schema": schema}}}
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = []
+    for name in _PARAMETER.findall(operation.path):
+        doc, schema = _DOCS[name]
+        listed.append({"name": name, "in": "path", "required": True, "description": doc, "schema": schema})
+    listed += [
+        {"name": each.name, "in": "query", "description": each.doc, "schema": dict(each.schema)}
+        for each in operation.query
+    ]
+    if operation.takes_key:
+        doc = "repeats of a request with the same key begin one run; a new key begins a new run of a finished course"
+        schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        listed.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": schema})
+    return listed
+
+
+def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
+    responses = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
+    for status in sorted(error_statuses(operation)):
+        responses.setdefault(
+            str(status),
+            {
+                "description": _REASONS.get(status, HTTPStatus(status).phrase),
+                "content": {"application/json": {"schema": schemas[id(ErrorReply)]}},
+            },
+        )
+    return responses
+
+
+def error_statuses(operation: Operation) -> set[int]:
+    """Every error status the operation may answer with: its own, and those of its kind."""
+    statuses = {500, 503, *operation.errors}
+    if not operation.public:
+        statuses.add(401)
+    if "{course}" in operation.path:
+        statuses |= {403, 404}
+    if operation.query or operation.takes_key:
+        statuses.add(400)
+    if operation.accepts is not None or operation.uploads:
+        statuses |= {400, 408, 413, 415}
+    return statuses
+
+
+def _answer(answer: Answer, schemas: Mapping[int, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.doc}
+    if answer.model is not None:
+        described["content"] = {answer.content_type: {"schema": schemas[id(answer.model)]}}
+    elif answer.content_type != "application/json":
+        described["content"] = {answer.content_type: {"schema": {"type": "string"}}}
+    return described

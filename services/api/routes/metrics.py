@@ -1,0 +1,96 @@
+"""The five `metrics.*` routes and `/api/health/outbox`, open to all (contract.md a.4, a.5, TRAP35)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from services.api import metrics_view
+from services.api.messages import Reply, Request, json_reply
+from services.api.metrics_view import OutboxState
+from services.api.routing import Answer, Operation
+from services.kernel.counters import Counters
+from services.kernel.database import Database, Row
+from services.kernel.queries import Queries
+
+TAG: Final = "Metrics"
+
+_TEXT_FORMAT = b"text/plain; version=0.0.4; charset=utf-8"
+_WANTS_TEXT = re.compile(rb"text/plain|application/openmetrics-text")
+_QUERIES = Queries.load("services.api", "metrics.sql")
+
+
+class MetricsRoutes:
+    """The routes that show numbers."""
+
+    def __init__(self, db: Database, counters: Counters, *, always_200: bool) -> None:
+        self._db = db
+        self._counters = counters
+        self._always_200 = always_200
+
+    def operations(self) -> list[Operation]:
+        """This module's part of the table."""
+        answer = {200: Answer("The numbers", dict[str, Any])}
+        verdict = {200: Answer("Healthy", dict[str, Any]), 503: Answer("Not healthy; same body", dict[str, Any])}
+        handlers = {
+            "/api/trpc/metrics.getAll": (self.get_all, answer),
+            "/api/trpc/metrics.getFSM": (self.get_fsm, answer),
+            "/api/trpc/metrics.getOutbox": (self.get_outbox, answer),
+            "/api/trpc/metrics.getFallbacks": (self.get_fallbacks, answer),
+            "/api/trpc/metrics.healthCheck": (self.health_check, verdict),
+            "/api/health/outbox": (self.outbox_health, answer),
+        }
+        return [
+            Operation(method="GET", path=path, handler=handler, tag=TAG, answers=answers, public=True)
+            for path, (handler, answers) in handlers.items()
+        ]
+
+    async def get_all(self, request: Request) -> Reply:
+        """All numbers: JSON, or Prometheus' text format for a client that accepts that (TRAP4)."""
+        counted, state, recent = await self._counters.read(), await self._state(), await self._recent()
+        accepted = request.header(b"accept") or b""
+        if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
+            failures = await self._db.fetch(_QUERIES["recent_failures"])
+            return Reply(200, metrics_view.exposition(counted, state, failures).encode(), _TEXT_FORMAT)
+        return json_reply(
+            {
+                "fsm": metrics_view.fsm(counted),
+                "outbox": metrics_view.outbox(counted, state),
+                "fallbacks": metrics_view.fallbacks(counted, recent),
+                "healthCheck": metrics_view.health_check(counted, state),
+            }
+        )
+
+    async def get_fsm(self, request: Request) -> Reply:
+        """How initiations went."""
+        del request
+        return json_reply(metrics_view.fsm(await self._counters.read()))
+
+    async def get_outbox(self, request: Request) -> Reply:
+        """How the outbox and its relay are."""
+        del request
+        return json_reply(metrics_view.outbox(await self._counters.read(), await self._state()))
+
+    async def get_fallbacks(self, request: Request) -> Reply:
+        """How often Layers 2 and 3 had to step in."""
+        del request
+        return json_reply(metrics_view.fallbacks(await self._counters.read(), await self._recent()))
+
+    async def health_check(self, request: Request) -> Reply:
+        """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40)."""
+        del request
+        verdict = metrics_view.health_check(await self._counters.read(), await self._state())
+        return json_reply(verdict, 200 if verdict["healthy"] or self._always_200 else 503)
+
+    async def outbox_health(self, request: Request) -> Reply:
+        """Whether the relay lives and how many rows wait."""
+        del request
+        return json_reply((await self._state()).health())
+
+    async def _state(self) -> OutboxState:
+        row: Row = await self._db.fetchrow(_QUERIES["outbox_state"])
+        return OutboxState(**dict(row.items()))
+
+    async def _recent(self) -> int:
+        recent: int = await self._db.fetchval(_QUERIES["recent_activations"])
+        return recent

@@ -1,0 +1,179 @@
+"""The api's composition root: opens what it needs, builds the application, serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+
+from services.api import openapi
+from services.api.app import Api
+from services.api.auth import Authenticator
+from services.api.cors import Cors
+from services.api.courses import Courses
+from services.api.documents import Documents
+from services.api.keys import KeyRing, open_key_ring
+from services.api.routes.courses import CourseRoutes
+from services.api.routes.description import DescriptionRoutes
+from services.api.routes.documents import DocumentRoutes
+from services.api.routes.generation import GenerationRoutes
+from services.api.routes.metrics import MetricsRoutes
+from services.api.routing import RouteTable
+from services.api.server import HttpServer
+from services.api.settings import ApiSettings
+from services.kernel import lifecycle
+from services.kernel.counters import Counters
+from services.kernel.database import Database
+from services.kernel.errors import RetryableError
+from services.kernel.health import HealthRegistry
+from services.kernel.idempotency import ResultCache
+from services.kernel.initiation import CommandHandler
+from services.kernel.objects import open_store
+from services.kernel.redis_connection import open_redis
+from services.kernel.schema import require_relations
+from services.kernel.wakeup import WakeUp
+
+_RELATIONS = (
+    "courses",
+    "documents",
+    "stored_objects",
+    "course_results",
+    "job_outbox",
+    "idempotency_keys",
+    "fsm_events",
+    "system_metrics",
+    "relay_leadership",
+    "metric_values",
+)
+_CACHE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The open api: its application, and the work that goes on beside it."""
+
+    app: Api
+    routes: RouteTable
+    commands: CommandHandler
+    documents: Documents
+    keys: KeyRing
+
+
+class ApiService:
+    """Serves the application and keeps its side tasks running."""
+
+    def __init__(self, parts: Parts, settings: ApiSettings) -> None:
+        self._parts = parts
+        self._http = HttpServer(parts.app, settings)
+
+    @property
+    def port(self) -> int:
+        """The port in use, once it serves."""
+        return self._http.port
+
+    async def require_listening(self) -> None:
+        """Return when the port accepts connections; a readiness check.
+
+        Raises:
+            RetryableError: not yet, or no longer.
+        """
+        if not self._http.is_accepting:
+            raise RetryableError("not accepting connections")
+
+    async def serve(self, stopping: asyncio.Event) -> None:
+        """Answer requests until `stopping` is set and those in hand are answered."""
+        await lifecycle.together(
+            stopping,
+            ("http", self._http.serve(stopping)),
+            ("keys", self._parts.keys.keep_fresh(stopping)),
+            ("object sweep", self._parts.documents.sweep_for_ever(stopping)),
+        )
+        await self._parts.commands.drain()
+
+
+@asynccontextmanager
+async def open_api(settings: ApiSettings, health: HealthRegistry) -> AsyncIterator[ApiService]:
+    """Open everything the api needs for as long as the block runs.
+
+    Raises:
+        SchemaMissing: the database lacks a relation; the message names it (TRAP33).
+        DatabaseUnavailable: PostgreSQL does not answer.
+        SettingsInvalid: a key file cannot be used.
+    """
+    async with open_parts(settings, health) as parts:
+        service = ApiService(parts, settings)
+        health.register("http", service.require_listening)
+        yield service
+
+
+@asynccontextmanager
+async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIterator[Parts]:
+    """The application with open resources, without a socket."""
+    async with AsyncExitStack() as stack:
+        db = await Database.open(settings, application="coursegen-api")
+        stack.push_async_callback(db.close)
+        await require_relations(db, _RELATIONS)
+        health.register("database", db.ping)
+        redis = open_redis(
+            settings.redis_url,
+            name="coursegen-api",
+            socket_timeout=_CACHE_SECONDS,
+            connect_timeout=_CACHE_SECONDS,
+            max_connections=8,
+        )
+        stack.push_async_callback(redis.aclose)
+        counters = await stack.enter_async_context(Counters(db).writing())
+        bell = WakeUp(db)
+        stack.push_async_callback(bell.drain)
+        cache = ResultCache(redis, wait_seconds=_CACHE_SECONDS)
+        commands = CommandHandler(db, cache=cache, counters=counters, bell=bell)
+        stack.callback(commands.abandon)
+        keys = await open_key_ring(settings)
+        store = open_store(db, settings)
+        courses = Courses(db, store, cache, redis)
+        documents = Documents(db, store, courses, most=settings.max_documents)
+        metric_routes = MetricsRoutes(db, counters, always_200=settings.healthcheck_status == "always200")
+        routes = _routes(settings, courses, documents, commands, metric_routes)
+        app = Api(
+            routes,
+            authenticator(settings, keys),
+            cors=Cors(settings.cors_origins),
+            max_body_bytes=settings.max_body_bytes,
+            access_log=settings.access_log,
+        )
+        yield Parts(app, routes, commands, documents, keys)
+
+
+def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
+    """Checks tokens as the settings say."""
+    return Authenticator(
+        keys,
+        algorithms=settings.algorithms,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
+def _routes(
+    settings: ApiSettings,
+    courses: Courses,
+    documents: Documents,
+    commands: CommandHandler,
+    metric_routes: MetricsRoutes,
+) -> RouteTable:
+    views = CourseRoutes(courses, documents)
+    uploads = DocumentRoutes(
+        courses,
+        documents,
+        largest=settings.max_upload_bytes,
+        at_once=settings.max_uploads,
+        folder=settings.upload_folder,
+    )
+    description = DescriptionRoutes()
+    groups = (GenerationRoutes(commands, courses, views), views, uploads, metric_routes, description)
+    table = RouteTable(operation for group in groups for operation in group.operations())
+    description.publish(openapi.describe(table.operations, metadata.version("coursegen")))
+    return table

@@ -1,0 +1,29 @@
+-- name: outbox_state
+-- What the outbox and its relay look like now.
+SELECT (SELECT count(*) FROM job_outbox WHERE processed_at IS NULL) AS queue_depth,
+       COALESCE((SELECT extract(epoch FROM now() - min(created_at)) FROM job_outbox WHERE processed_at IS NULL), 0)::double precision
+         AS oldest_seconds,
+       leader.holder,
+       leader.heartbeat_at,
+       leader.last_progress_at,
+       leader.poll_interval_ms,
+       now() AS read_at
+  FROM (SELECT true) AS one
+  LEFT JOIN relay_leadership AS leader ON true;
+
+-- name: recent_activations
+-- How often Layers 2 and 3 had to initialise a course in the last 24 hours.
+SELECT count(*)
+  FROM fsm_events
+ WHERE created_at > now() - interval '24 hours'
+   AND event_type = 'FSM_INITIALIZED'
+   AND created_by IN ('QUEUE', 'WORKER')
+   AND triggered_by <> 'WORKER_STAGE_COMPLETE';
+
+-- name: recent_failures
+-- The ten latest failures recorded per event, newest first.
+SELECT entity_id, metadata ->> 'error' AS reason, extract(epoch FROM created_at)::double precision AS at
+  FROM fsm_events
+ WHERE metadata ? 'error'
+ ORDER BY created_at DESC
+ LIMIT 10;
