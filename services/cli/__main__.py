@@ -12,6 +12,7 @@ import typer
 
 from services.cli import output
 from services.cli.commands import courses, database, demo, stack, tokens
+from services.kernel import logs
 from services.kernel.errors import CoursegenError
 
 _EPILOG = "First time here? coursegen demo. More: README.md"
@@ -45,6 +46,7 @@ def _panels() -> dict[str, tuple[Callable[..., None], ...]]:
 
 def main() -> None:
     """Run the command and leave with its exit code."""
+    logs.configure("warning", "auto", "coursegen")
     try:
         build()()
     except CoursegenError as error:

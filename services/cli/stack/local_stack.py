@@ -1,7 +1,7 @@
 """The whole product on one machine: started in order, kept alive, and stopped to the last process.
 
 Order: the state folder's lock → PostgreSQL and Redis → database, migrations, the services' role → api, relay, workers →
-scheduler and metrics page. Leaving the block stops all of it, also when it was entered only half.
+scheduler → metrics page. Leaving the block stops all of it, also when it was entered only half.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from services.cli.stack.journal import Journal
 from services.cli.stack.merged_metrics import collect
 from services.cli.stack.ports import LOOPBACK, is_free, pick
 from services.cli.stack.postgres import find_binaries
-from services.cli.stack.processes import API, Addresses, assign_ports, migration_program, service_programs
-from services.cli.stack.scheduler import keep_schedule
+from services.cli.stack.processes import Addresses, assign_ports, migration_program, service_programs
 from services.cli.stack.state import Running, StateFolder
 from services.cli.stack.supervisor import Supervisor
 from services.kernel.errors import RetryableError
@@ -121,7 +120,6 @@ class LocalStack:
         addresses = assign_ports(options.host, port, frozenset({metrics_port}))
         await self._start_services(supervisor, chosen, addresses)
         await cleanup.enter_async_context(self._metrics_page(supervisor, addresses, metrics_port))
-        await cleanup.enter_async_context(background(keep_schedule(chosen.database_url, self._journal.say)))
         self._announce(supervisor)
         return self._running
 
@@ -210,17 +208,6 @@ async def see_through(work: Callable[..., Coroutine[Any, Any, None]], *args: Any
         raise asyncio.CancelledError
 
 
-@contextlib.asynccontextmanager
-async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block; it is cancelled at the end."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
 async def _require_ready(supervisor: Supervisor, name: str) -> None:
     if not supervisor.programs[name].ready.is_set():
         raise ProcessDown
@@ -243,6 +230,3 @@ def _busy(state: StateFolder, holder: int) -> str:
         'Use it with `eval "$(coursegen env)"`, stop it with `coursegen down`, '
         "or run another one beside it: COURSEGEN_HOME=<another folder> coursegen up --port 3001 --metrics-port 9091"
     )
-
-
-__all__ = ["API", "LocalStack", "StackOptions", "background", "see_through"]

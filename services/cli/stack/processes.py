@@ -17,6 +17,7 @@ from services.cli.stack.state import Secrets
 
 API = "api"
 RELAY = "outbox-relay"
+SCHEDULER = "scheduler"
 QUEUES = ("documents", "analysis", "generation")
 """The queues of the pipeline; each has a worker of its own."""
 
@@ -43,7 +44,7 @@ def assign_ports(host: str, api_port: int, taken: frozenset[int]) -> Addresses:
     """Give every process a metrics port."""
     used = set(taken) | {api_port}
     ports = {}
-    for name in (API, RELAY, *(worker_name(queue) for queue in QUEUES)):
+    for name in (API, RELAY, SCHEDULER, *(worker_name(queue) for queue in QUEUES)):
         ports[name] = pick(avoid=frozenset(used))
         used.add(ports[name])
     return Addresses(host=host, api_port=api_port, process_metrics=ports)
@@ -52,7 +53,7 @@ def assign_ports(host: str, api_port: int, taken: frozenset[int]) -> Addresses:
 def service_programs(
     servers: Servers, addresses: Addresses, secrets: Secrets, folder: Path, environ: Mapping[str, str]
 ) -> list[Program]:
-    """The api, the relay and one worker per queue."""
+    """The api, the relay, the scheduler, and one worker per queue."""
     environment = {
         **shared_environment(environ),
         "DATABASE_URL": servers.application_url,
@@ -65,6 +66,7 @@ def service_programs(
     return [
         build(API, "services.api", api),
         build(RELAY, "services.outbox_relay", {}),
+        build(SCHEDULER, "services.cli.scheduler", {}),
         *(build(worker_name(queue), "services.stage_worker", {"STAGE_WORKER_QUEUES": queue}) for queue in QUEUES),
     ]
 
