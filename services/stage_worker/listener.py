@@ -136,8 +136,8 @@ class Layer2Listener:
                     while not stopping.is_set():
                         self._beat()
                         self._take(await subscription.get_message(timeout=_READ_SECONDS))
-        except CoursegenError as error:
-            _log.warning("layer 2 does not hear", error=error.message)
+        except Exception as error:  # noqa: BLE001 - a safety net must not tear
+            _log.warning("layer 2 does not hear", error=str(error))
             self._beat()
             await asyncio.sleep(_RECONNECT_SECONDS)
 
