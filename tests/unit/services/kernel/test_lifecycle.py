@@ -69,10 +69,10 @@ def _stopped(mode: str, *signals: signal.Signals) -> tuple[int, str, str]:
     with _process(mode) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"
-        for each in signals:
-            process.send_signal(each)
-            if each is not signals[-1]:
+        for index, each in enumerate(signals):
+            if index:  # two signals at once would arrive as one
                 assert process.stdout.readline() == "draining\n"
+            process.send_signal(each)
         out, err = process.communicate(timeout=30)
         return process.returncode, out, err
 
