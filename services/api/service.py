@@ -73,13 +73,18 @@ class ApiService:
         """The port in use, once it serves."""
         return self._http.port
 
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the port accepts connections."""
+        return self._http.is_accepting
+
     async def require_listening(self) -> None:
         """Return when the port accepts connections; a readiness check.
 
         Raises:
             RetryableError: not yet, or no longer.
         """
-        if not self._http.is_accepting:
+        if not self.is_accepting:
             raise RetryableError("not accepting connections")
 
     async def serve(self, stopping: asyncio.Event) -> None:

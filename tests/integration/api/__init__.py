@@ -1,0 +1,1 @@
+"""The api over a real socket, on real PostgreSQL and Redis."""

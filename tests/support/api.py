@@ -1,0 +1,61 @@
+"""The api in the test's own process, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from services.api.service import ApiService, Parts, open_parts
+from services.api.settings import ApiSettings
+from services.kernel.health import HealthRegistry
+from services.kernel.settings import Secret
+from tests.support import tokens
+from tests.support.waiting import eventually
+
+
+@dataclass(frozen=True, slots=True)
+class RunningApi:
+    """An api that listens, and a client that calls it as `tokens.USER`."""
+
+    url: str
+    port: int
+    client: httpx.AsyncClient
+    parts: Parts
+    service: ApiService
+
+
+def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettings:
+    """Settings for a test."""
+    fields: dict[str, Any] = {
+        "database_url": Secret(database_url),
+        "redis_url": Secret(redis_url),
+        "jwt_secret": Secret(tokens.SECRET),
+        "host": "127.0.0.1",
+        "port": 0,
+        **changes,
+    }
+    return ApiSettings(**fields)
+
+
+@asynccontextmanager
+async def running_api(database_url: str, redis_url: str, **changes: Any) -> AsyncIterator[RunningApi]:
+    """Serve until the block ends."""
+    settings = api_settings(database_url, redis_url, **changes)
+    stopping = asyncio.Event()
+    async with open_parts(settings, HealthRegistry()) as parts:
+        service = ApiService(parts, settings)
+        serving = asyncio.create_task(service.serve(stopping))
+        await eventually(lambda: serving.done() or service.is_accepting, within=10, every=0.005)
+        if serving.done():
+            await serving
+        url = f"http://127.0.0.1:{service.port}"
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        async with httpx.AsyncClient(base_url=url, headers=tokens.bearer(), timeout=30, limits=limits) as client:
+            yield RunningApi(url, service.port, client, parts, service)
+        stopping.set()
+        await asyncio.wait_for(serving, 20)
