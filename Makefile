@@ -1,0 +1,67 @@
+# Everything make does can be typed by hand; see README.md. `make help` lists what there is.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SHELLFLAGS := -ec
+BIN := .venv/bin
+
+# What to make a course from; without it the documents in examples/.
+FILES ?=
+# Further options of the command: make demo OPTIONS="--style practical --verbose".
+OPTIONS ?=
+# Further arguments of pytest: make test ARGS="-k relay".
+ARGS ?=
+
+export PYTHON
+
+.PHONY: help env demo up down test lint format bench prove-faults lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
+
+env: ## make .venv with everything needed to work on coursegen
+	@scripts/environment dev
+
+demo: ## turn documents into a course: make demo [FILES="a.pdf b.docx"] [OPTIONS=...]
+	@scripts/environment local
+	@export COURSEGEN_PARENT=$$PPID; exec $(BIN)/coursegen demo $(OPTIONS) $(FILES)
+
+up: ## run the whole stack in the foreground
+	@scripts/environment local
+	@export COURSEGEN_PARENT=$$PPID; exec $(BIN)/coursegen up $(OPTIONS)
+
+down: ## stop the stack: make down [OPTIONS=--purge]
+	@scripts/environment local
+	@exec $(BIN)/coursegen down $(OPTIONS)
+
+test: ## run the tests: make test [ARGS="-k name"]
+	@scripts/environment dev
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: ## ruff, mypy --strict, import contracts, shellcheck
+	@scripts/environment dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck scripts/*.sh scripts/environment scripts/lock .ci/run
+
+format: ## put the code into its format
+	@scripts/environment dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: ## measure, against others and against the bare database
+	@scripts/environment dev
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
+	@scripts/environment dev
+	@export PROVE_FAULTS=100; exec $(BIN)/python -m pytest tests/faults --timeout 0 $(ARGS)
+
+lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
+	@scripts/environment dev
+	@scripts/lock $(ARGS)
+
+clean: ## remove what can be made again
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build
