@@ -7,32 +7,41 @@ everybody at once (contract.md p, T053).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from httpx import Response
+from redis.asyncio import Redis
 
 from services.kernel.commands import InitializeFSMCommand, InitiationRequest
 from services.kernel.counters import Counters
 from services.kernel.database import Database, DatabaseRefused, ForeignKeyViolation, UniqueViolation
 from services.kernel.envelopes import ANNOUNCEMENT_CHANNEL, Announcement, Job
 from services.kernel.errors import CoursegenError, InvalidInput
-from services.kernel.idempotency import ResultCache, scoped_key
+from services.kernel.health import HealthRegistry
+from services.kernel.idempotency import ResultCache, derived_lookup, scoped_key
 from services.kernel.initiation import CommandHandler
 from services.kernel.redis_connection import open_redis
 from services.kernel.settings import CommonSettings, Secret
 from services.kernel.wakeup import WakeUp
+from services.outbox_relay.relay import Relay
+from services.outbox_relay.settings import RelaySettings
 from services.stage_worker.listener import Layer2Listener
 from services.stage_worker.runner import StageRunner
 from services.stage_worker.sink import EffectSink
 from services.stage_worker.stages.course_run import POSITIONS, CourseRun, Position
 from services.stage_worker.stages.stage import Stage
 from services.stage_worker.stages.transaction import StageTransaction
-from tests.support.courses import add_course, footprint
-from tests.support.pipeline import validate_fsm_event
+from tests.support.api import RunningApi, running_api
+from tests.support.courses import add_course, footprint, totals
+from tests.support.pipeline import expect_no_direct_enqueue, validate_fsm_event, wait_for_outbox
+from tests.support.servers import PrivateRedis
 from tests.support.tokens import ORGANIZATION, USER
 from tests.support.waiting import eventually
 
@@ -66,6 +75,28 @@ async def app_db(app_database_url: str) -> AsyncIterator[Database]:
     database = await Database.open(CommonSettings(database_url=Secret(app_database_url)))
     yield database
     await database.close()
+
+
+StartRelay = Callable[..., AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def relaying(app_database_url: str, redis_url: str) -> StartRelay:
+    """Runs a relay in this process during a block."""
+
+    @asynccontextmanager
+    async def run(redis_url: str = redis_url) -> AsyncIterator[None]:
+        settings = RelaySettings(
+            database_url=Secret(app_database_url), redis_url=Secret(redis_url), backoff_seconds=0.05
+        )
+        stopping = asyncio.Event()
+        async with Relay.open(settings, HealthRegistry()) as relay:
+            task = asyncio.create_task(relay.serve(stopping))
+            yield
+            stopping.set()
+            await asyncio.wait_for(task, 15)
+
+    return run
 
 
 @pytest.fixture
@@ -217,6 +248,63 @@ class TestIdempotency:
         assert [each.rows[0]["outbox_id"] for each in left] == [answer.job_id for answer in answers]
 
 
+class TestProcessor:
+    """What the relay does with the rows."""
+
+    async def test_09_pending_entries_are_processed(
+        self, handler: CommandHandler, db: Database, redis: Any, relaying: StartRelay
+    ) -> None:
+        """Rows written before the relay starts, and by hand without a wake-up, are in Redis within 10 s, each once."""
+        course_id = await add_course(db)
+        await handler.initialize(command(course_id, job_data=[job(), job("test-queue", "REPORT")]))
+        async with relaying():
+            await wait_for_outbox(db, course_id)
+            by_hand = await write_row(db, course_id, "STRUCTURE_GENERATION")
+            rows = await wait_for_outbox(db, course_id)
+
+        assert by_hand in {row["outbox_id"] for row in rows}
+        for row in rows:
+            body = await redis.get(f"saq:job:{row['saq_queue']}:{row['outbox_id']}")
+            assert body == row["job_body"].encode()
+        assert await expect_no_direct_enqueue(db, redis) == 3
+
+    async def test_10_attempts_are_tracked(
+        self, db: Database, relaying: StartRelay, private_redis: PrivateRedis
+    ) -> None:
+        """A row that Redis cannot take now counts its attempts, says why and when, and goes as soon as it can."""
+        course_id = await add_course(db)
+        size = 1024 * 1024
+        await db.execute(
+            "INSERT INTO job_outbox (entity_id, queue_name, job_data, max_retries)"
+            " VALUES ($1, 'test-queue', jsonb_build_object('text', repeat('x', $2)), 100)",
+            course_id,
+            size + 1000,
+        )
+        async with Redis.from_url(private_redis.url()) as admin:
+            await admin.config_set("proto-max-bulk-len", size)  # Redis hangs up on anything longer
+            async with relaying(redis_url=private_redis.url()):
+                charged = await eventually(lambda: tried(db, course_id, at_least=2), within=20)
+                assert charged["processed_at"] is None
+                assert charged["attempts"] == charged["retry_count"]
+                assert charged["last_error"]
+                assert charged["created_at"] < charged["last_attempt_at"] <= charged["next_attempt_at"]
+                await admin.config_set("proto-max-bulk-len", 16 * size)
+                sent = await eventually(lambda: gone(db, course_id), within=20)
+
+        assert sent["attempts"] >= 2
+        assert sent["last_attempt_at"] >= charged["last_attempt_at"]
+
+
+async def tried(db: Database, course_id: UUID, *, at_least: int) -> Any:
+    """The course's row, once it has been tried often enough."""
+    return await db.fetchrow("SELECT * FROM job_outbox WHERE entity_id = $1 AND retry_count >= $2", course_id, at_least)
+
+
+async def gone(db: Database, course_id: UUID) -> Any:
+    """The course's row, once it is in Redis."""
+    return await db.fetchrow("SELECT * FROM job_outbox WHERE entity_id = $1 AND processed_at IS NOT NULL", course_id)
+
+
 class TestLayers:
     """Who puts a course into its first state: the api; else the listener; else the worker (contract.md g)."""
 
@@ -328,6 +416,126 @@ async def fallbacks(db: Database) -> dict[str, float]:
     """How often Layers 2 and 3 had to act."""
     rows = await db.fetch("SELECT label, value FROM metric_values WHERE name = 'fallback'")
     return {row["label"]: row["value"] for row in rows}
+
+
+class TestErrors:
+    """What a client sees when something is broken, and what is left behind: nothing half done."""
+
+    async def test_14_a_redis_failure_degrades_to_the_database(
+        self, app_database_url: str, db: Database, private_redis: PrivateRedis
+    ) -> None:
+        """With Redis killed requests still succeed, repeats still answer alike, and Redis is used again once it is back."""
+        before, during, after = [await add_course(db) for _ in range(3)]
+        async with running_api(app_database_url, private_redis.url()) as api:
+            assert (await initiate(api, before)).status_code == 200
+            private_redis.kill()
+            assert not private_redis.server.is_ready()
+
+            answers = [await initiate(api, course_id) for course_id in (during, during, before)]
+            assert [answer.status_code for answer in answers] == [200, 200, 200]
+            assert answers[0].json()["jobId"] == answers[1].json()["jobId"]
+            assert answers[1].json()["fromCache"] is True
+            assert [(await footprint(db, each)).size for each in (before, during)] == [(1, 1, 1), (1, 1, 1)]
+
+            private_redis.start()
+            await eventually(lambda: remembered(api, private_redis, after), within=20)
+
+        assert (await footprint(db, after)).size == (1, 1, 1)
+
+    @pytest.mark.parametrize("reason", ["statement timeout", "lock timeout"])
+    async def test_15_a_database_timeout_is_a_clean_error(
+        self, app_database_url: str, db: Database, redis_url: str, reason: str
+    ) -> None:
+        """PostgreSQL really times out, all retries included: a 500 in Russian, no partial row, and then it works again."""
+        course_id, neighbour = await add_course(db), await add_course(db)
+        if reason == "lock timeout":
+            name = await db.fetchval("SELECT current_database()")
+            await db.execute(f"ALTER ROLE coursegen_app IN DATABASE {name} SET lock_timeout = '200ms'")
+        seconds = {"statement timeout": 0.5, "lock timeout": 5.0}[reason]
+        async with running_api(app_database_url, redis_url, statement_seconds=seconds) as api:
+            async with db.transaction() as lock:
+                await lock.execute("SELECT FROM courses WHERE id = $1 FOR UPDATE", course_id)
+                refused, passed = await asyncio.gather(initiate(api, course_id), initiate(api, neighbour))
+
+                assert refused.status_code == 500
+                assert refused.json()["error"]["code"] == "initiation_failed"
+                assert re.search("[а-яё]", refused.json()["error"]["message"])
+                assert await written(db, course_id) == ("pending", 0, 0)
+                assert passed.status_code == 200
+                witnesses = [each for each in (await footprint(db, course_id)).events if "error" in each["metadata"]]
+                assert len(witnesses) <= 1
+            again = await initiate(api, course_id)
+
+        assert again.status_code == 200
+        assert "fromCache" not in again.json()
+        assert await written(db, course_id) == ("stage_4_init", 1, 1)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"title": "No course"},
+            {"courseId": None},
+            {"courseId": ""},
+            {"courseId": "load-test-course-1"},
+            {"courseId": 7},
+            {"courseId": str(uuid4()), "title": 7},
+            {"courseId": str(uuid4()), "hasFiles": "yes"},
+            [],
+            None,
+        ],
+        ids=repr,
+    )
+    async def test_16_missing_required_fields_are_refused(
+        self, app_database_url: str, db: Database, redis_url: str, body: Any
+    ) -> None:
+        """400 in the error shape, saying which field to change, and nothing written anywhere."""
+        before = await totals(db)
+        async with running_api(app_database_url, redis_url) as api:
+            answer = await api.client.post(
+                "/api/trpc/generation.initiate",
+                content=msgspec.json.encode(body),
+                headers={"Content-Type": "application/json"},
+            )
+
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert set(error) == {"code", "message", "details"}
+        assert error["message"]
+        assert await totals(db) == before
+
+    def test_16b_missing_fields_of_the_command_are_refused(self) -> None:
+        """The same below HTTP: a command without a required field raises a typed error that names it."""
+        for missing in ("entity_id", "user_id", "organization_id", "idempotency_key", "initiated_by", "initial_state"):
+            fields: dict[str, Any] = {
+                "entity_id": str(uuid4()),
+                "user_id": str(USER),
+                "organization_id": str(ORGANIZATION),
+                "idempotency_key": "key",
+                "initiated_by": "TEST",
+                "initial_state": "stage_4_init",
+            }
+            del fields[missing]
+            with pytest.raises(InvalidInput, match=missing):
+                InitializeFSMCommand.parse(fields)
+
+
+async def initiate(api: RunningApi, course_id: UUID) -> Response:
+    """Ask over HTTP, with nothing but the course."""
+    return await api.client.post("/api/trpc/generation.initiate", json={"courseId": str(course_id)})
+
+
+async def remembered(api: RunningApi, server: PrivateRedis, course_id: UUID) -> bool:
+    """Whether a repeat of a request leaves its result in Redis."""
+    assert (await initiate(api, course_id)).status_code == 200
+    async with Redis.from_url(server.url()) as client:
+        return bool(await client.exists(f"idempotency:{derived_lookup(USER, course_id, None)}"))
+
+
+async def written(db: Database, course_id: UUID) -> tuple[str | None, int, int]:
+    """State, outbox rows and keys of a course: what an initiation may not leave half done."""
+    left = await footprint(db, course_id)
+    return left.state, len(left.rows), len(left.keys)
 
 
 class TestIntegrity:
