@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 _Error: TypeAlias = EnqueueRefused | EnqueueInterrupted
 _Chunk: TypeAlias = tuple[str, Sequence[OutboxRow]]
 
-PARK_SECONDS: Final = 5.0
+PARK_SECONDS: Final = 2.0
 """How long a queue is left alone whose own keys in Redis are damaged."""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -18,6 +18,8 @@ from services.kernel.redis_connection import is_unavailable, translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+T = TypeVar("T")
 
 LARGEST_CHUNK: Final = 500
 """Rows of one script call: Lua unpacks at most 8,000 values, and 500 hold Redis up for 10 ms at the worst."""
@@ -103,7 +105,7 @@ class Producer:
                 await self._scripts.load(["enqueue"])
                 answers = await self._send(commands)  # what was put already is a duplicate now
         except BrokerUnavailable as error:
-            await self.ping()
+            await _twice(self.ping)
             return [_interrupted(error) for _ in batches]
         return [_outcome(answer, epoch) for answer in answers]
 
@@ -125,8 +127,14 @@ class Producer:
         await self._scripts.load()
 
     async def fault(self, queue: str) -> str | None:
-        """What is wrong with the queue itself, so that no row can enter it: a key of the wrong type; else None."""
-        keys = self._names(queue)
+        """What is wrong with the queue itself, so that no row can enter it: a key of the wrong type; else None.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        return await _twice(lambda: self._fault(self._names(queue)))
+
+    async def _fault(self, keys: QueueKeys) -> str | None:
         expected = {keys.incomplete: b"zset", keys.wake: b"list", keys.epoch: b"string"}
         expected |= dict.fromkeys(keys.lists, b"list")
         with translated():
@@ -172,6 +180,14 @@ class Producer:
             return list(await pipe.execute(raise_on_error=False))
 
 
+async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again once: the pooled connection may be the one that Redis has just closed."""
+    try:
+        return await ask()
+    except BrokerUnavailable:
+        return await ask()
+
+
 def _arguments(keys: QueueKeys, batch: Batch, epoch: int | None) -> list[Any]:
     arguments: list[Any] = ["" if epoch is None else epoch, keys.announcements, batch.announcement]
     for priority, group in groupby(clamp_priority(row.priority) for row in batch.rows):
@@ -184,6 +200,8 @@ def _arguments(keys: QueueKeys, batch: Batch, epoch: int | None) -> list[Any]:
 
 
 def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused | EnqueueInterrupted:
+    if isinstance(answer, ResponseError) and str(answer).startswith("Protocol error"):
+        return _interrupted(answer)  # what Redis says before it hangs up; often nobody gets to read it
     if isinstance(answer, ResponseError) and not is_unavailable(answer) and not _SERVER_WIDE.search(str(answer)):
         return EnqueueRefused(f"Redis refused the jobs: {answer}")
     if isinstance(answer, RedisError | OSError):

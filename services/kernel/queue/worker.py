@@ -8,6 +8,7 @@ look every two seconds) and the running jobs go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -111,8 +112,10 @@ class QueueWorker:
     async def _fill(self, stopping: asyncio.Event) -> int:
         """Fill the free slots; how many values were taken. Waits for a free slot, if need be."""
         while self.running >= self._concurrency and not stopping.is_set():
+            self._beat()  # long jobs in every slot are work, not a hang
             self._slot_free.clear()
-            await _unless(stopping, self._slot_free.wait())
+            with contextlib.suppress(TimeoutError):
+                await _unless(stopping, asyncio.wait_for(self._slot_free.wait(), LOOK_SECONDS))
         taken = 0
         self._turn += 1
         for index in range(len(self.queues)):
