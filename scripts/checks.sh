@@ -93,10 +93,10 @@ print(value)' "$1"
 metrics() { api_get /api/trpc/metrics.getAll; }
 
 grown() { # PATH: how much a counter has grown from $before to $after
-    local then now
-    then=$(json "$1" <<<"$before")
+    local earlier now
+    earlier=$(json "$1" <<<"$before")
     now=$(json "$1" <<<"$after")
-    echo $((${now:-0} - ${then:-0}))
+    echo $((${now:-0} - ${earlier:-0}))
 }
 
 has_database() { [ -n "${DATABASE_URL:-}" ] && command -v psql >/dev/null 2>&1; }

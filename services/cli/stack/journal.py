@@ -54,11 +54,12 @@ class Journal:
 
     def last_words(self, process: str) -> str:
         """The end of what a process wrote, as the end of an error message."""
-        lines = list(self._last.get(process, ()))[-_SHOWN_LINES:]
+        words = "\n".join(readable(line) for line in self._last.get(process, ()))
+        lines = words.splitlines()[-_SHOWN_LINES:]
         log = self._folder / f"{process}.log"
         if not lines:
             return f"It wrote nothing; its log is {log}"
-        return "It wrote:\n" + "\n".join(f"  {readable(line)}" for line in lines) + f"\nThe whole log is {log}"
+        return "It wrote:\n" + "\n".join(f"  {line}" for line in lines) + f"\nThe whole log is {log}"
 
     def _record(self, process: str, text: str) -> None:
         line = f"{process:<22} | {text}"

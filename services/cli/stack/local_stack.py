@@ -134,7 +134,10 @@ class LocalStack:
         self._tell("bringing the database up to date")
         chosen.create_database()
         program = migration_program(chosen, self._state.root, self._environ)
-        await supervisor.run_once(program, seconds=_MIGRATE_SECONDS)
+        try:
+            await supervisor.run_once(program, seconds=_MIGRATE_SECONDS)
+        except StackError as error:
+            raise StackError(f"{error.message}\n{self._fresh_start(chosen)}") from error
         chosen.admit_application(self._state.secrets().application_password)
 
     async def _start_services(self, supervisor: Supervisor, chosen: servers.Servers, addresses: Addresses) -> None:
@@ -175,6 +178,11 @@ class LocalStack:
         if not is_free(wanted, host):
             raise StackError(f"Port {wanted} is taken by another program. Stop that, or choose another with {option}.")
         return wanted
+
+    def _fresh_start(self, chosen: servers.Servers) -> str:
+        if chosen.postgres is None:
+            return "Nothing was started on that database."
+        return "To begin with an empty database instead (its courses are lost): coursegen down --purge"
 
     def _announce(self, supervisor: Supervisor) -> None:
         if self._running is not None:
