@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import snowballstemmer
 import stopwordsiso
 
+from services.stage_worker.language.phrases import phrases
+
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[^\W_{_UNSPACED}]+(?:['’.\-][^\W_{_UNSPACED}]+)*|[{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
@@ -61,7 +63,7 @@ def stop_words(language: str) -> frozenset[str]:
     """Words that carry no topic in that language; empty where nobody listed them."""
     if not stopwordsiso.has_lang(language):
         return frozenset()
-    return frozenset(stopwordsiso.stopwords(language))
+    return frozenset(stopwordsiso.stopwords(language)) - frozenset(phrases(language).words("kept"))
 
 
 @functools.lru_cache(maxsize=50_000)

@@ -1,0 +1,41 @@
+"""Merging: what a later document says about a topic that an earlier one has too is put beside it."""
+
+from __future__ import annotations
+
+from services.stage_worker.engines.offline.index import Index
+from services.stage_worker.engines.offline.tree import Topic
+from services.stage_worker.engines.offline.vectors import Space, clusters
+
+_SAME_TOPIC = 0.34
+"""Cosine similarity from which two passages of different documents are about the same thing."""
+_MOST_UNITS = 3_000
+
+
+def bring_together(index: Index, chapters: list[list[Topic]], language: str) -> None:
+    """Move units to the chapter of the earliest document that treats their topic; the lists are changed."""
+    units = [unit for chapter in chapters for unit in chapter]
+    if len({unit.document for unit in units}) < 2 or len(units) > _MOST_UNITS:
+        return
+    similarities = Space([_text(index, unit) for unit in units], language).similarities()
+    labels = clusters(similarities, [unit.document for unit in units], _SAME_TOPIC)
+    home: dict[int, Topic] = {}
+    for unit, label in sorted(zip(units, labels, strict=True), key=lambda pair: pair[0].document):
+        first = home.setdefault(label, unit)
+        if first is not unit:
+            _move(chapters, unit, first)
+
+
+def _move(chapters: list[list[Topic]], unit: Topic, beside: Topic) -> None:
+    source = next(chapter for chapter in chapters if unit in chapter)
+    target = next(chapter for chapter in chapters if beside in chapter)
+    if source is target:
+        return
+    source.remove(unit)
+    target.insert(target.index(beside) + 1, unit)
+
+
+def _text(index: Index, unit: Topic) -> str:
+    bodies = [
+        index.text(passage.document, (piece.start, piece.end)) for passage in unit.walk() for piece in passage.pieces
+    ]
+    return "\n".join([unit.heading, unit.heading, *bodies])

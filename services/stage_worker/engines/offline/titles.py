@@ -1,0 +1,120 @@
+"""Titles of sections and lessons: the material's own headings, told apart where two are alike."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from services.stage_worker.course.structure import LessonPlan, SectionPlan
+from services.stage_worker.engines.offline.index import Index, Passage
+from services.stage_worker.engines.offline.terms import Lexicon
+from services.stage_worker.engines.offline.tree import Topic
+from services.stage_worker.language.phrases import phrases
+
+_NUMBER = re.compile(
+    r"^(?:(?:chapter|part|section|appendix|глава|часть|раздел|приложение|kapitel|teil|abschnitt|chapitre|partie)\s+)?"
+    r"(?:(?:\d{1,3}\.)+\d{0,3}|\d{1,3}[.):]|[IVXLC]{1,6}[.):])\s*[—–:.-]?\s*(?=\S)",
+    re.IGNORECASE,
+)
+_SEPARATOR = " · "
+_LONGEST = 110
+_LONGEST_OF_ONE = 140
+_MOST_JOINED = 3
+
+
+def of_section(index: Index, topics: list[Topic], units: list[Topic], language: str) -> str:
+    """What to call a section made of these topics."""
+    return _joined(_headings(topics)) or _joined(_headings(units)) or _from_terms(index, units, language)
+
+
+def of_lesson(index: Index, units: list[Topic], language: str) -> str:
+    """What to call a lesson made of these units."""
+    if len(units) == 1:
+        return _of_unit(index, units[0], language)
+    parent = units[0].parent
+    if parent is not None and parent.heading and _are_all_of(units, parent):
+        return plain(parent.heading)
+    if parent is not None and parent.heading and all(unit.parent is parent and unit.part for unit in units):
+        return plain(parent.heading)
+    return _joined(_headings(units)) or _from_terms(index, units, language)
+
+
+def plain(heading: str) -> str:
+    """A heading without its number."""
+    shortened = _NUMBER.sub("", heading).strip()
+    text = shortened if any(character.isalpha() for character in shortened) else heading
+    return text if len(text) <= _LONGEST_OF_ONE else text[: _LONGEST_OF_ONE - 1].rsplit(" ", 1)[0] + "…"
+
+
+def unique(sections: list[SectionPlan]) -> tuple[SectionPlan, ...]:
+    """The same plan with no two lessons of one title: the section's title, then a number tells them apart."""
+    seen: set[str] = set()
+    renamed: list[SectionPlan] = []
+    for section in sections:
+        lessons = tuple(_told_apart(lesson, section, seen) for lesson in section.lessons)
+        renamed.append(msgspec.structs.replace(section, lessons=lessons))
+    return tuple(renamed)
+
+
+def _told_apart(lesson: LessonPlan, section: SectionPlan, seen: set[str]) -> LessonPlan:
+    speech = phrases(lesson.language)
+    generic = lesson.title.lower().rstrip(".:!?") in speech.words("generic_headings")
+    options = [] if generic else [lesson.title]
+    if lesson.title != section.title:
+        options.append(speech.say("of", "", heading=lesson.title, parent=section.title))
+    options += [f"{lesson.title} ({number})" for number in range(2, 10_000)]
+    title = next(option for option in options if option.lower() not in seen)
+    seen.add(title.lower())
+    return msgspec.structs.replace(lesson, title=title)
+
+
+def _of_unit(index: Index, unit: Topic, language: str) -> str:
+    if not unit.heading:
+        return _from_terms(index, [unit], language)
+    title = plain(unit.heading)
+    if unit.part is None:
+        return title
+    number, total = unit.part
+    return phrases(language).say("part", "", heading=title, number=number, total=total)
+
+
+def _are_all_of(units: list[Topic], parent: Topic) -> bool:
+    texts = {id(passage) for unit in units for passage in unit.walk()}
+    return texts == {id(passage) for passage in parent.walk()}
+
+
+def _headings(topics: list[Topic]) -> list[str]:
+    """The topics' headings; that of a text that only leads in to the others says nothing about them."""
+    parents = {id(topic.parent) for topic in topics if topic.parent is not None and not topic.part}
+    headings: list[str] = []
+    for topic in topics:
+        leads_in = topic.parent is not None and topic.heading == topic.parent.heading and id(topic.parent) in parents
+        alone = len(topics) == 1
+        if topic.heading and (alone or not leads_in or topic.part) and plain(topic.heading) not in headings:
+            headings.append(plain(topic.heading))
+    return headings or [plain(topic.heading) for topic in topics[:1] if topic.heading]
+
+
+def _joined(headings: list[str]) -> str:
+    if not headings:
+        return ""
+    together = _SEPARATOR.join(headings)
+    if len(headings) <= _MOST_JOINED and len(together) <= _LONGEST:
+        return together
+    return f"{headings[0]} … {headings[-1]}" if len(headings) > 1 else headings[0]
+
+
+def _from_terms(index: Index, units: list[Topic], language: str) -> str:
+    """For text without any heading: what it speaks of most."""
+    every = [_text(index, [passage]) for passage in index.passages if passage.language == language]
+    text = _text(index, [passage for unit in units for passage in unit.walk()])
+    terms = Lexicon(every, language).terms(text, (), frozenset(), 2)
+    named = _SEPARATOR.join(term.text[:1].upper() + term.text[1:] for term in terms)
+    return named or index.material.title
+
+
+def _text(index: Index, passages: list[Passage]) -> str:
+    return "\n".join(
+        index.text(passage.document, (piece.start, piece.end)) for passage in passages for piece in passage.pieces
+    )
