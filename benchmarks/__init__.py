@@ -1,0 +1,1 @@
+"""What coursegen's speed and memory are measured with; `python -m benchmarks` runs everything."""
