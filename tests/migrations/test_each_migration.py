@@ -1,0 +1,128 @@
+"""Each migration of the release: from an empty database, and once more over what it made."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.kernel.database import Connection, connect
+from services.migrate.files import MigrationFile, find_directory, read_directory
+from services.migrate.runner import apply_all
+from tests.support.servers import Postgres, postgres
+
+_FILES = read_directory(find_directory())
+
+# Everything a migration can leave behind, in words: what is applied twice must not change a letter of it.
+_SCHEMA = """
+SELECT string_agg(line, E'\n' ORDER BY line) FROM (
+    SELECT format('column %s.%s %s %s %s', c.table_schema, c.table_name, c.column_name, c.udt_name,
+                  concat_ws(' ', c.is_nullable, c.column_default, c.generation_expression)) AS line
+    FROM information_schema.columns AS c WHERE c.table_schema IN ('public', 'auth', 'cron', 'supabase_migrations')
+    UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes WHERE schemaname IN ('public', 'cron')
+    UNION ALL SELECT format('constraint %s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
+              WHERE contype <> 'n' AND connamespace::regnamespace::text IN ('public', 'auth', 'cron')
+    UNION ALL SELECT format('function %s %s', p.oid::regprocedure, md5(pg_get_functiondef(p.oid)) || p.proacl::text)
+              FROM pg_proc AS p WHERE p.pronamespace::regnamespace::text IN ('public', 'cron')
+    UNION ALL SELECT format('policy %s', to_jsonb(pol)) FROM pg_policies AS pol
+    UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT format('grant %s %s', c.oid::regclass, c.relacl) FROM pg_class AS c
+              WHERE c.relkind = 'r' AND c.relnamespace::regnamespace::text IN ('public', 'auth', 'cron')
+    UNION ALL SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ',' ORDER BY enumsortorder))
+              FROM pg_enum GROUP BY enumtypid
+    UNION ALL SELECT format('comment %s %s %s', objoid, objsubid, description) FROM pg_description WHERE objoid >= 16384
+    UNION ALL SELECT format('job %s', to_jsonb(j)) FROM cron.job AS j
+) AS lines
+"""
+
+
+@pytest.fixture
+async def session(database_url: str) -> AsyncIterator[Connection]:
+    """A migrated database, as its owner."""
+    opened = await connect(database_url)
+    yield opened
+    await opened.close()
+
+
+async def test_every_file_can_be_applied_again(session: Connection, database_url: str) -> None:
+    """All of them over everything, with rows in the tables: nothing changes, nothing is lost."""
+    await session.execute(
+        "INSERT INTO auth.users (id) VALUES ('00000000-0000-0000-0000-000000000012');"
+        "INSERT INTO courses (title, slug, user_id, organization_id)"
+        " VALUES ('Test Course', 'test-course', '00000000-0000-0000-0000-000000000012', gen_random_uuid())"
+    )
+    before = await session.fetchval(_SCHEMA)
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations")
+    applied = await apply_all(database_url)
+
+    assert len(applied) == len(_FILES)
+    assert _without_index_comments(await session.fetchval(_SCHEMA)) == _without_index_comments(before)
+    assert await session.fetchval("SELECT count(*) FROM courses") == 1
+
+
+def _without_index_comments(schema: str) -> list[str]:
+    """An index that was built anew has a new number, which its comment is listed under."""
+    return [line.split(" ", 3)[-1] if line.startswith("comment ") else line for line in schema.splitlines()]
+
+
+@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.filename)
+async def test_each_file_can_be_applied_again_alone(
+    session: Connection, database_url: str, file: MigrationFile
+) -> None:
+    """As after a restore that lost one line of the list."""
+    before = sorted(_without_index_comments(await session.fetchval(_SCHEMA)))
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version = $1", file.version)
+
+    assert [each.version for each in await apply_all(database_url)] == [file.version]
+    assert sorted(_without_index_comments(await session.fetchval(_SCHEMA))) == before
+
+
+async def test_a_job_taken_off_the_schedule_stays_off(session: Connection, database_url: str) -> None:
+    """Applying the schedule's file again does not overrule an operator."""
+    await session.execute("SELECT cron.unschedule('cleanup_old_fsm_events')")
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations")
+    await apply_all(database_url)
+
+    assert await session.fetchval("SELECT count(*) FROM cron.job") == 2
+
+
+def test_psql_alone_is_enough(postgres_server: Postgres, empty_database_url: str) -> None:
+    """The files are plain SQL: in order, each by `psql -f`, twice."""
+    program = postgres.find_binaries().path("psql")
+    for file in [*_FILES, *_FILES]:
+        path = Path(find_directory()) / file.filename
+        whole = ["-1"] if file.in_transaction else []
+        argv = [str(program), "-XqAt", "-v", "ON_ERROR_STOP=1", *whole, "-d", empty_database_url, "-f", str(path)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{file.filename}: {done.stderr}"
+
+    assert postgres_server.run_sql("SELECT count(*) FROM cron.job", url=empty_database_url) == "3"
+
+
+async def test_the_statements_that_the_sources_run_for_the_list_work(session: Connection) -> None:
+    """000 reads version, name and executed_at of the two named migrations (TRAP6)."""
+    rows = await session.fetch(
+        "SELECT version, name, executed_at FROM supabase_migrations.schema_migrations"
+        " WHERE version IN ('20251118094238', '20251118095804') ORDER BY version"
+    )
+
+    assert [row["name"] for row in rows] == [
+        "create_transactional_outbox_tables",
+        "create_initialize_fsm_with_outbox_rpc",
+    ]
+
+
+async def test_every_object_says_what_it_is(session: Connection) -> None:
+    """COMMENT ON for every table, function, type and trigger of ours."""
+    silent = await session.fetch(
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'"
+        " AND relnamespace::regnamespace::text IN ('public', 'cron') AND obj_description(oid, 'pg_class') IS NULL"
+        " UNION ALL SELECT oid::regprocedure::text FROM pg_proc"
+        " WHERE pronamespace::regnamespace::text IN ('public', 'cron') AND obj_description(oid, 'pg_proc') IS NULL"
+        " UNION ALL SELECT oid::regtype::text FROM pg_type WHERE typtype = 'e' AND obj_description(oid, 'pg_type') IS NULL"
+        " UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND obj_description(oid, 'pg_trigger') IS NULL"
+    )
+
+    assert [row[0] for row in silent] == []
