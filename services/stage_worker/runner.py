@@ -44,7 +44,7 @@ from services.stage_worker.stages.stage import NothingToDo, Stage
 from services.stage_worker.stages.transaction import StageTransaction
 
 Ending = Literal["applied", "skipped", "failed", "repeated", "course_deleted"]
-"""How a delivery ended. `repeated`: the job had been decided before."""
+"""How a delivery ended. `repeated`: the job had been decided before; `course_deleted`: while it was worked on."""
 
 _DATABASE_PAUSES: Final = (0.2, 1.0, 3.0)
 """Seconds between the tries to commit what has been computed, before the queue's own, longer back-off takes over."""
@@ -52,6 +52,21 @@ _DATABASE_PAUSES: Final = (0.2, 1.0, 3.0)
 _log = get_logger(__name__)
 
 Write = Callable[[StageTransaction], Awaitable[None]]
+
+
+class CourseMissing(PermanentError):
+    """The job's course does not exist: it was deleted before the job began, or nobody ever made it."""
+
+    code = "course_missing"
+
+
+class EffectRefused(CoursegenError):
+    """The database refused an effect: a fault of ours or of its present state, not of the material; worth another try."""
+
+    code = "effect_refused"
+
+
+_OURS: Final = (DatabaseRefused, TransitionRefused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,7 @@ class StageRunner:
 
         Raises:
             RetryableError: nothing was decided; deliver it again later.
-            PermanentError: the payload cannot be read and names no job to settle; set it aside.
+            PermanentError: the payload cannot be read and names no job to settle, or its course is missing; set it aside.
             Exception: unforeseen; deliver it again, and `give_up` when it has been delivered often enough.
         """
         try:
@@ -116,6 +131,8 @@ class StageRunner:
                 return await self._deliver(stage, job, followers)
             except OperatorError as error:
                 raise RetryableError(error.message) from error  # someone must mend it; the course can wait
+            except _OURS as error:
+                raise EffectRefused(error.message) from error
 
     async def _deliver(self, stage: Stage[Any, Any], job: Job, followers: tuple[Follower, ...]) -> Ending:
         course = await self._begin(stage, job)
@@ -123,8 +140,8 @@ class StageRunner:
             return course
         try:
             return await self._work(stage, job, course, followers)
-        except (DatabaseRefused, TransitionRefused):
-            raise  # a fault of ours or a passing state of the database, not of the material: the queue tries again
+        except _OURS:
+            raise
         except PermanentError as error:
             return await self.give_up(stage, job, error)
 
@@ -156,7 +173,7 @@ class StageRunner:
         async with self._db.transaction() as connection:
             course = await self._lock(connection, job)
             if course is None:
-                return _deleted(job)
+                raise CourseMissing(courseId=str(job.course_id))  # nobody to tell; the queue keeps it in sight
             if await self._ledger.outcome_of(connection, job.outbox_id) is not None:
                 return "repeated"
             verdict = judge(course, job, stage.position)

@@ -12,6 +12,7 @@ import pytest
 from services.kernel import faults
 from services.kernel.database import Database
 from services.kernel.faults import InjectedFault
+from services.stage_worker.runner import CourseMissing
 from tests.integration.stage_worker.harness import (
     Pipeline,
     footprint_of,
@@ -191,7 +192,8 @@ async def test_deleted_while_a_job_computes(pipeline: Pipeline, db: Database) ->
     pipeline.engine.gate.set()
 
     assert await delivery == "course_deleted"
-    assert await pipeline.deliver(row) == "course_deleted"
+    with pytest.raises(CourseMissing):
+        await pipeline.deliver(row)
 
 
 async def test_a_row_written_by_hand_needs_little(pipeline: Pipeline, db: Database) -> None:

@@ -20,6 +20,7 @@ from services.kernel.errors import (
 from services.kernel.queue.jobs import DeadJob, DeadReason
 from services.kernel.settings import CommonSettings, Secret
 from services.stage_worker.deliveries import Deliveries
+from services.stage_worker.runner import CourseMissing
 from tests.integration.stage_worker.harness import (
     Pipeline,
     footprint_of,
@@ -149,11 +150,12 @@ async def test_a_payload_that_names_no_job_is_refused(pipeline: Pipeline) -> Non
         await pipeline.deliver_payload("STRUCTURE_ANALYSIS", {"courseId": "not a uuid", "outboxId": str(uuid4())})
 
 
-async def test_a_missing_course_ends_the_job(pipeline: Pipeline) -> None:
-    """A job of a course that does not exist has nobody to tell."""
+async def test_a_job_without_a_course_is_refused(pipeline: Pipeline) -> None:
+    """It has nobody to tell, so it is for the queue to set it aside, where it can be seen (reliability.md R10)."""
     payload = {"courseId": str(uuid4()), "outboxId": str(uuid4()), "jobType": "STRUCTURE_ANALYSIS"}
 
-    assert await pipeline.deliver_payload("STRUCTURE_ANALYSIS", payload) == "course_deleted"
+    with pytest.raises(CourseMissing):
+        await pipeline.deliver_payload("STRUCTURE_ANALYSIS", payload)
 
 
 async def test_a_lying_citation_is_never_kept(pipeline: Pipeline, db: Database) -> None:
