@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
 from services.kernel.objects import DocumentStore
-from services.stage_worker.registry import Registry
-from services.stage_worker.parsing import ParsedDocument
-from services.stage_worker.parsing import parse as parse_file
-from services.stage_worker.settings import WorkerSettings
-from services.stage_worker.stages.document_processing import DocumentProcessing, Fetch, Parse
+from services.stage_worker.engines.interface import Engine
+from services.stage_worker.registry import EngineMeans, Registry
+from services.stage_worker.stages.document_processing import DocumentProcessing, Fetch
 from services.stage_worker.stages.structure_analysis import StructureAnalysis
 from services.stage_worker.stages.structure_generation import StructureGeneration
 
@@ -23,6 +18,7 @@ def register(registry: Registry) -> None:
     registry.add_stage(lambda bench: DocumentProcessing(bench.db, bench.fetch, bench.parse))
     registry.add_stage(lambda bench: StructureAnalysis(bench.db, bench.engine))
     registry.add_stage(lambda bench: StructureGeneration(bench.db, bench.engine))
+    registry.add_engine("offline", _offline)
 
 
 def fetching(store: DocumentStore) -> Fetch:
@@ -36,11 +32,7 @@ def fetching(store: DocumentStore) -> Fetch:
     return fetch
 
 
-@asynccontextmanager
-async def parsing(settings: WorkerSettings) -> AsyncIterator[Parse]:
-    """How a file becomes text and sections."""
+def _offline(means: EngineMeans) -> Engine:
+    from services.stage_worker.engines.offline.engine import OfflineEngine
 
-    async def parse(path: Path, media_type: str, filename: str) -> ParsedDocument:
-        return await asyncio.to_thread(parse_file, path, media_type, filename)
-
-    yield parse
+    return OfflineEngine(means.sandbox)

@@ -14,12 +14,13 @@ from services.kernel.clock import Clock, SystemClock
 from services.kernel.counters import Counters
 from services.kernel.errors import PermanentError
 from services.kernel.logs import get_logger
-from services.kernel.queue.jobs import DeadJob, DeadReason, Handler, JobContext
+from services.kernel.queue import DeadJob, DeadReason, Handler, JobContext
 from services.stage_worker.registry import Registry
 from services.stage_worker.runner import Ending, StageRunner, identify
 from services.stage_worker.stages.stage import Stage
 
 _GIVEN_UP: Final = {
+    DeadReason.REFUSED: "The job cannot be read. Start the course again.",
     DeadReason.EXHAUSTED: "This failed several times for a reason nobody foresaw. Start the course again; "
     "if it fails again, tell support.",
     DeadReason.CRASHED: "Each attempt stopped the program that made it: the material is too large or damaged. "

@@ -9,17 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from services.kernel.database import Database
 from services.kernel.errors import SettingsInvalid
 from services.stage_worker.engines.interface import Engine
+from services.stage_worker.parsing.sandbox import Sandbox
 from services.stage_worker.runner import Follower
+from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.stages.document_processing import Fetch, Parse
 from services.stage_worker.stages.stage import Stage
-
-if TYPE_CHECKING:
-    from services.stage_worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,17 @@ class Workbench:
     parse: Parse
 
 
+@dataclass(frozen=True, slots=True)
+class EngineMeans:
+    """What an engine may need, opened and closed by the worker."""
+
+    settings: WorkerSettings
+    sandbox: Sandbox
+    """Child processes with limits, for heavy or dangerous work."""
+
+
 StageFactory = Callable[[Workbench], Stage[Any, Any]]
-EngineFactory = Callable[["WorkerSettings"], Engine]
+EngineFactory = Callable[[EngineMeans], Engine]
 
 
 class Registry:
@@ -60,17 +68,18 @@ class Registry:
         """The jobs to write after one of `job_type`."""
         return self._followers.get(job_type, ())
 
-    def engine(self, settings: WorkerSettings) -> Engine:
+    def engine(self, means: EngineMeans) -> Engine:
         """The engine that the settings choose.
 
         Raises:
             SettingsInvalid: nobody offers it.
         """
-        factory = self._engines.get(settings.engine)
+        name = means.settings.engine
+        factory = self._engines.get(name)
         if factory is None:
             known = ", ".join(sorted(self._engines))
-            raise SettingsInvalid([f"ENGINE: there is no engine {settings.engine!r}; choose one of {known}"])
-        return factory(settings)
+            raise SettingsInvalid([f"ENGINE: there is no engine {name!r}; choose one of {known}"])
+        return factory(means)
 
     def stages(self, bench: Workbench) -> dict[str, dict[str, Stage[Any, Any]]]:
         """The stages by queue and job type.

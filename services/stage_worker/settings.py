@@ -9,6 +9,7 @@ from typing import Final
 
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, load, setting
+from services.stage_worker.parsing.sandbox import SandboxLimits
 
 PIPELINE: Final = "course-generation"
 SHORT_NAMES: Final = ("documents", "analysis", "generation")
@@ -81,12 +82,43 @@ class WorkerSettings(CommonSettings, ObjectStoreSettings):
     plugins: tuple[str, ...] = setting(
         "STAGE_WORKER_PLUGINS", default=(), doc="functions that add stages and engines: package.module:function,..."
     )
+    sandbox_processes: int = setting(
+        "SANDBOX_PROCESSES",
+        default=2,
+        unit="processes",
+        minimum=1,
+        maximum=256,
+        doc="documents read and courses written offline at the same time, each in a child process; one per core",
+    )
+    sandbox_memory: int = setting(
+        "SANDBOX_MEMORY_BYTES",
+        default=1 << 30,
+        unit="bytes",
+        minimum=256 << 20,
+        doc="address space of one child process; a document that needs more is rejected with its reason",
+    )
+    document_seconds: float = setting(
+        "DOCUMENT_SECONDS", default=120.0, unit="s", minimum=1, maximum=590, doc="time to read one document"
+    )
+    engine_seconds: float = setting(
+        "ENGINE_SECONDS", default=600.0, unit="s", minimum=1, maximum=890, doc="time of the offline engine for one step"
+    )
     layer2: bool = setting(
         "LAYER2_LISTENER", default=True, doc="whether this worker listens for queued jobs of uninitialised courses"
     )
     effect_sink: Path | None = setting(
         "EFFECT_SINK_FILE", default=None, doc="file that gets a line for each call of an effect; for fault tests"
     )
+
+    @property
+    def sandbox_limits(self) -> SandboxLimits:
+        """What the child processes are allowed."""
+        return SandboxLimits(
+            processes=self.sandbox_processes,
+            memory_bytes=self.sandbox_memory,
+            parse_seconds=self.document_seconds,
+            engine_seconds=self.engine_seconds,
+        )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> WorkerSettings:

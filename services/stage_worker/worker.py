@@ -18,15 +18,15 @@ from services.kernel.errors import SettingsInvalid
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
 from services.kernel.objects import open_store
-from services.kernel.queue.worker import QueueWorker
+from services.kernel.queue import Producer, QueueWorker
 from services.kernel.redis_connection import open_redis
-from services.kernel.redis_connection import translated as redis_translated
 from services.kernel.schema import require_relations
 from services.kernel.wakeup import WakeUp
 from services.stage_worker import builtin
 from services.stage_worker.deliveries import Deliveries
 from services.stage_worker.listener import Layer2Listener
-from services.stage_worker.registry import Registry, Workbench, load_plugins
+from services.stage_worker.parsing.sandbox import Sandbox
+from services.stage_worker.registry import EngineMeans, Registry, Workbench, load_plugins
 from services.stage_worker.runner import StageRunner
 from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.sink import EffectSink
@@ -85,22 +85,23 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
     registry = Registry()
     builtin.register(registry)
     load_plugins(registry, settings.plugins)
-    engine = registry.engine(settings)
     async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox(settings.sandbox_limits))
+        engine = registry.engine(EngineMeans(settings, sandbox))
         db = await Database.open(settings, application="coursegen stage-worker")
         stack.push_async_callback(db.close)
         await require_relations(db, RELATIONS)
         redis = open_redis(settings.redis_url, name="stage-worker", max_connections=64, socket_timeout=10.0)
         stack.push_async_callback(redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())
-        parse = await stack.enter_async_context(builtin.parsing(settings))
-        bench = Workbench(db, engine, builtin.fetching(open_store(db, settings)), parse)
+        bench = Workbench(db, engine, builtin.fetching(open_store(db, settings)), sandbox.parse)
         stages = _served(settings, registry.stages(bench))
         wakeup = WakeUp(db)
         stack.push_async_callback(wakeup.drain)
         runner = StageRunner(db, counters, wakeup, EffectSink(settings.effect_sink))
         deliveries = Deliveries(runner, registry, stages, counters)
-        _watch(health, db, redis)
+        health.register("postgres", db.ping)
+        health.register("redis", Producer(redis).ping)
         yield StageWorker(
             {queue: _queue_worker(queue, settings, redis, deliveries, health) for queue in stages},
             _listener(settings, redis, db, counters, health),
@@ -141,12 +142,3 @@ def _listener(
         return None
     beat = health.progress("layer 2", _LONGEST_TURN_SECONDS).beat
     return Layer2Listener(redis, db, counters, heartbeat=beat)
-
-
-def _watch(health: HealthRegistry, db: Database, redis: Redis) -> None:
-    async def redis_answers() -> None:
-        with redis_translated():
-            await redis.ping()
-
-    health.register("postgres", db.ping)
-    health.register("redis", redis_answers)

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from services.kernel.database import Row
 from services.kernel.envelopes import Job
-
-TERMINAL: Final = frozenset({"completed", "cancelled", "error"})
+from services.kernel.states import TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ import pytest
 from services.kernel.envelopes import Job
 from services.kernel.errors import SettingsInvalid
 from services.stage_worker import builtin
-from services.stage_worker.registry import Registry, Workbench, load_plugins
+from services.stage_worker.registry import EngineMeans, Registry, Workbench, load_plugins
 from services.stage_worker.runner import Follower
 from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.stages.stage import Stage
 
 NOTHING = cast(Workbench, None)
-SETTINGS = WorkerSettings.from_environ({"DATABASE_URL": "postgresql://u@h/d", "ENGINE": "mine"})
+MEANS = EngineMeans(
+    WorkerSettings.from_environ({"DATABASE_URL": "postgresql://u@h/d", "ENGINE": "mine"}), cast(Any, None)
+)
 
 
 class Quiz(Stage[Job, Any]):
@@ -39,7 +41,7 @@ def test_a_plugin_adds_stage_engine_and_follower() -> None:
     load_plugins(registry, [f"{__name__}:register"])
 
     assert registry.stages(NOTHING)["quiz"]["QUIZ"].queue == "quiz"
-    assert registry.engine(SETTINGS) == cast(Any, "an engine")
+    assert registry.engine(MEANS) == cast(Any, "an engine")
     assert registry.followers_of("STRUCTURE_GENERATION") == (Follower("quiz", "QUIZ"),)
     assert registry.followers_of("QUIZ") == ()
 
@@ -58,7 +60,7 @@ def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
     registry = Registry()
     builtin.register(registry)
     with pytest.raises(SettingsInvalid, match="ENGINE: there is no engine 'mine'"):
-        registry.engine(SETTINGS)
+        registry.engine(MEANS)
 
 
 @pytest.mark.parametrize("name", ["no.such.module:register", f"{__name__}:nothing", "", ":", "json", "json:"])
