@@ -7,11 +7,10 @@ and a plain saq producer go on working.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import orjson
@@ -60,8 +59,6 @@ class Swept:
 class CourseQueue(RedisQueue):
     """One queue as a worker sees it."""
 
-    claims_made: ClassVar[itertools.count[int]] = itertools.count(1)
-
     def __init__(self, redis: Redis, name: str, *, worker_id: str | None = None) -> None:
         """Prepare the queue; nothing is sent until it is used.
 
@@ -75,25 +72,30 @@ class CourseQueue(RedisQueue):
         self.keys = QueueKeys(name)
         self._scripts = Scripts(redis)
         self._claims: dict[str, str] = {}
-        self._claiming = ""
+        self._claims_made = 0
+        self._claims_answered = 0
 
     # --- taking -----------------------------------------------------------------------------------------------------
 
     async def take(self, most: int) -> list[Taken]:
         """Up to `most` values, the most urgent first; each is now active and this worker's. Never waits.
 
+        One call at a time.
+
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        claim = self._claiming = f"{self.worker_id}/{next(self.claims_made)}"
+        self._claims_made += 1
+        number = self._claims_made
+        claim = f"{self.worker_id}/{number}"
         try:
             found = await self._scripts.run("dequeue", self.keys, self.worker_id, claim, most, LEASE_SECONDS)
             return [self._taken(claim, *entry) for entry in found]
         finally:
-            self._claiming = ""
+            self._claims_answered = number
 
     def _taken(self, claim: str, raw_id: bytes, body: bytes | None, error: bytes) -> Taken:
-        job_id = raw_id.decode("utf-8", "replace")
+        job_id = _text(raw_id)
         if body is None:
             return Taken(job_id, None)
         self._claims[job_id] = claim
@@ -162,7 +164,8 @@ class CourseQueue(RedisQueue):
         """Put a job that must not run beside the queue; False when it is no longer ours."""
         why = orjson.dumps({"reason": reason, "detail": detail, "at": time.time()})
         report = "0" if reason.from_storage else "1"
-        done = await self._scripts.run("quarantine", self.keys, job_id, self._claims.get(job_id, ""), why, report)
+        claim = self._claims.get(job_id, "")
+        done = await self._scripts.run("quarantine", self.keys, _bytes(job_id), claim, why, report)
         self._claims.pop(job_id, None)
         return bool(done)
 
@@ -203,7 +206,8 @@ class CourseQueue(RedisQueue):
 
     async def reclaim(self) -> list[str]:
         """Put back what was taken in this worker's name without its knowledge: an answer was lost on the way."""
-        found = await self._scripts.run("reclaim", self.keys, self.worker_id, self._claiming, *self._claims)
+        known = map(_bytes, self._claims)
+        found = await self._scripts.run("reclaim", self.keys, self.worker_id, self._claims_answered, *known)
         return texts(found)
 
     async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
@@ -243,6 +247,15 @@ class CourseQueue(RedisQueue):
     async def abort(self, job: Job, error: str, ttl: float = 5) -> None:
         """For saq: a waiting job is forgotten, a running one is left to its worker."""
         await self._scripts.run("discard", self.keys, job.id)
+
+
+def _text(job_id: bytes) -> str:
+    """An id as text; bytes that are no UTF-8 survive, for such an id must be found again to be set aside."""
+    return job_id.decode("utf-8", "surrogateescape")
+
+
+def _bytes(job_id: str) -> bytes:
+    return job_id.encode("utf-8", "surrogateescape")
 
 
 async def wait_for_any(redis: Any, queues: Sequence[CourseQueue], seconds: float) -> bool:

@@ -38,6 +38,8 @@ class Execution:
         self.job = job
         self._handler = handler
         self._draining = draining
+        self.was_set_aside = False
+        """Whether the job has ended as a dead one, which somebody must be told of."""
 
     async def run(self) -> None:
         """Run the job to one of its ends. When cancelled, give it back and leave no attempt charged."""
@@ -122,6 +124,7 @@ class Execution:
     async def _set_aside(self, reason: DeadReason, detail: str) -> None:
         logger.warning("job set aside", reason=reason.value, detail=detail)
         await self._tell(lambda: self.queue.set_aside(self.job.id, reason, detail))
+        self.was_set_aside = True
 
     async def _cut_off(self) -> None:
         """The worker stops: the job goes back as if it had not been taken. Redis gets one chance to hear it."""

@@ -63,6 +63,10 @@ class Upkeep:
     def set_aside(self, queue: CourseQueue, taken: Taken) -> None:
         """Have a value that is no job put beside its queue soon."""
         self._pending.append((queue, taken))
+        self.report_soon()
+
+    def report_soon(self) -> None:
+        """Have the dead-letter function told at once of what was set aside."""
         self._something_died.set()
 
     async def resign(self) -> None:

@@ -148,8 +148,10 @@ class QueueWorker:
             logger.warning("job without a body dropped; the reconciler puts it back", queue=queue.name, id=taken.id)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
+        execution = self._running.pop(task)
         self._slot_free.set()
+        if execution.was_set_aside:
+            self._upkeep.report_soon()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a delivery ended in an error of its own; the sweep will find its job", exc_info=error)
 

@@ -26,6 +26,7 @@ class Ran:
         self.payloads: list[dict[str, Any]] = []
 
     async def __call__(self, payload: dict[str, Any], job: JobContext) -> None:
+        """Remember the call; raise the next failure, if any is left."""
         self.calls.append(job)
         self.payloads.append(payload)
         if self.failures:

@@ -1,7 +1,14 @@
 -- Puts back what this worker has taken without knowing it: the answer to its `dequeue` or `finish` was lost on the way.
--- ARGV: worker, claim that is being made right now ('' = none), then the ids the worker knows of.
+-- ARGV: worker, number of its latest claim that was answered or given up, then the ids the worker knows of.
+-- Claims with higher numbers are under way: their jobs are not forgotten, only not known yet.
 -- Returns the ids put back.
-local known, back = {}, {}
+local known, back, answered = {}, {}, tonumber(ARGV[2])
+
+local function is_forgotten(owner)
+  local worker, number = string.match(owner, '^(.*)/(%d+)$')
+  return worker == ARGV[1] and tonumber(number) <= answered
+end
+
 for i = 3, #ARGV do
   known[ARGV[i]] = true
 end
@@ -9,7 +16,7 @@ local ids = redis.call('LRANGE', ACTIVE, 0, -1)
 for i = #ids, 1, -1 do
   local id = ids[i]
   local owner = not known[id] and redis.call('HGET', OWNERS, id)
-  if owner and owner ~= ARGV[2] and string.match(owner, '^(.*)/') == ARGV[1] then
+  if owner and is_forgotten(owner) then
     local body = redis.pcall('GET', id)
     redis.call('LREM', ACTIVE, 0, id)
     redis.call('HDEL', OWNERS, id)
