@@ -58,6 +58,7 @@ class ApiClient:
         *,
         patience_seconds: float = 30.0,
         on_outage: Callable[[str], None] = lambda _: None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -66,12 +67,17 @@ class ApiClient:
             token: sent as bearer.
             patience_seconds: how long a call is repeated while the api does not answer or answers 5xx.
             on_outage: told once per outage.
+            transport: what carries the requests; the network when None.
         """
         self.url = url.rstrip("/")
         self._patience = patience_seconds
         self._on_outage = on_outage
         self._http = httpx.AsyncClient(
-            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, trust_env=False
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_TIMEOUT,
+            trust_env=False,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -275,26 +275,45 @@ def session_postgres() -> Iterator[Postgres]:
 class Redis:
     """The session's server: hands out one numbered database per test, flushed before use."""
 
-    def __init__(self, url: str, databases: int) -> None:
-        self._base = url.rsplit("/", 1)[0] if urlsplit(url).path else url
-        self._numbers = itertools.cycle(range(1, databases))
+    def __init__(self, url: str, databases: Iterable[int]) -> None:
+        self._base = base_url(url)
+        self._numbers = itertools.cycle(databases)
 
     def next_url(self) -> str:
         """The connection string of the next database."""
         return f"{self._base}/{next(self._numbers)}"
 
 
+def base_url(url: str) -> str:
+    """A Redis address without the number of a database."""
+    return urlunsplit(urlsplit(url)._replace(path=""))
+
+
+def empty_databases(url: str) -> list[int]:
+    """Those of the databases 1 to 15 in which nothing is."""
+    import redis as client_library
+
+    found = []
+    for number in range(1, 16):
+        with contextlib.closing(client_library.Redis.from_url(f"{base_url(url)}/{number}")) as client:
+            if client.dbsize() == 0:
+                found.append(number)
+    return found
+
+
 @contextlib.contextmanager
 def session_redis() -> Iterator[Redis]:
-    """The server that TEST_REDIS_URL names (its databases 1 to 15 are the tests'), else one of our own."""
+    """The server that TEST_REDIS_URL names, of which only databases that are empty are used, else one of our own."""
     named = os.environ.get("TEST_REDIS_URL")
     if named:
-        yield Redis(named, 16)
+        empty = empty_databases(named)
+        assert empty, "the Redis that TEST_REDIS_URL names has no empty database among 1 to 15"
+        yield Redis(named, empty)
         return
     with server_folder() as folder:
         own = PrivateRedis(folder)
         own.start()
         try:
-            yield Redis(own.url(), _REDIS_DATABASES)
+            yield Redis(own.url(), range(1, _REDIS_DATABASES))
         finally:
             own.stop()

@@ -17,7 +17,8 @@ from services.cli.errors import StackError
 from services.cli.stack.journal import Journal
 from services.cli.stack.local_stack import LocalStack, StackOptions
 from services.cli.stack.ports import LOOPBACK
-from services.cli.stack.state import Running, StateFolder, is_running
+from services.cli.stack.spawn import is_running
+from services.cli.stack.state import Running, StateFolder
 from services.cli.target import developer_token, running_stack, state_folder
 
 _STOP_SECONDS = 25.0

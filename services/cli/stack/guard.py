@@ -71,6 +71,6 @@ class Guard:
     def _tell(self, line: str) -> None:
         if self._process.stdin is None:
             return
-        with contextlib.suppress(OSError):  # it has just died; `stay` replaces it and tells it everything
+        with contextlib.suppress(OSError, ValueError):  # it has just died; `stay` replaces it and tells it everything
             self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()

@@ -268,7 +268,7 @@ def _end(pid: int) -> None:
             os.kill(pid, signal_number)
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            if not Path(f"/proc/{pid}").exists():
+            if not spawn.is_running(pid):
                 return
             time.sleep(0.02)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,3 +66,16 @@ def kill_group(leader: int, signal_number: signal.Signals = signal.SIGKILL) -> N
         os.killpg(leader, signal_number)
     except (ProcessLookupError, PermissionError):  # gone, or (macOS) all of it are zombies
         return
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie that nobody has buried yet."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -29,6 +29,7 @@ from typing import Any
 
 from services.cli.errors import StackError
 from services.cli.stack.accounts import server_account
+from services.cli.stack.spawn import is_running
 
 LAYOUT = 1
 """Version of the arrangement; a change of it needs a way to move the old one, or advice."""
@@ -217,19 +218,6 @@ class StateFolder:
                 f"{self.root} has layout {found}, this coursegen knows layout {LAYOUT}. Run it with the coursegen "
                 f"that made it, name another folder in {_VARIABLE}, or drop it with `coursegen down --purge`."
             )
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process exists and is not a zombie that nobody has buried yet."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
