@@ -51,7 +51,7 @@ def demo(
 
     async def main(hurry: asyncio.Event) -> int:
         state = state_folder(os.environ)
-        async with _stack(state, verbose=verbose, hurry=hurry) as url:
+        async with _stack(state, verbose=verbose, quiet=as_json, hurry=hurry) as url:
             finished = await _generate(url, order, state, quiet=as_json)
             deliver(finished, out, as_json=as_json)
         return 0
@@ -76,15 +76,17 @@ def example_files() -> list[Path]:
 
 
 @contextlib.asynccontextmanager
-async def _stack(state: StateFolder, *, verbose: bool, hurry: asyncio.Event) -> AsyncIterator[str]:
+async def _stack(state: StateFolder, *, verbose: bool, quiet: bool, hurry: asyncio.Event) -> AsyncIterator[str]:
     """The address of an api: the running one, or one of a stack for the length of the block."""
+    tell = output.note if quiet else output.say
     running = state.running()
     if running is not None and state.holder() == running.pid and running.processes:
-        output.note(f"using the stack that runs at {running.api_url}")
+        tell(f"using the stack that runs at {running.api_url}")
         yield running.api_url
         return
-    async with local_stack(state, StackOptions(any_port=True), verbose=verbose, hurry=hurry).run() as started:
-        output.note(f"everything runs; the api is at {started.api_url}")
+    stack = local_stack(state, StackOptions(any_port=True), verbose=verbose, quiet=quiet, hurry=hurry)
+    async with stack.run() as started:
+        tell(f"everything runs; the api is at {started.api_url}")
         yield started.api_url
 
 

@@ -43,7 +43,7 @@ def up(
 
     async def main(hurry: asyncio.Event) -> int:
         state = state_folder(os.environ)
-        stack = local_stack(state, options, verbose=verbose, hurry=hurry)
+        stack = local_stack(state, options, verbose=verbose, quiet=as_json, hurry=hurry)
         async with stack.run() as running:
             if as_json:
                 output.document(_facts(running, state))
@@ -58,10 +58,13 @@ def up(
     raise typer.Exit(0 if code in asked else code)
 
 
-def local_stack(state: StateFolder, options: StackOptions, *, verbose: bool, hurry: asyncio.Event) -> LocalStack:
-    """A stack whose steps are told on standard error."""
-    journal = Journal(state.logs, show=output.note if verbose else None, alarm=None if verbose else output.note)
-    return LocalStack(state, options, environ=os.environ, journal=journal, tell=output.note, hurry=hurry)
+def local_stack(
+    state: StateFolder, options: StackOptions, *, verbose: bool, quiet: bool, hurry: asyncio.Event
+) -> LocalStack:
+    """A stack that tells its steps; `quiet` leaves standard output to a result and tells them on standard error."""
+    tell = output.note if quiet else output.say
+    journal = Journal(state.logs, show=output.note if verbose else None, alarm=None if verbose else tell)
+    return LocalStack(state, options, environ=os.environ, journal=journal, tell=tell, hurry=hurry)
 
 
 def env(*, as_json: AsJson = False) -> None:
