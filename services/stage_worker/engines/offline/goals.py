@@ -65,8 +65,9 @@ def _defined_first(material: LessonMaterial) -> list[Term]:
 
 def _explain(material: LessonMaterial) -> Iterator[Exercise]:
     question = as_question(material.plan.title, material.plan.language)
-    if question and material.say("exercise_question"):
-        yield Exercise(kind="explain", prompt=material.say("exercise_question", question=question))
+    prompt = material.say("exercise_question", question=question) if question else ""
+    if prompt:
+        yield Exercise(kind="explain", prompt=prompt)
     else:
         heading = material.quoted(material.plan.title)
         yield Exercise(kind="explain", prompt=material.say("exercise_explain", heading=heading))
