@@ -7,12 +7,13 @@ from uuid import uuid4
 import pytest
 
 from services.kernel.envelopes import Job
+from services.kernel.states import INITIAL, TERMINAL, may_move
+from services.stage_worker.listener import POSITION_OF
 from services.stage_worker.stages.course_run import (
     ANALYSIS,
     DOCUMENTS,
     GENERATION,
     POSITIONS,
-    TERMINAL,
     Admission,
     CourseRun,
     Position,
@@ -84,3 +85,11 @@ def test_the_positions_do_not_overlap() -> None:
 
     assert len(set(states)) == 9
     assert [stage_number(state) for state in states] == [2] * 3 + [4] * 3 + [5] * 3
+
+
+def test_the_positions_agree_with_the_state_machine() -> None:
+    """Each stage's states follow one another legally, and begin where its job type says."""
+    assert {job_type: position.initial for job_type, position in POSITION_OF.items()} == dict(INITIAL)
+    for position in POSITIONS:
+        assert may_move(position.initial, position.busy)
+        assert may_move(position.busy, position.complete)
