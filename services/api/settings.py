@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, Secret, load, setting
@@ -16,8 +17,16 @@ SECRET_ALGORITHMS = ("HS256",)
 KEY_SET_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 """Signed with a private key whose public half is in the key set."""
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SHORTEST_SECRET = 32
 _MEBIBYTE = 1024 * 1024
+
+
+def _key_set_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError(f"must be an https address, not {text!r}")
+    return text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,9 @@ class ApiSettings(CommonSettings, ObjectStoreSettings):
         "JWT_SECRET", default=None, parse=Secret, doc="shared secret of HS256 tokens, at least 32 bytes"
     )
     jwt_jwks_file: Path | None = setting("JWT_JWKS_FILE", default=None, doc="file with the issuer's public key set")
-    jwt_jwks_url: str | None = setting("JWT_JWKS_URL", default=None, doc="address of the issuer's public key set")
+    jwt_jwks_url: str | None = setting(
+        "JWT_JWKS_URL", default=None, parse=_key_set_address, doc="address of the issuer's public key set"
+    )
     jwt_audience: str | None = setting("JWT_AUDIENCE", default=None, doc="audience a token must name, when set")
     jwt_issuer: str | None = setting("JWT_ISSUER", default=None, doc="issuer a token must name, when set")
     jwt_leeway_seconds: float = setting(

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO, Final
-from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -143,7 +142,7 @@ class _Form:
         if self.filename is not None:
             raise InvalidInput(f"Send one document a request: the form has two fields `{FIELD}`.", field=FIELD)
         self._in_file = True
-        self.filename = _declared_name(options)
+        self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._in_file:
@@ -161,15 +160,6 @@ class _Form:
 
     def _end(self) -> None:
         self._is_whole = True
-
-
-def _declared_name(options: dict[bytes, bytes]) -> str:
-    extended = options.get(b"filename*")
-    if extended is not None:
-        charset, _, rest = extended.partition(b"'")
-        if charset.lower() in {b"utf-8", b""}:
-            return unquote(rest.partition(b"'")[2].decode("ascii", "replace"), errors="replace")
-    return options.get(b"filename", b"").decode("utf-8", "replace")
 
 
 def clean_name(declared: str) -> str:
