@@ -124,7 +124,9 @@ class StageRunner:
         try:
             job = decode_job(payload, stage.model)
         except PermanentError as error:
-            return await self.give_up(stage, identify(payload, stage, error), error)
+            if (ending := await self.give_up(stage, identify(payload, stage, error), error)) == "course_deleted":
+                raise  # nobody to tell; the queue keeps it in sight
+            return ending
         facts = {"requestId": job.request_id, "courseId": str(job.course_id), "jobId": str(job.outbox_id)}
         with bind_context(**facts):
             try:

@@ -19,7 +19,7 @@ from tests.support.stack import Process, Stack
 Trials = Callable[[int], int]
 """How many times to inject a fault: the number given, or what PROVE_FAULTS says."""
 
-OpenDriver = Callable[[Process], Driver]
+OpenDriver = Callable[..., Driver]
 """Points a client at an api; all clients of a test share its journal."""
 
 
@@ -48,8 +48,8 @@ async def drive(journal: Journal) -> AsyncIterator[OpenDriver]:
     """Opens clients, which are closed after the test."""
     opened: list[Driver] = []
 
-    def drive(api: Process) -> Driver:
-        opened.append(Driver(api.url, journal))
+    def drive(api: Process, *, keep: bool = True) -> Driver:
+        opened.append(Driver(api.url, journal, keep=keep))
         return opened[-1]
 
     yield drive

@@ -16,7 +16,8 @@ from tests.support.evidence import assert_passed, come_to_rest, judge
 from tests.support.stack import Kind, Process, Stack
 from tests.support.waiting import eventually
 
-PER_SECOND = 10
+PER_SECOND = 20
+"""Of each client: one keeps its connections, one opens a new one for every request."""
 KINDS: tuple[Kind, ...] = ("api", "outbox_relay", "stage_worker")
 
 
@@ -29,16 +30,19 @@ async def test_a_rolling_restart_costs_no_request(
     stack.environment |= {"API_REUSE_PORT": "true", "INSTANT_SECONDS": "0.2"}
     running = [stack.spawn(kind, port=port if kind == "api" else None) for kind in KINDS for _ in range(2)]
     await asyncio.gather(*(each.ready() for each in running))
-    driver = drive(running[0])
     enough = asyncio.Event()
-    asking = asyncio.create_task(driver.load(driver.orders(until=enough), per_second=PER_SECOND, insist=False))
+    clients = [drive(running[0], keep=True), drive(running[0], keep=False)]
+    asking = [
+        asyncio.create_task(client.load(client.orders(until=enough), per_second=PER_SECOND, insist=False))
+        for client in clients
+    ]
     exits: list[int] = []
     for _ in range(rounds):
         for index, old in enumerate(running):
             running[index] = await stack.start(old.kind, port=port if old.kind == "api" else None)
             exits.append(await old.stopped())
     enough.set()
-    await asking
+    await asyncio.gather(*asking)
     proof = {"restart": len(exits)}
     verdict = await judge(db, journal, stack, {"restart": 6 * rounds}, also_fired=proof)
     print(

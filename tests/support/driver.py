@@ -107,7 +107,7 @@ class Driver:
             base_url=api_url,
             headers=tokens.bearer(),
             timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections if keep else 0),
         )
         self._numbers = itertools.count(1)
 

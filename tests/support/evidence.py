@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ async def collect(
     sink: Path | None,
     fired: Mapping[str, int],
     wanted: Mapping[str, int],
+    set_aside: Collection[str] = (),
 ) -> Evidence:
     """What the three parties say now.
 
@@ -87,19 +88,24 @@ async def collect(
         sink: the outside file; None when none was kept.
         fired: how often each fault is proved to have fired.
         wanted: how often it was to fire.
+        set_aside: jobs that the test has seen among those a worker set aside: dead letters.
     """
     rows, effects = await db.fetch(_ROWS), await db.fetch(_EFFECTS)
     courses, arrivals = await db.fetch(_COURSES), await db.fetch(_ARRIVALS)
     return Evidence(
         attempts=tuple(journal.attempts),
         answers=tuple(journal.answers),
-        rows=tuple(OutboxRow(**dict(row)) for row in rows),
+        rows=tuple(_row(dict(row), set_aside) for row in rows),
         effects=tuple(Effect(**dict(row)) for row in effects),
         calls=None if sink is None else read_calls(sink),
         courses=tuple(Course(**dict(row)) for row in courses),
         arrivals=tuple(Arrival(**dict(row)) for row in arrivals),
         faults=counted([name for name, times in fired.items() for _ in range(times)], wanted),
     )
+
+
+def _row(fields: dict[str, Any], set_aside: Collection[str]) -> OutboxRow:
+    return OutboxRow(**{**fields, "dead": fields["dead"] or fields["effect_id"] in set_aside})
 
 
 def read_calls(sink: Path) -> tuple[Call, ...]:
@@ -117,6 +123,7 @@ async def judge(
     wanted: Mapping[str, int],
     *,
     also_fired: Mapping[str, int] | None = None,
+    set_aside: Collection[str] = (),
     within: float = QUIET_SECONDS,
 ) -> Verdict:
     """Wait for rest, then check a run of `stack`.
@@ -127,11 +134,12 @@ async def judge(
         stack: has the outside file and the log of fired faults.
         wanted: how often each fault was to fire.
         also_fired: faults that the test injected with its own hands, proved by the test.
+        set_aside: jobs that the test has seen among those a worker set aside.
         within: longest time to come to rest.
     """
     await come_to_rest(db, within=within)
     fired = {**stack.fired(), **(also_fired or {})}
-    return check(await collect(db, journal, sink=stack.sink, fired=fired, wanted=wanted))
+    return check(await collect(db, journal, sink=stack.sink, fired=fired, wanted=wanted, set_aside=set_aside))
 
 
 def assert_passed(verdict: Verdict, stack: Stack) -> None:
