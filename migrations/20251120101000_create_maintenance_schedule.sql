@@ -163,7 +163,7 @@ DECLARE
     v_jobid bigint;
 BEGIN
     INSERT INTO cron.job AS j (jobname, schedule, command)
-    VALUES (job_name, cron.schedule.schedule, cron.schedule.command)
+    VALUES ($1, $2, $3) -- by number: two of the arguments are named as columns are
     ON CONFLICT (jobname) DO UPDATE
     SET schedule = excluded.schedule, command = excluded.command, active = true, scheduled_at = now()
     RETURNING j.jobid INTO v_jobid;

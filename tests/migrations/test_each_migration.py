@@ -11,7 +11,7 @@ import pytest
 from services.kernel.database import Connection, connect
 from services.migrate.files import MigrationFile, find_directory, read_directory
 from services.migrate.runner import apply_all
-from tests.support.servers import Postgres, postgres
+from tests.support.servers import Postgres, psql
 
 _FILES = read_directory(find_directory())
 
@@ -90,7 +90,7 @@ async def test_a_job_taken_off_the_schedule_stays_off(session: Connection, datab
 
 def test_psql_alone_is_enough(postgres_server: Postgres, empty_database_url: str) -> None:
     """The files are plain SQL: in order, each by `psql -f`, twice."""
-    program = postgres.find_binaries().path("psql")
+    program = psql()
     for file in [*_FILES, *_FILES]:
         path = Path(find_directory()) / file.filename
         whole = ["-1"] if file.in_transaction else []
