@@ -1,90 +1,138 @@
-"""Make the PDF and the DOCX of `examples/` from their texts.
+"""Makes the documents in examples/ from their sources in scripts/examples/: `python -m scripts.make_examples`.
 
-Run it after changing a text: ``.venv/bin/python scripts/make_examples.py``. The results are committed, so that the demo
-needs neither this script nor its libraries; both are made with fixed dates, so that the same text gives the same bytes.
+The four are about one subject, how databases keep data safe, in the four formats people have most: PDF, HTML,
+Markdown and DOCX (the Russian one). The same sources give the same bytes, so the files change only when a text does.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import io
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
 
-from docx import Document
-from docx.document import Document as DocxDocument
+import docx
+from reportlab import rl_config
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import getSampleStyleSheet
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
+from reportlab.lib.units import cm
+from reportlab.platypus import ListFlowable, Paragraph, SimpleDocTemplate, Table, TableStyle
 
-_ROOT = Path(__file__).resolve().parents[1]
-_TEXTS = _ROOT / "scripts" / "example_texts"
+from services.stage_worker.parsing.blocks import Block, Kind
+from services.stage_worker.parsing.markdown import read
+
+_SOURCES = Path(__file__).parent / "examples"
+_TARGET = Path(__file__).parent.parent / "examples"
 _WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)
-_HEADING = re.compile(r"^(#+) (.+)$")
+_ZIP_TIME = (2026, 11, 1, 0, 0, 0)
+_LIST_STYLES = {True: "List Number", False: "List Bullet"}
 
 
-def blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each block of a simple Markdown text: its kind ("h1", "p", "table") and its lines."""
-    for block in re.split(r"\n{2,}", text.strip()):
-        heading = _HEADING.match(block)
-        if heading:
-            yield f"h{len(heading.group(1))}", [heading.group(2)]
-        elif block.startswith("|"):
-            yield "table", block.splitlines()
-        else:
-            yield "p", [" ".join(block.splitlines())]
+def main() -> int:
+    """Write all four files."""
+    _TARGET.mkdir(exist_ok=True)
+    _pdf(_SOURCES / "transactions-and-the-log.md", _TARGET / "1-transactions-and-the-log.pdf")
+    shutil.copyfile(_SOURCES / "what-the-disk-promises.html", _TARGET / "2-what-the-disk-promises.html")
+    shutil.copyfile(_SOURCES / "replication.md", _TARGET / "3-replication-and-failover.md")
+    _docx(_SOURCES / "rezervnye-kopii.md", _TARGET / "4-rezervnye-kopii.docx")
+    return 0
 
 
-def cells(lines: list[str]) -> list[list[str]]:
-    """The rows of a Markdown table, without the line under its head."""
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
-    return [rows[0], *rows[2:]]
+def _blocks(source: Path) -> list[Block]:
+    return list(read(source.read_text(encoding="utf-8"))[1])
 
 
-def make_pdf(text: str, target: Path) -> None:
-    """Write a PDF of A4 pages with headings, paragraphs and ruled tables."""
+def _runs(blocks: list[Block]) -> Iterator[tuple[Kind, list[Block]]]:
+    """Blocks grouped so that the items of a list and the rows of a table come together."""
+    group: list[Block] = []
+    for block in [*blocks, None]:
+        same = group and block is not None and block.kind is group[-1].kind and block.kind in {Kind.ITEM, Kind.ROW}
+        if group and not same:
+            yield group[0].kind, group
+            group = []
+        if block is not None:
+            group.append(block)
+
+
+def _pdf(source: Path, target: Path) -> None:
+    rl_config.invariant = 1
     styles = getSampleStyleSheet()
-    names = {"h1": "Title", "h2": "Heading1", "h3": "Heading2", "p": "BodyText"}
-    story: list[Flowable] = []
-    for kind, lines in blocks(text):
-        if kind == "table":
-            ruled = Table(cells(lines), hAlign="LEFT", style=TableStyle([("GRID", (0, 0), (-1, -1), 0.5, colors.grey)]))
-            story += [ruled, Spacer(1, 8)]
+    body = ParagraphStyle("body", parent=styles["BodyText"], fontName="Times-Roman", fontSize=11.5, leading=15.5)
+    blocks = _blocks(source)
+    story = [_flowable(kind, group, styles, body) for kind, group in _runs(blocks)]
+    document = SimpleDocTemplate(
+        str(target), pagesize=A4, leftMargin=2.6 * cm, rightMargin=2.6 * cm, topMargin=2.4 * cm, bottomMargin=2.2 * cm,
+        title=blocks[0].text, author="coursegen", invariant=1,
+    )  # fmt: skip
+    document.build(story, onFirstPage=_footer(blocks[0].text), onLaterPages=_footer(blocks[0].text))
+
+
+def _flowable(kind: Kind, group: list[Block], styles: Any, body: ParagraphStyle) -> Any:
+    if kind is Kind.HEADING:
+        name = {1: "Title", 2: "Heading1", 3: "Heading2"}[group[0].level]
+        return Paragraph(escape(group[0].text), styles[name])
+    if kind is Kind.ITEM:
+        numbered = group[0].marker != "-"
+        items = [Paragraph(escape(each.text), body) for each in group]
+        return ListFlowable(items, bulletType="1" if numbered else "bullet", start=None if numbered else "\u2022")
+    if kind is Kind.ROW:
+        rows = [[Paragraph(escape(cell), body) for cell in each.cells] for each in group]
+        grid = TableStyle([("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")])
+        widths = [15.8 * cm / len(rows[0])] * len(rows[0])
+        return Table(rows, colWidths=widths, style=grid, repeatRows=1, spaceBefore=6, spaceAfter=8)
+    return Paragraph(escape(group[0].text), body)
+
+
+def _footer(title: str) -> Callable[[Any, Any], None]:
+    def draw(canvas: Any, document: Any) -> None:
+        canvas.setFont("Times-Italic", 9)
+        canvas.drawString(2.6 * cm, 1.3 * cm, title)
+        canvas.drawRightString(A4[0] - 2.6 * cm, 1.3 * cm, f"Page {document.page}")
+
+    return draw
+
+
+def _docx(source: Path, target: Path) -> None:
+    document = docx.Document()
+    blocks = _blocks(source)
+    for kind, group in _runs(blocks):
+        if kind is Kind.HEADING:
+            document.add_heading(group[0].text, level=group[0].level - 1)
+        elif kind is Kind.ROW:
+            table = document.add_table(rows=0, cols=len(group[0].cells), style="Table Grid")
+            for row in group:
+                for cell, text in zip(table.add_row().cells, row.cells, strict=True):
+                    cell.text = text
+        elif kind is Kind.ITEM:
+            for item in group:
+                document.add_paragraph(item.text, style=_LIST_STYLES[item.marker != "-"])
         else:
-            story.append(Paragraph(lines[0], styles[names[kind]]))
-    SimpleDocTemplate(str(target), pagesize=A4, title=text.splitlines()[0].lstrip("# "), invariant=1).build(story)
+            document.add_paragraph(group[0].text)
+    properties = document.core_properties
+    properties.title, properties.author, properties.language = blocks[0].text, "coursegen", "ru"
+    properties.created = properties.modified = _WRITTEN
+    properties.last_modified_by, properties.comments = "coursegen", ""
+    written = io.BytesIO()
+    document.save(written)
+    target.write_bytes(_same_every_time(written.getvalue()))
 
 
-def make_docx(text: str, target: Path) -> None:
-    """Write a DOCX with Word's own heading styles."""
-    document = Document()
-    document.core_properties.created = document.core_properties.modified = _WRITTEN
-    document.core_properties.title = text.splitlines()[0].lstrip("# ")
-    for kind, lines in blocks(text):
-        if kind == "table":
-            _add_table(document, cells(lines))
-        elif kind == "p":
-            document.add_paragraph(lines[0])
-        else:
-            document.add_heading(lines[0], level=int(kind[1]))
-    document.save(str(target))
-
-
-def _add_table(document: DocxDocument, rows: list[list[str]]) -> None:
-    table = document.add_table(rows=0, cols=len(rows[0]), style="Table Grid")
-    for row in rows:
-        for cell, text in zip(table.add_row().cells, row, strict=True):
-            cell.text = text
-
-
-def main() -> None:
-    """Make both documents."""
-    for name, make, suffix in (("honey-bee-colony", make_pdf, ".pdf"), ("hives-and-equipment", make_docx, ".docx")):
-        target = _ROOT / "examples" / f"{name}{suffix}"
-        make((_TEXTS / f"{name}.md").read_text(encoding="utf-8"), target)
-        print(f"wrote {target.relative_to(_ROOT)}")
+def _same_every_time(content: bytes) -> bytes:
+    """The archive with one fixed time on every part."""
+    rewritten = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(rewritten, "w") as new:
+        for entry in old.infolist():
+            fixed = zipfile.ZipInfo(entry.filename, _ZIP_TIME)
+            fixed.compress_type = zipfile.ZIP_DEFLATED
+            fixed.external_attr = 0o644 << 16
+            new.writestr(fixed, old.read(entry.filename))
+    return rewritten.getvalue()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
