@@ -16,10 +16,10 @@ class Answer:
     body: bytes
 
 
-async def get(port: int, path: str, *, seconds: float = 2.0) -> Answer | None:
+async def get(port: int, path: str, *, seconds: float = 2.0, accept: str = "*/*") -> Answer | None:
     """Ask for `path` on a loopback port; None when nobody answers in time."""
     try:
-        return await asyncio.wait_for(_get(port, path), seconds)
+        return await asyncio.wait_for(_get(port, path, accept), seconds)
     except (OSError, ValueError, IndexError, TimeoutError, asyncio.IncompleteReadError):
         return None
 
@@ -30,10 +30,11 @@ async def is_ready(port: int) -> bool:
     return answer is not None and answer.status == 200
 
 
-async def _get(port: int, path: str) -> Answer:
+async def _get(port: int, path: str, accept: str) -> Answer:
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nConnection: close\r\n\r\n".encode())
+        headers = f"Host: {LOOPBACK}:{port}\r\nAccept: {accept}\r\nConnection: close\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
         await writer.drain()
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
         return Answer(int(head.split(b" ", 2)[1]), body)

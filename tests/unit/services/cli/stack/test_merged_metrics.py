@@ -67,6 +67,17 @@ def test_a_family_is_described_once() -> None:
     assert page.count("coursegen_build_info{") == 2
 
 
+def test_what_is_counted_together_fills_what_no_process_shows() -> None:
+    """A family that a process shows itself, with its buckets, is not shown twice."""
+    shared = "# TYPE fsm_total counter\nfsm_total 7\n# TYPE batch_seconds summary\nbatch_seconds_count 9\n"
+
+    page = merge({"relay": _RELAY}, shared)
+
+    assert _samples(page)["fsm_total", ()] == 7
+    assert _samples(page)["batch_seconds_count", ()] == 2
+    assert "summary" not in page
+
+
 async def test_a_process_that_does_not_answer_is_shown_as_down() -> None:
     """The page is still a page."""
     samples = _samples((await collect({"gone": pick()})).decode())
