@@ -100,8 +100,23 @@ class Driver:
     """Asks an api for courses."""
 
     def __init__(
-        self, api_url: str, journal: Journal, *, timeout_seconds: float = 15.0, connections: int = 100
+        self,
+        api_url: str,
+        journal: Journal,
+        *,
+        timeout_seconds: float = 15.0,
+        connections: int = 100,
+        keep: bool = True,
     ) -> None:
+        """Point a client at an api.
+
+        Args:
+            api_url: where to.
+            journal: what the client writes down; several clients may share one.
+            timeout_seconds: longest wait for an answer.
+            connections: most connections at a time.
+            keep: use a connection for more than one request.
+        """
         self.journal = journal
         self._client = httpx.AsyncClient(
             base_url=api_url,
