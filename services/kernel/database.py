@@ -8,7 +8,7 @@ columns are Python objects on both sides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, cast
 
@@ -165,8 +165,19 @@ class Database:
         self._settings = settings
 
     @classmethod
-    async def open(cls, settings: DatabaseSettings, *, application: str = "coursegen") -> Database:
+    async def open(
+        cls,
+        settings: DatabaseSettings,
+        *,
+        application: str = "coursegen",
+        parameters: Mapping[str, str] | None = None,
+    ) -> Database:
         """Open the pool.
+
+        Args:
+            settings: where to, how many sessions, how long they may take.
+            application: name shown in `pg_stat_activity`.
+            parameters: further run-time parameters of each session.
 
         Raises:
             DatabaseUnavailable: when no session can be opened within `acquire_seconds`.
@@ -181,7 +192,8 @@ class Database:
                     command_timeout=settings.statement_seconds + 5.0,
                     timeout=settings.acquire_seconds,
                     init=_prepare_session,
-                    server_settings=_server_settings(settings.statement_seconds, application),
+                    reset=_keep_session,
+                    server_settings=_server_settings(settings.statement_seconds, application) | dict(parameters or {}),
                 ),
                 settings.acquire_seconds * 2,
             )
@@ -296,6 +308,14 @@ def _server_settings(statement_seconds: float | None, application: str) -> dict[
 async def _prepare_session(session: Any) -> None:
     for kind in ("json", "jsonb"):
         await session.set_type_codec(kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog")
+
+
+async def _keep_session(session: Any) -> None:
+    """Instead of asyncpg's RESET ALL, UNLISTEN and so on, which would be a second round trip for every statement.
+
+    There is nothing to reset: what changes a session (LISTEN, advisory locks, SET without LOCAL) is done on one of its
+    own, from `connect`. A transaction left open by a bug is still rolled back by asyncpg before it calls this.
+    """
 
 
 def _encode(value: Any) -> str:

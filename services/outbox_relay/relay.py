@@ -38,6 +38,9 @@ from services.outbox_relay.waking import Listener
 _log = get_logger(__name__)
 
 RELATIONS: Final = ("job_outbox", "relay_leadership", "relay_nodes", "effect_ledger", "courses", "metric_values")
+SESSION: Final = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
+"""Every statement of the relay has its index. A plan made while the outbox was small would read all of it once it is large
+(a mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it."""
 BEAT_SECONDS: Final = 1.0
 """How often the leader writes its heartbeat."""
 SHOW_SECONDS: Final = 5.0
@@ -68,7 +71,7 @@ class Relay:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         async with AsyncExitStack() as stack:
-            db = await Database.open(settings, application="coursegen outbox-relay")
+            db = await Database.open(settings, application="coursegen outbox-relay", parameters=SESSION)
             stack.push_async_callback(db.close)
             await require_relations(db, RELATIONS)
             redis = open_redis(settings.redis_url, name="outbox-relay")
