@@ -63,18 +63,26 @@ class _Ended(PermanentError):
 
 
 class _OutOfTime(_Ended):
+    """Making the course takes too long. Use fewer or shorter documents and start it again."""
+
     code = "task_timed_out"
 
 
 class _OutOfMemory(_Ended):
+    """Making the course takes more memory than one course may use. Use fewer or shorter documents and start it again."""
+
     code = "task_out_of_memory"
 
 
 class _Crashed(_Ended):
+    """Making the course failed in a way nobody foresaw. Start it again; if it fails again, tell support."""
+
     code = "task_crashed"
 
 
 class _Unexpected(_Ended):
+    """Making the course failed in a way nobody foresaw. Start it again; if it fails again, tell support."""
+
     code = "task_failed"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.kernel.clock import SystemClock
 from services.kernel.database import Database
-from services.kernel.errors import InvalidInput
+from services.kernel.errors import DatabaseUnavailable, InvalidInput
 from services.kernel.progress import STEP_NAMES, ProgressBoard, Step, with_step
 from tests.support.courses import add_course
 
@@ -74,6 +74,19 @@ async def test_a_failing_function_is_tried_thrice_and_then_done_without(db: Data
     assert progress["steps"][1]["status"] == "in_progress"
     assert progress["message"] == "reading"
     assert await db.fetchval("SELECT title FROM courses WHERE id = $1", course) == "kept"
+
+
+async def test_a_lost_connection_is_not_papered_over(db: Database) -> None:
+    """Without a database there is nothing to show and nothing to fall back to."""
+    course = await add_course(db)
+
+    async def mark_on_a_dead_connection() -> None:
+        async with db.transaction() as connection:
+            connection.terminate()
+            await ProgressBoard().mark(connection, course, Step.DOCUMENTS, "in_progress")
+
+    with pytest.raises(DatabaseUnavailable):
+        await mark_on_a_dead_connection()
 
 
 async def test_a_course_that_is_gone_is_no_error(db: Database) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from services.kernel.database import Database
+from services.kernel.objects import DocumentStore, PostgresShelf
 from services.kernel.settings import CommonSettings, Secret
+from services.stage_worker import builtin
+from services.stage_worker.parsing import ParsedDocument, parse
+from services.stage_worker.stages.document_processing import DocumentProcessing
 from tests.integration.stage_worker.harness import (
     Pipeline,
     document_job,
     moves,
     open_pipeline,
     outcomes,
+    payload_of,
     state,
     steps,
 )
@@ -165,3 +171,34 @@ async def test_a_foreign_document_is_not_read(pipeline: Pipeline, db: Database) 
 
     assert await db.fetchval("SELECT count(*) FROM document_texts") == 0
     assert await statuses(db, other) == [("uploaded", None)]
+
+
+async def test_a_document_deleted_while_it_is_read(pipeline: Pipeline, db: Database, app_db: Database) -> None:
+    """What was read of it is thrown away; the course goes on."""
+    course = await add_course(db)
+    documents = await add_documents(db, course, TEXTS[:2])
+    rows = await pipeline.start(course, documents)
+
+    async def parse_and_delete(path: Path, media_type: str, filename: str) -> ParsedDocument:
+        await db.execute("DELETE FROM documents WHERE id = $1", documents[0])
+        return parse(path, media_type, filename)
+
+    store = DocumentStore(app_db, PostgresShelf(app_db))
+    stage = DocumentProcessing(app_db, builtin.fetching(store), parse_and_delete)
+    ending = await pipeline.runner.run(stage, payload_of(rows[0]))
+    await pipeline.finish(course)
+
+    assert ending == "applied"
+    assert await db.fetchval("SELECT count(*) FROM document_texts") == 1
+    assert await state(db, course) == "completed"
+
+
+async def test_an_unreadable_job_counts_as_a_failed_document(pipeline: Pipeline, db: Database) -> None:
+    """A job that cannot say which document it means is settled, and the join still comes about."""
+    course = await add_course(db)
+    rows = await pipeline.start(course, await add_documents(db, course, TEXTS[:2]))
+    await pipeline.deliver(rows[0])
+    damaged = {**payload_of(rows[1]), "documentId": "damaged"}
+
+    assert await pipeline.deliver_payload("DOCUMENT_PROCESSING", damaged) == "failed"
+    assert await state(db, course) == "stage_4_init"

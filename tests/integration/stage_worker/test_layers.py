@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from services.kernel.counters import Counters
 from services.kernel.database import Database, Row
 from services.kernel.envelopes import ANNOUNCEMENT_CHANNEL, Announcement, MalformedMessage
+from services.kernel.errors import RetryableError
 from services.kernel.redis_connection import open_redis
-from services.kernel.settings import Secret
+from services.kernel.settings import CommonSettings, Secret
 from services.stage_worker.listener import Layer2Listener
 from tests.integration.stage_worker.harness import Pipeline, footprint_of, moves, stage_job, state, steps
 from tests.support.courses import add_course, add_documents
@@ -140,6 +141,35 @@ class TestLayer2:
             stopping.set()
             await asyncio.wait_for(running, 10)
 
+    async def test_an_outage_and_a_flood_are_only_warnings(
+        self, redis_url: str, redis: Redis, app_database_url: str, pipeline: Pipeline, db: Database
+    ) -> None:
+        """PostgreSQL away while announcements pour in: some are missed, and the listener lives to hear the next."""
+        away = await Database.open(
+            CommonSettings(database_url=Secret(app_database_url), pool_max_size=1, acquire_seconds=0.3)
+        )
+        listener = Layer2Listener(open_redis(Secret(redis_url), name="test"), away, pipeline.counters)
+        course, stopping = await add_course(db), asyncio.Event()
+        running = asyncio.create_task(listener.run(stopping))
+
+        async def initialised() -> bool:
+            await redis.publish(ANNOUNCEMENT_CHANNEL, announced(course, "STRUCTURE_ANALYSIS"))
+            return await state(db, course) == "stage_4_init"
+
+        try:
+            async with away.acquire():
+                for _ in range(300):
+                    await redis.publish(ANNOUNCEMENT_CHANNEL, announced(course, "STRUCTURE_ANALYSIS"))
+                await asyncio.sleep(1.0)
+                missed = await state(db, course)
+            await eventually(initialised, within=15, every=0.2)
+        finally:
+            stopping.set()
+            await asyncio.wait_for(running, 10)
+            await away.close()
+
+        assert missed == "pending"
+
     async def test_it_waits_for_a_redis_that_is_away(self, app_db: Database, pipeline: Pipeline) -> None:
         """No Redis: warnings, and a prompt stop."""
         away = open_redis(Secret("redis://127.0.0.1:1/0"), name="test")
@@ -235,6 +265,38 @@ class TestLayer3:
         assert await pipeline.deliver(await add_row(db, course, "STRUCTURE_ANALYSIS")) == "applied"
         assert await state(db, course) == "stage_5_init"
         assert await fallbacks(db, pipeline.counters) == {"layer3:failed": 1}
+
+    async def test_a_used_key_is_no_second_activation(self, pipeline: Pipeline, db: Database) -> None:
+        """A course set back by hand: the handler answers as before, the stage moves it on, nothing is counted twice."""
+        course = await add_course(db)
+        await pipeline.deliver(await add_row(db, course, "STRUCTURE_ANALYSIS"))
+        await db.execute("ALTER TABLE courses DISABLE TRIGGER courses_guard_generation_status")
+        await db.execute("UPDATE courses SET generation_status = 'pending'")
+        await db.execute("DELETE FROM course_structures")
+        await db.execute("ALTER TABLE courses ENABLE TRIGGER courses_guard_generation_status")
+
+        assert await pipeline.deliver(await add_row(db, course, "STRUCTURE_ANALYSIS")) == "applied"
+        assert await state(db, course) == "stage_5_init"
+        assert len(await pipeline.rows(course, "STRUCTURE_GENERATION")) == 1
+        assert await fallbacks(db, pipeline.counters) == {"layer3:success": 1}
+
+    async def test_an_outage_is_no_refusal(self, pipeline: Pipeline, db: Database) -> None:
+        """When the database does not answer, the job waits; Layer 3 has neither acted nor failed."""
+        course = await add_course(db)
+        row = await add_row(db, course, "STRUCTURE_ANALYSIS")
+        await db.execute(
+            "CREATE FUNCTION pg_temp_fault() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'once' USING ERRCODE = '40001'; END $$"
+        )
+        await db.execute(
+            "CREATE TRIGGER fault BEFORE INSERT ON fsm_events FOR EACH ROW EXECUTE FUNCTION pg_temp_fault()"
+        )
+        with pytest.raises(RetryableError):
+            await pipeline.deliver(row)
+        await db.execute("DROP TRIGGER fault ON fsm_events")
+
+        assert await fallbacks(db, pipeline.counters) == {}
+        assert await pipeline.deliver(row) == "applied"
 
 
 class TestOrphans:
