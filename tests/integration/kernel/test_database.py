@@ -106,6 +106,28 @@ async def test_a_session_that_turns_read_only_is_dropped(db: Database) -> None:
     assert await db.fetchval("SELECT pg_backend_pid()") != old
 
 
+async def test_a_statement_costs_one_round_trip(db: Database) -> None:
+    """Nothing is sent behind a statement when its session goes back to the pool."""
+    pid = await db.fetchval("SELECT pg_backend_pid()")
+
+    seen_from_outside = await connect(db._settings.database_url)
+    last = await seen_from_outside.fetchval("SELECT query FROM pg_stat_activity WHERE pid = $1", pid)
+    await seen_from_outside.close()
+    assert last == "SELECT pg_backend_pid()"
+
+
+async def test_a_transaction_left_open_does_not_reach_the_next_borrower(database_url: str) -> None:
+    """It is rolled back when its session goes back to the pool."""
+    settings = CommonSettings(database_url=Secret(database_url), pool_max_size=1)
+    db = await Database.open(settings)
+    async with db.acquire() as session:
+        await session.execute("BEGIN")
+        await session.execute("CREATE TABLE half_done (id int)")
+
+    assert await db.fetchval("SELECT to_regclass('half_done') IS NULL")
+    await db.close()
+
+
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     """Opening a pool or a session fails in bounded time with our error."""
     nowhere = Secret("postgresql://nobody@127.0.0.1:1/none")
