@@ -158,6 +158,7 @@ async def test_a_lock_that_falls_meanwhile_costs_a_try_only(empty_database_url: 
     running = asyncio.create_task(_runner(empty_database_url, folder, lock_seconds=0.1, lock_tries=50).apply())
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'things'::regclass"
     await eventually(lambda: holder.fetchval(waiting), within=10)
+    await eventually(lambda: holder.fetchval(f"SELECT NOT EXISTS ({waiting} HAVING count(*) > 0)"), within=10)
     await transaction.rollback()
     await holder.close()
 

@@ -10,15 +10,18 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from services.kernel.database import Database, DatabaseRefused
+from services.kernel.database import Connection, Database, DatabaseRefused
 from services.kernel.errors import CoursegenError, InvalidInput, TransitionRefused
 from tests.support.courses import add_course, footprint
 from tests.support.tokens import ORGANIZATION, USER
+from tests.support.waiting import eventually
 
 _ANALYSIS = {"queue": "course-generation", "job_type": "STRUCTURE_ANALYSIS", "data": {"title": "x"}}
 
 
-async def initialize(db: Database, course: UUID, key: str = "key", jobs: Any = None, **changes: Any) -> Any:
+async def initialize(
+    db: Database | Connection, course: UUID, key: str = "key", jobs: Any = None, **changes: Any
+) -> Any:
     """Call the function with one analysis job, unless `changes` say otherwise."""
     given = {
         "by": "API_INITIATE",
@@ -158,6 +161,22 @@ async def test_a_hundred_at_once_with_one_key_write_once(db: Database) -> None:
     assert (await footprint(db, course)).size == (1, 1, 1)
 
 
+async def test_calls_that_meet_at_the_course_write_once(db: Database, owner: Connection) -> None:
+    """All are under way before the first one writes, so each looks for the key while it holds the course's lock."""
+    course = await add_course(db)
+    waiting = (
+        "SELECT count(*) = 8 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with owner.transaction():
+        await owner.execute("SELECT 1 FROM courses WHERE id = $1 FOR UPDATE", course)
+        calls = [asyncio.create_task(initialize(db, course)) for _ in range(8)]
+        await eventually(lambda: db.fetchval(waiting), within=10)
+    results = await asyncio.gather(*calls)
+
+    assert all(result == results[0] for result in results)
+    assert (await footprint(db, course)).size == (1, 1, 1)
+
+
 async def test_different_keys_on_one_course_are_no_conflict(db: Database) -> None:
     """2 → 4 → 5, a new key each (TRAP29)."""
     course = await add_course(db)
@@ -225,16 +244,21 @@ async def test_a_key_of_another_course_is_refused(db: Database) -> None:
     assert (left.state, left.size) == ("pending", (0, 0, 0))
 
 
-async def test_one_key_raced_over_two_courses_is_given_once(db: Database) -> None:
-    """Neither saw the other's row when it looked; the loser leaves nothing."""
-    courses = [await add_course(db) for _ in range(2)]
-    for attempt in range(5):
-        key = f"raced-{attempt}"
-        done = await asyncio.gather(*(initialize(db, each, key=key) for each in courses), return_exceptions=True)
-        assert sum(isinstance(each, dict) for each in done) == 1
-    sizes = [(await footprint(db, each)).size for each in courses]
+async def test_one_key_raced_over_two_courses_is_given_once(db: Database, owner: Connection) -> None:
+    """The second looked before the first committed; it leaves nothing."""
+    first, second = await add_course(db), await add_course(db)
+    waiting = (
+        "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with owner.transaction():
+        await initialize(owner, first)
+        late = asyncio.create_task(initialize(db, second))
+        await eventually(lambda: db.fetchval(waiting), within=10)
+    with pytest.raises(CoursegenError, match="bound to another course"):
+        await late
 
-    assert sum(rows for rows, _, _ in sizes) == sum(keys for _, _, keys in sizes) == 5
+    assert (await footprint(db, first)).size == (1, 1, 1)
+    assert (await footprint(db, second)).size == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
