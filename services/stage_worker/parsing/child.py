@@ -74,11 +74,12 @@ def _respond(request: Request, memory: int) -> Response:
         answer = _TASKS[request.task](request.argument)
         return Response(Outcome.DONE, answer=answer, tired=_is_tired(memory))
     except CoursegenError as error:
-        return Response(Outcome.REFUSED, message=error.message, tired=_is_tired(memory))
+        trace = "".join(traceback.format_exception(error.__cause__))[-_MESSAGE_LENGTH:] if error.__cause__ else ""
+        return Response(Outcome.REFUSED, message=error.message, trace=trace, tired=_is_tired(memory))
     except MemoryError:
         return Response(Outcome.OUT_OF_MEMORY, tired=True)
     except Exception:  # noqa: BLE001 - it is reported, and the child goes on
-        return Response(Outcome.FAILED, message=traceback.format_exc()[-_MESSAGE_LENGTH:], tired=True)
+        return Response(Outcome.FAILED, trace=traceback.format_exc()[-_MESSAGE_LENGTH:], tired=True)
 
 
 def _is_tired(memory: int) -> bool:

@@ -27,7 +27,7 @@ class Outcome(Enum):
     """With an error of ours: the message is for the user."""
     OUT_OF_MEMORY = "out_of_memory"
     FAILED = "failed"
-    """With an error nobody expected: the message is for the log."""
+    """With an error nobody expected."""
 
 
 class Response(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +36,9 @@ class Response(msgspec.Struct, frozen=True, array_like=True):
     outcome: Outcome
     answer: bytes = b""
     message: str = ""
+    """For the user."""
+    trace: str = ""
+    """For the log: what was raised underneath."""
     tired: bool = False
     """The child has used so much memory that it should be replaced."""
 

@@ -102,25 +102,25 @@ def _without_running_lines(pages: list[list[Line]]) -> list[Line]:
     for lines in pages:
         for at, line in enumerate(lines):
             edge = at < _EDGE_LINES or at >= len(lines) - _EDGE_LINES
-            if edge and (_PAGE_NUMBER.match(line.text) or _signature(line.text) in repeated):
+            if edge and (_PAGE_NUMBER.match(line.text) or _signature(line) in repeated):
                 continue
             if not _DOTS.search(line.text):
                 kept.append(line)
     return kept
 
 
-def _repeated(pages: list[list[Line]]) -> set[str]:
-    counts: Counter[str] = Counter()
+def _repeated(pages: list[list[Line]]) -> set[tuple[str, float]]:
+    counts: Counter[tuple[str, float]] = Counter()
     for lines in pages:
-        edges = {_signature(line.text) for line in [*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]]}
+        edges = {_signature(line) for line in [*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]]}
         counts.update(edges)
     least = max(_RUNNING_PAGES - 1, _RUNNING_SHARE * len(pages))
     return {text for text, count in counts.items() if count >= least and len(pages) >= _RUNNING_PAGES - 1}
 
 
-def _signature(text: str) -> str:
-    """A line's text whatever page number it carries."""
-    return re.sub(r"\d+", "#", text).strip().lower()
+def _signature(line: Line) -> tuple[str, float]:
+    """A line's text whatever page number it carries, and its size: a title may be repeated small at each foot."""
+    return re.sub(r"\d+", "#", line.text).strip().lower(), line.size
 
 
 def _title(reader: PdfReader) -> str:

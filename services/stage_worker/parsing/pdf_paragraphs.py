@@ -6,9 +6,10 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 
-from services.stage_worker.parsing.blocks import Block, code, heading, item, paragraph
+from services.stage_worker.parsing.blocks import Block, code, heading, item, paragraph, row
 from services.stage_worker.parsing.pdf_headings import Headings
 from services.stage_worker.parsing.pdf_lines import Line
+from services.stage_worker.parsing.pdf_tables import Table, with_tables
 
 _BULLET = re.compile(r"^(?:[•‣▪●◦○■□–—·*➢➤✓\uf0b7\uf0a7]|-(?=\s))\s*(\S.*)$")
 _NUMBER = re.compile(r"^(\d{1,3})[.)]\s+(\S.*)$")
@@ -16,6 +17,8 @@ _LONE_MARK = re.compile(r"^(?:[•‣▪●◦○■□–—·➢➤\uf0b7\uf0a
 _SENTENCE_END = re.compile(r"[.!?…:;。！？]['\"”»)\]]*$")
 _GAP = 1.55
 """Of the letters' size: line distance from which a new paragraph begins."""
+_FULL_LINE = 0.65
+"""Of the widest line: a heading's line that ends before this is not continued on the next."""
 _SHORT_LINE = 0.8
 """Of the widest line: a line that ends before this ends its paragraph if a sentence ends with it."""
 
@@ -30,17 +33,28 @@ class _Flow:
         self._lines = lines
         self._headings = headings
         self._widest = _usual_right_end(lines)
+        self._width = self._widest - min((line.x for line in lines), default=0.0)
         self._gap = _usual_gap(lines)
         self._open: list[Line] = []
         self._item: str | None = None
+        self._table_head: tuple[str, ...] = ()
+        self._table_end: Line | None = None
 
     def blocks(self) -> Iterator[Block]:
         previous: Line | None = None
         pending: tuple[int, Line] | None = None
-        for line in self._lines:
+        for line in with_tables(self._lines):
+            if isinstance(line, Table):
+                if pending:
+                    yield heading(pending[1].text, pending[0], pending[1].page)
+                    pending = None
+                yield from self._flush()
+                yield from self._table(line, previous)
+                previous = line.last
+                continue
             new = previous is None or self._starts_new(previous, line)
             level = self._headings.level(line, alone=new)
-            if pending and (level != pending[0] or not _continues_heading(pending[1], line, previous)):
+            if pending and (level != pending[0] or not _continues_heading(pending[1], line, previous, self._width)):
                 yield heading(pending[1].text, pending[0], pending[1].page)
                 pending = None
             if level:
@@ -52,6 +66,12 @@ class _Flow:
         if pending:
             yield heading(pending[1].text, pending[0], pending[1].page)
         yield from self._flush()
+
+    def _table(self, table: Table, previous: Line | None) -> Iterator[Block]:
+        """The rows; a head that is printed again on the next page is left out."""
+        continued = previous is self._table_end and previous is not None and table.rows[0] == self._table_head
+        self._table_head, self._table_end = table.rows[0], table.last
+        yield from (row(cells, table.page) for cells in table.rows[1 if continued else 0 :])
 
     def _body(self, line: Line, new: bool) -> Iterator[Block]:
         mark = _mark(line.text)
@@ -138,7 +158,7 @@ def _with_text(line: Line, text: str) -> Line:
     )  # fmt: skip
 
 
-def _continues_heading(heading_line: Line, line: Line, previous: Line | None) -> bool:
+def _continues_heading(heading_line: Line, line: Line, previous: Line | None, width: float) -> bool:
     """A long heading runs over several lines set alike, close to each other."""
     return (
         previous is not None
@@ -146,6 +166,7 @@ def _continues_heading(heading_line: Line, line: Line, previous: Line | None) ->
         and line.size == heading_line.size
         and 0 < previous.y - line.y < 1.6 * line.size
         and len(heading_line.text) + len(line.text) <= 200
+        and previous.right - previous.x > _FULL_LINE * width
     )
 
 

@@ -175,11 +175,13 @@ class Sandbox:
         encoded = argument if isinstance(argument, bytes) else msgspec.msgpack.encode(argument)
         response = await self._respond(Request(task, encoded), seconds)
         if response.outcome is Outcome.REFUSED:
+            if response.trace:
+                _log.warning("a task was refused because of an error", task=task, trace=response.trace)
             raise refusal(response.message)
         if response.outcome is Outcome.OUT_OF_MEMORY:
             raise _OutOfMemory
         if response.outcome is Outcome.FAILED:
-            _log.error("a task in a child process failed", task=task, trace=response.message)
+            _log.error("a task in a child process failed", task=task, trace=response.trace)
             raise _Unexpected
         return msgspec.msgpack.decode(response.answer, type=answer)
 
