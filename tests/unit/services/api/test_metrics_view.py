@@ -1,0 +1,171 @@
+"""Every field of contract.md (i), from counters and the state of the outbox."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.api import metrics_view
+from services.api.metrics_view import OutboxState
+from services.kernel.counters import Snapshot, bucket_of
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def state(**changes: Any) -> OutboxState:
+    """A relay that lives and an empty queue."""
+    fields: dict[str, Any] = {
+        "queue_depth": 0,
+        "oldest_seconds": 0.0,
+        "holder": "relay-1",
+        "heartbeat_at": NOW - timedelta(seconds=1),
+        "last_progress_at": NOW - timedelta(seconds=1),
+        "poll_interval_ms": 2000,
+        "read_at": NOW,
+        **changes,
+    }
+    return OutboxState(**fields)
+
+
+def counted(**counts: float) -> Snapshot:
+    """Counters, as `name__label=value`."""
+    values: dict[tuple[str, str, int], float] = {}
+    for name, value in counts.items():
+        base, _, label = name.partition("__")
+        values[base, label.replace("_", ":"), 0] = value
+    return Snapshot(values)
+
+
+def test_fsm_counts_operations_without_replays() -> None:
+    """Two requests, one of them a repeat: total 1, hits 1, misses 1 (smoke test 7, TRAP14); names of both sources."""
+    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1))
+
+    assert {key: shown[key] for key in ("total", "success", "failed", "cacheHits", "cacheMisses")} == {
+        "total": 1,
+        "success": 1,
+        "failed": 0,
+        "cacheHits": 1,
+        "cacheMisses": 1,
+    }
+    assert (shown["initiated"], shown["succeeded"]) == (1, 1)
+    assert (shown["successRate"], shown["failureRate"], shown["cacheHitRate"]) == (100, 0, 50)
+
+
+def test_rates_are_percentages_with_ratios_beside_them() -> None:
+    """D17: 2 of 1000 failed is 0.2 percent and 0.002."""
+    shown = metrics_view.fsm(
+        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65)
+    )
+
+    assert (shown["failureRate"], shown["failureRatio"]) == (0.2, 0.002)
+    assert (shown["cacheHitRate"], shown["cacheHitRatio"]) == (35, 0.35)
+
+
+def test_durations_are_milliseconds() -> None:
+    """p50, p95, p99 and the mean."""
+    values = {("fsm_duration", "", bucket_of(85.0)): 10.0, ("fsm_duration", "", -1): 850.0}
+    shown = metrics_view.fsm(Snapshot(values))
+
+    assert shown["avgDuration"] == 85
+    assert shown["durations"]["p95"] == pytest.approx(85, rel=0.06)
+    assert set(shown["durations"]) >= {"p50", "p95", "p99"}
+
+
+def test_the_outbox_shows_the_names_of_both_sources() -> None:
+    """000's and 002's, and its relay's health."""
+    values = {("outbox_batch_duration", "", bucket_of(1200.0)): 1.0, ("outbox_batch_duration", "", -1): 1200.0}
+    numbers = {("outbox_jobs", "created", 0): 7.0, ("outbox_jobs", "failed", 0): 1.0, ("outbox_batches", "", 0): 3.0}
+    shown = metrics_view.outbox(Snapshot({**values, **numbers}), state(queue_depth=4, oldest_seconds=1.5))
+
+    assert (shown["batchesProcessed"], shown["jobsCreated"], shown["jobsFailed"]) == (3, 7, 1)
+    assert (shown["pending"], shown["processed"], shown["failed"]) == (4, 7, 1)
+    assert shown["avgProcessingTime"] == 1.2
+    assert shown["health"] == {
+        "alive": True,
+        "lastProcessed": NOW - timedelta(seconds=1),
+        "queueDepth": 4,
+        "pollInterval": 2000,
+    }
+
+
+def test_fallbacks_count_both_layers_and_their_ends() -> None:
+    """GAP32."""
+    shown = metrics_view.fallbacks(
+        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), recent=4
+    )
+
+    assert (shown["layer2Activations"], shown["layer3Activations"], shown["recentActivations"]) == (4, 2, 4)
+    assert (shown["layer2Success"], shown["layer2Failed"]) == (3, 1)
+    assert (shown["layer3Success"], shown["layer3Failed"]) == (2, 0)
+
+
+def test_no_traffic_is_healthy() -> None:
+    """TRAP18: a rate of 0 that nobody measured is no illness; the four criteria stand nested and flat."""
+    shown = metrics_view.health_check(counted(), state())
+
+    assert shown["healthy"] is True
+    assert shown["checks"] == {"outboxAlive": True, "fsmSuccessRate": 0.0, "queueDepth": 0, "lastProcessedOk": True}
+    assert {key: shown[key] for key in shown["checks"]} == shown["checks"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({"heartbeat_at": NOW - timedelta(seconds=91)}, 0),
+        ({"heartbeat_at": None}, 0),
+        ({"holder": None}, 0),
+        ({"queue_depth": 1001}, 0),
+        ({"queue_depth": 1, "last_progress_at": NOW - timedelta(seconds=301)}, 0),
+        ({"queue_depth": 1, "last_progress_at": None}, 0),
+        ({}, 6),
+    ],
+)
+def test_each_criterion_can_fail(changes: dict[str, Any], failed: int) -> None:
+    """A late or missing heartbeat, a deep queue, no progress, too many failures (GAP25)."""
+    assert (
+        metrics_view.health_check(counted(fsm_total__success=94, fsm_total__failed=failed), state(**changes))["healthy"]
+        is False
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heartbeat_at": NOW - timedelta(seconds=90)},
+        {"queue_depth": 1000},
+        {"queue_depth": 1, "last_progress_at": NOW - timedelta(seconds=300)},
+        {"last_progress_at": None},
+    ],
+)
+def test_the_limits_themselves_are_healthy(changes: dict[str, Any]) -> None:
+    """One step before illness; an empty queue needs no progress."""
+    assert (
+        metrics_view.health_check(counted(fsm_total__success=95, fsm_total__failed=5), state(**changes))["healthy"]
+        is True
+    )
+
+
+def test_prometheus_can_read_the_text() -> None:
+    """The names of GAP11; reasons with quotes and line breaks stay one label."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    failures = [{"entity_id": "c", "reason": 'said "no"\n\\', "at": 1.5}]
+    text = metrics_view.exposition(
+        counted(fsm_total__success=3, fallback__layer2_failed=1), state(queue_depth=2), failures
+    )
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    assert samples["fsm_initializations_total", ("result", "success")] == 3
+    assert samples[("outbox_queue_depth",)] == 2
+    assert samples["fallback_activations_total", ("layer", "2"), ("result", "failed")] == 1
+    assert samples[("system_healthy",)] == 1
+    assert samples[("outbox_last_progress_timestamp_seconds",)] == (NOW - timedelta(seconds=1)).timestamp()
+    assert any(name[0] == "fsm_recent_failure_timestamp_seconds" for name in samples)
+    assert "lastProcessed" in metrics_view.outbox(counted(), state(last_progress_at=None))["health"]
+    assert metrics_view.exposition(counted(), state(last_progress_at=None), [])

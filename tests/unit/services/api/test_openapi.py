@@ -1,0 +1,137 @@
+"""The description says what the code does, because it is made from it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from services.api import openapi
+from services.api.openapi import error_statuses
+from services.api.routes.courses import CourseRoutes
+from services.api.routes.description import DescriptionRoutes, page
+from services.api.routes.documents import DocumentRoutes
+from services.api.routes.generation import GenerationRoutes
+from services.api.routes.metrics import MetricsRoutes
+from services.api.routing import Operation
+
+EXPECTED = """
+POST /api/trpc/generation.initiate
+POST /api/coursegen/generate
+POST /api/courses/{course}/cancel
+POST /api/courses/{course}/retry
+GET /api/courses
+POST /api/courses
+GET /api/courses/{course}
+DELETE /api/courses/{course}
+GET /api/courses/{course}/check-status
+GET /api/courses/{course}/history
+GET /api/courses/{course}/result
+GET /api/courses/{course}/result.md
+GET /api/courses/{course}/events
+GET /api/courses/{course}/documents
+POST /api/courses/{course}/documents
+DELETE /api/courses/{course}/documents/{document}
+GET /api/trpc/metrics.getAll
+GET /api/trpc/metrics.getFSM
+GET /api/trpc/metrics.getOutbox
+GET /api/trpc/metrics.getFallbacks
+GET /api/trpc/metrics.healthCheck
+GET /api/health/outbox
+GET /openapi.json
+GET /docs
+"""
+
+
+def operations() -> list[Operation]:
+    """The whole table, on nothing."""
+    nothing: Any = None
+    views = CourseRoutes(nothing, nothing)
+    groups: list[Any] = [
+        GenerationRoutes(nothing, nothing, views),
+        views,
+        DocumentRoutes(nothing, nothing, largest=1, at_once=1, folder=nothing),
+        MetricsRoutes(nothing, nothing, always_200=False),
+        DescriptionRoutes(),
+    ]
+    return [operation for group in groups for operation in group.operations()]
+
+
+@pytest.fixture(scope="module")
+def description() -> dict[str, Any]:
+    """The description."""
+    return openapi.describe(operations(), "1.2.3")
+
+
+def test_the_routes_are_those_of_the_contract() -> None:
+    """Adding or removing one is a decision."""
+    assert [f"{each.method} {each.path}" for each in operations()] == EXPECTED.split("\n")[1:-1]
+
+
+def test_the_description_has_exactly_the_routes(description: dict[str, Any]) -> None:
+    """Every path and method, and nothing else."""
+    described = {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
+
+    assert described == {(each.method, each.path) for each in operations()}
+
+
+def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
+    """By the official schema of 3.1."""
+    OpenAPIV31SpecValidator(description).validate()
+
+
+def test_every_operation_says_what_it_does_and_how_it_fails(description: dict[str, Any]) -> None:
+    """A summary, its errors, its name once."""
+    names = []
+    for operation in operations():
+        described = description["paths"][operation.path][operation.method.lower()]
+        names.append(described["operationId"])
+        assert described["summary"].endswith((".", "token.")), described["summary"]
+        assert {str(status) for status in error_statuses(operation)} <= set(described["responses"])
+        assert described["security"] == ([] if operation.public else [{"token": []}])
+
+    assert len(names) == len(set(names))
+
+
+def test_only_numbers_and_the_description_are_public() -> None:
+    """TRAP35, and nothing else."""
+    public = {each.path for each in operations() if each.public}
+
+    assert public == {
+        "/api/trpc/metrics.getAll",
+        "/api/trpc/metrics.getFSM",
+        "/api/trpc/metrics.getOutbox",
+        "/api/trpc/metrics.getFallbacks",
+        "/api/trpc/metrics.healthCheck",
+        "/api/health/outbox",
+        "/openapi.json",
+        "/docs",
+    }
+
+
+def test_bodies_are_described_by_their_types(description: dict[str, Any]) -> None:
+    """Fields, limits and formats come from the code."""
+    body = description["components"]["schemas"]["InitiateBody"]
+
+    assert body["required"] == ["courseId"]
+    assert body["properties"]["courseId"] == {"type": "string", "format": "uuid"}
+    assert set(body["properties"]) == {
+        "courseId",
+        "title",
+        "hasFiles",
+        "webhookUrl",
+        "style",
+        "language",
+        "idempotencyKey",
+    }
+
+
+def test_the_page_loads_nothing_from_outside(description: dict[str, Any]) -> None:
+    """No script, and no address but our own."""
+    text = page(description)
+
+    assert "<script" not in text
+    assert re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')>]+)", text) == ["/openapi.json"]
+    assert all(each.path in text for each in operations())
