@@ -28,7 +28,8 @@ _log = get_logger(__name__)
 
 SETTLED_SECONDS: Final = 2.0
 """Rows processed less than so long ago are left alone."""
-PAGE: Final = 1000
+PAGE: Final = 500
+"""Courses looked at together."""
 _FIRST = UUID(int=0)
 
 
@@ -51,9 +52,10 @@ class Reconciler:
         """
         absent: dict[UUID, JobState] = {}
         last = _FIRST
-        while page := await self._db.fetch(_QUERIES["unfinished_rows"], last, SETTLED_SECONDS, PAGE):
-            last = page[-1]["outbox_id"]
-            absent |= await self._absent(page)
+        while courses := await self._db.fetch(_QUERIES["running_courses"], last, PAGE):
+            ids = [course["id"] for course in courses]
+            last = ids[-1]
+            absent |= await self._absent(await self._db.fetch(_QUERIES["unfinished_rows"], ids, SETTLED_SECONDS))
         confirmed = [outbox_id for outbox_id in absent if outbox_id in self._suspects]
         self._suspects = set(absent) - set(confirmed)
         return await self._put_back({outbox_id: absent[outbox_id] for outbox_id in confirmed}, term)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -43,6 +44,8 @@ SESSION: Final = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_p
 (a mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it."""
 BEAT_SECONDS: Final = 1.0
 """How often the leader writes its heartbeat."""
+RECONCILER_REST: Final = 3.0
+"""The reconciler rests three times as long as it has looked, so that a crowd of running courses does not keep it busy."""
 SHOW_SECONDS: Final = 5.0
 """How often a relay shows itself in `relay_nodes`, and the leader measures the backlog."""
 STEP_DOWN_SECONDS: Final = 1.0
@@ -154,8 +157,9 @@ class Relay:
         await term.beat(self._loop.idle_seconds, self._loop.poll_interval_ms)
 
     async def _reconcile(self, term: Term) -> None:
-        if await self._reconciler.look(term):
-            self._loop.listener.woken.set()
+        start = time.monotonic()
+        await self._reconciler.look(term)
+        await asyncio.sleep((time.monotonic() - start) * RECONCILER_REST)
 
     async def _show(self) -> None:
         await show_node(self._db, self._settings.name, self._role)

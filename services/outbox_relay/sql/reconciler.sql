@@ -1,17 +1,21 @@
+-- name: running_courses
+-- The next $2 courses after $1 that have a run under way.
+SELECT c.id
+  FROM courses AS c
+ WHERE c.generation_status >= 'stage_2_init' AND c.generation_status <= 'stage_5_complete' AND c.id > $1::uuid
+ ORDER BY c.id
+ LIMIT $2::int;
+
 -- name: unfinished_rows
--- Rows that are in Redis, as far as we know, and have had no effect: of running courses, of the present run, older than $2 seconds.
--- Pages by identifier: $1 is the last one of the page before, $3 the page's size. Rows flushed by hand are not ours to repeat.
+-- Rows of courses $1 that are in Redis, as far as we know, and have had no effect: of the present run, older than $2 seconds.
+-- Rows flushed by hand are not ours to repeat.
 SELECT o.outbox_id, o.saq_queue
   FROM courses AS c
   JOIN job_outbox AS o ON o.entity_id = c.id AND o.run_number = c.run_number
-  LEFT JOIN effect_ledger AS l ON l.effect_id = o.outbox_id
- WHERE c.generation_status >= 'stage_2_init' AND c.generation_status <= 'stage_5_complete'
+ WHERE c.id = ANY ($1::uuid[])
    AND o.processed_at < now() - make_interval(secs => $2::float8)
    AND o.retry_count < o.max_retries
-   AND l.effect_id IS NULL
-   AND o.outbox_id > $1::uuid
- ORDER BY o.outbox_id
- LIMIT $3::int;
+   AND NOT EXISTS (SELECT 1 FROM effect_ledger AS l WHERE l.effect_id = o.outbox_id);
 
 -- name: bodies
 -- What is to be put back for rows $1, unless they have had their effect meanwhile.
