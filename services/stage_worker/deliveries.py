@@ -13,7 +13,7 @@ from services.kernel import metrics
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.counters import Counters
 from services.kernel.errors import PermanentError
-from services.kernel.logs import get_logger
+from services.kernel.logs import bind_context, get_logger
 from services.kernel.queue import DeadJob, DeadReason, Handler, JobContext
 from services.stage_worker.registry import Registry
 from services.stage_worker.runner import Ending, StageRunner, identify
@@ -66,9 +66,9 @@ class Deliveries:
 
         async def deliver(payload: dict[str, Any], _: JobContext) -> None:
             started = self._clock.monotonic()
-            with _RUNNING.labels(stage.job_type).track_inprogress():
+            with bind_context(**_context(payload)), _RUNNING.labels(stage.job_type).track_inprogress():
                 ending = await self._runner.run(stage, payload, followers)
-            self._count(stage.job_type, ending)
+                self._count(stage.job_type, ending)
             _SECONDS.labels(stage.job_type).observe(self._clock.monotonic() - started)
 
         return deliver
@@ -95,3 +95,8 @@ class Deliveries:
         if ending in {"applied", "failed"}:
             self._counters.add("stage_jobs", f"{job_type}:{'success' if ending == 'applied' else 'failed'}")
         _log.info("job ended", job_type=job_type, ending=ending)
+
+
+def _context(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What every line about this delivery says (contract.md q)."""
+    return {name: payload.get(name) for name in ("requestId", "userId", "courseId")}

@@ -33,7 +33,7 @@ from services.kernel.errors import (
 )
 from services.kernel.faults import reach
 from services.kernel.ledger import Effect, Ledger, Outcome
-from services.kernel.logs import bind_context, get_logger
+from services.kernel.logs import get_logger
 from services.kernel.progress import ProgressBoard, Step
 from services.kernel.queries import Queries
 from services.kernel.wakeup import WakeUp
@@ -127,14 +127,12 @@ class StageRunner:
             if (ending := await self.give_up(stage, identify(payload, stage, error), error)) == "course_deleted":
                 raise  # nobody to tell; the queue keeps it in sight
             return ending
-        facts = {"requestId": job.request_id, "courseId": str(job.course_id), "jobId": str(job.outbox_id)}
-        with bind_context(**facts):
-            try:
-                return await self._deliver(stage, job, followers)
-            except OperatorError as error:
-                raise RetryableError(error.message) from error  # someone must mend it; the course can wait
-            except _OURS as error:
-                raise EffectRefused(error.message) from error
+        try:
+            return await self._deliver(stage, job, followers)
+        except OperatorError as error:
+            raise RetryableError(error.message) from error  # someone must mend it; the course can wait
+        except _OURS as error:
+            raise EffectRefused(error.message) from error
 
     async def _deliver(self, stage: Stage[Any, Any], job: Job, followers: tuple[Follower, ...]) -> Ending:
         course = await self._begin(stage, job)
