@@ -33,6 +33,10 @@ class Phrases:
         wording = str(styled.get(name, self._pack["wordings"].get(name, "")))
         return wording.format(**values) if wording else ""
 
+    def has(self, name: str, style: str) -> bool:
+        """Whether there is a wording of that name in that style."""
+        return bool(self._pack.get("styles", {}).get(style, {}).get(name, self._pack["wordings"].get(name, "")))
+
     def words(self, name: str) -> tuple[str, ...]:
         """A list of words or patterns, such as the openings that point back to an earlier sentence."""
         return self.lists.get(name, ())

@@ -10,7 +10,7 @@ from services.stage_worker.engines.offline.ranking import dangles, definition_su
 from services.stage_worker.engines.offline.terms import Stems, candidates, stems_of
 from services.stage_worker.language.words import count_words
 
-_MOST_WORDS = 45
+_FEWEST_WORDS, _MOST_WORDS = 8, 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def definitions_in(sentences: Sequence[Sentence], language: str) -> list[Definit
     """The first definition of each term that a sentence defines."""
     found: dict[Stems, Definition] = {}
     for sentence in sentences:
-        if dangles(sentence.text, language) or count_words(sentence.text) > _MOST_WORDS:
+        if dangles(sentence.text, language) or not (_FEWEST_WORDS <= count_words(sentence.text) <= _MOST_WORDS):
             continue
         for pattern in definition_subjects(language):
             matched = pattern.search(sentence.text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from services.stage_worker.course.structure import LessonPlan
 from services.stage_worker.engines.offline.index import Index, Passage
 from services.stage_worker.engines.offline.pieces import Form, Piece
 from services.stage_worker.language.sentences import Span
+
+_ITEM_MARK = re.compile(r"^ *(?:-|\d{1,6}\.) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,8 @@ def plain_text(index: Index, excerpts: list[Excerpt]) -> str:
         for piece in excerpt.pieces
         for part in new_parts(index, excerpt.document, piece)
     )
+
+
+def without_item(text: str) -> str:
+    """A list item's text without its mark."""
+    return _ITEM_MARK.sub("", text)

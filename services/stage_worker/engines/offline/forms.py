@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Iterator
 
+from services.stage_worker.engines.offline.actions import tells_to_act
 from services.stage_worker.engines.offline.excerpts import Excerpt, Sentence
 from services.stage_worker.engines.offline.lesson import LessonMaterial
 from services.stage_worker.engines.offline.pen import escape
@@ -20,9 +19,7 @@ from services.stage_worker.engines.offline.questions import as_question
 from services.stage_worker.engines.offline.ranking import dangles
 from services.stage_worker.engines.offline.selection import Selection, select
 from services.stage_worker.engines.offline.titles import plain
-from services.stage_worker.language.phrases import phrases
 from services.stage_worker.language.sentences import Span
-from services.stage_worker.language.words import count_words
 
 _CONCISE_SHARE = 0.48
 _MOST_ACTIONS = 6
@@ -117,14 +114,14 @@ def _spoken_heading(material: LessonMaterial, excerpt: Excerpt) -> str:
     if not heading:
         return ""
     title = plain(excerpt.heading)
-    if title.endswith("?") or not material.say("question"):
+    if title.endswith("?") or not material.can_say("question"):
         return heading
     return f"#### {escape(material.say('question', heading=material.quoted(title)))}"
 
 
 def _lead(material: LessonMaterial) -> str:
     question = as_question(material.plan.title, material.plan.language)
-    if question and material.say("lead_question"):
+    if question and material.can_say("lead_question"):
         return escape(material.say("lead_question", question=question))
     return escape(material.say("lead", heading=material.quoted(material.plan.title)))
 
@@ -133,7 +130,7 @@ def _pause(material: LessonMaterial) -> str:
     if not material.terms:
         return ""
     wording = material.say("pause", term=material.quoted(material.terms[0].text))
-    return f"*{escape(wording)}*" if wording else ""
+    return f"*{wording}*" if wording else ""
 
 
 def _middle(material: LessonMaterial) -> int:
@@ -163,29 +160,10 @@ def _actions(material: LessonMaterial, selection: Selection) -> list[Sentence]:
     }
     chosen: list[Sentence] = []
     for at, sentence in enumerate(material.sentences):
-        if (sentence.document, sentence.span) not in told or not _tells_to_act(sentence.text, language):
+        if (sentence.document, sentence.span) not in told or not tells_to_act(sentence.text, language):
             continue
         following = material.sentences[at + 1] if at + 1 < len(material.sentences) else None
         needed = following is not None and not following.opens_piece and dangles(following.text, language)
-        if not needed and not dangles(sentence.text, language):
+        if not needed:
             chosen.append(sentence)
     return material.ranking.best(chosen, _MOST_ACTIONS)
-
-
-def _tells_to_act(text: str, language: str) -> bool:
-    anywhere, first = _action_words(language)
-    if anywhere is None or not 5 <= count_words(text) <= 40 or text.rstrip().endswith(("?", ":")):
-        return False
-    return bool(anywhere.search(text) or (first and first.match(text)))
-
-
-@functools.lru_cache(maxsize=16)
-def _action_words(language: str) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-    speech = phrases(language)
-    return _any_of(speech.words("action"), r"\b(?:{})\b"), _any_of(speech.words("imperative"), r"(?:{})\b")
-
-
-def _any_of(listed: tuple[str, ...], pattern: str) -> re.Pattern[str] | None:
-    if not listed:
-        return None
-    return re.compile(pattern.format("|".join(map(re.escape, listed))), re.IGNORECASE)

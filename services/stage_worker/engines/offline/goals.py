@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 
 from services.stage_worker.course.model import Exercise, KeyTerm
+from services.stage_worker.engines.offline.actions import tells_to_act
+from services.stage_worker.engines.offline.excerpts import without_item
 from services.stage_worker.engines.offline.lesson import LessonMaterial
 from services.stage_worker.engines.offline.pieces import Form
 from services.stage_worker.engines.offline.questions import as_question
@@ -22,7 +24,7 @@ def objectives(material: LessonMaterial) -> tuple[str, ...]:
     """Up to three: the lesson's title, then its other headings, then its first terms."""
     topics = list(dict.fromkeys([material.plan.title, *material.headings()]))
     wanted = [objective(material, topic) for topic in topics[: _MOST_OBJECTIVES - 1]]
-    wanted += [material.say("objective_term", term=material.quoted(term.text)) for term in _defined_first(material)]
+    wanted += [material.say("objective_term", term=material.quoted(term.text)) for term in _marked(material)]
     return tuple(dict.fromkeys(wanted))[:_MOST_OBJECTIVES]
 
 
@@ -43,8 +45,8 @@ def key_terms(material: LessonMaterial) -> tuple[KeyTerm, ...]:
             found.append(KeyTerm(term=term.text))
             continue
         sentence = definition.sentence
-        number = material.pen.cite(sentence.document, sentence.span)
-        found.append(KeyTerm(term=term.text, definition=_without_item(sentence.text), citation=number))
+        number = material.pen.cite_within(sentence.document, sentence.span)
+        found.append(KeyTerm(term=term.text, definition=without_item(sentence.text), citation=number))
     return tuple(found)
 
 
@@ -63,6 +65,11 @@ def _defined_first(material: LessonMaterial) -> list[Term]:
     return sorted(material.terms, key=lambda term: material.definition_of(term) is None)
 
 
+def _marked(material: LessonMaterial) -> list[Term]:
+    """Terms worth asking for: the material defines them or puts them in a heading."""
+    return [term for term in _defined_first(material) if term.marked]
+
+
 def _explain(material: LessonMaterial) -> Iterator[Exercise]:
     question = as_question(material.plan.title, material.plan.language)
     prompt = material.say("exercise_question", question=question) if question else ""
@@ -75,23 +82,26 @@ def _explain(material: LessonMaterial) -> Iterator[Exercise]:
 
 def _define(material: LessonMaterial) -> Iterator[Exercise]:
     used = _gap_term(material) if material.style in {"academic", "concise"} else None
-    for term in _defined_first(material):
+    for term in _marked(material):
         if term is used:
             continue
         definition = material.definition_of(term)
-        number = material.pen.cite(definition.sentence.document, definition.sentence.span) if definition else None
+        number = (
+            material.pen.cite_within(definition.sentence.document, definition.sentence.span) if definition else None
+        )
         yield Exercise(
             kind="recall",
             prompt=material.say("exercise_term", term=material.quoted(term.text)),
-            answer=_without_item(definition.sentence.text) if definition else None,
+            answer=without_item(definition.sentence.text) if definition else None,
             citation=number,
         )
         return
 
 
 def _compare(material: LessonMaterial) -> Iterator[Exercise]:
-    if len(material.terms) >= 2:
-        first, second = (material.quoted(term.text) for term in material.terms[:2])
+    terms = _marked(material)
+    if len(terms) >= 2:
+        first, second = (material.quoted(term.text) for term in terms[:2])
         yield Exercise(kind="compare", prompt=material.say("exercise_compare", first=first, second=second))
 
 
@@ -109,10 +119,10 @@ def _gap(material: LessonMaterial) -> Iterator[Exercise]:
         for sentence in options:
             for surface in term.surfaces:
                 text, count = re.subn(
-                    rf"\b{re.escape(surface)}\b", _GAP, _without_item(sentence.text), flags=re.IGNORECASE
+                    rf"\b{re.escape(surface)}\b", _GAP, without_item(sentence.text), flags=re.IGNORECASE
                 )
                 if count:
-                    number = material.pen.cite(sentence.document, sentence.span)
+                    number = material.pen.cite_within(sentence.document, sentence.span)
                     prompt = material.say("exercise_gap", sentence=text)
                     yield Exercise(kind="gap", prompt=prompt, answer=surface, citation=number)
                     return
@@ -125,11 +135,12 @@ def _task(material: LessonMaterial) -> Iterator[Exercise]:
 
 
 def _check(material: LessonMaterial) -> Iterator[Exercise]:
-    best = [each for each in material.ranking.best(material.sentences, 1) if each.form is Form.PROSE]
-    for sentence in best:
+    """A rule of the lesson to hold against one's own work."""
+    rules = [each for each in material.sentences if tells_to_act(each.text, material.plan.language)]
+    for sentence in material.ranking.best(rules, 1):
         wording = material.say("exercise_check", sentence=material.quoted(sentence.text))
         if wording:
-            number = material.pen.cite(sentence.document, sentence.span)
+            number = material.pen.cite_within(sentence.document, sentence.span)
             yield Exercise(kind="task", prompt=wording, citation=number)
 
 
@@ -139,14 +150,10 @@ def _order(material: LessonMaterial) -> Iterator[Exercise]:
         for piece in excerpt.pieces:
             texts = [material.index.text(excerpt.document, part) for part in piece.parts]
             numbered = piece.form is Form.LIST and all(_ITEM_NUMBER.match(text) for text in texts)
-            steps = [_without_item(text).rstrip(".;") for text in texts]
+            steps = [without_item(text).rstrip(".;") for text in texts]
             if numbered and _FEWEST_STEPS <= len(steps) <= _MOST_STEPS and max(map(len, steps)) <= _LONGEST_STEP:
-                number = material.pen.cite(excerpt.document, (piece.start, piece.end))
+                number = material.pen.cite_within(excerpt.document, (piece.start, piece.end))
                 shuffled = "; ".join(sorted(steps, key=lambda step: (step[::-1], step)))
                 prompt = material.say("exercise_order", items=shuffled)
                 yield Exercise(kind="task", prompt=prompt, answer=" → ".join(steps), citation=number)
                 return
-
-
-def _without_item(text: str) -> str:
-    return re.sub(r"^ *(?:-|\d+\.) ", "", text)

@@ -70,6 +70,10 @@ class LessonMaterial:
         """A wording in the lesson's language and style."""
         return self.speech.say(name, self.style, **values)
 
+    def can_say(self, name: str) -> bool:
+        """Whether the lesson's language has that wording in its style."""
+        return self.speech.has(name, self.style)
+
     def definition_of(self, term: Term) -> Definition | None:
         """The sentence that defines the term."""
         return next((each for each in self.definitions if each.stems == term.stems), None)

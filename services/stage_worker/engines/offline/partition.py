@@ -7,6 +7,9 @@ from collections.abc import Sequence
 _OUT_OF_BOUNDS = 1_000.0
 """Cost of a group that is too small or too large: paid only where nothing else is possible."""
 
+_SMALL_IS_FINE = 0.35
+"""A group below the target costs less than one above it: a short topic of its own beats two topics in one."""
+
 
 def partition(
     sizes: Sequence[float], seams: Sequence[float], *, target: float, minimum: float, maximum: float
@@ -43,7 +46,7 @@ def partition(
 
 
 def _cost(size: float, things: int, target: float, minimum: float, maximum: float) -> float:
-    cost = ((size - target) / target) ** 2
+    cost = ((size - target) / target) ** 2 * (_SMALL_IS_FINE if size < target else 1.0)
     if size < minimum:
         cost += _OUT_OF_BOUNDS * (1 + (minimum - size) / minimum)
     if size > maximum and things > 1:

@@ -23,6 +23,14 @@ def escape(text: str) -> str:
     return _LINE_START.sub(r"\\\1", text)
 
 
+def citation(index: Index, document: int, span: Span) -> Citation:
+    """The citation of a span of a document of the material."""
+    source = index.material.documents[document]
+    page = next((each.page for each in source.sections if each.start <= span[0] < each.end), None)
+    quote = source.text[span[0] : span[1]]
+    return Citation(document_id=source.document_id, start=span[0], end=span[1], quote=quote, page=page)
+
+
 class Pen:
     """One lesson's, section's or course's citations, in the order of their first use."""
 
@@ -36,14 +44,16 @@ class Pen:
         known = self._numbers.get((document, span))
         if known is not None:
             return known
-        source = self._index.material.documents[document]
-        page = next((each.page for each in source.sections if each.start <= span[0] < each.end), None)
-        quote = source.text[span[0] : span[1]]
-        self.citations.append(
-            Citation(document_id=source.document_id, start=span[0], end=span[1], quote=quote, page=page)
-        )
+        self.citations.append(citation(self._index, document, span))
         self._numbers[document, span] = len(self.citations) - 1
         return len(self.citations) - 1
+
+    def cite_within(self, document: int, span: Span) -> int:
+        """The index of a citation that contains the span, or of a new one."""
+        for (known, (start, end)), number in self._numbers.items():
+            if known == document and start <= span[0] and span[1] <= end:
+                return number
+        return self.cite(document, span)
 
     def mark(self, document: int, span: Span) -> str:
         """The mark to set after a quotation."""

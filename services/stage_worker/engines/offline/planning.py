@@ -23,10 +23,11 @@ from services.stage_worker.language.phrases import has_pack, phrases
 _ACCEPTED_SECTION = 2.0
 _SMALLEST_SECTION = 0.45
 _ACCEPTED_LESSON = 1.45
-_OTHER_PARENT = 0.15
-_OTHER_DOCUMENT = 0.4
+_OTHER_HEADING = 0.2
+_OTHER_PARENT = 0.35
+_OTHER_DOCUMENT = 0.6
 _SECTION_SEAM = 0.05
-_FEWEST_SECTIONS = 3
+_TRIES = 8
 _SHRINK = 0.7
 _SHORT_MATERIAL_WORDS = 300
 
@@ -55,8 +56,10 @@ def plan(index: Index) -> CourseStructure:
     material = index.material
     density = density_of(index.words())
     chapters: list[tuple[tuple[int, int], SectionPlan]] = []
-    for language in sorted({passage.language for passage in index.passages}):
-        chapters += _in_language(index, language, density)
+    languages = sorted({passage.language for passage in index.passages})
+    sizes = Sizes.of(index.words(), density)
+    for language in languages:
+        chapters += _in_language(index, language, sizes, fewest=sizes.fewest_sections if len(languages) == 1 else 1)
     chapters.sort(key=lambda chapter: chapter[0])
     language = material.language or index.language_of_most()
     return CourseStructure(
@@ -69,25 +72,23 @@ def plan(index: Index) -> CourseStructure:
     )
 
 
-def _in_language(index: Index, language: str, density: float) -> list[tuple[tuple[int, int], SectionPlan]]:
+def _in_language(index: Index, language: str, sizes: Sizes, fewest: int) -> list[tuple[tuple[int, int], SectionPlan]]:
     trees = forest(index, language)
-    words = sum(tree.words for tree in trees)
-    sizes = Sizes.of(words, density)
     for tree in trees:
         split_long_topics(index, tree, language, sizes)
-    chapters = _chapters(trees, sizes)
+    chapters = _chapters(trees, sizes, fewest)
     bring_together(index, [chapter.units for chapter in chapters], language)
     chapters = _without_small(chapters, sizes)
     return [(chapter.place, _section(index, chapter, language, sizes)) for chapter in chapters]
 
 
-def _chapters(trees: list[Topic], sizes: Sizes) -> list[Chapter]:
-    """Sections of about equal size; at least three where there is enough for that many."""
+def _chapters(trees: list[Topic], sizes: Sizes, fewest: int) -> list[Chapter]:
+    """Sections of about equal size, not fewer than asked for where there is enough text for that many."""
     whole = Topic("", -1, children=trees) if len(trees) > 1 else trees[0]
     target = sizes.section
     groups = _groups(whole, target)
-    for _ in range(4):
-        if len(groups) >= min(_FEWEST_SECTIONS, sizes.sections):
+    for _ in range(_TRIES):
+        if len(groups) >= fewest:
             break
         target *= _SHRINK
         groups = _groups(whole, target)
@@ -95,7 +96,7 @@ def _chapters(trees: list[Topic], sizes: Sizes) -> list[Chapter]:
 
 
 def _groups(topic: Topic, target: float) -> list[list[Topic]]:
-    if not topic.children or (topic.words <= _ACCEPTED_SECTION * target and topic.parent is not None):
+    if not topic.children or topic.words <= _ACCEPTED_SECTION * target:
         return [[topic]]
     groups: list[list[Topic]] = []
     small: list[Topic] = []
@@ -175,7 +176,7 @@ def _section(index: Index, chapter: Chapter, language: str, sizes: Sizes) -> Sec
 def _seam(one: Topic, two: Topic) -> float:
     if one.document != two.document:
         return _OTHER_DOCUMENT
-    return 0.0 if one.parent is two.parent else _OTHER_PARENT
+    return _OTHER_HEADING if one.parent is two.parent else _OTHER_PARENT
 
 
 def _lesson(index: Index, units: list[Topic], language: str) -> LessonPlan:

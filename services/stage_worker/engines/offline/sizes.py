@@ -14,7 +14,7 @@ _USUAL_TARGET = 450
 _LONGEST_TARGET = 650
 _MOST_LESSONS = 92
 _LESSONS_PER_SECTION = 3.5
-_MOST_SECTIONS = 16
+_FEWEST_SECTIONS, _MOST_SECTIONS = 3, 16
 _LARGEST_LESSON = 850
 _FRAME_WORDS = 5
 
@@ -29,23 +29,23 @@ class Sizes:
     smallest_lesson: float
     largest_lesson: float
     section: float
-    sections: int
+    fewest_sections: int
 
     @classmethod
     def of(cls, words: int, density: float) -> Sizes:
-        """For that many words in one language, of which `density` is told."""
+        """For that many words, of which `density` is told."""
         told = max(1.0, words * density)
         target = min(_USUAL_TARGET, max(_SHORTEST_TARGET, told / _USUAL_LESSONS))
         target = min(_LONGEST_TARGET, max(target, told / _MOST_LESSONS))
         lessons = max(1.0, told / target)
-        sections = int(min(_MOST_SECTIONS, max(min(3.0, lessons), round(lessons / _LESSONS_PER_SECTION))))
+        sections = int(min(_MOST_SECTIONS, max(min(_FEWEST_SECTIONS, lessons), round(lessons / _LESSONS_PER_SECTION))))
         return cls(
             density=density,
             lesson=target / density,
             smallest_lesson=MINIMUM_WORDS + _FRAME_WORDS,
             largest_lesson=min(1.6 * target, _LARGEST_LESSON) / density,
             section=max(1.0, words / sections),
-            sections=sections,
+            fewest_sections=min(_FEWEST_SECTIONS, sections),
         )
 
 

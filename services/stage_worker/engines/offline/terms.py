@@ -21,7 +21,10 @@ _LONGEST = 3
 _WEIGHT_OF_LENGTH = (0.0, 1.0, 1.7, 1.9)
 _HEADING_BONUS = 1.8
 _DEFINITION_BONUS = 2.5
-_LEAST_COUNT = 2
+_LEAST_COUNT = (0, 3, 2, 2)
+"""How often a term of so many words must occur if no heading has it and no sentence defines it."""
+_FEW_LESSONS, _COMMON_SHARE = 5, 0.4
+"""From so many lessons on, what more than this share of them speaks of is no lesson's own term."""
 _JOINED = re.compile(r"^[ \u00a0]$")
 
 Stems = tuple[str, ...]
@@ -34,6 +37,8 @@ class Term:
     text: str
     stems: Stems
     score: float
+    marked: bool
+    """A heading has it or a sentence defines it."""
     surfaces: tuple[str, ...]
     """The ways it is written in the lesson, most frequent first."""
 
@@ -75,7 +80,13 @@ class Lexicon:
             surfaces.setdefault(each.stems, Counter())[each.surface] += 1
         titled = {each.stems for heading in headings for each in candidates(heading, self._language)}
         scored = [
-            Term(_surface(surfaces[stems]), stems, score, tuple(_by_frequency(surfaces[stems])))
+            Term(
+                text=_surface(surfaces[stems]),
+                stems=stems,
+                score=score,
+                marked=stems in titled or stems in defined,
+                surfaces=tuple(_by_frequency(surfaces[stems])),
+            )
             for stems, count in counts.items()
             if (score := self._score(stems, count, titled, defined)) > 0
         ]
@@ -84,7 +95,7 @@ class Lexicon:
 
     def _score(self, stems: Stems, count: int, titled: set[Stems], defined: frozenset[Stems]) -> float:
         marked = stems in titled or stems in defined
-        if count < _LEAST_COUNT and not marked:
+        if count < _LEAST_COUNT[len(stems)] and not marked:
             return 0.0
         if (
             len(stems) == 1
@@ -92,6 +103,8 @@ class Lexicon:
             and stems not in self._as_noun
             and phrases(self._language).words("determiners")
         ):
+            return 0.0
+        if not marked and self._count >= _FEW_LESSONS and self._spread[stems] > _COMMON_SHARE * self._count:
             return 0.0
         rarity = math.log((1 + self._count) / (1 + self._spread[stems])) + 0.5
         score = (1 + math.log(count)) * rarity * _WEIGHT_OF_LENGTH[len(stems)]
@@ -192,7 +205,7 @@ def _without_nested(terms: list[Term], most: int) -> list[Term]:
 
 
 def _overlap(first: Stems, second: Stems) -> bool:
-    return bool(set(first) & set(second))
+    return set(first) <= set(second) or set(second) <= set(first)
 
 
 @functools.lru_cache(maxsize=32)

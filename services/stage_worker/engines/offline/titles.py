@@ -25,7 +25,11 @@ _MOST_JOINED = 3
 
 def of_section(index: Index, topics: list[Topic], units: list[Topic], language: str) -> str:
     """What to call a section made of these topics."""
-    return _joined(_headings(topics)) or _joined(_headings(units)) or _from_terms(index, units, language)
+    return (
+        _joined(_headings(topics, language))
+        or _joined(_headings(units, language))
+        or _from_terms(index, units, language)
+    )
 
 
 def of_lesson(index: Index, units: list[Topic], language: str) -> str:
@@ -37,7 +41,7 @@ def of_lesson(index: Index, units: list[Topic], language: str) -> str:
         return plain(parent.heading)
     if parent is not None and parent.heading and all(unit.parent is parent and unit.part for unit in units):
         return plain(parent.heading)
-    return _joined(_headings(units)) or _from_terms(index, units, language)
+    return _joined(_headings(units, language)) or _from_terms(index, units, language)
 
 
 def plain(heading: str) -> str:
@@ -59,8 +63,7 @@ def unique(sections: list[SectionPlan]) -> tuple[SectionPlan, ...]:
 
 def _told_apart(lesson: LessonPlan, section: SectionPlan, seen: set[str]) -> LessonPlan:
     speech = phrases(lesson.language)
-    generic = lesson.title.lower().rstrip(".:!?") in speech.words("generic_headings")
-    options = [] if generic else [lesson.title]
+    options = [] if is_generic(lesson.title, lesson.language) else [lesson.title]
     if lesson.title != section.title:
         options.append(speech.say("of", "", heading=lesson.title, parent=section.title))
     options += [f"{lesson.title} ({number})" for number in range(2, 10_000)]
@@ -84,7 +87,7 @@ def _are_all_of(units: list[Topic], parent: Topic) -> bool:
     return texts == {id(passage) for passage in parent.walk()}
 
 
-def _headings(topics: list[Topic]) -> list[str]:
+def _headings(topics: list[Topic], language: str) -> list[str]:
     """The topics' headings; that of a text that only leads in to the others says nothing about them."""
     parents = {id(topic.parent) for topic in topics if topic.parent is not None and not topic.part}
     headings: list[str] = []
@@ -93,7 +96,13 @@ def _headings(topics: list[Topic]) -> list[str]:
         alone = len(topics) == 1
         if topic.heading and (alone or not leads_in or topic.part) and plain(topic.heading) not in headings:
             headings.append(plain(topic.heading))
-    return headings or [plain(topic.heading) for topic in topics[:1] if topic.heading]
+    telling = [heading for heading in headings if not is_generic(heading, language)]
+    return telling or headings or [plain(topic.heading) for topic in topics[:1] if topic.heading]
+
+
+def is_generic(heading: str, language: str) -> bool:
+    """Whether a heading could stand in any document, such as "Introduction"."""
+    return heading.lower().rstrip(".:!?") in phrases(language).words("generic_headings")
 
 
 def _joined(headings: list[str]) -> str:

@@ -11,10 +11,11 @@ from services.stage_worker.course.checks import lesson_words
 from services.stage_worker.course.model import Citation, Course, KeyTerm, Lesson, SectionOut, SourceFile
 from services.stage_worker.course.structure import CourseStructure, LessonPlan, SectionPlan
 from services.stage_worker.engines.offline import goals
-from services.stage_worker.engines.offline.excerpts import excerpts_of, plain_text
+from services.stage_worker.engines.offline.excerpts import Sentence, excerpts_of, plain_text, without_item
 from services.stage_worker.engines.offline.forms import content
 from services.stage_worker.engines.offline.index import Index
 from services.stage_worker.engines.offline.lesson import LessonMaterial
+from services.stage_worker.engines.offline.pen import citation
 from services.stage_worker.engines.offline.pieces import Form
 from services.stage_worker.engines.offline.questions import as_question
 from services.stage_worker.engines.offline.sizes import density_of
@@ -94,7 +95,7 @@ class Writer:
             title=plan.title,
             language=plan.language,
             objectives=tuple(each.lesson.objectives[0] for each in same if each.lesson.objectives),
-            summary=_joined((citation.quote for citation in told), plan.language),
+            summary=_joined((without_item(each.quote) for each in told), plan.language),
             key_terms=terms,
             citations=tuple(dict.fromkeys([*citations, *told])),
             lessons=lessons,
@@ -106,20 +107,23 @@ class Writer:
             self._index, plan, self._structure.style, self._lexicons[language], self._weights[language]
         )
         text = content(material, self._density)
-        summary = _lesson_summary(material)
+        summary = _summary_sentences(material)
+        for sentence in summary:
+            material.pen.cite_within(sentence.document, sentence.span)
         lesson = Lesson(
             id=lesson_id,
             title=plan.title,
             language=language,
             objectives=goals.objectives(material),
-            summary=_joined((citation.quote for citation in summary), language),
+            summary=_joined((without_item(sentence.text) for sentence in summary), language),
             content=text,
             key_terms=goals.key_terms(material),
             exercises=goals.exercises(material),
             citations=tuple(material.pen.citations),
             words=lesson_words(text),
         )
-        return _Written(lesson, summary[0] if summary else None)
+        gist = max(summary, key=material.ranking.score, default=None)
+        return _Written(lesson, citation(self._index, gist.document, gist.span) if gist else None)
 
     def _summary(self, sections: tuple[SectionOut, ...]) -> str:
         language = self._structure.language
@@ -136,12 +140,10 @@ class Writer:
         return speech.say("course_summary", "", title=self._structure.title, **said)
 
 
-def _lesson_summary(material: LessonMaterial) -> list[Citation]:
+def _summary_sentences(material: LessonMaterial) -> list[Sentence]:
     """The most telling sentences of the lesson, in their order."""
     prose = [each for each in material.sentences if each.form is Form.PROSE]
-    best = material.ranking.best(prose or material.sentences, _SUMMARY_SENTENCES)
-    numbers = [material.pen.cite(sentence.document, sentence.span) for sentence in best]
-    return [material.pen.citations[number] for number in numbers]
+    return material.ranking.best(prose or material.sentences, _SUMMARY_SENTENCES)
 
 
 def _gathered(parts: Sequence[Lesson | SectionOut], most: int) -> tuple[tuple[KeyTerm, ...], tuple[Citation, ...]]:
