@@ -100,6 +100,10 @@ async def test_t053_four_documents_become_a_course(db: Database, redis: Any, sta
 
         result = await client.get(f"/api/courses/{course_id}/result")
         assert result.status_code == 200
+        assert not result.json()["draft"]
+        lessons = [lesson for section in result.json()["sections"] for lesson in section["lessons"]]
+        assert lessons
+        assert all(lesson["citations"] for lesson in lessons)
 
     assert await states_of(db, course_id) == ALL_STATES
     await validate_fsm_event(
