@@ -21,6 +21,7 @@ from services.cli.generation import Finished, Generation, Order, Record, unusabl
 from services.cli.outline import outline
 from services.cli.target import api_target
 
+_NUMBERING = re.compile(r"^\d{1,3}[\s_\-.]+(?=\S)")
 _WORD_BREAKS = re.compile(r"[\s_\-.]+")
 
 
@@ -83,7 +84,7 @@ def make_order(files: Sequence[Path], title: str | None, style: str, language: s
 
 def title_of(files: Sequence[Path]) -> str:
     """A title from the first file's name."""
-    words = _WORD_BREAKS.sub(" ", files[0].stem).strip()
+    words = _WORD_BREAKS.sub(" ", _NUMBERING.sub("", files[0].stem)).strip()
     name = words[:1].upper() + words[1:] if words else "Course"
     return name if len(files) == 1 else f"{name} and more"
 

@@ -25,6 +25,7 @@ from services.cli.target import developer_token, state_folder
 
 _PATIENCE_SECONDS = 120.0
 _EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+_EXAMPLES_TITLE = "How databases keep their promises"
 _EXAMPLE_SUFFIXES = frozenset({".pdf", ".docx", ".md", ".html", ".pptx", ".txt"})
 _NOT_AN_EXAMPLE = "readme.md"
 
@@ -47,7 +48,7 @@ def demo(
     Uses the stack that runs here already, if one does. Killed in the middle and called again with the same documents, it
     finishes the same course.
     """
-    order = make_order(files or example_files(), title, style, language)
+    order = make_order(files or example_files(), title or (None if files else _EXAMPLES_TITLE), style, language)
 
     async def main(hurry: asyncio.Event) -> int:
         state = state_folder(os.environ)

@@ -99,7 +99,11 @@ class LocalStack:
             cleanup.callback(os.close, lock)
             cleanup.callback(guard.close)
             cleanup.push_async_callback(see_through, supervisor.stop, self._hurry, servers.POSTGRES, servers.REDIS)
-            yield await self._start(supervisor, cleanup)
+            try:
+                yield await self._start(supervisor, cleanup)
+            except asyncio.CancelledError:
+                self._tell("stopping everything")
+                raise
 
     async def _start(self, supervisor: Supervisor, cleanup: contextlib.AsyncExitStack) -> Running:
         options = self._options
