@@ -13,9 +13,10 @@ from uuid import UUID
 from services.kernel.database import Database
 from tests.faults.conftest import OpenDriver, Trials
 from tests.support import plugin
-from tests.support.courses import add_course
-from tests.support.driver import Journal
+from tests.support.courses import add_course, add_documents
+from tests.support.driver import Journal, Order
 from tests.support.evidence import assert_passed, come_to_rest, judge
+from tests.support.pipeline import DOCUMENTS
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -35,7 +36,9 @@ async def test_an_effect_happens_once_whenever_its_worker_dies(
     for _ in range(rounds):
         doomed = [stack.spawn("stage_worker", faults=f"{point}=kill@1") for point in POINTS]
         await asyncio.gather(*(each.ready() for each in doomed))
-        await driver.load([driver.order() for _ in range(COURSES_A_ROUND)], per_second=100)
+        orders = [driver.order() for _ in range(COURSES_A_ROUND - 2)]
+        orders += [await _order_with_documents(db) for _ in range(2)]
+        await driver.load(orders, per_second=100)
         for each in doomed:
             assert await each.ended(within=60) == -signal.SIGKILL
         rescuer = await stack.start("stage_worker")
@@ -69,6 +72,13 @@ async def test_orphans_run_again_within_30_seconds(stack: Stack, db: Database, r
         print(f"{queue}: {len(waits)} orphans, median {waits[len(waits) // 2]:.1f} s, last {waits[-1]:.1f} s")
         assert len(waits) == orphans
         assert 0 < waits[-1] <= RESTART_SECONDS
+
+
+async def _order_with_documents(db: Database) -> Order:
+    """A course whose three documents are read at the same time and joined."""
+    course_id = await add_course(db)
+    await add_documents(db, course_id, DOCUMENTS[:3])
+    return Order(course_id, key=f"documents-{course_id}", title=None)
 
 
 def _slow(queues: str, *, seconds: int) -> dict[str, str]:
