@@ -58,9 +58,12 @@ class Binaries:
         return self.root / "bin" / program
 
     def open_to(self, account: Account | None, cache: Path) -> Binaries:
-        """The same installation where `account` can run it: in place, or copied below `cache`."""
-        wheel = f"{_PACKAGE}-{importlib.metadata.version(_PACKAGE)}"
-        return Binaries(reachable_copy(self.root, account, cache / wheel), self.major)
+        """The same installation where `account` can run it: in place, or copied below `cache` with its libraries."""
+        copies = cache / f"{_PACKAGE}-{importlib.metadata.version(_PACKAGE)}"
+        libraries = self.root.parents[1] / f"{_PACKAGE}.libs"
+        if libraries.exists():  # found relative to the programs
+            reachable_copy(libraries, account, copies)
+        return Binaries(reachable_copy(self.root, account, copies / _PACKAGE), self.major)
 
 
 def find_binaries(major: int | None = None) -> Binaries:
