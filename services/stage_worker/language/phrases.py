@@ -33,6 +33,12 @@ class Phrases:
         wording = str(styled.get(name, self._pack["wordings"].get(name, "")))
         return wording.format(**values) if wording else ""
 
+    def quoted(self, text: str) -> str:
+        """The text in this language's quotation marks; marks within it become the inner ones."""
+        outer, inner = self._pack["quotes"]["outer"], self._pack["quotes"]["inner"]
+        within = text.replace(outer[0], inner[0]).replace(outer[1], inner[1])
+        return f"{outer[0]}{within}{outer[1]}"
+
     def has(self, name: str, style: str) -> bool:
         """Whether there is a wording of that name in that style."""
         return bool(self._pack.get("styles", {}).get(style, {}).get(name, self._pack["wordings"].get(name, "")))

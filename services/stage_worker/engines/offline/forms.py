@@ -47,9 +47,9 @@ def _practical(material: LessonMaterial, selection: Selection) -> Blocks:
     actions = _actions(material, selection)
     moved = {(action.document, action.span) for action in actions}
     if actions:
-        yield material.say("steps", heading=material.quoted(material.plan.title))
+        yield material.say("steps", heading=material.quoted(material.topic()))
         yield "\n".join(f"- [ ] {material.pen.sentence(each.document, each.span)}" for each in actions)
-        yield material.say("background", heading=material.quoted(material.plan.title))
+        yield material.say("background", heading=material.quoted(material.topic()))
     for excerpt in material.excerpts:
         yield _subheading(material, excerpt)
         for piece in excerpt.pieces:
@@ -116,14 +116,17 @@ def _spoken_heading(material: LessonMaterial, excerpt: Excerpt) -> str:
     title = plain(excerpt.heading)
     if title.endswith("?") or not material.can_say("question"):
         return heading
+    question = as_question(title, material.plan.language)
+    if question and material.can_say("question_known"):
+        return f"#### {escape(material.say('question_known', question=question))}"
     return f"#### {escape(material.say('question', heading=material.quoted(title)))}"
 
 
 def _lead(material: LessonMaterial) -> str:
-    question = as_question(material.plan.title, material.plan.language)
+    question = as_question(material.topic(), material.plan.language)
     if question and material.can_say("lead_question"):
         return escape(material.say("lead_question", question=question))
-    return escape(material.say("lead", heading=material.quoted(material.plan.title)))
+    return escape(material.say("lead", heading=material.quoted(material.topic())))
 
 
 def _pause(material: LessonMaterial) -> str:

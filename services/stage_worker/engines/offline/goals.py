@@ -21,8 +21,8 @@ _LONGEST_STEP = 140
 
 
 def objectives(material: LessonMaterial) -> tuple[str, ...]:
-    """Up to three: the lesson's title, then its other headings, then its first terms."""
-    topics = list(dict.fromkeys([material.plan.title, *material.headings()]))
+    """Up to three: the lesson's topic, then its other headings, then its first terms."""
+    topics = list(dict.fromkeys([material.topic(), *material.headings()]))
     wanted = [objective(material, topic) for topic in topics[: _MOST_OBJECTIVES - 1]]
     wanted += [material.say("objective_term", term=material.quoted(term.text)) for term in _marked(material)]
     return tuple(dict.fromkeys(wanted))[:_MOST_OBJECTIVES]
@@ -71,12 +71,12 @@ def _marked(material: LessonMaterial) -> list[Term]:
 
 
 def _explain(material: LessonMaterial) -> Iterator[Exercise]:
-    question = as_question(material.plan.title, material.plan.language)
+    question = as_question(material.topic(), material.plan.language)
     prompt = material.say("exercise_question", question=question) if question else ""
     if prompt:
         yield Exercise(kind="explain", prompt=prompt)
     else:
-        heading = material.quoted(material.plan.title)
+        heading = material.quoted(material.topic())
         yield Exercise(kind="explain", prompt=material.say("exercise_explain", heading=heading))
 
 
@@ -129,7 +129,7 @@ def _gap(material: LessonMaterial) -> Iterator[Exercise]:
 
 
 def _task(material: LessonMaterial) -> Iterator[Exercise]:
-    wording = material.say("exercise_task", heading=material.quoted(material.plan.title))
+    wording = material.say("exercise_task", heading=material.quoted(material.topic()))
     if wording:
         yield Exercise(kind="task", prompt=wording)
 

@@ -12,7 +12,7 @@ from services.stage_worker.engines.offline.index import Index
 from services.stage_worker.engines.offline.pen import Pen
 from services.stage_worker.engines.offline.ranking import Ranking
 from services.stage_worker.engines.offline.terms import Lexicon, Term
-from services.stage_worker.engines.offline.titles import plain
+from services.stage_worker.engines.offline.titles import JOINT, is_generic, plain
 from services.stage_worker.language.phrases import Phrases, phrases
 
 _MOST_TERMS = 6
@@ -62,9 +62,18 @@ class LessonMaterial:
         found = dict.fromkeys(plain(excerpt.heading) for excerpt in self.excerpts if excerpt.heading)
         return list(found)
 
+    def topic(self) -> str:
+        """What to call the lesson within a sentence: its title, or the first of several headings in it."""
+        headings = self.headings()
+        if self.plan.title in headings or not headings:
+            return self.plan.title
+        telling = [heading for heading in headings if not is_generic(heading, self.plan.language)]
+        starts = [heading for heading in telling if self.plan.title.startswith(heading)]
+        return (starts or telling or headings)[0] if JOINT in self.plan.title else self.plan.title
+
     def quoted(self, text: str) -> str:
         """The text in the quotation marks of the lesson's language."""
-        return self.speech.say("quoted", self.style, text=text.rstrip(" .:;,"))
+        return self.speech.quoted(text.rstrip(" .:;,"))
 
     def say(self, name: str, **values: object) -> str:
         """A wording in the lesson's language and style."""

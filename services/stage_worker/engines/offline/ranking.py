@@ -16,6 +16,8 @@ from services.stage_worker.language.words import count_words, stem, stop_words, 
 _FEWEST_WORDS, _MOST_WORDS = 7, 42
 _OPENS_PIECE, _OPENS_EXCERPT, _DEFINES = 0.25, 0.15, 0.3
 _DANGLES, _BADLY_LONG, _UNFINISHED, _QUESTION, _ITEM = 0.6, 0.35, 0.5, 0.5, 0.2
+_WEIGHT_OF_BREVITY = 10.0
+"""Words added to every sentence's length: the more, the less a short sentence is favoured."""
 _SENTENCE_END = re.compile(r"[.!…。！][\"”»’)\]]*$")
 
 
@@ -84,7 +86,7 @@ def _dangling(language: str) -> re.Pattern[str] | None:
 
 def _density(stems: list[str], importance: Mapping[str, float]) -> float:
     """Importance per word, so that a long sentence does not win by length alone."""
-    return sum(importance.get(each, 0.0) for each in sorted(set(stems))) / (len(stems) + 6.0)
+    return sum(importance.get(each, 0.0) for each in sorted(set(stems))) / (len(stems) + _WEIGHT_OF_BREVITY)
 
 
 def _stems(text: str, language: str) -> list[str]:

@@ -81,7 +81,7 @@ class Lexicon:
         titled = {each.stems for heading in headings for each in candidates(heading, self._language)}
         scored = [
             Term(
-                text=_surface(surfaces[stems]),
+                text=_surface(surfaces[stems], self._language),
                 stems=stems,
                 score=score,
                 marked=stems in titled or stems in defined,
@@ -89,6 +89,7 @@ class Lexicon:
             )
             for stems, count in counts.items()
             if (score := self._score(stems, count, titled, defined)) > 0
+            and (stems in titled or _has_base_form(surfaces[stems], self._language))
         ]
         scored.sort(key=lambda term: (-term.score, term.stems))
         return _without_nested(scored, most)
@@ -185,8 +186,20 @@ def _plain(surface: str, text: str, start: int) -> str:
     return surface
 
 
-def _surface(surfaces: Counter[str]) -> str:
-    return _by_frequency(surfaces)[0]
+def _surface(surfaces: Counter[str], language: str) -> str:
+    """The way to write the term in a list: its base form if the text has it, then what is most frequent."""
+    ranked = _by_frequency(surfaces)
+    return next((surface for surface in ranked if _is_base_form(surface, language)), ranked[0])
+
+
+def _has_base_form(surfaces: Counter[str], language: str) -> bool:
+    return any(_is_base_form(surface, language) for surface in surfaces)
+
+
+def _is_base_form(surface: str, language: str) -> bool:
+    """Whether it may be a nominative; true in languages that do not decline, where the pack has no pattern."""
+    patterns = _base_forms(language)
+    return not patterns or any(pattern.search(surface.lower()) for pattern in patterns)
 
 
 def _by_frequency(surfaces: Counter[str]) -> list[str]:
@@ -211,6 +224,11 @@ def _overlap(first: Stems, second: Stems) -> bool:
 @functools.lru_cache(maxsize=32)
 def _listed(language: str, name: str) -> frozenset[str]:
     return frozenset(phrases(language).words(name))
+
+
+@functools.lru_cache(maxsize=16)
+def _base_forms(language: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern) for pattern in phrases(language).words("base_forms"))
 
 
 @functools.lru_cache(maxsize=16)

@@ -17,7 +17,8 @@ _NUMBER = re.compile(
     r"(?:(?:\d{1,3}\.)+\d{0,3}|\d{1,3}[.):]|[IVXLC]{1,6}[.):])\s*[—–:.-]?\s*(?=\S)",
     re.IGNORECASE,
 )
-_SEPARATOR = " · "
+JOINT = " · "
+"""Stands between headings that share a lesson or section."""
 _LONGEST = 110
 _LONGEST_OF_ONE = 140
 _MOST_JOINED = 3
@@ -108,7 +109,7 @@ def is_generic(heading: str, language: str) -> bool:
 def _joined(headings: list[str]) -> str:
     if not headings:
         return ""
-    together = _SEPARATOR.join(headings)
+    together = JOINT.join(headings)
     if len(headings) <= _MOST_JOINED and len(together) <= _LONGEST:
         return together
     return f"{headings[0]} … {headings[-1]}" if len(headings) > 1 else headings[0]
@@ -119,7 +120,7 @@ def _from_terms(index: Index, units: list[Topic], language: str) -> str:
     every = [_text(index, [passage]) for passage in index.passages if passage.language == language]
     text = _text(index, [passage for unit in units for passage in unit.walk()])
     terms = Lexicon(every, language).terms(text, (), frozenset(), 2)
-    named = _SEPARATOR.join(term.text[:1].upper() + term.text[1:] for term in terms)
+    named = JOINT.join(term.text[:1].upper() + term.text[1:] for term in terms)
     return named or index.material.title
 
 

@@ -172,7 +172,7 @@ def _course_objectives(structure: CourseStructure) -> tuple[str, ...]:
         if question:
             wanted.append(speech.say("objective_question", style, question=question))
         else:
-            heading = speech.say("quoted", style, text=section.title)
+            heading = speech.quoted(section.title)
             wanted.append(speech.say("course_objective", style, heading=heading))
     return tuple(wanted[:_COURSE_OBJECTIVES])
 
