@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final, Protocol
 
 from services.kernel.database import Connection, Database, DatabaseRefused, translated
@@ -183,10 +183,9 @@ async def drop_node(db: Database, name: str) -> None:
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
     """Wait, but not beyond `stopping`."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
 
 
 async def _close(session: Connection) -> None:

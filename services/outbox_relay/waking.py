@@ -86,7 +86,8 @@ class Listener:
     async def _watch(self, session: Connection) -> None:
         while not session.is_closed():
             try:
-                await asyncio.wait_for(self.ended.wait(), CHECK_SECONDS)
+                async with asyncio.timeout(CHECK_SECONDS):  # unlike wait_for it never swallows a cancellation
+                    await self.ended.wait()
             except TimeoutError:
                 await session.fetchval("SELECT 1", timeout=5.0)
 

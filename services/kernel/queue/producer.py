@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -18,8 +18,6 @@ from services.kernel.redis_connection import is_unavailable, translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-T = TypeVar("T")
 
 LARGEST_CHUNK: Final = 500
 """Rows of one script call: Lua unpacks at most 8,000 values, and 500 hold Redis up for 10 ms at the worst."""
@@ -105,9 +103,13 @@ class Producer:
                 await self._scripts.load(["enqueue"])
                 answers = await self._send(commands)  # what was put already is a duplicate now
         except BrokerUnavailable as error:
-            await _twice(self.ping)
+            await self._hang_up()
+            await self.ping()
             return [_interrupted(error) for _ in batches]
-        return [_outcome(answer, epoch) for answer in answers]
+        outcomes = [_outcome(answer, epoch) for answer in answers]
+        if not all(isinstance(outcome, EnqueueOutcome) for outcome in outcomes):
+            await self._hang_up()
+        return outcomes
 
     async def ping(self) -> None:
         """Return when Redis answers.
@@ -132,9 +134,7 @@ class Producer:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        return await _twice(lambda: self._fault(self._names(queue)))
-
-    async def _fault(self, keys: QueueKeys) -> str | None:
+        keys = self._names(queue)
         expected = {keys.incomplete: b"zset", keys.wake: b"list", keys.epoch: b"string"}
         expected |= dict.fromkeys(keys.lists, b"list")
         with translated():
@@ -161,6 +161,11 @@ class Producer:
             raise StaleLeader(f"the queue {queue} has seen a higher epoch than {epoch}")
         return bool(answer)
 
+    async def _hang_up(self) -> None:
+        """Have the next call open a connection of its own: Redis closes one on which it was sent too much."""
+        with translated():
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
     def _names(self, queue: str) -> QueueKeys:
         if queue not in self._keys:
             self._keys[queue] = QueueKeys(queue)
@@ -178,14 +183,6 @@ class Producer:
             for command in commands:
                 pipe.execute_command(*command)
             return list(await pipe.execute(raise_on_error=False))
-
-
-async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again once: the pooled connection may be the one that Redis has just closed."""
-    try:
-        return await ask()
-    except BrokerUnavailable:
-        return await ask()
 
 
 def _arguments(keys: QueueKeys, batch: Batch, epoch: int | None) -> list[Any]:
