@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from services.kernel.database import Connection, connect
 from services.migrate.files import MigrationFile, find_directory, read_directory
 from services.migrate.runner import apply_all
-from tests.support.servers import Postgres, psql
+from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, psql, with_user
 
 _FILES = read_directory(find_directory())
 
@@ -99,6 +100,22 @@ def test_psql_alone_is_enough(postgres_server: Postgres, empty_database_url: str
         assert done.returncode == 0, f"{file.filename}: {done.stderr}"
 
     assert postgres_server.run_sql("SELECT count(*) FROM cron.job", url=empty_database_url) == "3"
+
+
+async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivatePostgres) -> None:
+    """As on a managed service: a database owner who may create roles; then the application works under row security."""
+    server = Postgres(private_postgres.url())
+    server.run_sql("CREATE ROLE migrator LOGIN CREATEROLE")
+    server.run_sql("CREATE DATABASE managed OWNER migrator TEMPLATE template0")
+    url = server.url("managed")
+    await apply_all(with_user(url, "migrator"))
+    application = await connect(with_user(url, APPLICATION_ROLE))
+    request = {"courseId": str(uuid4()), "userId": str(uuid4()), "organizationId": str(uuid4()), "title": "Managed"}
+    outcomes = await application.fetchval("SELECT initiate_generation($1)", [request])
+
+    assert outcomes[0]["status"] == "accepted"
+    assert await application.execute("DELETE FROM courses") == "DELETE 1"
+    await application.close()
 
 
 async def test_the_statements_that_the_sources_run_for_the_list_work(session: Connection) -> None:

@@ -405,3 +405,30 @@ async def test_attempts_is_another_name_of_retry_count(db: Database) -> None:
     await db.execute("UPDATE job_outbox SET retry_count = 3")
 
     assert (await footprint(db, course)).rows[0]["attempts"] == 3
+
+
+async def test_the_calls_of_the_sources_run_as_written(db: Database) -> None:
+    """000's dry run and 002's test call, on the fixtures that they need (TRAP27): a course of five columns, state NULL or not."""
+    await db.execute(
+        "INSERT INTO auth.users (id) VALUES ('00000000-0000-0000-0000-000000000012');"
+        "INSERT INTO courses (id, title, slug, user_id, organization_id) VALUES"
+        " ('00000000-0000-0000-0000-000000000001', 'Test Course', 'test-course',"
+        "  '00000000-0000-0000-0000-000000000012', '759ba851-3f16-4294-9627-dc5a0a366c8e'),"
+        " ('00000000-0000-0000-0000-000000000021', 'Dry run', 'dry-run',"
+        "  '00000000-0000-0000-0000-000000000012', '759ba851-3f16-4294-9627-dc5a0a366c8e');"
+        "UPDATE courses SET generation_status = NULL WHERE slug = 'dry-run'"
+    )
+    call = (
+        "SELECT initialize_fsm_with_outbox('{}'::uuid, '00000000-0000-0000-0000-000000000012'::uuid,"
+        " '759ba851-3f16-4294-9627-dc5a0a366c8e'::uuid, '{}', '{}', '{}', '{}'::jsonb, '{{\"test\": \"yes\"}}'::jsonb)"
+    )
+    job = '[{"queue": "test-queue", "data": {"test": true}, "options": {}}]'
+    test, dry = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000021"
+    first = await db.fetchval(call.format(test, "test-key", "TEST", "stage_2_init", job))
+    again = await db.fetchval(call.format(test, "test-key", "TEST", "stage_2_init", "[]"))
+    dry_run = await db.fetchval(call.format(dry, "deployment-test", "DEPLOYMENT_TEST", "stage_4_init", "[]"))
+
+    assert again == first
+    assert await db.fetchval("SELECT count(*) FROM job_outbox WHERE metadata->>'test' = 'yes'") == 1
+    assert (dry_run["fsmState"]["oldState"], dry_run["outboxEntries"]) == (None, [])
+    assert await db.fetchval("SELECT count(*) FROM courses WHERE id::text LIKE '00000000-%'") == 2
