@@ -17,7 +17,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api import problems
-from services.kernel.logs import get_logger
+from services.kernel import metrics
 
 SWEEP_SECONDS: Final = 1.0
 """Time between two looks at all connections."""
@@ -26,7 +26,8 @@ _RATE_WINDOW_SECONDS = 10.0
 _UPLOAD_PATH = re.compile(r"/api/courses/[^/]+/documents/?")
 _NEVER = math.inf
 
-_log = get_logger(__name__)
+_CONNECTIONS = metrics.gauge("http_connections", "Open connections")
+_CUT = metrics.counter("http_connections_cut", "Connections ended because the client was late", ["owed"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class Patience:
 
     header_seconds: float = 10.0
     body_seconds: float = 30.0
-    read_answer_seconds: float = 30.0
+    answer_seconds: float = 30.0
     upload_bytes_per_second: int = 10_000
     largest_head_bytes: int = 2 * 1024 * 1024
     """Request line and headers together. Above a megabyte, so that a giant token is told 401 and not cut off."""
@@ -104,7 +105,7 @@ class PatientProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read: it has some time to begin."""
         super().pause_writing()
-        self._read_by = self.loop.time() + self._patience.read_answer_seconds
+        self._read_by = self.loop.time() + self._patience.answer_seconds
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -114,8 +115,10 @@ class PatientProtocol(HttpToolsProtocol):
     def enforce(self, now: float) -> None:
         """Cut the client off when it is late."""
         if now > self._read_by:
+            _CUT.labels("reading").inc()
             self.transport.abort()
         elif now > self._owed_by or self._is_too_slow(now):
+            _CUT.labels("head" if self._in_head else "body").inc()
             self._owed_by, self._window = _NEVER, None
             self._refuse(408, "request_timeout", "The request did not arrive in time; send it again.")
 
@@ -158,7 +161,9 @@ async def sweep(connections: Callable[[], Iterable[Any]], stopping: asyncio.Even
     loop = asyncio.get_running_loop()
     while not stopping.is_set():
         now = loop.time()
-        for connection in list(connections()):
+        held = list(connections())
+        _CONNECTIONS.set(len(held))
+        for connection in held:
             if isinstance(connection, PatientProtocol):
                 connection.enforce(now)
         try:

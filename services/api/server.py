@@ -31,6 +31,7 @@ def patience_of(settings: ApiSettings) -> Patience:
     return Patience(
         header_seconds=settings.header_seconds,
         body_seconds=settings.body_seconds,
+        answer_seconds=settings.answer_seconds,
         upload_bytes_per_second=settings.upload_bytes_per_second,
         most_connections=settings.max_connections,
     )
@@ -83,6 +84,11 @@ class HttpServer:
         """The port in use, once it serves."""
 
     @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.server_state.connections)
+
+    @property
     def is_accepting(self) -> bool:
         """Whether connections are accepted."""
         return self._server.accepting.is_set() and not self._server.should_exit
@@ -122,7 +128,7 @@ class HttpServer:
         self._server.server_state.default_headers.append(_CLOSE)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAME_DUCK_SECONDS
-        while self._server.server_state.connections and loop.time() < deadline:  # noqa: ASYNC110 - uvicorn does not say when one ends
+        while self.connections and loop.time() < deadline:  # noqa: ASYNC110 - uvicorn does not say when one ends
             await asyncio.sleep(0.02)
         self._server.should_exit = True
 

@@ -74,6 +74,11 @@ class ApiService:
         return self._http.port
 
     @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._http.connections
+
+    @property
     def is_accepting(self) -> bool:
         """Whether the port accepts connections."""
         return self._http.is_accepting

@@ -95,6 +95,9 @@ class ApiSettings(CommonSettings, ObjectStoreSettings):
     body_seconds: float = setting(
         "BODY_SECONDS", default=30.0, unit="s", minimum=0.1, doc="longest time a client may take to send its body"
     )
+    answer_seconds: float = setting(
+        "ANSWER_SECONDS", default=30.0, unit="s", minimum=0.1, doc="longest time a client may leave its answer unread"
+    )
     upload_bytes_per_second: int = setting(
         "UPLOAD_MIN_RATE", default=10_000, unit="bytes/s", minimum=0, doc="an upload slower than this is cut off"
     )
