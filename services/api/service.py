@@ -138,7 +138,9 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         bell = WakeUp(db)
         stack.push_async_callback(bell.drain)
         cache = ResultCache(redis, wait_seconds=_CACHE_SECONDS)
-        commands = CommandHandler(db, cache=cache, counters=counters, bell=bell)
+        commands = CommandHandler(
+            db, cache=cache, counters=counters, bell=bell, deadline_seconds=settings.initiation_seconds
+        )
         stack.callback(commands.abandon)
         keys = await open_key_ring(settings)
         store = open_store(db, settings)

@@ -46,6 +46,14 @@ class ApiSettings(CommonSettings, ObjectStoreSettings):
         maximum=3600,
         doc="longest time one statement may take; shorter than elsewhere, because a caller waits",
     )
+    initiation_seconds: float = setting(
+        "INITIATION_SECONDS",
+        default=10.0,
+        unit="s",
+        minimum=0.1,
+        maximum=300,
+        doc="longest time one initiation may take with all its retries; then the caller gets a 500",
+    )
 
     jwt_algorithms: tuple[str, ...] = setting(
         "JWT_ALGORITHMS",

@@ -55,7 +55,7 @@ RETRIES: Final = 3
 """Tries after the first (GAP20)."""
 
 _BACKOFF_SECONDS: Final = (0.1, 0.2, 0.4)
-_DEADLINE_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 10.0
 _LARGEST_BATCH: Final = 64
 _BATCHES_IN_FLIGHT: Final = 2
 _SINGLES_IN_FLIGHT: Final = 4
@@ -97,7 +97,7 @@ class CommandHandler:
         counters: CounterSink,
         bell: Bell,
         clock: Clock | None = None,
-        deadline_seconds: float = _DEADLINE_SECONDS,
+        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """Build a handler on open resources, which stay the caller's to close.
 

@@ -85,11 +85,18 @@ class PrivatePostgres:
 
     def pause(self) -> None:
         """Freeze every process of the server: it accepts connections and answers nothing."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        for pid in self._family():
+            os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused server go on."""
-        os.killpg(self.pid, signal.SIGCONT)
+        for pid in self._family():
+            os.kill(pid, signal.SIGCONT)
+
+    def _family(self) -> list[int]:
+        """The postmaster and its backends, each of which leads a process group of its own."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return [self.pid, *map(int, children)]
 
     def url(self, database: str = "postgres", *, user: str = postgres.OWNER) -> str:
         """A connection string for a database on it."""

@@ -1,0 +1,137 @@
+"""The numbers are everybody's: all processes', without a token, in JSON and for Prometheus (contract.md i)."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from services.kernel.counters import Counters
+from services.kernel.database import Database
+from tests.support.api import RunningApi, running_api
+
+GET_ALL, HEALTH = "/api/trpc/metrics.getAll", "/api/trpc/metrics.healthCheck"
+ROUTES = [
+    GET_ALL,
+    "/api/trpc/metrics.getFSM",
+    "/api/trpc/metrics.getOutbox",
+    "/api/trpc/metrics.getFallbacks",
+    HEALTH,
+    "/api/health/outbox",
+]
+
+
+async def relay_lives(db: Database, *, seconds_ago: float = 0) -> None:
+    """Write the heartbeat of a relay."""
+    await db.execute(
+        "UPDATE relay_leadership SET holder = 'r', epoch = 1, poll_interval_ms = 1000,"
+        " heartbeat_at = now() - $1 * interval '1 second', last_progress_at = now() - $1 * interval '1 second'",
+        seconds_ago,
+    )
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_the_numbers_need_no_token(api: RunningApi, path: str) -> None:
+    """TRAP35; nor does a bad token hurt."""
+    for headers in ({"Authorization": ""}, {"Authorization": "Bearer x"}):
+        assert (await api.client.get(path, headers=headers)).status_code in {200, 503}
+
+
+async def test_a_stopped_relay_is_reported_by_a_running_api(api: RunningApi, db: Database) -> None:
+    """TRAP36: read from its heartbeat; 503 when unhealthy, with the same body."""
+    await relay_lives(db)
+    alive = await api.client.get(HEALTH)
+    outbox = (await api.client.get("/api/health/outbox")).json()
+    await relay_lives(db, seconds_ago=91)
+    dead = await api.client.get(HEALTH)
+
+    assert (alive.status_code, alive.json()["healthy"]) == (200, True)
+    assert alive.json()["checks"] == {
+        "outboxAlive": True,
+        "fsmSuccessRate": 0.0,
+        "queueDepth": 0,
+        "lastProcessedOk": True,
+    }
+    assert (outbox["alive"], outbox["queueDepth"], outbox["pollInterval"]) == (True, 0, 1000)
+    assert outbox["lastProcessed"]
+    assert (await api.client.get("/api/trpc/metrics.getOutbox")).json()["health"]["alive"] is False
+    assert (dead.status_code, dead.json()["healthy"], dead.json()["outboxAlive"]) == (503, False, False)
+
+
+async def test_a_balancer_may_ask_for_200_always(app_database_url: str, redis_url: str, db: Database) -> None:
+    """TRAP40: `HEALTHCHECK_STATUS=always200`; and with the relay stopped the api still accepts work."""
+    async with running_api(app_database_url, redis_url, healthcheck_status="always200") as api:
+        answer = await api.client.get(HEALTH)
+        accepted = await api.client.post("/api/coursegen/generate", json={"courseId": str(uuid4()), "title": "x"})
+
+    assert (answer.status_code, answer.json()["healthy"]) == (200, False)
+    assert accepted.status_code == 200
+
+
+async def test_all_numbers_come_at_once(api: RunningApi) -> None:
+    """`fsm`, `outbox`, `fallbacks`, and 002's `healthCheck`: each as by itself."""
+    everything = (await api.client.get(GET_ALL)).json()
+    fallbacks = (await api.client.get("/api/trpc/metrics.getFallbacks")).json()
+
+    assert set(everything) == {"fsm", "outbox", "fallbacks", "healthCheck"}
+    assert everything["fallbacks"] == fallbacks
+    assert everything["fsm"] == (await api.client.get("/api/trpc/metrics.getFSM")).json()
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_text"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/json, text/plain, */*", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+        ("text/plain", True),
+    ],
+)
+async def test_prometheus_gets_its_own_format(api: RunningApi, accept: str | None, is_text: bool) -> None:
+    """TRAP4: by the header Accept; everybody else gets JSON."""
+    answer = await api.client.get(GET_ALL, headers={} if accept is None else {"Accept": accept})
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain" if is_text else "application/json")
+    assert ("fsm_initializations_total{" in answer.text) == is_text
+
+
+async def test_other_processes_numbers_are_seen(api: RunningApi, db: Database) -> None:
+    """TRAP19: relay and workers count in the same place."""
+    async with Counters(db).writing() as others:
+        others.add("outbox_batches")
+        others.add("outbox_jobs", "created", 3)
+        others.observe("outbox_batch_duration", 0.012)
+        others.add("fallback", "layer2:success")
+    outbox = (await api.client.get("/api/trpc/metrics.getOutbox")).json()
+    fallbacks = (await api.client.get("/api/trpc/metrics.getFallbacks")).json()
+
+    assert (outbox["batchesProcessed"], outbox["jobsCreated"], outbox["jobsFailed"]) == (1, 3, 0)
+    assert outbox["durations"]["p95"] == pytest.approx(12, rel=0.06)
+    assert fallbacks["layer2Activations"] == 1
+
+
+async def test_a_restart_resets_nothing(app_database_url: str, redis_url: str) -> None:
+    """TRAP19: two api processes one after the other show one series."""
+    for _ in range(2):
+        async with running_api(app_database_url, redis_url) as api:
+            await api.client.post("/api/coursegen/generate", json={"courseId": str(uuid4()), "title": "x"})
+    async with running_api(app_database_url, redis_url) as api:
+        assert (await api.client.get("/api/trpc/metrics.getFSM")).json()["total"] == 2
+
+
+async def test_recent_activations_are_the_last_days(api: RunningApi, db: Database) -> None:
+    """What Layers 2 and 3 did; not what a stage hands to the next."""
+    await api.client.post("/api/coursegen/generate", json={"courseId": str(uuid4()), "title": "x"})
+    await db.execute(
+        "INSERT INTO fsm_events (entity_id, event_type, created_by, triggered_by, created_at)"
+        " SELECT c.id, 'FSM_INITIALIZED', e.by, e.who, now() - e.age FROM courses AS c,"
+        " (VALUES ('QUEUE', 'QUEUE_ADDED', interval '1 hour'), ('WORKER', 'WORKER_LAYER_3', interval '23 hours'),"
+        "         ('WORKER', 'WORKER_LAYER_3', interval '25 hours'), ('WORKER', 'WORKER_STAGE_COMPLETE', interval '1 hour'))"
+        " AS e (by, who, age)"
+    )
+
+    assert (await api.client.get("/api/trpc/metrics.getFallbacks")).json()["recentActivations"] == 2
