@@ -78,7 +78,10 @@ def sentences_of(content: str, language: str) -> list[str]:
 
 
 def uncovered_headings(course: Course, material: Material) -> list[str]:
-    """Headings whose text no citation touches, and whose subsections are not covered either."""
+    """Headings whose text no citation touches, and whose subsections are not covered either.
+
+    A heading with no text at all under it has nothing to cover.
+    """
     cited: dict[str, list[tuple[int, int]]] = {}
     for lesson in lessons_of(course):
         for citation in lesson.citations:
@@ -199,7 +202,7 @@ def _repetition(course: Course) -> Iterator[str]:
 
 
 def _coverage(course: Course, material: Material) -> Iterator[str]:
-    total = sum(1 for document in material.documents for section in document.sections if section.heading)
+    total = sum(_coverable(document) for document in material.documents)
     missing = uncovered_headings(course, material)
     if total and len(missing) > (1 - LEAST_COVERAGE) * total:
         yield f"{len(missing)} of {total} headings are not covered, among them {missing[0]!r}"
@@ -210,9 +213,21 @@ def _uncovered(document: SourceDocument, spans: Iterable[tuple[int, int]]) -> It
     touched = [
         any(start < section.end and section.start < end for start, end in cited) for section in document.sections
     ]
+    touched_by_text = [section.start < section.end for section in document.sections]
     for index, section in enumerate(document.sections):
-        if section.heading and not touched[index] and not _covered_below(document, index, touched):
+        coverable = touched_by_text[index] or _covered_below(document, index, touched_by_text)
+        if section.heading and coverable and not touched[index] and not _covered_below(document, index, touched):
             yield section.heading
+
+
+def _coverable(document: SourceDocument) -> int:
+    """How many headings have any text under them, their own or that of their subsections."""
+    touched = [section.start < section.end for section in document.sections]
+    return sum(
+        1
+        for index, section in enumerate(document.sections)
+        if section.heading and (touched[index] or _covered_below(document, index, touched))
+    )
 
 
 def _covered_below(document: SourceDocument, index: int, touched: list[bool]) -> bool:

@@ -53,6 +53,8 @@ _CANDIDATES = {
 _MOST_LIKELY = {"Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi"}
 _TELLING_LETTERS = {"ru": "ыэъё", "uk": "іїєґ", "de": "ß", "es": "ñ¿¡", "pt": "ãõ", "pl": "łżśćńę", "tr": "ığş"}
 _TELLING_WEIGHT = 0.5
+_FEWEST_KINDS, _SHORT_TEXT_WORDS = 4, 60
+"""Different common words that a longer text must have: source code repeats the same two or three."""
 _CUSTOMARY_SHARE = 0.12
 """Least share of common words in a text for its language to be told; running prose has 35-55 %."""
 
@@ -94,14 +96,17 @@ def _by_common_words(text: str, candidates: tuple[str, ...]) -> str | None:
     counts = Counter(match.group().lower() for match in WORD.finditer(text))
     total = sum(count for word, count in counts.items() if not word.isdigit())
     scores = dict.fromkeys(candidates, 0.0)
+    kinds: Counter[str] = Counter()
     weights = _weights(candidates)
     for word, count in sorted(counts.items()):
         for language, weight in weights.get(word, ()):
             scores[language] += weight * count
+            kinds[language] += len(word) > 1
     for language in candidates:
         scores[language] += _TELLING_WEIGHT * sum(text.count(letter) for letter in _TELLING_LETTERS.get(language, ""))
     best = max(candidates, key=lambda language: scores[language])
-    return best if scores[best] > _CUSTOMARY_SHARE * total else None
+    enough = kinds[best] >= _FEWEST_KINDS or total < _SHORT_TEXT_WORDS
+    return best if enough and scores[best] > _CUSTOMARY_SHARE * total else None
 
 
 @functools.lru_cache(maxsize=4)

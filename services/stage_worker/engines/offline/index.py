@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from services.stage_worker.engines.material import Material, SourceDocument
 from services.stage_worker.engines.offline.pieces import Form, Piece, cut
+from services.stage_worker.engines.offline.terms import Lexicon
 from services.stage_worker.language.detection import UNDETERMINED, detect, script_of
 from services.stage_worker.language.sentences import Span
 from services.stage_worker.language.words import count_words
@@ -57,6 +58,8 @@ class Index:
     """Pieces that only repeat another."""
     repeated: set[tuple[int, Span]] = field(default_factory=set)
     """Sentences told before, in a piece that is otherwise new."""
+    lexicons: dict[str, Lexicon] = field(default_factory=dict)
+    """What each language's pieces speak of, learnt when a title has to be made of it."""
     quoted_languages: set[str] = field(default_factory=set)
     """Languages of so little text that it is not taught."""
     _ends: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -170,8 +173,17 @@ def _passages(number: int, document: SourceDocument) -> list[Passage]:
             continue
         for group_language, group in _by_language(document, pieces, language):
             words = sum(piece.words for piece in group)
-            passages.append(Passage(number, at, section.heading, section.level, group_language, tuple(group), words))
+            heading = section.heading if _suits(document, group, section.heading, group_language) else ""
+            passages.append(Passage(number, at, heading, section.level, group_language, tuple(group), words))
     return passages
+
+
+def _suits(document: SourceDocument, pieces: list[Piece], heading: str, language: str) -> bool:
+    """Whether a heading may stand above these pieces: not where a document of another language only quotes them."""
+    if language == document.language:
+        return True
+    body = " ".join(document.text[piece.start : piece.end] for piece in pieces)
+    return script_of(heading) in {None, script_of(body)}
 
 
 def _is_contents(document: SourceDocument, pieces: list[Piece], headings: set[str]) -> bool:

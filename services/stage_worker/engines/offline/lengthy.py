@@ -24,7 +24,8 @@ def split_long_topics(index: Index, topic: Topic, language: str, sizes: Sizes) -
     parts = _parts(index, topic, language, sizes)
     if len(parts) < 2:
         return
-    heading = topic.heading if topic.parent is not None else ""  # a document's title names none of its parts
+    nameless = topic.parent is None and not _is_mostly_code(topic)
+    heading = "" if nameless else topic.heading  # a document's title names none of its parts
     children = [
         Topic(heading, topic.document, [_passage(index, owner, pieces) for owner, pieces in part], parent=topic)
         for part in parts
@@ -46,6 +47,11 @@ def _parts(index: Index, topic: Topic, language: str, sizes: Sizes) -> list[list
         maximum=sizes.largest_lesson,
     )
     return [_by_passage(row[start:end]) for start, end in ranges]
+
+
+def _is_mostly_code(topic: Topic) -> bool:
+    pieces = [piece for passage in topic.passages for piece in passage.pieces]
+    return 2 * sum(piece.words for piece in pieces if piece.form is Form.CODE) > sum(piece.words for piece in pieces)
 
 
 def _seams(row: list[tuple[Passage, Piece]], texts: list[str], language: str) -> list[float]:

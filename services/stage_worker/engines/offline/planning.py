@@ -21,6 +21,8 @@ from services.stage_worker.engines.offline.tree import Topic, forest
 from services.stage_worker.language.phrases import has_pack, phrases
 
 _ACCEPTED_SECTION = 2.0
+_LARGEST_SECTION = 2.5
+"""Of the wanted size: a section that other documents add to grows no further."""
 _SMALLEST_SECTION = 0.45
 _ACCEPTED_LESSON = 1.45
 _OTHER_HEADING = 0.2
@@ -77,7 +79,7 @@ def _in_language(index: Index, language: str, sizes: Sizes, fewest: int) -> list
     for tree in trees:
         split_long_topics(index, tree, language, sizes)
     chapters = _chapters(trees, sizes, fewest)
-    bring_together(index, [chapter.units for chapter in chapters], language)
+    bring_together(index, [chapter.units for chapter in chapters], language, _LARGEST_SECTION * sizes.section)
     chapters = _without_small(chapters, sizes)
     return [(chapter.place, _section(index, chapter, language, sizes)) for chapter in chapters]
 

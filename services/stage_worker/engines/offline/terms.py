@@ -64,7 +64,9 @@ class Lexicon:
             self._spread.update({each.stems for each in found})
             self._as_noun.update(each.stems for each in found if each.determined)
 
-    def terms(self, text: str, headings: Iterable[str], defined: frozenset[Stems], most: int) -> list[Term]:
+    def terms(
+        self, text: str, headings: Iterable[str], defined: frozenset[Stems], most: int, *, strict: bool = True
+    ) -> list[Term]:
         """The lesson's terms, best first.
 
         Args:
@@ -72,6 +74,7 @@ class Lexicon:
             headings: its headings.
             defined: what its sentences define.
             most: how many terms are wanted.
+            strict: whether what is rare here or common everywhere is left out.
         """
         found = candidates(text, self._language)
         counts = Counter(each.stems for each in found)
@@ -88,15 +91,15 @@ class Lexicon:
                 surfaces=tuple(_by_frequency(surfaces[stems])),
             )
             for stems, count in counts.items()
-            if (score := self._score(stems, count, titled, defined)) > 0
+            if (score := self._score(stems, count, titled, defined, strict)) > 0
             and (stems in titled or _has_base_form(surfaces[stems], self._language))
         ]
         scored.sort(key=lambda term: (-term.score, term.stems))
         return _without_nested(scored, most)
 
-    def _score(self, stems: Stems, count: int, titled: set[Stems], defined: frozenset[Stems]) -> float:
+    def _score(self, stems: Stems, count: int, titled: set[Stems], defined: frozenset[Stems], strict: bool) -> float:
         marked = stems in titled or stems in defined
-        if count < _LEAST_COUNT[len(stems)] and not marked:
+        if strict and not marked and (count < _LEAST_COUNT[len(stems)] or self._is_common(stems)):
             return 0.0
         if (
             len(stems) == 1
@@ -105,13 +108,14 @@ class Lexicon:
             and phrases(self._language).words("determiners")
         ):
             return 0.0
-        if not marked and self._count >= _FEW_LESSONS and self._spread[stems] > _COMMON_SHARE * self._count:
-            return 0.0
         rarity = math.log((1 + self._count) / (1 + self._spread[stems])) + 0.5
         score = (1 + math.log(count)) * rarity * _WEIGHT_OF_LENGTH[len(stems)]
         score *= _HEADING_BONUS if stems in titled else 1.0
         score *= _DEFINITION_BONUS if stems in defined else 1.0
         return round(score, 6)
+
+    def _is_common(self, stems: Stems) -> bool:
+        return self._count >= _FEW_LESSONS and self._spread[stems] > _COMMON_SHARE * self._count
 
 
 def candidates(text: str, language: str) -> list[_Candidate]:

@@ -117,11 +117,23 @@ def _joined(headings: list[str]) -> str:
 
 def _from_terms(index: Index, units: list[Topic], language: str) -> str:
     """For text without any heading: what it speaks of most."""
-    every = [_text(index, [passage]) for passage in index.passages if passage.language == language]
     text = _text(index, [passage for unit in units for passage in unit.walk()])
-    terms = Lexicon(every, language).terms(text, (), frozenset(), 2)
+    lexicon = _lexicon(index, language)
+    terms = lexicon.terms(text, (), frozenset(), 2) or lexicon.terms(text, (), frozenset(), 2, strict=False)
     named = JOINT.join(term.text[:1].upper() + term.text[1:] for term in terms)
     return named or index.material.title
+
+
+def _lexicon(index: Index, language: str) -> Lexicon:
+    if language not in index.lexicons:
+        pieces = [
+            index.text(passage.document, (piece.start, piece.end))
+            for passage in index.passages
+            if passage.language == language
+            for piece in passage.pieces
+        ]
+        index.lexicons[language] = Lexicon(pieces, language)
+    return index.lexicons[language]
 
 
 def _text(index: Index, passages: list[Passage]) -> str:

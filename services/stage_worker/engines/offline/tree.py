@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from services.stage_worker.engines.material import SourceDocument
@@ -46,8 +46,8 @@ class Topic:
         return [own, *self.children]
 
     def has_text(self) -> bool:
-        """Whether there is anything to teach here or below."""
-        return bool(self.passages) or any(child.has_text() for child in self.children)
+        """Whether there is anything here or below that is not told elsewhere."""
+        return any(passage.words for passage in self.walk())
 
 
 def forest(index: Index, language: str) -> list[Topic]:
@@ -55,7 +55,7 @@ def forest(index: Index, language: str) -> list[Topic]:
     trees: list[Topic] = []
     for number, document in enumerate(index.material.documents):
         own = [each for each in index.passages if each.document == number and each.language == language]
-        if own:
+        if any(passage.words for passage in own):
             trees.append(_tree(number, document, own))
     return trees
 
@@ -64,7 +64,8 @@ def _tree(number: int, document: SourceDocument, passages: list[Passage]) -> Top
     by_section: dict[int, list[Passage]] = {}
     for passage in passages:
         by_section.setdefault(passage.section, []).append(passage)
-    root = Topic(_root_heading(document, passages), number)
+    suits = _suitable(document, passages)
+    root = Topic(document.title if suits(document.title) else "", number)
     path: list[tuple[int, Topic]] = [(-1, root)]
     for at, section in enumerate(document.sections):
         found = by_section.get(at, [])
@@ -73,21 +74,25 @@ def _tree(number: int, document: SourceDocument, passages: list[Passage]) -> Top
             continue
         while path[-1][0] >= section.level:
             path.pop()
-        topic = Topic(section.heading, number, found, parent=path[-1][1])
+        heading = section.heading if suits(section.heading) else ""
+        topic = Topic(heading, number, found, parent=path[-1][1])
         path[-1][1].children.append(topic)
         path.append((section.level, topic))
     _prune(root)
     return _without_title(root)
 
 
-def _root_heading(document: SourceDocument, passages: list[Passage]) -> str:
-    """The document's title, unless the passages are in a language of another script."""
+def _suitable(document: SourceDocument, passages: list[Passage]) -> Callable[[str], bool]:
+    """Says which headings are in the passages' language, as far as the script tells."""
     sample = " ".join(document.text[piece.start : piece.end] for passage in passages[:5] for piece in passage.pieces)
-    return document.title if script_of(document.title) in {script_of(sample), None} else ""
+    script = script_of(sample)
+    own = passages[0].language == document.language
+    return lambda heading: own or script_of(heading) in {script, None}
 
 
 def _prune(topic: Topic) -> None:
     """Forget headings with nothing under them in this language; they are covered by what follows them."""
+    topic.passages = [passage for passage in topic.passages if passage.words]
     for child in topic.children:
         _prune(child)
     topic.children = [child for child in topic.children if child.has_text()]
