@@ -96,7 +96,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def private_postgres() -> Iterator[servers.PrivatePostgres]:
     """A PostgreSQL that this test may stop, kill and start again; running, without our schema."""
     with servers.server_folder() as folder:
-        server = servers.PrivatePostgres(folder)
+        server = servers.PrivatePostgres(folder, options={"synchronous_commit": "on"})  # a kill must lose nothing
         server.start()
         yield server
         server.kill()

@@ -208,7 +208,7 @@ def _environment(database_url: str, redis_url: str, sink: Path, faults_log: Path
         "JWT_SECRET": tokens.SECRET,
         "HOST": ports.LOOPBACK,
         "METRICS_HOST": ports.LOOPBACK,
-        "LOG_FORMAT": "console",
+        "LOG_FORMAT": "json",
         "EFFECT_SINK_FILE": str(sink),
         "COURSEGEN_FAULTS_LOG": str(faults_log),
         "DRAIN_SECONDS": "20",
