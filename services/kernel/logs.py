@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from typing import Any, Literal, cast
 
 import orjson
@@ -26,6 +27,8 @@ _URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s:@]*:[^@\s/
 _BEARER = re.compile(r"(?i)bearer\s+[a-z0-9._~+/=-]+")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
 _MASK = "***"
+_NOTHING: Mapping[str, Any] = {}
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NOTHING)
 
 
 def get_logger(name: str) -> Logger:
@@ -46,7 +49,7 @@ def configure(level: str, fmt: str, process: str) -> None:
     exceptions: list[Any] = [] if console else [structlog.processors.format_exc_info]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _merge_context,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _named(process),
@@ -61,11 +64,29 @@ def configure(level: str, fmt: str, process: str) -> None:
     _capture_standard_logging(level)
 
 
-@contextmanager
-def bind_context(**fields: Any) -> Iterator[None]:
-    """Add fields to every line logged by this task (and tasks it starts) until the block ends."""
-    with structlog.contextvars.bound_contextvars(**{key: value for key, value in fields.items() if value is not None}):
-        yield
+def bind_context(**fields: Any) -> AbstractContextManager[None]:
+    """Add fields to every line logged by this task (and tasks it starts) until the block ends; None adds nothing."""
+    return _Binding(fields)
+
+
+class _Binding:
+    """One `bind_context` block. Every request enters several, so this is one assignment and no generator."""
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        added = {key: value for key, value in self._fields.items() if value is not None}
+        self._token: Token[Mapping[str, Any]] = _context.set({**_context.get(), **added})
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._token)
+
+
+def _merge_context(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**_context.get(), **entry}
 
 
 def scrub_text(text: str) -> str:

@@ -26,13 +26,48 @@ try:
 except ValueError:
     log.exception("broken")
 """
+_NESTED = """
+import asyncio
+from services.kernel import logs
+logs.configure("info", "json", "tester")
+log = logs.get_logger("somewhere")
+
+async def task():
+    log.info("task")
+
+async def main():
+    with logs.bind_context(requestId="r1", tier="FREE"):
+        with logs.bind_context(tier="PREMIUM", courseId="c1"):
+            log.info("inner")
+            await asyncio.create_task(task())
+        log.info("outer", tier="mine")
+    log.info("after")
+
+asyncio.run(main())
+"""
+
+
+def _lines(program: str) -> list[dict[str, object]]:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stderr.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, object]]:
     """What a process writes."""
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stderr.splitlines()]
+    return _lines(_PROGRAM)
+
+
+def test_context_lasts_as_long_as_its_block_and_reaches_the_tasks_in_it() -> None:
+    """Blocks nest, the inner one wins; a field of the line itself wins over both."""
+    fields = [tuple(line.get(key) for key in ("event", "requestId", "tier", "courseId")) for line in _lines(_NESTED)]
+
+    assert fields == [
+        ("inner", "r1", "PREMIUM", "c1"),
+        ("task", "r1", "PREMIUM", "c1"),
+        ("outer", "r1", "mine", None),
+        ("after", None, None, None),
+    ]
 
 
 def test_lines_are_json_with_level_time_process_and_context(lines: list[dict[str, object]]) -> None:
