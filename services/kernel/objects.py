@@ -269,6 +269,7 @@ def _s3_store(settings: ObjectStoreSettings) -> ObjectStore:
     return S3Store(
         address.netloc,
         prefix=address.path.strip("/") or None,
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
         client_options={"allow_http": plain, "timeout": "60s", "connect_timeout": "5s"},
         **options,
     )
