@@ -23,7 +23,11 @@ before=$(metrics)
 echo "1 create a title-only course"
 answer=$(api_initiate "$body")
 job_id=$(json jobId <<<"$answer")
-check "the answer is compact JSON with \"success\":true" grep -q '"success":true' <<<"$answer"
+if ! grep -q '"success":true' <<<"$answer"; then
+    fail "the answer is compact JSON with \"success\":true: $answer"
+    verdict "smoke test" # nothing was begun, so there is nothing more to look at
+fi
+pass "the answer is compact JSON with \"success\":true"
 check "jobId is a UUID" is_uuid "$job_id"
 equal "courseId is echoed" "$course_id" "$(json courseId <<<"$answer")"
 

@@ -62,7 +62,7 @@ class RedisServer:
 
     def url(self, database: int = 0) -> str:
         """A connection string for one of its numbered databases."""
-        credentials = f":{self._password}@" if self._password else ""
+        credentials = f"default:{self._password}@" if self._password else ""
         return f"redis://{credentials}{LOOPBACK}:{self.port}/{database}"
 
     def prepare(self) -> None:

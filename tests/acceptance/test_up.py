@@ -1,0 +1,270 @@
+"""The stack in the foreground, and the commands that talk to it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import Home, Started, open_home
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import eventually_sync
+
+_PROCESSES = {
+    "postgres",
+    "redis",
+    "api",
+    "outbox-relay",
+    "scheduler",
+    "worker-documents",
+    "worker-analysis",
+    "worker-generation",
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Home, Started]]:
+    """One stack for the tests of this module that leave it as it is."""
+    with open_home() as home:
+        up = home.start("up", "--port", "0", "--metrics-port", "0", "--json")
+        up.wrote('"processes"')
+        yield home, up
+
+
+@pytest.fixture
+def shell(running: tuple[Home, Started]) -> dict[str, str]:
+    """What a shell has after `eval "$(coursegen env)"`."""
+    home, _ = running
+    script = 'eval "$("$0" -m services.cli env)"; exec "$0" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    python = sys.executable
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, python],
+        env=home.environment(),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    environment: dict[str, str] = json.loads(done.stdout)
+    return environment
+
+
+def _script(name: str, shell: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(REPOSITORY / "scripts" / name)], env=shell, capture_output=True, text=True, check=False, timeout=180
+    )
+
+
+def test_env_gives_a_shell_what_it_needs(shell: dict[str, str]) -> None:
+    """An api that knows the token, a psql that finds the database, a redis-cli that finds Redis."""
+    answer = httpx.get(f"{shell['API_URL']}/api/courses", headers={"Authorization": f"Bearer {shell['API_TOKEN']}"})
+    rows = subprocess.run(
+        ["psql", shell["DATABASE_URL"], "-XAtc", "SELECT current_setting('server_version_num')::int > 150000"],
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pong = subprocess.run(
+        ["redis-cli", "-u", shell["REDIS_URL"], "--no-auth-warning", "PING"],
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.status_code == 200
+    assert rows.stdout.strip() == "t"
+    assert pong.stdout.strip() == "PONG"
+
+
+@pytest.mark.parametrize("name", ["smoke-test.sh", "load-test.sh"])
+def test_smoke_and_load_tests_pass_twice_in_a_row(shell: dict[str, str], name: str) -> None:
+    """On a used system, first with a look at the rows, then without; what was not seen is said."""
+    blind = {key: value for key, value in shell.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+    for environment in (shell, blind):
+        done = _script(name, environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("Not seen" in done.stdout) == (environment is blind)
+
+
+def test_the_smoke_test_fails_where_there_is_reason(shell: dict[str, str]) -> None:
+    """A token without an organisation cannot create the course: the script says so and does not pass."""
+    token = subprocess.run(
+        [sys.executable, "-c", "import jwt, os, time; print(jwt.encode({'sub': '00000000-0000-0000-0000-000000000099',"
+         " 'exp': time.time() + 60}, os.environ['S'], algorithm='HS256'))"],
+        env={**shell, "S": json.loads((Path(shell["COURSEGEN_HOME"]) / "secrets.json").read_text())["jwt_secret"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    done = _script("smoke-test.sh", {**shell, "API_TOKEN": token.stdout.strip()})
+
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+
+
+def test_a_script_without_a_token_says_where_to_get_one(shell: dict[str, str]) -> None:
+    """Exit code 2: it has tested nothing."""
+    done = _script("load-test.sh", {name: value for name, value in shell.items() if name != "API_TOKEN"})
+
+    assert done.returncode == 2
+    assert "coursegen env" in done.stderr
+
+
+def test_the_fixtures_are_added_once(running: tuple[Home, Started], shell: dict[str, str]) -> None:
+    """User and courses of the checklists; the course was never initiated; a repeat adds nothing."""
+    home, _ = running
+    first, second = (json.loads(home.run("fixtures", "--json").stdout) for _ in range(2))
+    course = subprocess.run(
+        ["psql", shell["DATABASE_URL"], "-XAtc",
+         "SELECT user_id, organization_id, generation_status IS NULL FROM courses"
+         " WHERE id = '00000000-0000-0000-0000-000000000021'"],
+        env=shell, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert (first["added"] >= 2, second["added"]) == (True, 0)
+    assert course.stdout.strip() == "00000000-0000-0000-0000-000000000012|759ba851-3f16-4294-9627-dc5a0a366c8e|t"
+
+
+def test_tokens_open_the_api_for_their_user(running: tuple[Home, Started], shell: dict[str, str]) -> None:
+    """One user does not see the other's courses."""
+    home, _ = running
+    user = "44444444-4444-4444-8444-444444444444"
+    token = home.run("token", "--user", user, "--ttl", "5m").stdout.strip()
+    answer = httpx.get(f"{shell['API_URL']}/api/courses", headers={"Authorization": f"Bearer {token}"})
+
+    assert (answer.status_code, answer.json()["courses"]) == (200, [])
+
+
+def test_generate_and_status_talk_to_the_running_stack(running: tuple[Home, Started], document: Path) -> None:
+    """A course from a file, and how it stands, by id and by slug."""
+    home, _ = running
+    made = home.run("generate", str(document), "--out", str(home.out), "--json")
+    answer = json.loads(made.stdout)
+    status = home.run("status", answer["slug"], "--json")
+    words = home.run("status", answer["courseId"])
+
+    assert made.returncode == 0, made.stderr
+    assert (home.out / "course.json").exists()
+    assert json.loads(status.stdout)["status"] == "completed"
+    assert "the course is finished" in words.stdout
+    assert home.run("status", "no-such-course").returncode == 1
+
+
+def test_migrate_finds_nothing_to_do(running: tuple[Home, Started]) -> None:
+    """The stack is up to date."""
+    home, _ = running
+    done = home.run("migrate", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"applied": []}
+
+
+def test_one_address_shows_the_metrics_of_all_processes(running: tuple[Home, Started]) -> None:
+    """D41: every process with its memory, and what they count together."""
+    home, up = running
+    facts = json.loads(up.text().strip().splitlines()[-1])
+    page = httpx.get(facts["metricsUrl"]).text
+    ready = httpx.get(facts["metricsUrl"].replace("/metrics", "/readyz"))
+
+    names = {name for name in facts["processes"] if name not in {"postgres", "redis"}}
+    assert set(facts["processes"]) == _PROCESSES
+    assert [name for name in names if f'process_resident_memory_bytes{{process="{name}"}}' not in page] == []
+    assert [name for name in names if f'coursegen_process_up{{process="{name}"}} 1' not in page] == []
+    assert "fsm_initializations_total" in page
+    assert ready.status_code == 200
+    assert home.left()
+
+
+def test_a_second_stack_on_the_same_folder_says_what_to_do(running: tuple[Home, Started]) -> None:
+    """Use it, stop it, or take another folder."""
+    home, _ = running
+    done = home.run("up")
+
+    assert done.returncode == 1
+    for advice in ("already runs", "coursegen env", "coursegen down", "COURSEGEN_HOME="):
+        assert advice in done.stderr
+
+
+def test_the_demo_uses_the_stack_that_runs(running: tuple[Home, Started], document: Path) -> None:
+    """And leaves it running."""
+    home, up = running
+    done = home.run("demo", str(document), "--out", str(home.out))
+
+    assert done.returncode == 0, done.stderr
+    assert "using the stack that runs" in done.stdout
+    assert up.process.poll() is None
+
+
+def test_a_taken_port_is_named_with_the_option(home: Home) -> None:
+    """And nothing is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = home.run("up", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 1
+    assert "--port" in done.stderr
+    assert home.left() == []
+
+
+def test_data_survives_a_restart_until_it_is_purged(home: Home) -> None:
+    """Ctrl-C is exit code 0; addresses stay; `down --purge` stops the stack and removes every trace."""
+    first = home.start("up", "--port", "0", "--metrics-port", "0")
+    first.wrote("coursegen is running")
+    home.run("fixtures")
+    before = json.loads(home.run("env", "--json").stdout)
+    first.process.send_signal(signal.SIGINT)
+    assert first.ended(within=15) == 0
+    second = home.start("up", "--port", "0", "--metrics-port", "0")
+    second.wrote("coursegen is running")
+    after = json.loads(home.run("env", "--json").stdout)
+    kept = json.loads(home.run("fixtures", "--json").stdout)["added"]
+    down = home.run("down", "--purge", "--json")
+
+    assert (before["DATABASE_URL"], before["REDIS_URL"]) == (after["DATABASE_URL"], after["REDIS_URL"])
+    assert kept == 0
+    assert json.loads(down.stdout)["stopped"] is True
+    assert second.ended(within=5) == 0
+    assert not home.state.exists()
+    assert home.left() == []
+
+
+def test_a_stack_that_cannot_start_says_why_and_stops(home: Home) -> None:
+    """A setting that a service refuses: its own words, exit code 1, nothing left."""
+    done = home.run("up", "--port", "0", "--metrics-port", "0", JWT_SECRET="short")
+
+    assert done.returncode == 1
+    assert "JWT_SECRET" in done.stderr
+    assert home.left() == []
+
+
+def test_named_servers_are_used_and_nothing_embedded_is_started(
+    home: Home, empty_database_url: str, redis_url: str, document: Path
+) -> None:
+    """DATABASE_URL and REDIS_URL win over the embedded servers."""
+    done = home.run("demo", str(document), "--out", str(home.out), DATABASE_URL=empty_database_url, REDIS_URL=redis_url)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "starting postgres" not in done.stdout
+    assert not (home.state / "postgres").exists()
+
+
+def test_a_killed_supervisor_is_followed_by_a_clean_start(home: Home) -> None:
+    """The next `up` waits for the guardian and finds its servers' folders in order."""
+    first = home.start("up", "--port", "0", "--metrics-port", "0")
+    first.wrote("coursegen is running")
+    first.process.kill()
+    first.process.wait()
+    second = home.start("up", "--port", "0", "--metrics-port", "0")
+    second.wrote("coursegen is running")
+
+    assert eventually_sync(lambda: second.process.poll() is None)

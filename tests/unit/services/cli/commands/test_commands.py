@@ -1,0 +1,114 @@
+"""The command line: help for strangers, errors with the next step, JSON where scripts read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+
+from services.cli.commands.courses import title_of
+from services.cli.commands.demo import example_files
+from tests.support.servers import server_folder
+
+_COMMANDS = ("demo", "up", "env", "down", "generate", "status", "token", "fixtures", "migrate")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder / "state"
+
+
+def _run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments],
+        env={"PATH": "/usr/bin:/bin", "COURSEGEN_HOME": str(home), "COLUMNS": "200", **environment},
+        cwd=Path(__file__).parents[5],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_lists_every_command(home: Path) -> None:
+    """And says where to begin."""
+    done = _run(home, "--help")
+
+    assert done.returncode == 0
+    assert [name for name in _COMMANDS if name not in done.stdout] == []
+    assert "coursegen demo" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["env", "status x", "generate README.md", "fixtures", "migrate", "token"])
+def test_without_a_stack_every_command_names_the_next_step(home: Path, command: str) -> None:
+    """Exit code 1, and `coursegen up`."""
+    done = _run(home, *command.split())
+
+    assert done.returncode == 1
+    assert "coursegen up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_json_for_a_script(home: Path) -> None:
+    """In the shape that the api uses."""
+    done = _run(home, "env", "--json")
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["code"] == "stack_stopped"
+
+
+def test_a_token_needs_no_stack_when_the_secret_is_named(home: Path) -> None:
+    """JWT_SECRET signs it; the options are its claims."""
+    secret = "0123456789abcdef0123456789abcdef"
+    user = "33333333-3333-4333-8333-333333333333"
+    done = _run(home, "token", "--user", user, "--tier", "basic", "--ttl", "1h", "--json", JWT_SECRET=secret)
+    answer = json.loads(done.stdout)
+    claims = jwt.decode(answer["token"], secret, algorithms=["HS256"])
+
+    assert answer["expiresIn"] == 3600
+    assert (claims["sub"], claims["user_metadata"]["tier"]) == (user, "BASIC")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("token", "--tier", "GOLD"), ("token", "--user", "me"), ("generate",), ("demo", "--style", "loud"), ("sing",)],
+)
+def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> None:
+    """As everywhere on Unix."""
+    assert _run(home, *arguments).returncode == 2
+
+
+def test_a_missing_document_is_named_before_anything_starts(home: Path) -> None:
+    """No state folder is made for it."""
+    done = _run(home, "demo", "no-such-file.pdf")
+
+    assert done.returncode == 1
+    assert "no-such-file.pdf is no file" in done.stderr
+    assert not home.exists()
+
+
+def test_stopping_nothing_is_no_error(home: Path) -> None:
+    """Neither is removing nothing."""
+    done = _run(home, "down", "--purge", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"stopped": False, "purged": True, "folder": str(home)}
+
+
+def test_titles_are_made_from_file_names() -> None:
+    """Without the numbers that keep files in order."""
+    assert title_of([Path("1-bees_and-wax.pdf")]) == "Bees and wax"
+    assert title_of([Path("2024 report.docx")]) == "2024 report"
+    assert title_of([Path("bees.md"), Path("wasps.md")]) == "Bees and more"
+    assert title_of([Path("3.md")]) == "3"
+
+
+def test_the_examples_are_four_documents() -> None:
+    """PDF, DOCX, Markdown and HTML."""
+    assert {path.suffix for path in example_files()} == {".pdf", ".docx", ".md", ".html"}

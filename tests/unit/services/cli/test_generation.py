@@ -1,0 +1,217 @@
+"""A generation as a client drives it: whatever breaks in between, everything is done once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.cli import api_client
+from services.cli.api_client import ApiClient, ApiRefused, ApiUnreachable
+from services.cli.errors import StackError
+from services.cli.generation import Generation, GenerationFailed, Order, Record, unusable
+from tests.unit.services.cli.fake_api import STATES, FakeApi
+
+
+class Notes:
+    """A display that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.states: list[str] = []
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.said.append(text)
+
+    def advance(self, event: dict[str, str]) -> None:
+        """A new state."""
+        self.states.append(event["newState"])
+
+    def show(self, course: dict[str, str]) -> None:
+        """How things stand."""
+        del course
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_client, "_FIRST_PAUSE_SECONDS", 0.001)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    files = (tmp_path / "one.md", tmp_path / "two.md")
+    for path in files:
+        path.write_text(f"# {path.stem}\n\nText.\n")
+    return Order("Bees", files, "academic", None)
+
+
+async def _run(api: FakeApi, order: Order, record: Record | None = None, notes: Notes | None = None) -> Record:
+    record = record or Record(order.fingerprint())
+    kept: list[Record] = []
+    async with ApiClient("http://api", "t", transport=api.transport(), patience_seconds=1) as client:
+        generation = Generation(client, order, record, display=notes or Notes(), keep=kept.append)
+        finished = await generation.run()
+    assert (finished.json, finished.markdown) == (b'{"title":"T","sections":[]}', b"# T\n")
+    return record
+
+
+def _documents(api: FakeApi) -> list[str]:
+    (course,) = api.courses.values()
+    return [document["filename"] for document in course["documents"]]
+
+
+async def test_every_state_is_shown_once_and_in_order(api: FakeApi, order: Order) -> None:
+    """The states come from the history, so that quick ones are not missed."""
+    notes = Notes()
+    await _run(api, order, notes=notes)
+
+    assert notes.states == list(STATES)
+    assert _documents(api) == ["one.md", "two.md"]
+
+
+async def test_an_answer_lost_on_the_way_does_not_double_the_course(api: FakeApi, order: Order) -> None:
+    """The course that was made without our hearing of it is found again."""
+
+    def lose(request: httpx.Request, number: int) -> None:
+        if (request.method, request.url.path, number) == ("POST", "/api/courses", 1):
+            raise httpx.ReadError("connection reset")
+
+    api.after = lose
+    await _run(api, order)
+
+    assert len(api.courses) == 1
+
+
+async def test_a_failed_upload_is_repeated_only_when_it_did_not_arrive(api: FakeApi, order: Order) -> None:
+    """The first upload arrives unheard, the second fails before it arrives: each document is there once."""
+
+    def lose(request: httpx.Request, number: int) -> None:
+        if request.method == "POST" and request.url.path.endswith("/documents") and number == 1:
+            raise httpx.ReadError("connection reset")
+
+    def fail(request: httpx.Request, number: int) -> httpx.Response | None:
+        uploads = request.method == "POST" and request.url.path.endswith("/documents")
+        return httpx.Response(500) if uploads and number == 2 else None
+
+    api.after, api.breaks = lose, fail
+    await _run(api, order)
+
+    assert Counter(_documents(api)) == {"one.md": 1, "two.md": 1}
+
+
+async def test_a_resumed_order_goes_on_with_its_course(api: FakeApi, order: Order) -> None:
+    """The same course, the same key, no second upload and no second run."""
+    record = await _run(api, order)
+    before = len(api.requests)
+    await _run(api, order, record)
+
+    again = api.requests[before:]
+    assert len(api.courses) == len(api.keys) == 1
+    assert [each for each in again if each.startswith("POST")] == ["POST /api/trpc/generation.initiate"]
+
+
+async def test_an_outage_is_waited_out_and_told_once(api: FakeApi, order: Order) -> None:
+    """503 and refused connections are repeated."""
+    told: list[str] = []
+
+    def fail(request: httpx.Request, number: int) -> httpx.Response | None:
+        if request.url.path.endswith("initiate") and number < 4:
+            if number == 2:
+                raise httpx.ConnectError("refused")
+            return httpx.Response(503)
+        return None
+
+    api.breaks = fail
+    async with ApiClient(
+        "http://api", "t", transport=api.transport(), patience_seconds=5, on_outage=told.append
+    ) as client:
+        await Generation(client, order, Record("f"), display=Notes(), keep=lambda _: None).run()
+
+    assert len(told) == 1
+    assert "does not answer" in told[0]
+    assert len(api.keys) == 1
+
+
+async def test_an_outage_without_end_names_the_next_step(api: FakeApi, order: Order) -> None:
+    """The error says what to start."""
+    api.breaks = lambda _request, _number: httpx.Response(503)
+
+    with pytest.raises(ApiUnreachable, match=r"http://api does not answer.*coursegen up"):
+        await _run(api, order)
+
+
+async def test_a_refusal_is_not_repeated(api: FakeApi, order: Order) -> None:
+    """401 says where tokens come from."""
+    api.breaks = lambda _request, _number: httpx.Response(
+        401, json={"error": {"code": "unauthorized", "message": "Send a token.", "details": {}}}
+    )
+
+    with pytest.raises(ApiRefused, match=r"401 unauthorized.*Send a token.*coursegen token"):
+        await _run(api, order)
+    assert len(api.requests) == 1
+
+
+async def test_a_document_that_is_refused_does_not_stop_the_others(api: FakeApi, order: Order) -> None:
+    """It is named with its reason; only when none is left the order fails."""
+    order.files[0].write_text("refuse me")
+    notes = Notes()
+    await _run(api, order, notes=notes)
+
+    assert _documents(api) == ["two.md"]
+    assert any("one.md" in line and "This is no document" in line for line in notes.said)
+
+    order.files[1].write_text("refuse me too")
+    with pytest.raises(GenerationFailed, match="None of the documents"):
+        await _run(api, order)
+
+
+async def test_a_course_that_ends_in_an_error_is_reported_with_its_reasons(api: FakeApi, order: Order) -> None:
+    """The course's error and every document's reason."""
+    api.outcome = "error"
+
+    def spoil(request: httpx.Request, _number: int) -> None:
+        if request.url.path.endswith("initiate"):
+            (course,) = api.courses.values()
+            course["error"] = "no document could be read"
+            course["documents"][0]["failureReason"] = "the PDF is encrypted"
+
+    api.after = spoil
+    with pytest.raises(GenerationFailed, match=r"no document could be read[\s\S]*one.md: the PDF is encrypted"):
+        await _run(api, order)
+
+
+def test_an_order_is_known_by_its_contents(order: Order) -> None:
+    """Another text in a file, or another title, is another order."""
+    before = order.fingerprint()
+
+    assert Order("Wasps", order.files, "academic", None).fingerprint() != before
+    order.files[0].write_text("changed")
+    assert order.fingerprint() != before
+
+
+def test_files_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    """A missing or empty one is named."""
+    (tmp_path / "empty.md").touch()
+
+    assert "is no file" in str(unusable([tmp_path / "missing.md"]))
+    assert "is empty" in str(unusable([tmp_path / "empty.md"]))
+    assert unusable([]) is None
+
+
+async def test_an_api_that_always_breaks_off_is_given_up(api: FakeApi, order: Order) -> None:
+    """Creating a course is not tried for ever when nobody knows what became of it."""
+
+    def fail(request: httpx.Request, _number: int) -> httpx.Response | None:
+        return httpx.Response(500) if (request.method, request.url.path) == ("POST", "/api/courses") else None
+
+    api.breaks = fail
+    with pytest.raises(StackError, match="again and again"):
+        await _run(api, order)
