@@ -15,10 +15,10 @@ from services.stage_worker.engines.offline.excerpts import Excerpt, Sentence
 from services.stage_worker.engines.offline.lesson import LessonMaterial
 from services.stage_worker.engines.offline.pen import escape
 from services.stage_worker.engines.offline.pieces import Form, Piece
-from services.stage_worker.engines.offline.questions import as_question
 from services.stage_worker.engines.offline.ranking import dangles
 from services.stage_worker.engines.offline.selection import Selection, select
 from services.stage_worker.engines.offline.titles import plain
+from services.stage_worker.engines.questions import as_question
 from services.stage_worker.language.sentences import Span
 
 _CONCISE_SHARE = 0.48

@@ -10,8 +10,8 @@ from services.stage_worker.engines.offline.actions import tells_to_act
 from services.stage_worker.engines.offline.excerpts import without_item
 from services.stage_worker.engines.offline.lesson import LessonMaterial
 from services.stage_worker.engines.offline.pieces import Form
-from services.stage_worker.engines.offline.questions import as_question
 from services.stage_worker.engines.offline.terms import Term
+from services.stage_worker.engines.questions import as_question
 
 _MOST_OBJECTIVES = 3
 _GAP = "_____"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
 from services.stage_worker.course.checks import lesson_words
-from services.stage_worker.course.model import Citation, Course, KeyTerm, Lesson, SectionOut, SourceFile
+from services.stage_worker.course.model import Citation, Course, Lesson, SectionOut, SourceFile
 from services.stage_worker.course.structure import CourseStructure, LessonPlan, SectionPlan
+from services.stage_worker.engines.gathering import course_objectives, course_summary, gathered
 from services.stage_worker.engines.offline import goals
 from services.stage_worker.engines.offline.excerpts import Sentence, excerpts_of, plain_text, without_item
 from services.stage_worker.engines.offline.forms import content
@@ -17,11 +16,9 @@ from services.stage_worker.engines.offline.index import Index
 from services.stage_worker.engines.offline.lesson import LessonMaterial
 from services.stage_worker.engines.offline.pen import citation
 from services.stage_worker.engines.offline.pieces import Form
-from services.stage_worker.engines.offline.questions import as_question
 from services.stage_worker.engines.offline.sizes import density_of
 from services.stage_worker.engines.offline.terms import Lexicon
 from services.stage_worker.engines.offline.vectors import Space
-from services.stage_worker.language.phrases import has_pack, phrases
 
 _SUMMARY_SENTENCES = 2
 _SECTION_SUMMARY_LESSONS = 3
@@ -55,7 +52,7 @@ class Writer:
         structure = self._structure
         sections = tuple(self._section(section, at) for at, section in enumerate(structure.sections, 1))
         own = [section for section in sections if section.language == structure.language]
-        terms, citations = _gathered(own, _COURSE_TERMS)
+        terms, citations = gathered(own, _COURSE_TERMS)
         return Course(
             title=structure.title,
             language=structure.language,
@@ -63,8 +60,8 @@ class Writer:
             draft=False,
             engine=self._engine,
             notes=structure.notes,
-            objectives=_course_objectives(structure),
-            summary=self._summary(sections),
+            objectives=course_objectives(structure),
+            summary=course_summary(structure, len(self._index.material.documents), sections),
             key_terms=terms,
             citations=citations,
             sources=tuple(
@@ -88,7 +85,7 @@ class Writer:
         written = [self._lesson(each, f"s{number}l{at}") for at, each in enumerate(plan.lessons, 1)]
         lessons = tuple(each.lesson for each in written)
         same = [each for each in written if each.lesson.language == plan.language]
-        terms, citations = _gathered([each.lesson for each in same], _SECTION_TERMS)
+        terms, citations = gathered([each.lesson for each in same], _SECTION_TERMS)
         told = [each.gist for each in same if each.gist is not None][:_SECTION_SUMMARY_LESSONS]
         return SectionOut(
             id=f"s{number}",
@@ -125,56 +122,11 @@ class Writer:
         gist = max(summary, key=material.ranking.score, default=None)
         return _Written(lesson, citation(self._index, gist.document, gist.span) if gist else None)
 
-    def _summary(self, sections: tuple[SectionOut, ...]) -> str:
-        language = self._structure.language
-        speech = phrases(language if has_pack(language) else "und")
-        counts = {
-            "documents": len(self._index.material.documents),
-            "sections": len(sections),
-            "lessons": sum(len(section.lessons) for section in sections),
-        }
-        said = {
-            name: speech.say(f"{name}_{'one' if count == 1 else 'many'}", "", count=count)
-            for name, count in counts.items()
-        }
-        return speech.say("course_summary", "", title=self._structure.title, **said)
-
 
 def _summary_sentences(material: LessonMaterial) -> list[Sentence]:
     """The most telling sentences of the lesson, in their order."""
     prose = [each for each in material.sentences if each.form is Form.PROSE]
     return material.ranking.best(prose or material.sentences, _SUMMARY_SENTENCES)
-
-
-def _gathered(parts: Sequence[Lesson | SectionOut], most: int) -> tuple[tuple[KeyTerm, ...], tuple[Citation, ...]]:
-    """Terms of several parts that are defined, one from each part in turn, with their citations numbered anew."""
-    queues = [[(term, part.citations) for term in part.key_terms if term.citation is not None] for part in parts]
-    terms: dict[str, KeyTerm] = {}
-    citations: list[Citation] = []
-    for turn in range(max(map(len, queues), default=0)):
-        for term, known in (queue[turn] for queue in queues if turn < len(queue)):
-            if len(terms) == most or term.citation is None or term.term.lower() in terms:
-                continue
-            citations.append(known[term.citation])
-            terms[term.term.lower()] = msgspec.structs.replace(term, citation=len(citations) - 1)
-    return tuple(terms.values()), tuple(citations)
-
-
-def _course_objectives(structure: CourseStructure) -> tuple[str, ...]:
-    """What the sections in the course's own language are for."""
-    language, style = structure.language, structure.style
-    speech = phrases(language)
-    wanted: list[str] = []
-    for section in structure.sections:
-        if section.language != language:
-            continue
-        question = as_question(section.title, language)
-        if question:
-            wanted.append(speech.say("objective_question", style, question=question))
-        else:
-            heading = speech.quoted(section.title)
-            wanted.append(speech.say("course_objective", style, heading=heading))
-    return tuple(wanted[:_COURSE_OBJECTIVES])
 
 
 def _joined(sentences: Iterable[str], language: str) -> str:
