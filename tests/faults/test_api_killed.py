@@ -23,7 +23,7 @@ async def test_a_repeated_request_finds_the_run_that_the_dead_api_began(
     stack: Stack, db: Database, journal: Journal, drive: OpenDriver, trials: Trials, keyed: bool
 ) -> None:
     """The repetition is answered with the job that the first request wrote, and writes nothing."""
-    rounds = trials(1)
+    rounds = trials(1, full=50)
     await stack.start_all("outbox_relay", "stage_worker")
     for _ in range(rounds):
         port = ports.pick()

@@ -53,7 +53,7 @@ async def test_poison_harms_nobody_else(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Seven kinds among good jobs, again and again."""
-    rounds = trials(1)
+    rounds = trials(1, full=100)
     stack.environment["RELAY_BODY_BYTES"] = str(LARGEST_BODY)
     api, _, worker = await stack.start_all("api", "outbox_relay", "stage_worker")
     driver = drive(api)

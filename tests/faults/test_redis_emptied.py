@@ -21,7 +21,7 @@ async def test_an_emptied_redis_costs_nothing(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Alternately emptied and rolled back while requests keep coming: lost 0, duplicate 0, no client turned away."""
-    times = trials(3)
+    times = trials(3, full=50)
     stack.environment["INSTANT_SECONDS"] = "0.2"  # so that there is always something in hand
     api, _, _ = await stack.start_all("api", "outbox_relay", "stage_worker")
     driver = drive(api)

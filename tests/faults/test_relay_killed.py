@@ -30,7 +30,7 @@ async def test_rows_are_sent_once_when_the_relay_dies_before_it_marks_them(
     stack: Stack, db: Database, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """The next relay sends the unmarked rows again; Redis refuses what it has, and each effect is there once."""
-    rounds = trials(2)
+    rounds = trials(2, full=100)
     api, _ = await stack.start_all("api", "stage_worker")
     driver = drive(api)
     for _ in range(rounds):
@@ -53,7 +53,7 @@ async def test_a_standby_takes_over_from_a_killed_leader(
     stack: Stack, db: Database, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Two relays: within 5 s of the leader's death its rows are marked by the other; asked to stop, within 3 s."""
-    rounds = trials(1)
+    rounds = trials(1, full=100)
     api, _, leader = await stack.start_all("api", "stage_worker", "outbox_relay")
     driver = drive(api)
     gaps: list[float] = []
@@ -90,7 +90,7 @@ async def _succeed(stack: Stack, db: Database, leader: Process, *, faults: str) 
 
 async def test_a_late_commit_is_not_skipped(stack: Stack, db: Database, trials: Trials) -> None:
     """A transaction with the lowest position stays open while 1,000 others commit and are sent; then it is sent too."""
-    hold_seconds = 1.0 if trials(0) == 0 else 10.0
+    hold_seconds = float(trials(1, full=10))
     course_id = await add_course(db)
     await stack.start("outbox_relay", env={"RELAY_HIGH_WATER": "0"})
     async with db.transaction() as late:

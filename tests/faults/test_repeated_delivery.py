@@ -25,7 +25,7 @@ async def test_three_deliveries_are_one_effect(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Twins under the job's own key and under a foreign one, and a third delivery after the end, change nothing."""
-    rounds = trials(1)
+    rounds = trials(1, full=20)
     stack.environment["INSTANT_SECONDS"] = "0.3"  # so that twins are at work at the same time
     api, _ = await stack.start_all("api", "outbox_relay")
     driver = drive(api)

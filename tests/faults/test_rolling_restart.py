@@ -25,7 +25,7 @@ async def test_a_rolling_restart_costs_no_request(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Two of each kind, two apis on one port: no failed request, no attempt used up, every exit 0 within 28 s."""
-    rounds = trials(1)
+    rounds = trials(1, full=20)
     port = ports.pick()
     stack.environment |= {"API_REUSE_PORT": "true", "INSTANT_SECONDS": "0.2"}
     running = [stack.spawn(kind, port=port if kind == "api" else None) for kind in KINDS for _ in range(2)]
@@ -60,7 +60,7 @@ async def test_a_second_signal_ends_a_draining_worker_and_loses_nothing(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """SIGTERM twice: the worker leaves at once with work in hand, and another one does that work, once."""
-    rounds = trials(1)
+    rounds = trials(1, full=20)
     stack.environment["INSTANT_SECONDS"] = "3"
     api, _ = await stack.start_all("api", "outbox_relay")
     driver = drive(api)

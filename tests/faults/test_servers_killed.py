@@ -68,7 +68,7 @@ async def test_redis_killed_with_its_data_turns_no_client_away(
     stack: Stack, db: Database, private_redis: PrivateRedis, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Every request is accepted at the first try, with Redis there, gone, or back and empty; each is done once."""
-    times, deaths = trials(2), []
+    times, deaths = trials(2, full=50), []
 
     def kill() -> None:
         deaths.append(private_redis.pid)
@@ -87,7 +87,7 @@ async def test_postgresql_killed_loses_nothing_it_has_acknowledged(
     stack: Stack, db: Database, private_postgres: PrivatePostgres, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:
     """Immediate stops during open transactions: answers in the gap are 500 or 503; no acked write is missing."""
-    times, deaths = trials(2), []
+    times, deaths = trials(2, full=50), []
 
     def kill() -> None:
         deaths.append(private_postgres.pid)
