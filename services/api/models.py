@@ -14,7 +14,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 Style = Literal["academic", "practical", "conversational", "concise"]
 Language = Annotated[str, Meta(pattern="^[a-z]{2,3}$", description="ISO 639 code, such as `ru` or `en`")]
-Title = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"\S", description="what the course is about")]
+_VISIBLE_LINE = r"^[^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*$"
+Title = Annotated[
+    str, Meta(min_length=1, max_length=300, pattern=_VISIBLE_LINE, description="what the course is about")
+]
 WebhookUrl = Annotated[str, Meta(min_length=9, max_length=2048, pattern="^https://", description="https address")]
 Key = Annotated[str, Meta(min_length=1, max_length=255, description="the same key repeats the same request")]
 

@@ -35,8 +35,8 @@ _REASONS = {
 
 
 def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
-    """The description of all operations."""
-    listed = list(operations)
+    """The description of all operations that are open for use."""
+    listed = [operation for operation in operations if not operation.reserved]
     models = _models(listed)
     schemas, components = msgspec.json.schema_components(models, ref_template="#/components/schemas/{name}")
     by_model = {id(model): schema for model, schema in zip(models, schemas, strict=True)}

@@ -52,6 +52,8 @@ class Operation:
     query: Sequence[QueryParameter] = ()
     takes_key: bool = False
     """Whether it honours the header `Idempotency-Key`."""
+    reserved: bool = False
+    """Whether the path is only kept for later: it answers, but is not described."""
     public: bool = False
     """Whether it answers without a token (TRAP35)."""
 

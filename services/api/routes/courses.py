@@ -99,6 +99,7 @@ class CourseRoutes:
                 handler=self.events,
                 tag=TAG,
                 answers={},
+                reserved=True,
             ),
         ]
 
