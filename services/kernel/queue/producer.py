@@ -14,6 +14,7 @@ from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableE
 from services.kernel.queue.jobs import EnqueueOutcome, QueuedRow
 from services.kernel.queue.keys import QueueKeys, clamp_priority
 from services.kernel.queue.scripts import Scripts
+from services.kernel.queue.wire import converse, pack
 from services.kernel.redis_connection import is_unavailable, translated
 
 if TYPE_CHECKING:
@@ -171,29 +172,25 @@ class Producer:
             self._keys[queue] = QueueKeys(queue)
         return self._keys[queue]
 
-    def _command(self, batch: Batch, epoch: int | None) -> list[Any]:
+    def _command(self, batch: Batch, epoch: int | None) -> bytes:
         keys = self._names(batch.queue)
-        script = self._scripts.script("enqueue")
-        head = ["EVALSHA", script.sha, 2, keys.prefix, keys.job_prefix]
-        return head + _arguments(keys, batch, epoch)
+        head = ["EVALSHA", self._scripts.script("enqueue").sha, "2", keys.prefix, keys.job_prefix]
+        head += ["" if epoch is None else str(epoch), keys.announcements]
+        runs: list[str] = []
+        for priority, group in groupby(row.priority for row in batch.rows):
+            runs += (str(len(list(group))), str(clamp_priority(priority)))
+        prefix = keys.job_prefix.encode()
+        return pack(
+            [*(each.encode() for each in head), batch.announcement, *(each.encode() for each in runs), b"0"],
+            (
+                (prefix + key.encode(), body if isinstance(body, bytes) else body.encode())
+                for key, body, _ in batch.rows
+            ),
+            len(batch.rows),
+        )
 
-    async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            for command in commands:
-                pipe.execute_command(*command)
-            return list(await pipe.execute(raise_on_error=False))
-
-
-def _arguments(keys: QueueKeys, batch: Batch, epoch: int | None) -> list[Any]:
-    arguments: list[Any] = ["" if epoch is None else epoch, keys.announcements, batch.announcement]
-    for priority, group in groupby(clamp_priority(row.priority) for row in batch.rows):
-        arguments += (sum(1 for _ in group), priority)
-    arguments.append(0)
-    prefix = keys.job_prefix
-    for key, body, _ in batch.rows:
-        arguments += (prefix + key, body)
-    return arguments
+    async def _send(self, commands: Sequence[bytes]) -> list[Any]:
+        return await converse(self._redis, commands)
 
 
 def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused | EnqueueInterrupted:

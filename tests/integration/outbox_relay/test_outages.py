@@ -151,7 +151,7 @@ async def test_a_transient_failure_of_one_row_backs_off_and_ends_after_five_atte
     send = Producer._send
 
     async def broken(self: Producer, commands: Any) -> list[Any]:
-        if any(str(bad[0]) in str(argument) for command in commands for argument in command):
+        if any(str(bad[0]).encode() in command for command in commands):
             raise BrokerUnavailable("connection reset")
         return await send(self, commands)
 
