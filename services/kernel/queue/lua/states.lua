@@ -1,6 +1,7 @@
 -- Says of each job whether it is waiting, scheduled or running (1), set aside (2) or none of these (0).
 -- The lists are read only while they are short; with long ones the sorted set is believed.
 -- ARGV: ids.
+-- Returns their states, in the same order.
 local MOST = 5000
 local members, complete = {}, true
 if depth() + length(ACTIVE) <= MOST then

@@ -1,0 +1,38 @@
+"""The relay's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.kernel.errors import SettingsInvalid
+from services.outbox_relay.settings import RelaySettings
+
+GIVEN = {"DATABASE_URL": "postgresql://localhost/x"}
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    """500 rows growing to 2,000, a thousand jobs in a queue, election by PostgreSQL."""
+    settings = RelaySettings.from_environ(GIVEN)
+
+    assert (settings.batch_size, settings.batch_max, settings.high_water, settings.election) == (
+        500,
+        2000,
+        1000,
+        "postgres",
+    )
+    assert ":" in settings.name
+
+
+def test_a_node_may_have_a_name() -> None:
+    """As in a pod."""
+    assert RelaySettings.from_environ({**GIVEN, "RELAY_NODE_ID": "relay-0"}).name == "relay-0"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("RELAY_ELECTION", "dice"), ("RELAY_BATCH_SIZE", "0"), ("RELAY_BATCH_MAX", "100"), ("RELAY_HIGH_WATER", "-1")],
+)
+def test_what_cannot_work_is_refused_by_name(variable: str, value: str) -> None:
+    """The message names the variable."""
+    with pytest.raises(SettingsInvalid, match=variable):
+        RelaySettings.from_environ({**GIVEN, variable: value})
