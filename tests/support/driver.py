@@ -107,6 +107,7 @@ class Driver:
         timeout_seconds: float = 15.0,
         connections: int = 100,
         keep: bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Point a client at an api.
 
@@ -116,6 +117,7 @@ class Driver:
             timeout_seconds: longest wait for an answer.
             connections: most connections at a time.
             keep: use a connection for more than one request.
+            transport: stands in for the network.
         """
         self.journal = journal
         self._client = httpx.AsyncClient(
@@ -123,6 +125,7 @@ class Driver:
             headers=tokens.bearer(),
             timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections if keep else 0),
+            transport=transport,
         )
         self._numbers = itertools.count(1)
 
