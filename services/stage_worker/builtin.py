@@ -19,6 +19,7 @@ def register(registry: Registry) -> None:
     registry.add_stage(lambda bench: StructureAnalysis(bench.db, bench.engine))
     registry.add_stage(lambda bench: StructureGeneration(bench.db, bench.engine))
     registry.add_engine("offline", _offline)
+    registry.add_engine("openai", _openai)
 
 
 def fetching(store: DocumentStore) -> Fetch:
@@ -36,3 +37,9 @@ def _offline(means: EngineMeans) -> Engine:
     from services.stage_worker.engines.offline.engine import OfflineEngine
 
     return OfflineEngine(means.sandbox)
+
+
+def _openai(means: EngineMeans) -> Engine:
+    from services.stage_worker.engines.openai.engine import OpenAIEngine
+
+    return OpenAIEngine(means.settings, preparing=_offline(means))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from services.kernel.database import Database
 from services.kernel.errors import SettingsInvalid
@@ -38,6 +38,14 @@ class EngineMeans:
     settings: WorkerSettings
     sandbox: Sandbox
     """Child processes with limits, for heavy or dangerous work."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What an engine has that keeps connections: the worker closes it at the end."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
 
 
 StageFactory = Callable[[Workbench], Stage[Any, Any]]

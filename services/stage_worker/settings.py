@@ -9,6 +9,7 @@ from typing import Final
 
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, load, setting
+from services.stage_worker.engines.openai.settings import OpenAISettings
 from services.stage_worker.parsing.sandbox import SandboxLimits
 
 PIPELINE: Final = "course-generation"
@@ -62,7 +63,7 @@ def _queues(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(CommonSettings, ObjectStoreSettings):
+class WorkerSettings(CommonSettings, ObjectStoreSettings, OpenAISettings):
     """The settings of `python -m services.stage_worker`."""
 
     queues: tuple[str, ...] = setting(

@@ -26,7 +26,7 @@ from services.stage_worker import builtin
 from services.stage_worker.deliveries import Deliveries
 from services.stage_worker.listener import Layer2Listener
 from services.stage_worker.parsing.sandbox import Sandbox
-from services.stage_worker.registry import EngineMeans, Registry, Workbench, load_plugins
+from services.stage_worker.registry import Closing, EngineMeans, Registry, Workbench, load_plugins
 from services.stage_worker.runner import StageRunner
 from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.sink import EffectSink
@@ -88,6 +88,8 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox(settings.sandbox_limits))
         engine = registry.engine(EngineMeans(settings, sandbox))
+        if isinstance(engine, Closing):
+            stack.push_async_callback(engine.close)
         db = await Database.open(settings, application="coursegen stage-worker")
         stack.push_async_callback(db.close)
         await require_relations(db, RELATIONS)
