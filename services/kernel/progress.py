@@ -104,8 +104,9 @@ class ProgressBoard:
                 async with connection.transaction():
                     await connection.execute(self._sql["update_course_progress"], course_id, int(step), *rest)
         except CoursegenError as failure:
-            if connection.is_closed():
-                raise
+            with translated():  # a pool's lost connection raises even when it is asked whether it is lost
+                if connection.is_closed():
+                    raise
             _log.warning("progress function failed", step=int(step), error=failure.message)
             return False
         return True

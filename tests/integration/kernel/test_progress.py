@@ -82,11 +82,21 @@ async def test_a_lost_connection_is_not_papered_over(db: Database) -> None:
 
     async def mark_on_a_dead_connection() -> None:
         async with db.transaction() as connection:
-            connection.terminate()
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await db.execute("SELECT pg_terminate_backend($1)", pid)
             await ProgressBoard().mark(connection, course, Step.DOCUMENTS, "in_progress")
 
     with pytest.raises(DatabaseUnavailable):
         await mark_on_a_dead_connection()
+
+
+async def test_a_lost_session_of_its_own(db: Database) -> None:
+    """The same outside the pool."""
+    course = await add_course(db)
+    connection = await db.connect()
+    connection.terminate()
+    with pytest.raises(DatabaseUnavailable):
+        await ProgressBoard().mark(connection, course, Step.DOCUMENTS, "in_progress")
 
 
 async def test_a_course_that_is_gone_is_no_error(db: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -194,6 +195,31 @@ async def test_deleted_while_a_job_computes(pipeline: Pipeline, db: Database) ->
     assert await delivery == "course_deleted"
     with pytest.raises(CourseMissing):
         await pipeline.deliver(row)
+
+
+async def test_decided_by_another_worker_while_this_one_computes(pipeline: Pipeline, db: Database) -> None:
+    """Two deliveries side by side: the one that comes second to its commit finds the job decided, for one course or none."""
+    course = await add_course(db)
+    [first, other] = await pipeline.start(course, await add_documents(db, course, TEXTS))
+    slow, fast = pipeline.stages["DOCUMENT_PROCESSING"], asyncio.Event()
+    compute = slow.compute
+
+    async def compute_late(*args: Any) -> Any:
+        prepared = await compute(*args)
+        await fast.wait()
+        return prepared
+
+    slow.compute = compute_late  # type: ignore[method-assign]
+    late = asyncio.create_task(pipeline.deliver(first))
+    await asyncio.sleep(0.05)
+    slow.compute = compute  # type: ignore[method-assign]
+    endings = [await pipeline.deliver(first)]
+    fast.set()
+    endings.append(await late)
+
+    assert endings == ["applied", "repeated"]
+    assert await pipeline.deliver(other) == "applied"
+    assert await state(db, course) == "stage_4_init"
 
 
 async def test_a_row_written_by_hand_needs_little(pipeline: Pipeline, db: Database) -> None:
