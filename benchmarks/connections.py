@@ -89,7 +89,7 @@ def _row(active: int, idle: int, requests: int, result: http_load.Result, peak: 
         f"{active} busy, {idle} idle",
         f"{result.per_second:,.0f}",
         *(f"{value:,.1f}" for value in (found.p50, found.p95, found.p99)),
-        verdict(found.p95, P95_MS, at_least=False),
+        verdict(found.p95, P95_MS, at_least=False) if active == ACTIVE else "–",
         requests - result.statuses.get(200, 0),
         f"{peak:.0f}",
         answered,
