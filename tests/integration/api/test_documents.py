@@ -12,11 +12,14 @@ import docx
 import httpx
 import pytest
 
+from services.api.auth import Principal
 from services.kernel.database import Database
+from services.kernel.errors import CourseBusy
 from services.kernel.objects import ABANDONED_AFTER, DocumentStore, PostgresShelf
+from services.kernel.settings import Secret
 from tests.support.api import RunningApi, running_api
 from tests.support.courses import add_course, add_documents
-from tests.support.tokens import bearer
+from tests.support.tokens import USER, bearer
 from tests.support.waiting import eventually
 
 TEXT = "# Глава\n\nТекст.\n".encode()
@@ -159,6 +162,38 @@ async def test_a_running_course_keeps_its_documents(api: RunningApi, db: Databas
     assert (await api.client.delete(f"{path(course_id)}/{document}")).status_code == 409
     await api.client.post(f"/api/courses/{course_id}/cancel")
     assert (await api.client.delete(f"{path(course_id)}/{document}")).status_code == 204
+
+
+async def test_a_run_that_begins_while_a_document_arrives_does_not_get_it(api: RunningApi, db: Database) -> None:
+    """What was free when the upload began is checked again when it is whole; its bytes do not stay."""
+    course_id = await add_course(db)
+    await api.client.post("/api/coursegen/generate", json={"courseId": str(course_id)})
+    caller = Principal(user_id=USER, tier="FREE", organization_id=None, is_admin=False)
+    with pytest.raises(CourseBusy):
+        await api.parts.documents.add(
+            course_id, caller, filename="a.md", media_type="text/markdown", content=io.BytesIO(TEXT)
+        )
+
+    assert await stored(db) == (0, 0, 0)
+
+
+async def test_what_a_store_cannot_remove_now_is_swept_later(
+    app_database_url: str, redis_url: str, db: Database
+) -> None:
+    """A deleted course is gone although its S3 does not answer; the register still knows the object."""
+    settings = {
+        "object_store": "s3://documents",
+        "object_store_endpoint": "http://127.0.0.1:9",
+        "object_store_access_key": Secret("key"),
+        "object_store_secret_key": Secret("secret"),
+    }
+    course_id = await add_course(db)
+    await add_documents(db, course_id, ["# A"])
+    async with running_api(app_database_url, redis_url, **settings) as api:
+        assert (await api.client.delete(f"/api/courses/{course_id}")).status_code == 204
+        assert (await api.client.get(f"/api/courses/{course_id}")).status_code == 404
+
+    assert await db.fetchval("SELECT count(*) FROM stored_objects WHERE course_id IS NULL") == 1
 
 
 async def test_a_document_is_removed_with_its_bytes(api: RunningApi, db: Database) -> None:
