@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from saq.job import Status
+from saq.queue.redis import RedisQueue
 
 from services.kernel.queue import CourseQueue, DeadReason, Inspector, JobState, Producer
 from services.kernel.queue.course_queue import LEASE_SECONDS
@@ -62,6 +63,17 @@ async def test_a_living_workers_jobs_are_not_touched(redis: Redis, producer: Pro
     assert (swept.put_back, swept.set_aside, swept.dropped) == ([], [], [])
 
 
+async def test_a_plain_saqs_sweep_finds_nothing_to_do(redis: Redis, producer: Producer) -> None:
+    """Its sweep would abort a job that is taken but not yet marked active, or past its heartbeat (M3, M7)."""
+    await producer.enqueue_batch(QUEUE, [row("a")], 1)
+    queue = CourseQueue(redis, QUEUE)
+    await queue.take(1)
+    await queue.rescue()
+
+    assert await RedisQueue(redis, name=QUEUE).sweep() == []
+    assert await Inspector(redis).states(QUEUE, ["a"]) == {"a": JobState.ALIVE}
+
+
 async def test_work_of_a_killed_worker_runs_again_within_thirty_seconds(redis: Redis, producer: Producer) -> None:
     """From its last sign of life: the lease runs out after 10 s, a sweep follows within 3 s (R2)."""
     await producer.enqueue_batch(QUEUE, [row(str(i)) for i in range(5)], 1)
@@ -81,7 +93,7 @@ async def test_a_job_that_kills_its_workers_is_set_aside_after_three(redis: Redi
     for _ in range(3):
         dead = CourseQueue(redis, QUEUE)
         await dead.take(1)
-        await redis.delete(KEYS.lease(dead.worker_id), f"{KEYS.prefix}:sweep")
+        await redis.delete(KEYS.lease(dead.worker_id), f"{KEYS.prefix}:rescue")
         swept = await CourseQueue(redis, QUEUE).rescue()
         assert swept is not None
         found.append((swept.put_back, swept.set_aside))

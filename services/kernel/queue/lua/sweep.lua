@@ -1,10 +1,11 @@
 -- Puts back, in one pass, every active job whose worker's lease is gone; the head of its list, since it has waited before.
--- A job with which workers keep dying is set aside. The lock is saq's own, so that a plain saq never sweeps here.
+-- A job with which workers keep dying is set aside. saq's own lock is held all the time, so that a plain saq never sweeps here.
 -- ARGV: lock milliseconds, most crashes, seconds a job may be active without an owner.
 -- Returns {put back, set aside, dropped since the body is gone}: three lists of ids, or nil when another one sweeps.
-if not redis.call('SET', Q .. ':sweep', '1', 'NX', 'PX', ARGV[1]) then
+if not redis.call('SET', Q .. ':rescue', '1', 'NX', 'PX', ARGV[1]) then
   return false
 end
+redis.call('SET', Q .. ':sweep', '1', 'EX', 300)
 local most_crashes, grace, clock = tonumber(ARGV[2]), tonumber(ARGV[3]), now()
 local UNOWNED = Q .. ':unowned'
 local leases = {}
