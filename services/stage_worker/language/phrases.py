@@ -50,7 +50,7 @@ class Phrases:
     def outline(self, style: str) -> list[dict[str, Any]]:
         """The sections of a draft made from a title alone."""
         outlines = self._pack.get("outlines", {})
-        found: list[dict[str, Any]] = outlines.get(style, [])
+        found: list[dict[str, Any]] = outlines.get(style) or outlines.get("any", [])
         return found
 
 

@@ -28,6 +28,7 @@ class _Writer:
         self._parts: list[str] = []
         self._length = 0
         self._last: Kind | None = None
+        self._last_depth = 0
         self._open: tuple[int, str, int | None] | None = None
         self._body: tuple[int, int] | None = None
         self.sections: list[Section] = []
@@ -36,9 +37,11 @@ class _Writer:
         if block.kind is Kind.HEADING:
             self._heading(block)
             return
-        text = _rendered(block)
+        depth = self._depth(block)
+        text = _rendered(block, depth)
         if not text:
             return
+        self._last_depth = depth
         start, end = self._write(text, block.kind)
         if self._open is None:
             self._open = (0, "", block.page)
@@ -47,6 +50,10 @@ class _Writer:
     def finish(self) -> str:
         self._close()
         return "".join(self._parts)
+
+    def _depth(self, block: Block) -> int:
+        """How deep an item may stand: one level below the item before it at most, and a list begins at its edge."""
+        return min(block.level, self._last_depth + 1) if self._last is Kind.ITEM else 0
 
     def _heading(self, block: Block) -> None:
         text = clean_line(block.text)
@@ -108,7 +115,7 @@ def assemble(blocks: Iterable[Block], *, title: str, filename: str, limits: Limi
     return ParsedDocument(title=_title(title, sections, filename), language=detect(text), text=text, sections=sections)
 
 
-def _rendered(block: Block) -> str:
+def _rendered(block: Block, depth: int) -> str:
     if block.kind is Kind.CODE:
         text = clean_code(block.text)
         return f"```\n{text}\n```" if text else ""
@@ -117,7 +124,7 @@ def _rendered(block: Block) -> str:
         return f"| {' | '.join(cells)} |" if any(cells) else ""
     text = clean_line(block.text)
     if block.kind is Kind.ITEM and text:
-        return f"{'  ' * block.level}{block.marker} {text}"
+        return f"{'  ' * depth}{block.marker} {text}"
     return text
 
 

@@ -19,6 +19,9 @@ _CANDIDATES = [
     "cp1251", "koi8_r", "cp866", "mac_cyrillic", "cp1252", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256",
     "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
 ]  # fmt: skip
+_ALPHABETS = {0x00, 0x03, 0x04}
+"""High bytes of Latin, Greek and Cyrillic letters in UTF-16."""
+_WIDE_FROM_BYTES, _MOSTLY = 8, 0.7
 _GUESS_BYTES = 50_000
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
@@ -85,14 +88,14 @@ def _known(declared: str | None) -> str | None:
 
 
 def _wide_encoding(content: bytes) -> str | None:
-    """UTF-16 without a mark: every other byte of a European text is the same small number."""
+    """UTF-16 without a mark: of each two bytes one names the alphabet, and hardly ever changes."""
     sample = content[:2_000]
-    if len(sample) < 4 or b"\x00" not in sample:
+    if len(sample) < _WIDE_FROM_BYTES or len(content) % 2:
         return None
-    even, odd = sample[::2], sample[1::2]
-    if odd.count(0) > len(odd) // 3 and even.count(0) * 10 < len(even):
+    even, odd = (sum(byte in _ALPHABETS for byte in half) / len(half) for half in (sample[::2], sample[1::2]))
+    if odd > _MOSTLY > 1 - _MOSTLY > even:
         return "utf-16-le"
-    if even.count(0) > len(even) // 3 and odd.count(0) * 10 < len(odd):
+    if even > _MOSTLY > 1 - _MOSTLY > odd:
         return "utf-16-be"
     return None
 

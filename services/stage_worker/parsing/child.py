@@ -83,8 +83,17 @@ def _respond(request: Request, memory: int) -> Response:
 
 
 def _is_tired(memory: int) -> bool:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return peak > _TIRED_FROM * memory
+    return _peak() > _TIRED_FROM * memory
+
+
+def _peak() -> int:
+    """Most bytes of memory this program ever held. `getrusage` would count the parent's, inherited through exec."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(found.split()[1]) * 1024
 
 
 def _parse(argument: bytes) -> bytes:

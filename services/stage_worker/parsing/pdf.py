@@ -34,6 +34,7 @@ _PAGE_NUMBER = re.compile(
     r"^\W*(?:(?:page|seite|стр\.?|страница|с\.|p\.)\s*)?\d{1,4}(?:\s*(?:/|of|из|von|sur|de)\s*\d{1,4})?\W*$",
     re.IGNORECASE,
 )
+_NUMBER_AT_EDGE = re.compile(r"^\W*\d+|\d+(?:\s*(?:/|of|из|von|sur|de)\s*\d+)?\W*$", re.IGNORECASE)
 _DOTS = re.compile(r"(?:\.\s?){4,}\s*\d{1,4}\s*$")
 
 
@@ -120,7 +121,7 @@ def _repeated(pages: list[list[Line]]) -> set[tuple[str, float]]:
 
 def _signature(line: Line) -> tuple[str, float]:
     """A line's text whatever page number it carries, and its size: a title may be repeated small at each foot."""
-    return re.sub(r"\d+", "#", line.text).strip().lower(), line.size
+    return _NUMBER_AT_EDGE.sub("#", line.text).strip().lower(), line.size
 
 
 def _title(reader: PdfReader) -> str:

@@ -106,7 +106,8 @@ class _Child:
             await outgoing.drain()
             (length,) = HEADER.unpack(await incoming.readexactly(HEADER.size))
             response = msgspec.msgpack.decode(await incoming.readexactly(length), type=Response)
-        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError) as error:
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            self.tired = True
             raise _Vanished from error
         self.tired = response.tired
         return response
