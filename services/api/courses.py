@@ -154,7 +154,6 @@ class Courses:
         """
         async with self.locked(course_id, caller) as (session, _):
             traces: Row = await session.fetchrow(_QUERIES["traces_of_course"], course_id)
-            await session.execute(_QUERIES["detach_objects"], course_id)
             await session.execute(_QUERIES["delete_course"], course_id)
         await self._forget_results([*traces["idempotency_keys"], *derived_lookups(caller.user_id, course_id)])
         await self._discard_jobs(zip(traces["job_queues"], traces["job_keys"], strict=True))

@@ -41,12 +41,8 @@ SELECT ARRAY(SELECT o.object_key FROM stored_objects AS o WHERE o.course_id = $1
        ARRAY(SELECT j.saq_queue FROM job_outbox AS j WHERE j.entity_id = $1::uuid ORDER BY j.position) AS job_queues,
        ARRAY(SELECT j.outbox_id::text FROM job_outbox AS j WHERE j.entity_id = $1::uuid ORDER BY j.position) AS job_keys;
 
--- name: detach_objects
--- Keep the register of a course's objects while the course goes, so that none is forgotten before it is removed.
-UPDATE stored_objects SET course_id = NULL WHERE course_id = $1::uuid;
-
 -- name: delete_course
--- Remove a course with everything that hangs on it.
+-- Remove a course with everything that hangs on it; the register of its objects stays, until they are removed.
 DELETE FROM courses WHERE id = $1::uuid;
 
 -- name: cancel_course
