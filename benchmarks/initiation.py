@@ -7,6 +7,7 @@ the median of the rounds, and the ratios are taken round by round.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +31,7 @@ from services.kernel.settings import CommonSettings, Secret
 from services.kernel.wakeup import WakeUp
 from tests.support import tokens
 from tests.support.stack import Process
+from tests.support.waiting import eventually
 
 TITLE = "Initiation: the SQL function, the command handler, one api process"
 CLIENTS = (1, 8, 32)
@@ -93,9 +95,11 @@ class Arena:
 
     async def function(self, clients: int, calls: int) -> Run:
         """The SQL function, called by pgbench."""
+        sessions = len(usage.family(self._grounds.postgres.pid))
         own, server = _children_seconds(), self._postgres_seconds()
         result = await pgbench.initiate(self._grounds.app_url, self._courses, clients=clients, calls=calls)
         per_call = 1e6 / calls
+        await self._back_to(sessions)
         own, server = _children_seconds() - own, self._postgres_seconds() - server
         return Run(result.per_second, result.milliseconds, own * per_call, server * per_call)
 
@@ -138,6 +142,11 @@ class Arena:
             server * per_call,
             result.cpu_seconds * per_call,
         )
+
+    async def _back_to(self, sessions: int) -> None:
+        """Wait until pgbench's sessions have ended: their time is read from the server process that has reaped them."""
+        with contextlib.suppress(AssertionError):  # autovacuum may have started meanwhile
+            await eventually(lambda: len(usage.family(self._grounds.postgres.pid)) <= sessions, within=1, every=0.02)
 
     def _postgres_seconds(self) -> float:
         return usage.cpu_seconds(self._grounds.postgres.pid)
