@@ -70,7 +70,7 @@ async def test_poison_harms_nobody_else(
     proof = {"poison": sum(poison.kinds for poison in given)}
     verdict = await judge(db, journal, stack, {"poison": 10 * rounds}, also_fired=proof, set_aside=unknown, within=0)
 
-    assert_passed(verdict, stack)
+    assert_passed(verdict, stack, may_fail={str(each) for poison in given for each in poison.failed})
     assert set(verdict.dead) == unknown | {str(each) for poison in given for each in poison.in_outbox}
     assert [each.exit_code for each in stack.processes] == [None, None, None]
     assert "jobs rescued" in worker.tail(10_000)

@@ -142,6 +142,7 @@ async def judge(
     return check(await collect(db, journal, sink=stack.sink, fired=fired, wanted=wanted, set_aside=set_aside))
 
 
-def assert_passed(verdict: Verdict, stack: Stack) -> None:
-    """Fail with the verdict in words and the ends of the logs unless it is a pass."""
+def assert_passed(verdict: Verdict, stack: Stack, *, may_fail: Collection[str] = ()) -> None:
+    """Fail with the verdict in words and the ends of the logs unless it is a pass and only courses of `may_fail` failed."""
     assert verdict.passed, f"{verdict}\n{stack.logs()}"
+    assert set(verdict.failed) == set(may_fail), f"{verdict}\n{stack.logs()}"

@@ -121,7 +121,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The seven sets, and what makes the run void."""
+    """What was found, by kind, and what makes the run void."""
 
     lost: Findings = field(default_factory=dict)
     phantom: Findings = field(default_factory=dict)
@@ -132,6 +132,8 @@ class Verdict:
     """Done though its client was never told so: allowed."""
     dead: Findings = field(default_factory=dict)
     """Given up in sight of an operator: neither lost nor stuck."""
+    failed: Findings = field(default_factory=dict)
+    """Courses that ended in error: an end like another for the ledger, but no fault of the machinery may cause one."""
     void: Findings = field(default_factory=dict)
     acked: int = 0
     effects: int = 0
@@ -143,7 +145,7 @@ class Verdict:
         return not (self.lost or self.phantom or self.duplicate or self.stuck or self.divergent or self.void)
 
     def __str__(self) -> str:
-        sets = ("lost", "phantom", "duplicate", "stuck", "divergent", "recovered", "dead", "void")
+        sets = ("lost", "phantom", "duplicate", "stuck", "divergent", "recovered", "dead", "failed", "void")
         counts = ", ".join(f"{name} {len(getattr(self, name))}" for name in sets)
         head = f"{self.acked} acknowledged, {self.effects} effects, {self.fired} faults fired: {counts}"
         return "\n".join([head, *self._sentences(sets)])
@@ -166,6 +168,7 @@ def check(evidence: Evidence) -> Verdict:
         divergent=_divergent(evidence),
         recovered=_recovered(evidence),
         dead={row.effect_id: f"{row.job_type} was given up" for row in evidence.rows if row.dead},
+        failed={each.course_id: "the course ended in error" for each in evidence.courses if each.state == "error"},
         void=_void(evidence.faults),
         acked=len(_acked(evidence)),
         effects=len(evidence.effects),

@@ -41,7 +41,7 @@ def honest_run(courses: int = 3) -> Evidence:
 
 def failing(verdict: Verdict) -> set[str]:
     """The names of the sets that are not empty."""
-    names = ("lost", "phantom", "duplicate", "stuck", "divergent", "recovered", "dead", "void")
+    names = ("lost", "phantom", "duplicate", "stuck", "divergent", "recovered", "dead", "failed", "void")
     return {name for name in names if getattr(verdict, name)}
 
 
@@ -222,6 +222,15 @@ def test_a_dead_letter_is_neither_lost_nor_stuck() -> None:
     )
 
     assert {"dead"} == failing(verdict)
+    assert verdict.passed
+
+
+def test_a_course_that_ended_in_error_is_listed() -> None:
+    """It is at an end, so the ledger is content; whether it may have failed is the test's to say."""
+    run = honest_run()
+    verdict = check(replace(run, courses=(replace(run.courses[0], state="error"), *run.courses[1:])))
+
+    assert failing(verdict) == {"failed"}
     assert verdict.passed
 
 
