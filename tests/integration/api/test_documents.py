@@ -14,7 +14,7 @@ import pytest
 
 from services.api.auth import Principal
 from services.kernel.database import Database
-from services.kernel.errors import CourseBusy
+from services.kernel.errors import CourseBusy, Forbidden, NotFound
 from services.kernel.objects import ABANDONED_AFTER, DocumentStore, PostgresShelf
 from services.kernel.settings import Secret
 from tests.support.api import RunningApi, running_api
@@ -220,6 +220,26 @@ async def test_limits_are_settings(app_database_url: str, redis_url: str, db: Da
         assert (await upload(api, course_id, b"y")).status_code == 200
 
     assert await stored(db) == (2, 2, 2)
+
+
+async def test_a_course_that_is_more_than_full_refuses_before_reading(
+    app_database_url: str, redis_url: str, db: Database
+) -> None:
+    """After the limit was lowered, say."""
+    async with running_api(app_database_url, redis_url, max_documents=1) as api:
+        course_id = await add_course(db)
+        await add_documents(db, course_id, ["# A", "# B"])
+
+        assert (await upload(api, course_id)).json()["error"]["code"] == "too_many_documents"
+
+
+async def test_a_course_may_go_or_change_hands_at_any_moment(api: RunningApi, db: Database) -> None:
+    """What was found is looked at again under the lock."""
+    caller = Principal(user_id=USER, tier="FREE", organization_id=None, is_admin=False)
+    with pytest.raises(NotFound):
+        await api.parts.documents.remove(uuid4(), uuid4(), caller)
+    with pytest.raises(Forbidden):
+        await api.parts.documents.remove(await add_course(db, user=UUID(int=0xBAD)), uuid4(), caller)
 
 
 async def test_a_client_that_goes_away_leaves_nothing(api: RunningApi, db: Database) -> None:
