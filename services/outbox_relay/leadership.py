@@ -159,6 +159,7 @@ class AdvisoryLockElector:
 async def begin_term(db: Database, name: str) -> int:
     """Take the next epoch for `name`, after every transaction of the outgoing leader is through."""
     async with db.transaction() as session:
+        await session.fetchval(_QUERIES["commit_durably"])
         await session.fetchval(_QUERIES["lock_term"])
         return int(await session.fetchval(_QUERIES["begin_term"], name))
 

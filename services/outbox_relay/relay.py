@@ -39,9 +39,19 @@ from services.outbox_relay.waking import Listener
 _log = get_logger(__name__)
 
 RELATIONS: Final = ("job_outbox", "relay_leadership", "relay_nodes", "effect_ledger", "courses", "metric_values")
-SESSION: Final = {"enable_seqscan": "off", "jit": "off", "max_parallel_workers_per_gather": "0"}
-"""Every statement of the relay has its index. A plan made while the outbox was small would read all of it once it is large
-(a mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it."""
+SESSION: Final = {
+    "enable_seqscan": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "synchronous_commit": "off",
+}
+"""Parameters of the relay's sessions.
+
+Every statement of the relay has its index: a plan made while the outbox was small would read all of it once it is large (a
+mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it. A mark need not
+reach the disk at once: if a crash of PostgreSQL undoes it, the row is put again and Redis knows its key. What must not be
+undone, the beginning of a term, waits for the disk all the same.
+"""
 BEAT_SECONDS: Final = 1.0
 """How often the leader writes its heartbeat."""
 RECONCILER_REST: Final = 3.0

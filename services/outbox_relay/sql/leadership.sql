@@ -25,6 +25,10 @@ SELECT pg_terminate_backend(l.pid)
    AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
    AND r.heartbeat_at < now() - make_interval(secs => $2::float8);
 
+-- name: commit_durably
+-- Has this transaction wait for the disk: an epoch that a crash took back would be given out twice.
+SELECT set_config('synchronous_commit', 'on', true);
+
 -- name: lock_term
 -- Holds the row against transactions of the outgoing epoch until they are through.
 SELECT epoch FROM relay_leadership WHERE id FOR UPDATE;
