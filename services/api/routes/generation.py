@@ -97,7 +97,8 @@ class GenerationRoutes:
         command = _command(body, caller, _client_key(request, body, caller), request.request_id)
         with bind_context(courseId=str(body.course_id)):
             initiation = await self._commands.initiate(command)
-            _log.debug("generation initiated", jobId=str(initiation.job_id), replay=initiation.from_cache)
+            log = _log.debug if initiation.from_cache else _log.info
+            log("generation initiated", jobId=str(initiation.job_id), replay=initiation.from_cache)
         return struct_reply(_reply(initiation))
 
 
