@@ -6,6 +6,7 @@ A test compares the page with the code, so that it is never older than it.
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ _PROCESSES: tuple[tuple[str, type[Any]], ...] = (
 
 def render() -> str:
     """The page's text."""
-    common = {name: declaration for name, declaration in declarations(CommonSettings)}
+    common = dict(declarations(CommonSettings))
     sections = [_section(title, cls, {} if cls is CommonSettings else common) for title, cls in _PROCESSES]
     return _HEAD + "\n".join(sections)
 
@@ -64,6 +65,8 @@ def _default(declaration: Declaration) -> str:
         return "–"
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
+    if value == Path(tempfile.gettempdir()):
+        return "the system's temporary folder"
     if isinstance(value, Concurrency):
         value = value.general
     if isinstance(value, bool):
