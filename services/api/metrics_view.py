@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.kernel.counters import Durations, Snapshot
+from services.kernel.errors import CoursegenError
 
 ALIVE_WITHIN: Final = timedelta(seconds=90)
 """Oldest heartbeat of a relay that counts as alive (GAP25)."""
@@ -138,6 +139,17 @@ def health_check(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
     succeeds = rate >= LOWEST_SUCCESS or success + failed == 0
     healthy = state.is_alive and state.is_keeping_up and state.queue_depth <= DEEPEST_QUEUE and succeeds
     return {"healthy": healthy, "checks": checks, **checks}
+
+
+def health_unknown(error: CoursegenError) -> dict[str, Any]:
+    """`healthCheck` while PostgreSQL, which knows the numbers, does not answer: the same keys, and the `error` beside them."""
+    checks = {"outboxAlive": False, "fsmSuccessRate": None, "queueDepth": None, "lastProcessedOk": False}
+    return {
+        "healthy": False,
+        "checks": checks,
+        **checks,
+        "error": {"code": error.code, "message": error.message, "details": error.details},
+    }
 
 
 def exposition(counted: Snapshot, state: OutboxState, failures: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ from services.api.metrics_view import OutboxState
 from services.api.routing import Answer, Operation
 from services.kernel.counters import Counters
 from services.kernel.database import Database, Row
+from services.kernel.errors import DatabaseUnavailable
 from services.kernel.queries import Queries
 
 TAG: Final = "Metrics"
@@ -77,9 +78,15 @@ class MetricsRoutes:
         return json_reply(metrics_view.fallbacks(await self._counters.read(), await self._recent()))
 
     async def health_check(self, request: Request) -> Reply:
-        """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40)."""
+        """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40).
+
+        Without PostgreSQL nothing can be said of three of them: that is not healthy, in the same body.
+        """
         del request
-        verdict = metrics_view.health_check(await self._counters.read(), await self._state())
+        try:
+            verdict = metrics_view.health_check(await self._counters.read(), await self._state())
+        except DatabaseUnavailable as error:
+            verdict = metrics_view.health_unknown(error)
         return json_reply(verdict, 200 if verdict["healthy"] or self._always_200 else 503)
 
     async def outbox_health(self, request: Request) -> Reply:

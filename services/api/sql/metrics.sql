@@ -1,8 +1,9 @@
 -- name: outbox_state
--- What the outbox and its relay look like now.
+-- What the outbox and its relay look like now. Dead rows count in the depth; the oldest is of those still to go, as the relay shows it.
 SELECT (SELECT count(*) FROM job_outbox WHERE processed_at IS NULL) AS queue_depth,
-       COALESCE((SELECT extract(epoch FROM now() - min(created_at)) FROM job_outbox WHERE processed_at IS NULL), 0)::double precision
-         AS oldest_seconds,
+       COALESCE(
+         (SELECT extract(epoch FROM now() - min(created_at)) FROM job_outbox WHERE processed_at IS NULL AND retry_count < max_retries), 0
+       )::double precision AS oldest_seconds,
        leader.holder,
        leader.heartbeat_at,
        leader.last_progress_at,

@@ -9,6 +9,7 @@ import pytest
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from tests.support.api import RunningApi, running_api
+from tests.support.courses import add_course
 
 GET_ALL, HEALTH = "/api/trpc/metrics.getAll", "/api/trpc/metrics.healthCheck"
 ROUTES = [
@@ -112,6 +113,20 @@ async def test_other_processes_numbers_are_seen(api: RunningApi, db: Database) -
     assert (outbox["batchesProcessed"], outbox["jobsCreated"], outbox["jobsFailed"]) == (1, 3, 0)
     assert outbox["durations"]["p95"] == pytest.approx(12, rel=0.06)
     assert fallbacks["layer2Activations"] == 1
+
+
+async def test_a_dead_row_counts_in_the_depth_but_is_not_waited_for(api: RunningApi, db: Database) -> None:
+    """The age of the oldest row is of those that are still to go, here as in the relay's own series."""
+    course_id = await add_course(db)
+    await db.execute(
+        "INSERT INTO job_outbox (entity_id, queue_name, created_at, retry_count)"
+        " VALUES ($1, 'test-queue', now() - interval '1 hour', 5), ($1, 'test-queue', now() - interval '1 minute', 0)",
+        course_id,
+    )
+    outbox = (await api.client.get("/api/trpc/metrics.getOutbox")).json()
+
+    assert outbox["health"]["queueDepth"] == 2
+    assert 59 < outbox["oldestPendingSeconds"] < 600
 
 
 async def test_a_restart_resets_nothing(app_database_url: str, redis_url: str) -> None:

@@ -161,6 +161,7 @@ async def test_during_an_outage_of_postgresql_answers_are_500_or_503(
         assert (initiated.status_code, shown.status_code, numbers.status_code) == (500, 503, 503)
         assert {answer.json()["error"]["code"] for answer in (shown, numbers)} == {"database_unavailable"}
         assert shown.headers["retry-after"] == "1"
+        assert (numbers.json()["healthy"], numbers.json()["checks"]["outboxAlive"]) == (False, False)
         durable_postgres.start()
 
         async def works() -> bool:
