@@ -12,8 +12,10 @@ import pytest
 
 from services.kernel.counters import Counters
 from services.kernel.database import Database
+from services.kernel.metrics import render
 from services.kernel.queue import Inspector
 from services.kernel.wakeup import WakeUp
+from services.outbox_relay.figures import Figures
 from tests.integration.outbox_relay.conftest import QUEUE, StartRelay, add_rows, outbox, processed, waiting
 from tests.support.waiting import eventually
 
@@ -149,15 +151,25 @@ async def test_a_backlog_of_many_queues_drains_without_loss_or_double(
         for priority in (1, 10, 5):
             ids += await add_rows(db, course, 90, queue=queue, priority=priority)
 
+    Figures(Counters(db))
+    before = _duplicates()
     async with relaying(high_water=high_water, batch_size=40, batch_max=80):
         await eventually(lambda: _all_processed(db, ids), within=20)
     rows = await outbox(db, ids)
+
+    assert _duplicates() == before  # rows in hand are never claimed again
 
     for queue in (QUEUE, "alpha", "beta"):
         expected = sorted(
             (row for row in rows if row["saq_queue"] == queue), key=lambda row: (-row["priority"], row["position"])
         )
         assert await waiting(redis, queue) == [str(row["outbox_id"]) for row in expected]
+
+
+def _duplicates() -> float:
+    return float(
+        next(line.split()[1] for line in render().decode().splitlines() if line.startswith("relay_duplicates_total"))
+    )
 
 
 async def test_new_jobs_are_announced_for_layer_2(
