@@ -305,6 +305,7 @@ async def test_a_job_that_no_worker_can_run_becomes_a_dead_row(
         await eventually(lambda: _all_processed(db, ids))
 
     assert await waiting(redis) == [str(ids[0])]
+    assert await Inspector(redis).dead_jobs(QUEUE) == []
 
 
 async def test_jobs_put_by_hand_into_an_unknown_queue_are_left_there(redis: Redis) -> None:

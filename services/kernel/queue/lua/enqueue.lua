@@ -52,6 +52,14 @@ else
   end
 end
 
+if redis.call('EXISTS', Q .. ':poison') == 1 then
+  for _, id in ipairs(ids) do
+    if redis.call('HEXISTS', Q .. ':poison', id) == 1 then
+      pardon(id) -- a dead job that was replayed
+    end
+  end
+end
+
 wake(accepted)
 if ARGV[3] ~= '' then
   redis.call('PUBLISH', ARGV[2], ARGV[3])
