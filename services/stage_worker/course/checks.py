@@ -26,7 +26,9 @@ LEAST_COVERAGE = 0.9
 _MARK = re.compile(r"\s*(?<!\\)\[(\d+)\]")
 """A mark of ours; brackets that the material itself has are escaped in a lesson's content."""
 _CODE = re.compile(r"(^```.*?(?:^```$|\Z))", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6} .*$", re.MULTILINE)
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_FEWEST_WORDS_OF_A_SENTENCE = 3
 _SCRIPT_SAMPLE_LETTERS = 60
 
 
@@ -69,12 +71,12 @@ def lesson_words(content: str) -> int:
 
 
 def sentences_of(content: str, language: str) -> list[str]:
-    """The sentences of a lesson's content in a form that can be compared."""
-    text = without_marks(content)
+    """The sentences of a lesson's content in a form that can be compared; headings, code and single words are none."""
+    text = _HEADING.sub("", _CODE.sub("", without_marks(content)))
     found = (text[start:end] for start, end in sentence_spans(text, language))
     lines = (line for sentence in found for line in sentence.splitlines())
     plain = (re.sub(r"[\W_]+", " ", line).strip().lower() for line in lines)
-    return [sentence for sentence in plain if sentence]
+    return [sentence for sentence in plain if count_words(sentence) >= _FEWEST_WORDS_OF_A_SENTENCE]
 
 
 def uncovered_headings(course: Course, material: Material) -> list[str]:

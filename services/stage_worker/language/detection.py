@@ -51,7 +51,10 @@ _CANDIDATES = {
     "Devanagari": ("hi", "mr"),
 }  # fmt: skip
 _MOST_LIKELY = {"Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi"}
-_TELLING_LETTERS = {"ru": "ыэъё", "uk": "іїєґ", "de": "ß", "es": "ñ¿¡", "pt": "ãõ", "pl": "łżśćńę", "tr": "ığş"}
+_TELLING_LETTERS = {
+    "ru": "ыэъё", "uk": "іїєґ", "de": "ß", "es": "ñ¿¡", "pt": "ãõ", "pl": "łżśćńęąź", "tr": "ığ", "cs": "ěůř",
+    "sk": "ľĺŕ", "hu": "őű", "ro": "țăș", "da": "æø", "no": "æø", "sv": "å", "vi": "ơưđạế", "lv": "ņģķļ", "lt": "ėųį",
+}  # fmt: skip
 _TELLING_WEIGHT = 0.5
 _FEWEST_KINDS, _SHORT_TEXT_WORDS = 4, 60
 """Different common words that a longer text must have: source code repeats the same two or three."""

@@ -21,7 +21,6 @@ from services.stage_worker.engines.offline.titles import plain
 from services.stage_worker.engines.questions import as_question
 from services.stage_worker.language.sentences import Span
 
-_CONCISE_SHARE = 0.48
 _MOST_ACTIONS = 6
 _SENTENCES_PER_SHORT_PARAGRAPH = 3
 _FEWEST_WORDS_FOR_A_PAUSE = 160
@@ -31,8 +30,7 @@ Blocks = Iterator[str]
 
 def content(material: LessonMaterial, density: float) -> str:
     """The lesson's content as Markdown; `density` is how much of the material is told at all."""
-    share = density * (_CONCISE_SHARE if material.style == "concise" else 1.0)
-    selection = select(material.index, list(material.excerpts), material.ranking, share)
+    selection = select(material.index, list(material.excerpts), material.ranking, density)
     blocks = _FORMS[material.style](material, selection)
     return "\n\n".join(block for block in blocks if block)
 
@@ -116,9 +114,8 @@ def _spoken_heading(material: LessonMaterial, excerpt: Excerpt) -> str:
     title = plain(excerpt.heading)
     if title.endswith("?") or not material.can_say("question"):
         return heading
-    question = as_question(title, material.plan.language)
-    if question and material.can_say("question_known"):
-        return f"#### {escape(material.say('question_known', question=question))}"
+    if as_question(title, material.plan.language):  # it asks already
+        return heading
     return f"#### {escape(material.say('question', heading=material.quoted(title)))}"
 
 

@@ -19,9 +19,12 @@ from services.stage_worker.language.words import count_words
 
 _SURE_FROM_WORDS = 60
 """A section of its own language is believed from this length on; a shorter one has its document's."""
-_SURE_FROM_LETTERS = 60
+_SURE_FROM_LETTERS = 25
+_LEAST_OF_SIMILAR_WORDS, _LEAST_OF_SIMILAR_SHARE = 300, 0.2
+"""How much text of a second language of the same script a document must have for it to be believed."""
 _FEWEST_WORDS_OF_A_LANGUAGE = 80
 """Less text than this in a second language is a quotation and taught by no lesson of its own."""
+_FEWEST_WORDS_REMAINING = 15
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _SAME_BLOCK_SHARE = 0.8
 _SHORTEST_REPEATABLE = 12
@@ -52,8 +55,8 @@ class Index:
 
     material: Material
     passages: list[Passage] = field(default_factory=list)
-    copies: dict[Place, list[Place]] = field(default_factory=dict)
-    """Of a piece told once: where else it stands."""
+    copies: dict[Place, list[tuple[int, Span]]] = field(default_factory=dict)
+    """Of a piece told once: the documents and spans where it stands too."""
     duplicates: set[Place] = field(default_factory=set)
     """Pieces that only repeat another."""
     repeated: set[tuple[int, Span]] = field(default_factory=set)
@@ -73,6 +76,7 @@ class Index:
         ]
         index._leave_out_quotations(found)
         index._find_repetitions()
+        index._leave_out_remains()
         return index
 
     def text(self, document: int, span: Span) -> str:
@@ -128,6 +132,15 @@ class Index:
         }
         self.passages = [passage for passage in found if passage.language not in self.quoted_languages]
 
+    def _leave_out_remains(self) -> None:
+        """A language of which repetitions leave a few words only is not taught beside another one."""
+        words: Counter[str] = Counter()
+        for passage in self.passages:
+            words[passage.language] += passage.words
+        small = {language for language, count in words.items() if count < _FEWEST_WORDS_REMAINING}
+        if len(small) < len(words):
+            self.passages = [passage for passage in self.passages if passage.language not in small]
+
     def _find_repetitions(self) -> None:
         seen_parts: dict[str, Place] = {}
         for number, passage in enumerate(self.passages):
@@ -146,12 +159,13 @@ class Index:
 
     def _compare(self, document: int, piece: Piece, seen: dict[str, Place]) -> None:
         place = (document, piece.start)
-        keys = [(part, key) for part in piece.parts if len(key := self._key(document, part)) >= _SHORTEST_REPEATABLE]
+        spans = [*piece.parts, (piece.start, piece.end)] if len(piece.parts) > 1 else list(piece.parts)
+        keys = [(part, key) for part in spans if len(key := self._key(document, part)) >= _SHORTEST_REPEATABLE]
         known = [(part, seen[key]) for part, key in keys if key in seen]
         if piece.form is not Form.CODE and known and len(known) >= _SAME_BLOCK_SHARE * len(keys):
             original = Counter(where for _, where in known).most_common(1)[0][0]
             self.duplicates.add(place)
-            self.copies.setdefault(original, []).append(place)
+            self.copies.setdefault(original, []).append((document, (piece.start, piece.end)))
         elif piece.form in {Form.PROSE, Form.LIST}:
             self.repeated.update((document, part) for part, where in known if where != place)
         for _, key in keys:
@@ -163,11 +177,12 @@ class Index:
 
 def _passages(number: int, document: SourceDocument) -> list[Passage]:
     headings = {_NOT_LETTERS.sub(" ", section.heading).strip().lower() for section in document.sections}
+    languages = _section_languages(document)
     passages: list[Passage] = []
     for at, section in enumerate(document.sections):
         if section.start == section.end:
             continue
-        language = _section_language(document, section.start, section.end)
+        language = languages.get(at, document.language)
         pieces = cut(document.text, section.start, section.end, language)
         if _is_contents(document, pieces, headings):
             continue
@@ -195,12 +210,31 @@ def _is_contents(document: SourceDocument, pieces: list[Piece], headings: set[st
     return len(texts) >= 3 and sum(text in headings for text in texts) >= _CONTENTS_SHARE * len(texts)
 
 
-def _section_language(document: SourceDocument, start: int, end: int) -> str:
-    body = document.text[start:end]
-    if count_words(body) < _SURE_FROM_WORDS and document.language != UNDETERMINED:
-        return document.language
-    found = detect(body)
-    return document.language if found == UNDETERMINED else found
+def _section_languages(document: SourceDocument) -> dict[int, str]:
+    """The sections that are not in the document's language, as far as they are long enough to be sure.
+
+    A language of the same script as the document's is believed only if there is a lesson's worth of it: similar
+    languages are easily mistaken for each other in one paragraph.
+    """
+    script = script_of(document.text)
+    found: dict[int, str] = {}
+    words: Counter[str] = Counter()
+    for at, section in enumerate(document.sections):
+        body = document.text[section.start : section.end]
+        size = count_words(body)
+        if size < _SURE_FROM_WORDS and document.language != UNDETERMINED and script_of(body) in {script, None}:
+            continue
+        language = detect(body)
+        if language not in {UNDETERMINED, document.language}:
+            found[at] = language
+            words[language] += size
+    total = count_words(document.text)
+    return {
+        at: language
+        for at, language in found.items()
+        if words[language] >= max(_LEAST_OF_SIMILAR_WORDS, _LEAST_OF_SIMILAR_SHARE * total)
+        or script_of(document.text[document.sections[at].start : document.sections[at].end]) != script
+    }
 
 
 def _by_language(document: SourceDocument, pieces: list[Piece], language: str) -> list[tuple[str, list[Piece]]]:

@@ -63,7 +63,7 @@ class Pen:
         """A piece, or those sentences or lines of it, with its marks; copies of it elsewhere are cited too."""
         if not parts:
             return ""
-        marks = "".join(self.mark(where, span) for where, span in self._copies(document, piece))
+        marks = "".join(self.mark(where, span) for where, span in self._index.copies.get((document, piece.start), ()))
         if piece.form is Form.PROSE:
             return " ".join(self._runs(document, piece, parts)) + marks
         if piece.form is Form.LIST:
@@ -117,11 +117,3 @@ class Pen:
 
     def _code(self, document: int, piece: Piece) -> str:
         return f"```\n{self._index.text(document, (piece.start, piece.end))}\n```"
-
-    def _copies(self, document: int, piece: Piece) -> list[tuple[int, Span]]:
-        places = self._index.copies.get((document, piece.start), [])
-        return [(where, self._span_at(where, start)) for where, start in places]
-
-    def _span_at(self, document: int, start: int) -> Span:
-        found = self._index.pieces_within(document, start, len(self._index.material.documents[document].text))
-        return (found[0][1].start, found[0][1].end)

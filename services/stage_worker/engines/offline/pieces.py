@@ -9,7 +9,7 @@ from enum import Enum
 from services.stage_worker.language.sentences import Span, sentence_spans, trim
 from services.stage_worker.language.words import count_words
 
-_LONGEST_PIECE_WORDS = 260
+_LONGEST_PIECE_WORDS, _SMALL_PIECE_WORDS = 260, 75
 _ITEM = re.compile(r"^ *(?:-|\d{1,6}\.) ")
 _FENCE = "```"
 
@@ -103,19 +103,20 @@ def _short(text: str, span: Span) -> list[Span]:
 
 
 def _bounded(text: str, form: Form, parts: list[Span]) -> list[Piece]:
+    """One piece, or several small ones where a block is so long that lessons must be cut within it."""
+    sizes = [count_words(text[start:end]) for start, end in parts]
+    total = sum(sizes)
+    most = total if total <= _LONGEST_PIECE_WORDS else _SMALL_PIECE_WORDS
     pieces: list[Piece] = []
     group: list[Span] = []
     words = 0
-    for part in parts:
-        size = count_words(text[part[0] : part[1]])
-        if group and words + size > _LONGEST_PIECE_WORDS:
+    for part, size in zip(parts, sizes, strict=True):
+        if group and words + size > most:
             pieces.append(_piece(form, group, words))
             group, words = [], 0
         group.append(part)
         words += size
-    if group:
-        pieces.append(_piece(form, group, words))
-    return pieces
+    return [*pieces, _piece(form, group, words)] if group else pieces
 
 
 def _piece(form: Form, parts: list[Span], words: int) -> Piece:

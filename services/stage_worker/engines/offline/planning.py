@@ -56,7 +56,7 @@ class Chapter:
 def plan(index: Index) -> CourseStructure:
     """The plan of a course from documents."""
     material = index.material
-    density = density_of(index.words())
+    density = density_of(index.words(), material.style)
     chapters: list[tuple[tuple[int, int], SectionPlan]] = []
     languages = sorted({passage.language for passage in index.passages})
     sizes = Sizes.of(index.words(), density)
@@ -70,7 +70,7 @@ def plan(index: Index) -> CourseStructure:
         style=material.style,
         draft=False,
         sections=titles.unique([section for _, section in chapters]),
-        notes=_notes(index, language, density),
+        notes=_notes(index, language, density_of(index.words(), "")),
     )
 
 

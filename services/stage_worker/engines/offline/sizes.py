@@ -17,6 +17,8 @@ _LESSONS_PER_SECTION = 3.5
 _FEWEST_SECTIONS, _MOST_SECTIONS = 3, 16
 _LARGEST_LESSON = 850
 _FRAME_WORDS = 5
+_CONCISE_SHARE = 0.5
+"""What a concise course tells of its material."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,14 @@ class Sizes:
         return cls(
             density=density,
             lesson=target / density,
-            smallest_lesson=MINIMUM_WORDS + _FRAME_WORDS,
+            smallest_lesson=(MINIMUM_WORDS + _FRAME_WORDS) / density,
             largest_lesson=min(1.6 * target, _LARGEST_LESSON) / density,
             section=max(1.0, words / sections),
             fewest_sections=min(_FEWEST_SECTIONS, sections),
         )
 
 
-def density_of(words: int) -> float:
-    """How much of so much material one course tells."""
-    return min(1.0, _MOST_WORDS_TOLD / max(1, words))
+def density_of(words: int, style: str) -> float:
+    """How much of so much material one course in that style tells, from 0 to 1."""
+    told = min(1.0, _MOST_WORDS_TOLD / max(1, words))
+    return told * _CONCISE_SHARE if style == "concise" else told

@@ -41,7 +41,7 @@ class Writer:
         self._index = index
         self._structure = structure
         self._engine = engine
-        self._density = density_of(index.words())
+        self._density = density_of(index.words(), structure.style)
         self._lexicons: dict[str, Lexicon] = {}
         self._weights: dict[str, dict[str, float]] = {}
         for language in sorted({lesson.language for section in structure.sections for lesson in section.lessons}):
