@@ -96,3 +96,18 @@ def test_levels_below_the_setting_are_dropped(lines: list[dict[str, object]]) ->
     """Debug lines are not written at level info."""
     assert "too fine" not in json.dumps(lines)
     assert logging.getLevelName(logs._LEVELS["warning"]) == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("nothing to hide", "nothing to hide"),
+        ("at REDISS://me:hunter2@host/0 it", "at REDISS://***@host/0 it"),
+        ("BEARER abc", "Bearer ***"),
+        ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln seen", "token *** seen"),
+        ("bEaReR eyJhbGci.x.y at http://u:p@h", "Bearer *** at http://***@h"),
+    ],
+)
+def test_credentials_are_scrubbed_from_text(text: str, clean: str) -> None:
+    """In whatever letter case, alone or together."""
+    assert logs.scrub_text(text) == clean
