@@ -46,7 +46,7 @@ async def _open_scene(courses: int) -> AsyncIterator[_Scene]:
     with open_grounds() as grounds:
         prepared = Courses(grounds, courses)
         # Idle connections are to stay open for the whole measurement, however slow the machine.
-        api = await grounds.stack.start("api", env={"KEEP_ALIVE_SECONDS": "300"})
+        api = await grounds.stack.start("api", env={"KEEP_ALIVE_SECONDS": "300", "LOG_FORMAT": "json"})
         yield _Scene(api, prepared)
 
 

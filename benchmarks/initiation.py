@@ -190,7 +190,7 @@ async def open_arena(courses: int) -> AsyncIterator[Arena]:
     """The three subjects on servers of their own."""
     with open_grounds() as grounds:
         prepared = Courses(grounds, courses)
-        api = await grounds.stack.start("api")
+        api = await grounds.stack.start("api", env={"LOG_FORMAT": "json"})
         async with open_handler(grounds) as handler:
             yield Arena(grounds, prepared, handler, api)
 
