@@ -68,7 +68,7 @@ class Courses:
         row = None
         if _UUID.fullmatch(reference):
             row = await self._db.fetchrow(_QUERIES["course_by_id"], UUID(reference))
-        elif _SLUG.fullmatch(reference):
+        if row is None and _SLUG.fullmatch(reference):  # the slug of a course whose title is a UUID looks like one, too
             row = await self._db.fetchrow(_QUERIES["course_by_slug"], reference)
         if row is None:
             raise NotFound("There is no such course.", course=reference[:200])

@@ -17,6 +17,12 @@ DEEPEST: Final = 32
 """Most levels of nesting."""
 
 _LARGEST_NUMBER = 2**63
+_PATTERNS_IN_WORDS: Final = {
+    "title": "it needs a visible character, and no line breaks or control characters",
+    "language": "send a code of two or three small letters, such as `ru` or `en`",
+    "webhookUrl": "it must begin with `https://`",
+}
+"""What a regular expression asks of a field, for people."""
 
 T = TypeVar("T")
 
@@ -69,6 +75,8 @@ def _explained(text: str) -> InvalidInput:
     if sentence.startswith("Object missing required field"):
         field = sentence.rpartition(" ")[2].strip("`")
         return InvalidInput(f"The field `{field}` is required.", field=field)
+    if "matching regex" in sentence:
+        sentence = _PATTERNS_IN_WORDS.get(field, sentence)
     if not field:
         return InvalidInput(f"The body is not valid: {sentence}.")
     return InvalidInput(f"The field `{field}` is not valid: {sentence}.", field=field)

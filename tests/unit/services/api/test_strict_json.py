@@ -120,6 +120,18 @@ def test_the_field_is_named() -> None:
         assert caught.value.details["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("title", b'"  "'), ("language", b'"english"'), ("webhookUrl", b'"http://example.com"')]
+)
+def test_a_pattern_is_told_in_words(field: str, value: bytes) -> None:
+    """Nobody is shown a regular expression."""
+    with pytest.raises(InvalidInput) as refused:
+        decode(body(b',"' + field.encode() + b'":' + value), InitiateBody)
+
+    assert field in refused.value.message
+    assert "regex" not in refused.value.message
+
+
 def test_the_limits_themselves_are_allowed() -> None:
     """One less than refused."""
     assert decode(body(nested(DEEPEST - 1)), InitiateBody)
