@@ -94,7 +94,9 @@ def _pdf(content: BinaryIO, size_bytes: int, _head: bytes, _ending: str) -> str:
     if not marks:
         raise DocumentRejected("The PDF is cut off: it has no end. Export or download it again.")
     if b"/Encrypt" in _trailer(content, int(marks[-1]), tail):
-        raise DocumentRejected("The PDF is encrypted. Save a copy without a password and upload that.")
+        raise DocumentRejected(
+            "The PDF is encrypted, with a password or against changes. Save or print an unprotected copy and upload that."
+        )
     return PDF
 
 

@@ -163,8 +163,11 @@ class _Form:
 
 
 def clean_name(declared: str) -> str:
-    """A file name without folders and control characters, of at most 200 characters; its ending is kept."""
-    name = PurePosixPath(PureWindowsPath(declared).as_posix()).name
+    """A file name without folders and control characters, of at most 200 characters; its ending is kept.
+
+    Forms write a quotation mark as `%22` (WHATWG, "multipart/form-data encoding algorithm"); it becomes one again.
+    """
+    name = PurePosixPath(PureWindowsPath(declared).as_posix()).name.replace("%22", '"')
     name = _CONTROL.sub("", name).strip()
     if not name.strip("."):
         return "document"

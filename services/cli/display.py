@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_STEPS = ("request accepted", "documents read", "structure analysed", "lessons written", "course exported")
+STEPS = ("request accepted", "documents read", "structure analysed", "lessons written", "course exported")
+"""The five steps of a course's progress, in order; the api names them in Russian."""
+
 _STATES = {
     "pending": "waiting for its start",
     "stage_2_init": "stage 2 of 5: documents are queued",
@@ -137,9 +139,9 @@ class LiveDisplay:
         from rich.markup import escape
 
         steps = course["progress"].get("steps", [])
-        for name, step in zip(_STEPS, steps, strict=False):
+        for name, step in zip(STEPS, steps, strict=False):
             yield f" {_MARKS.get(step['status'], '?')} {name}"
-            if name == _STEPS[1]:
+            if name == STEPS[1]:
                 for document in course["documents"]:
                     reason = f" [red]{escape(document['failureReason'])}[/]" if document.get("failureReason") else ""
                     mark = _DOCUMENT_MARKS.get(document["status"], "?")

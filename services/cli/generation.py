@@ -211,12 +211,13 @@ def sha256_of(path: Path) -> str:
 def _why(course: Json) -> str:
     if course["status"] == "cancelled":
         return "The course was cancelled."
+    error = course.get("error") or "no reason given"
     reasons = [
         f"  {document['filename']}: {document['failureReason']}"
         for document in course["documents"]
-        if document.get("failureReason")
+        if document.get("failureReason") and document["failureReason"] not in error
     ]
-    return "\n".join([f"The course ended in an error: {course.get('error') or 'no reason given'}", *reasons])
+    return "\n".join([f"The course ended in an error: {error}", *reasons])
 
 
 def unusable(files: Sequence[Path]) -> str | None:

@@ -14,7 +14,8 @@ def outline(course: dict[str, Any]) -> Iterator[str]:
     lessons = [lesson for section in sections for lesson in section.get("lessons", [])]
     cited = sum(len(lesson.get("citations", [])) for lesson in lessons)
     yield course.get("title", "")
-    facts = f"{len(sections)} sections, {len(lessons)} lessons, {cited} citations, {course.get('language', '')}"
+    counts = f"{_count(len(sections), 'section')}, {_count(len(lessons), 'lesson')}, {_count(cited, 'citation')}"
+    facts = f"{counts}, {course.get('language', '')}"
     yield f"{facts}, {course.get('style', '')}{', draft without material' if course.get('draft') else ''}"
     shown = 0
     for number, section in enumerate(sections, 1):
@@ -30,4 +31,8 @@ def outline(course: dict[str, Any]) -> Iterator[str]:
 
 def _extent(lesson: dict[str, Any]) -> str:
     words, citations = lesson.get("words", 0), len(lesson.get("citations", []))
-    return f"  ({words} words, {citations} citations)" if words else ""
+    return f"  ({_count(words, 'word')}, {_count(citations, 'citation')})" if words else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

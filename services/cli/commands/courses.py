@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import typer
 from services.cli import interrupts, output
 from services.cli.api_client import ApiClient
 from services.cli.commands.options import AsJson, Language, Out, Style, Title
-from services.cli.display import describe_state, open_display
+from services.cli.display import STEPS, describe_state, open_display
 from services.cli.errors import StackError
 from services.cli.generation import Finished, Generation, Order, Record, unusable
 from services.cli.outline import outline
@@ -26,7 +27,10 @@ _WORD_BREAKS = re.compile(r"[\s_\-.]+")
 
 
 def generate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="PDF, DOCX, PPTX, HTML, Markdown or text.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILES", help="PDF, DOCX, PPTX, HTML, Markdown or text; none with --title: an outline."),
+    ] = None,
     *,
     title: Title = None,
     style: Style = "academic",
@@ -34,11 +38,14 @@ def generate(
     out: Out = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Make a course from documents, and wait for it.
+    """Make a course from documents, or an outline from a title alone, and wait for it.
 
     Talks to the stack that runs here (`coursegen up`), or to the api that API_URL and API_TOKEN name.
     """
-    order = make_order(files, title, style, language)
+    if not files and not title:
+        raise typer.BadParameter("name documents, or a --title to make an outline from")
+    order = make_order(files or (), title, style, language)
+    ready_to_write(out)
     target = api_target(os.environ)
 
     async def main(_hurry: asyncio.Event) -> int:
@@ -89,12 +96,33 @@ def title_of(files: Sequence[Path]) -> str:
     return name if len(files) == 1 else f"{name} and more"
 
 
+def ready_to_write(out: Path) -> None:
+    """Make the folder for the result, before any work is done for it.
+
+    Raises:
+        StackError: nothing can be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise _not_written(out, error) from error
+
+
 def deliver(finished: Finished, out: Path, *, as_json: bool) -> None:
-    """Write the course's two files into `out` and say so."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the course's two files into `out` and say so.
+
+    Raises:
+        StackError: they cannot be written.
+    """
     json_path, markdown_path = out / "course.json", out / "course.md"
-    json_path.write_bytes(finished.json)
-    markdown_path.write_bytes(finished.markdown)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        json_path.write_bytes(finished.json)
+        markdown_path.write_bytes(finished.markdown)
+    except OSError as error:
+        raise _not_written(out, error, course_id=finished.course["id"]) from error
     content: dict[str, Any] = orjson.loads(finished.json)
     if as_json:
         paths = {"json": str(json_path.absolute()), "markdown": str(markdown_path.absolute())}
@@ -108,13 +136,19 @@ def deliver(finished: Finished, out: Path, *, as_json: bool) -> None:
     output.say(f"         {markdown_path.absolute()}")
 
 
+def _not_written(out: Path, error: OSError, course_id: str | None = None) -> StackError:
+    kept = f" The course is kept: GET /api/courses/{course_id}/result.md answers with it." if course_id else ""
+    reason = error.strerror or type(error).__name__
+    return StackError(f"Nothing can be written to {out.absolute()}: {reason}. Name another folder with --out.{kept}")
+
+
 def _describe(course: dict[str, Any]) -> None:
     output.say(f"{course['title']}  ({course['slug']}, {course['id']})")
     output.say(f"  {describe_state(course['status'])}  ({course['status']}, run {course['runNumber']})")
     if course.get("error"):
         output.say(f"  {course['error']}")
-    for step in course["progress"].get("steps", []):
-        output.say(f"  step {step['id']}  {step['status']:<11} {step['name']}")
+    for name, step in zip(STEPS, course["progress"].get("steps", []), strict=False):
+        output.say(f"  step {step['id']}  {step['status']:<11} {name}")
     for document in course["documents"]:
         reason = f"  {document['failureReason']}" if document.get("failureReason") else ""
         output.say(f"  {document['status']:<10} {document['filename']}{reason}")

@@ -13,7 +13,7 @@ import typer
 
 from services.cli import interrupts, output
 from services.cli.api_client import ApiClient, ApiRefused
-from services.cli.commands.courses import deliver, make_order
+from services.cli.commands.courses import deliver, make_order, ready_to_write
 from services.cli.commands.options import AsJson, Language, Out, Style, Title, Verbose
 from services.cli.commands.stack import local_stack
 from services.cli.display import open_display
@@ -33,7 +33,7 @@ _NOT_AN_EXAMPLE = "readme.md"
 def demo(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILES]...", help="Documents to use; without any, those in examples/."),
+        typer.Argument(metavar="FILES", help="Documents to use; without any, those in examples/."),
     ] = None,
     *,
     title: Title = None,
@@ -49,12 +49,14 @@ def demo(
     finishes the same course.
     """
     order = make_order(files or example_files(), title or (None if files else _EXAMPLES_TITLE), style, language)
+    ready_to_write(out)
 
     async def main(hurry: asyncio.Event) -> int:
         state = state_folder(os.environ)
         async with _stack(state, verbose=verbose, quiet=as_json, hurry=hurry) as url:
             finished = await _generate(url, order, state, quiet=as_json)
             deliver(finished, out, as_json=as_json)
+            state.demo.unlink(missing_ok=True)  # not sooner: a demo killed before this line finishes the same course
         return 0
 
     raise typer.Exit(interrupts.run(main, os.environ))
@@ -110,7 +112,6 @@ async def _generate(url: str, order: Order, state: StateFolder, *, quiet: bool) 
             except GenerationFailed:
                 state.demo.unlink(missing_ok=True)
                 raise
-    state.demo.unlink(missing_ok=True)
     return finished
 
 

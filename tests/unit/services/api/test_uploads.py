@@ -131,6 +131,7 @@ async def test_a_client_that_goes_away_is_not_answered(tmp_path: Path) -> None:
     [
         ("a.md", "a.md"),
         ("C:\\Users\\me\\a.docx", "a.docx"),
+        ("a %22b%22.md", 'a "b".md'),
         ("..", "document"),
         ("/", "document"),
         ("a\x00b\nc.md", "abc.md"),

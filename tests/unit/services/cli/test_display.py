@@ -85,6 +85,6 @@ def test_the_outline_has_sections_and_lessons() -> None:
     lines = list(outline(course))
 
     assert lines[0] == "Bees"
-    assert lines[1] == "1 sections, 70 lessons, 140 citations, en, concise, draft without material"
+    assert lines[1] == "1 section, 70 lessons, 140 citations, en, concise, draft without material"
     assert "     1.1 Wax  (200 words, 2 citations)" in lines
     assert lines[-1] == "     ... and 10 more lessons"

@@ -174,18 +174,21 @@ async def test_a_document_that_is_refused_does_not_stop_the_others(api: FakeApi,
 
 
 async def test_a_course_that_ends_in_an_error_is_reported_with_its_reasons(api: FakeApi, order: Order) -> None:
-    """The course's error and every document's reason."""
+    """The course's error, and every document's reason that it does not name: each is said once."""
     api.outcome = "error"
 
     def spoil(request: httpx.Request, _number: int) -> None:
         if request.url.path.endswith("initiate"):
             (course,) = api.courses.values()
-            course["error"] = "no document could be read"
+            course["error"] = "two.md: it is empty"
             course["documents"][0]["failureReason"] = "the PDF is encrypted"
+            course["documents"][1]["failureReason"] = "it is empty"
 
     api.after = spoil
-    with pytest.raises(GenerationFailed, match=r"no document could be read[\s\S]*one.md: the PDF is encrypted"):
+    with pytest.raises(GenerationFailed) as raised:
         await _run(api, order)
+    reasons = ("two.md: it is empty", "  one.md: the PDF is encrypted")
+    assert raised.value.message == "\n".join((f"The course ended in an error: {reasons[0]}", reasons[1]))
 
 
 def test_an_order_is_known_by_its_contents(order: Order) -> None:

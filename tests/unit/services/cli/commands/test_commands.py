@@ -13,6 +13,7 @@ import pytest
 
 from services.cli.commands.courses import title_of
 from services.cli.commands.demo import example_files
+from services.cli.outline import outline
 from tests.support.servers import server_folder
 
 _COMMANDS = ("demo", "up", "env", "down", "generate", "status", "token", "fixtures", "migrate")
@@ -91,6 +92,40 @@ def test_a_missing_document_is_named_before_anything_starts(home: Path) -> None:
     assert done.returncode == 1
     assert "no-such-file.pdf is no file" in done.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "demo"])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_starts(home: Path, command: str) -> None:
+    """Not after the course has been made, and never by a traceback."""
+    done = _run(home, command, "README.md", "--out", "/proc/no-such-folder")
+
+    assert done.returncode == 1
+    assert "/proc/no-such-folder" in done.stderr
+    assert "--out" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not home.exists()
+
+
+def test_a_title_alone_is_enough_for_an_outline(home: Path) -> None:
+    """`generate --title` looks for a stack, not for documents."""
+    done = _run(home, "generate", "--title", "Bees", "--out", str(home.parent))
+
+    assert done.returncode == 1
+    assert "coursegen up" in done.stderr
+
+
+def test_what_there_is_one_of_is_not_counted_as_many() -> None:
+    """The outline's first lines, for people."""
+    lesson = {"title": "Eggs", "words": 13, "citations": [1]}
+    course = {
+        "title": "Bees",
+        "sections": [{"title": "Queen", "lessons": [lesson]}],
+        "language": "en",
+        "style": "concise",
+    }
+
+    assert "1 section, 1 lesson, 1 citation, en, concise" in outline(course)
+    assert "     1.1 Eggs  (13 words, 1 citation)" in outline(course)
 
 
 def test_stopping_nothing_is_no_error(home: Path) -> None:
