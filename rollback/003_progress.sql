@@ -8,10 +8,10 @@
 BEGIN;
 SET LOCAL lock_timeout = '4s';
 
-DROP FUNCTION public.update_course_progress;
-DROP TABLE public.system_metrics;
-DROP TYPE public.metric_severity;
-DROP TYPE public.metric_event_type;
+DROP FUNCTION IF EXISTS public.update_course_progress;
+DROP TABLE IF EXISTS public.system_metrics;
+DROP TYPE IF EXISTS public.metric_severity;
+DROP TYPE IF EXISTS public.metric_event_type;
 
 DELETE FROM supabase_migrations.schema_migrations WHERE version IN ('20251020090000', '20251020090100');
 

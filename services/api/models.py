@@ -85,7 +85,7 @@ class CreateCourseBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     """A new course."""
 
     title: Title
-    style: Style = "academic"
+    style: Style | None = None
     language: Language | None = None
     webhook_url: WebhookUrl | None = None
 

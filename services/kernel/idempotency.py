@@ -170,7 +170,7 @@ class ResultCache:
                     answer: object = await call  # type: ignore[misc]
         except (BrokerUnavailable, TimeoutError) as error:
             if self._breaker.failed():
-                _log.warning("idempotency cache unavailable", error=str(error))
+                _log.warning("idempotency cache unavailable", error=str(error) or type(error).__name__)
             return None
         except Exception as error:  # noqa: BLE001 - a full or misconfigured Redis must not fail a request either
             self._breaker.failed()

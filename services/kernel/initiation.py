@@ -54,7 +54,8 @@ from services.kernel.queries import Queries
 RETRIES: Final = 3
 """Tries after the first (GAP20)."""
 
-_BACKOFF_SECONDS: Final = (0.1, 0.2, 0.4)
+_BACKOFF_SECONDS: Final = (0.25, 0.75, 2.0)
+"""Long enough in all (1.5 to 3 s) for a PostgreSQL that restarts after a crash, short enough for a caller who waits."""
 DEADLINE_SECONDS: Final = 10.0
 _LARGEST_BATCH: Final = 64
 _BATCHES_IN_FLIGHT: Final = 2

@@ -61,11 +61,25 @@ async def test_level_4_removes_the_outbox_and_nothing_else(db: Database, databas
     assert (await footprint(db, course)).size == (1, 1, 1)
 
 
-async def test_level_4_may_be_run_again(db: Database, database_url: str, course: UUID) -> None:
+@pytest.mark.parametrize(
+    ("script", "gone"), [("000_level_4.sql", _OUTBOX), ("003_progress.sql", ("system_metrics",))], ids=["000", "003"]
+)
+async def test_a_rollback_may_be_run_again(
+    db: Database, database_url: str, course: UUID, script: str, gone: tuple[str, ...]
+) -> None:
     """Half a rollback can be finished."""
     for _ in range(2):
-        assert run_script("000_level_4.sql", database_url).returncode == 0
-    assert await _there(db, *_OUTBOX) == []
+        assert run_script(script, database_url).returncode == 0
+    assert await _there(db, *gone) == []
+
+
+async def test_level_4_stops_the_cleanup_of_what_is_gone(db: Database, database_url: str, course: UUID) -> None:
+    """No schedule points at a missing table; it comes back with the tables."""
+    assert run_script("000_level_4.sql", database_url).returncode == 0
+    assert await db.fetchval("SELECT count(*) FROM cron.job") == 0
+
+    await apply_all(database_url)
+    assert await db.fetchval("SELECT cron.schedule_defaults()") == 3
 
 
 async def test_the_full_rollback_refuses_while_rows_are_pending(db: Database, database_url: str, course: UUID) -> None:
