@@ -97,8 +97,9 @@ class ChatClient:
         conversation = list(messages)
         tokens = _ANSWER_TOKENS
         fault = ""
-        for _ in range(self._settings.openai_attempts):
-            completion = await self._completion(self._request(conversation, form, tokens), budget)
+        for attempt in range(self._settings.openai_attempts):
+            question = self._request(conversation, form, tokens, attempt)
+            body, completion = await self._completion(question, budget)
             said, reason = self._said(completion)
             try:
                 answer = self._decoded(said, reason, form)
@@ -108,13 +109,14 @@ class ChatClient:
                 tokens = tokens * 2 if reason == "length" else tokens
                 conversation = [*messages, *_complaint(said, fault)]
             else:
+                await self._cache.put(key_of(self._settings.openai_base_url, question), body)
                 return answer
         raise UnusableAnswer(
             f"The language model did not give a usable answer in {self._settings.openai_attempts} tries: {fault} "
             "Try again, or ask the operator to choose another model."
         )
 
-    def _request(self, messages: list[dict[str, str]], form: type[T], tokens: int) -> dict[str, Any]:
+    def _request(self, messages: list[dict[str, str]], form: type[T], tokens: int, attempt: int) -> dict[str, Any]:
         schema = strict_schema(form)
         name = form.__name__
         if self._settings.openai_structure == "json_schema":
@@ -134,20 +136,18 @@ class ChatClient:
             "response_format": wanted,
             "max_tokens": tokens,
             "temperature": 0,
-            "seed": 7,
+            "seed": attempt,  # the same complaint must not give the same answer again
         }
 
-    async def _completion(self, request: dict[str, Any], budget: Budget) -> Completion:
-        """The answer from the cache, or from the endpoint."""
-        key = key_of(self._settings.openai_base_url, request)
-        known = await self._cache.get(key)
+    async def _completion(self, request: dict[str, Any], budget: Budget) -> tuple[bytes, Completion]:
+        """The answer from the cache, or from the endpoint; only answers that proved usable are kept there."""
+        known = await self._cache.get(key_of(self._settings.openai_base_url, request))
         if known is not None:
-            return msgspec.json.decode(known, type=Completion)
+            return known, msgspec.json.decode(known, type=Completion)
         body, completion = await self._patiently(request, budget)
         usage = completion.usage
         budget.count(usage.prompt_tokens if usage else len(body) // 4, usage.completion_tokens if usage else 0)
-        await self._cache.put(key, body)
-        return completion
+        return body, completion
 
     async def _patiently(self, request: dict[str, Any], budget: Budget) -> tuple[bytes, Completion]:
         failure = _Passing("no try")

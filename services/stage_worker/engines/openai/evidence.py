@@ -82,4 +82,6 @@ def locate(text: str, quote: str, start: int, end: int) -> tuple[int, int] | Non
     found = searched.find(key) if len(key) >= _FEWEST_LETTERS else -1
     if found < 0:
         return None
-    return letters[found][1], letters[found + len(key) - 1][1] + 1
+    last = letters[found + len(key) - 1][1] + 1
+    closed = not wanted[-1].isalnum() and last < end and not (text[last].isalnum() or text[last].isspace())
+    return letters[found][1], last + 1 if closed else last
