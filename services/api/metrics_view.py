@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from services.api.recent_initiations import Outcomes
 from services.kernel.counters import Durations, Snapshot
 from services.kernel.errors import CoursegenError
 
@@ -24,7 +25,7 @@ DEEPEST_QUEUE: Final = 1000
 """Most rows that may wait."""
 
 LOWEST_SUCCESS: Final = 95.0
-"""Least success rate, in percent, when there was traffic."""
+"""Least success rate of the last minutes, in percent, when there was traffic."""
 
 _DEFAULT_POLL_MS = 1000
 
@@ -126,17 +127,17 @@ def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
     }
 
 
-def health_check(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
-    """`healthCheck`: four criteria, nested and flat (D18)."""
-    success, failed = counted.count("fsm_total", "success"), counted.count("fsm_total", "failed")
-    rate = _percent(success, success + failed)
+def health_check(recent: Outcomes, state: OutboxState) -> dict[str, Any]:
+    """`healthCheck`: four criteria, nested and flat (D18). The success rate is that of the last minutes, not of all time."""
+    initiations = recent.success + recent.failed
+    rate = _percent(recent.success, initiations)
     checks = {
         "outboxAlive": state.is_alive,
         "fsmSuccessRate": rate,
         "queueDepth": state.queue_depth,
         "lastProcessedOk": state.is_keeping_up,
     }
-    succeeds = rate >= LOWEST_SUCCESS or success + failed == 0
+    succeeds = rate >= LOWEST_SUCCESS or initiations == 0
     healthy = state.is_alive and state.is_keeping_up and state.queue_depth <= DEEPEST_QUEUE and succeeds
     return {"healthy": healthy, "checks": checks, **checks}
 
@@ -152,7 +153,7 @@ def health_unknown(error: CoursegenError) -> dict[str, Any]:
     }
 
 
-def exposition(counted: Snapshot, state: OutboxState, failures: Sequence[Any]) -> str:
+def exposition(counted: Snapshot, recent: Outcomes, state: OutboxState, failures: Sequence[Any]) -> str:
     """The same numbers in Prometheus' text format, under the names of GAP11 (TRAP4)."""
     lines: list[str] = []
     fsm_counts = {f'result="{each}"': counted.count("fsm_total", each) for each in ("success", "failed")}
@@ -173,7 +174,7 @@ def exposition(counted: Snapshot, state: OutboxState, failures: Sequence[Any]) -
         for result in ("success", "failed")
     }
     _family(lines, "fallback_activations_total", "counter", fallback_counts)
-    _family(lines, "system_healthy", "gauge", {"": int(health_check(counted, state)["healthy"])})
+    _family(lines, "system_healthy", "gauge", {"": int(health_check(recent, state)["healthy"])})
     slots = {
         f'slot="{slot}",course="{row["entity_id"]}",reason="{_label(row["reason"])}"': row["at"]
         for slot, row in enumerate(failures)

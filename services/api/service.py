@@ -15,6 +15,7 @@ from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
 from services.api.keys import KeyRing, open_key_ring
+from services.api.recent_initiations import RecentInitiations
 from services.api.routes.courses import CourseRoutes
 from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
@@ -24,6 +25,7 @@ from services.api.routing import RouteTable
 from services.api.server import HttpServer
 from services.api.settings import ApiSettings
 from services.kernel import lifecycle
+from services.kernel.clock import SystemClock
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import RetryableError
@@ -59,6 +61,8 @@ class Parts:
     commands: CommandHandler
     documents: Documents
     keys: KeyRing
+    counters: Counters
+    initiations: RecentInitiations
 
 
 class ApiService:
@@ -99,6 +103,7 @@ class ApiService:
             ("http", self._http.serve(stopping)),
             ("keys", self._parts.keys.keep_fresh(stopping)),
             ("object sweep", self._parts.documents.sweep_for_ever(stopping)),
+            ("recent initiations", self._parts.initiations.watch(self._parts.counters, stopping)),
         )
         await self._parts.commands.drain()
 
@@ -146,7 +151,9 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         store = open_store(db, settings)
         courses = Courses(db, store, cache, redis)
         documents = Documents(db, store, courses, most=settings.max_documents)
-        metric_routes = MetricsRoutes(db, counters, always_200=settings.healthcheck_status == "always200")
+        initiations = RecentInitiations(SystemClock())
+        initiations.remember(await counters.read())
+        metric_routes = MetricsRoutes(db, counters, initiations, always_200=settings.healthcheck_status == "always200")
         routes = _routes(settings, courses, documents, commands, metric_routes)
         app = Api(
             routes,
@@ -155,7 +162,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             max_body_bytes=settings.max_body_bytes,
             access_log=settings.access_log,
         )
-        yield Parts(app, routes, commands, documents, keys)
+        yield Parts(app, routes, commands, documents, keys, counters, initiations)
 
 
 def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from services.api import metrics_view
 from services.api.messages import Reply, Request, json_reply
 from services.api.metrics_view import OutboxState
+from services.api.recent_initiations import RecentInitiations
 from services.api.routing import Answer, Operation
 from services.kernel.counters import Counters
 from services.kernel.database import Database, Row
@@ -24,9 +25,10 @@ _QUERIES = Queries.load("services.api", "metrics.sql")
 class MetricsRoutes:
     """The routes that show numbers."""
 
-    def __init__(self, db: Database, counters: Counters, *, always_200: bool) -> None:
+    def __init__(self, db: Database, counters: Counters, initiations: RecentInitiations, *, always_200: bool) -> None:
         self._db = db
         self._counters = counters
+        self._initiations = initiations
         self._always_200 = always_200
 
     def operations(self) -> list[Operation]:
@@ -49,16 +51,17 @@ class MetricsRoutes:
     async def get_all(self, request: Request) -> Reply:
         """All numbers: JSON, or Prometheus' text format for a client that accepts that (TRAP4)."""
         counted, state, recent = await self._counters.read(), await self._state(), await self._recent()
+        lately = self._initiations.until(counted)
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
             failures = await self._db.fetch(_QUERIES["recent_failures"])
-            return Reply(200, metrics_view.exposition(counted, state, failures).encode(), _TEXT_FORMAT)
+            return Reply(200, metrics_view.exposition(counted, lately, state, failures).encode(), _TEXT_FORMAT)
         return json_reply(
             {
                 "fsm": metrics_view.fsm(counted),
                 "outbox": metrics_view.outbox(counted, state),
                 "fallbacks": metrics_view.fallbacks(counted, recent),
-                "healthCheck": metrics_view.health_check(counted, state),
+                "healthCheck": metrics_view.health_check(lately, state),
             }
         )
 
@@ -84,7 +87,8 @@ class MetricsRoutes:
         """
         del request
         try:
-            verdict = metrics_view.health_check(await self._counters.read(), await self._state())
+            lately = self._initiations.until(await self._counters.read())
+            verdict = metrics_view.health_check(lately, await self._state())
         except DatabaseUnavailable as error:
             verdict = metrics_view.health_unknown(error)
         return json_reply(verdict, 200 if verdict["healthy"] or self._always_200 else 503)

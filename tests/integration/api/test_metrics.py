@@ -59,6 +59,24 @@ async def test_a_stopped_relay_is_reported_by_a_running_api(api: RunningApi, db:
     assert (dead.status_code, dead.json()["healthy"], dead.json()["outboxAlive"]) == (503, False, False)
 
 
+async def test_old_failures_do_not_make_an_api_unhealthy(app_database_url: str, redis_url: str, db: Database) -> None:
+    """The verdict is on the last minutes: what failed before counts in `getFSM` only, what fails now weighs (TRAP18)."""
+    await relay_lives(db)
+    async with Counters(db).writing() as others:
+        others.add("fsm_total", "failed", 10)
+    async with running_api(app_database_url, redis_url) as api:
+        before = await api.client.get(HEALTH)
+        fsm = (await api.client.get("/api/trpc/metrics.getFSM")).json()
+        async with Counters(db).writing() as others:
+            others.add("fsm_total", "failed")
+            others.add("fsm_total", "success", 3)
+        now = await api.client.get(HEALTH)
+
+    assert (before.status_code, before.json()["fsmSuccessRate"]) == (200, 0)
+    assert (fsm["failed"], fsm["successRate"]) == (10, 0)
+    assert (now.status_code, now.json()["healthy"], now.json()["fsmSuccessRate"]) == (503, False, 75)
+
+
 async def test_a_balancer_may_ask_for_200_always(app_database_url: str, redis_url: str, db: Database) -> None:
     """TRAP40: `HEALTHCHECK_STATUS=always200`; and with the relay stopped the api still accepts work."""
     async with running_api(app_database_url, redis_url, healthcheck_status="always200") as api:

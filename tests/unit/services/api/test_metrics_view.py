@@ -9,6 +9,7 @@ import pytest
 
 from services.api import metrics_view
 from services.api.metrics_view import OutboxState
+from services.api.recent_initiations import Outcomes
 from services.kernel.counters import Snapshot, bucket_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -103,7 +104,7 @@ def test_fallbacks_count_both_layers_and_their_ends() -> None:
 
 def test_no_traffic_is_healthy() -> None:
     """TRAP18: a rate of 0 that nobody measured is no illness; the four criteria stand nested and flat."""
-    shown = metrics_view.health_check(counted(), state())
+    shown = metrics_view.health_check(Outcomes(), state())
 
     assert shown["healthy"] is True
     assert shown["checks"] == {"outboxAlive": True, "fsmSuccessRate": 0.0, "queueDepth": 0, "lastProcessedOk": True}
@@ -124,10 +125,7 @@ def test_no_traffic_is_healthy() -> None:
 )
 def test_each_criterion_can_fail(changes: dict[str, Any], failed: int) -> None:
     """A late or missing heartbeat, a deep queue, no progress, too many failures (GAP25)."""
-    assert (
-        metrics_view.health_check(counted(fsm_total__success=94, fsm_total__failed=failed), state(**changes))["healthy"]
-        is False
-    )
+    assert metrics_view.health_check(Outcomes(94, failed), state(**changes))["healthy"] is False
 
 
 @pytest.mark.parametrize(
@@ -141,10 +139,7 @@ def test_each_criterion_can_fail(changes: dict[str, Any], failed: int) -> None:
 )
 def test_the_limits_themselves_are_healthy(changes: dict[str, Any]) -> None:
     """One step before illness; an empty queue needs no progress."""
-    assert (
-        metrics_view.health_check(counted(fsm_total__success=95, fsm_total__failed=5), state(**changes))["healthy"]
-        is True
-    )
+    assert metrics_view.health_check(Outcomes(95, 5), state(**changes))["healthy"] is True
 
 
 def test_prometheus_can_read_the_text() -> None:
@@ -153,7 +148,7 @@ def test_prometheus_can_read_the_text() -> None:
 
     failures = [{"entity_id": "c", "reason": 'said "no"\n\\', "at": 1.5}]
     text = metrics_view.exposition(
-        counted(fsm_total__success=3, fallback__layer2_failed=1), state(queue_depth=2), failures
+        counted(fsm_total__success=3, fallback__layer2_failed=1), Outcomes(), state(queue_depth=2), failures
     )
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -168,4 +163,4 @@ def test_prometheus_can_read_the_text() -> None:
     assert samples[("outbox_last_progress_timestamp_seconds",)] == (NOW - timedelta(seconds=1)).timestamp()
     assert any(name[0] == "fsm_recent_failure_timestamp_seconds" for name in samples)
     assert "lastProcessed" in metrics_view.outbox(counted(), state(last_progress_at=None))["health"]
-    assert metrics_view.exposition(counted(), state(last_progress_at=None), [])
+    assert metrics_view.exposition(counted(), Outcomes(), state(last_progress_at=None), [])

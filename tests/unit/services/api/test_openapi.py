@@ -53,7 +53,7 @@ def operations() -> list[Operation]:
         GenerationRoutes(nothing, nothing, views),
         views,
         DocumentRoutes(nothing, nothing, largest=1, at_once=1, folder=nothing),
-        MetricsRoutes(nothing, nothing, always_200=False),
+        MetricsRoutes(nothing, nothing, nothing, always_200=False),
         DescriptionRoutes(),
     ]
     return [operation for group in groups for operation in group.operations()]

@@ -1,0 +1,76 @@
+"""How initiations went lately, over all processes: what the health verdict judges (contract.md i, GAP25).
+
+The shared counters only ever grow, so a young system that failed ten times would be called ill until hundreds succeed. Once
+a minute the sums are remembered; what happened lately is the difference between now and the sums of fifteen minutes ago,
+or of this process's start when that is not so long ago.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from services.kernel.clock import Clock
+from services.kernel.counters import Counters, Snapshot
+from services.kernel.errors import CoursegenError
+from services.kernel.logs import get_logger
+
+WINDOW_SECONDS: Final = 900.0
+"""How long a failed initiation weighs on the verdict."""
+
+SAMPLE_SECONDS: Final = 60.0
+"""Time between two remembered sums."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How many initiations succeeded and failed."""
+
+    success: int = 0
+    failed: int = 0
+
+
+class RecentInitiations:
+    """Remembers the sums of the last minutes, for one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sums: deque[tuple[float, Outcomes]] = deque()
+
+    def remember(self, counted: Snapshot) -> None:
+        """Keep the sums of this moment, and forget what no window reaches back to."""
+        self._sums.append((self._clock.monotonic(), _sums(counted)))
+        self._forget()
+
+    def until(self, counted: Snapshot) -> Outcomes:
+        """What happened in the window that ends with `counted`. Nothing, before anything was remembered."""
+        self._forget()
+        now = _sums(counted)
+        then = self._sums[0][1] if self._sums else now
+        # Somebody may have emptied the counters: less than before is nothing.
+        return Outcomes(max(0, now.success - then.success), max(0, now.failed - then.failed))
+
+    async def watch(self, counters: Counters, stopping: asyncio.Event) -> None:
+        """Remember the sums every minute until `stopping` is set; a minute without PostgreSQL is left out."""
+        while not stopping.is_set():
+            try:
+                self.remember(await counters.read())
+            except CoursegenError as error:
+                _log.warning("counters not read for the health verdict", error=error.message)
+            try:
+                await asyncio.wait_for(stopping.wait(), SAMPLE_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _forget(self) -> None:
+        begin = self._clock.monotonic() - WINDOW_SECONDS
+        while len(self._sums) > 1 and self._sums[1][0] <= begin:
+            self._sums.popleft()
+
+
+def _sums(counted: Snapshot) -> Outcomes:
+    return Outcomes(counted.count("fsm_total", "success"), counted.count("fsm_total", "failed"))
