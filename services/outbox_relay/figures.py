@@ -51,10 +51,12 @@ class Figures:
         self._counters.add("outbox_batches")
         self._counters.observe("outbox_batch_duration", seconds)
         self._show.batches.observe(seconds)
-        for result, amount in (("created", created), ("failed", dead)):
-            if amount:
-                self._counters.add("outbox_jobs", result, amount)
-                self._show.jobs.labels(result).inc(amount)
+        self._settled("created", created)
+        self._settled("failed", dead)
+
+    def returned_dead(self, amount: int) -> None:
+        """So many rows, whose jobs no worker can run, have come back from Redis as dead ones."""
+        self._settled("failed", amount)
 
     def failure(self, failure: Failure) -> None:
         """One row did not get into Redis."""
@@ -98,3 +100,8 @@ class Figures:
     def broker(self, *, is_up: bool) -> None:
         """Whether Redis takes jobs."""
         self._show.broker.set(1 if is_up else 0)
+
+    def _settled(self, result: str, amount: int) -> None:
+        if amount:
+            self._counters.add("outbox_jobs", result, amount)
+            self._show.jobs.labels(result).inc(amount)

@@ -107,7 +107,9 @@ class Reconciler:
         answer = await self._db.fetchrow(
             _QUERIES["return_dead"], list(hopeless), term.epoch, [reason[:2000] for reason in hopeless.values()]
         )
-        _log.error("jobs that no worker can run are dead rows now", jobs=fenced_change(answer, term.epoch))
+        if returned := fenced_change(answer, term.epoch):
+            _log.error("jobs that no worker can run are dead rows now", jobs=returned)
+            self._figures.returned_dead(returned)
 
 
 def is_sound(row: Row) -> bool:

@@ -26,6 +26,7 @@ SELECT o.outbox_id, o.saq_queue, o.job_body, o.priority
 
 -- name: return_dead
 -- Makes rows $1 (reasons $3) dead and visible in the outbox: they reached Redis, but no worker can run them.
+-- A row that is pending or dead by now is left alone: nothing returns twice.
 WITH leader AS (
   SELECT l.epoch FROM relay_leadership AS l WHERE l.id AND l.epoch = $2::bigint FOR KEY SHARE
 ), returned AS (
@@ -33,6 +34,7 @@ WITH leader AS (
      SET processed_at = NULL, retry_count = o.max_retries, last_error = f.reason, last_attempt_at = now()
     FROM leader, unnest($1::uuid[], $3::text[]) AS f(outbox_id, reason)
    WHERE o.outbox_id = f.outbox_id
+     AND o.processed_at IS NOT NULL
      AND NOT EXISTS (SELECT 1 FROM effect_ledger AS e WHERE e.effect_id = o.outbox_id)
   RETURNING 1
 )

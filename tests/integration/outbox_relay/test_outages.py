@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.queue import Inspector, Producer
@@ -301,11 +302,14 @@ async def test_a_job_that_no_worker_can_run_becomes_a_dead_row(
         from services.kernel.outbox import dead_rows, replay_rows
 
         assert [each.outbox_id for each in await dead_rows(db)] == ids
+        await asyncio.sleep(1.5)  # three more looks return nothing twice
         assert await replay_rows(db, ids) == ids
         await eventually(lambda: _all_processed(db, ids))
+    counted = await Counters(db).read()
 
     assert await waiting(redis) == [str(ids[0])]
     assert await Inspector(redis).dead_jobs(QUEUE) == []
+    assert counted.count("outbox_jobs", "failed") == 1
 
 
 async def test_jobs_put_by_hand_into_an_unknown_queue_are_left_there(redis: Redis) -> None:
