@@ -20,7 +20,8 @@ import uvloop
 
 from services.kernel.queries import Queries
 from services.kernel.queue.scripts import Script
-from services.outbox_relay.relay import SESSION
+from services.outbox_relay.outbox import multirange
+from services.outbox_relay.relay import SESSION, collect_rarely
 
 _SQL = Queries.load("services.outbox_relay", "outbox.sql")
 _ENQUEUE = Script.read("enqueue")
@@ -40,7 +41,7 @@ class Bare:
 
     async def claim(self, in_hand: Sequence[Any]) -> list[Any]:
         """The next rows that are not in hand."""
-        positions = [row[_POSITION] for row in in_hand]
+        positions = multirange(row[_POSITION] for row in in_hand)
         found: list[Any] = await self._claims.fetch(
             _SQL["claim_batch"], self._batch, [], [], _NO_LIMIT, positions, _NO_LIMIT, _NO_LIMIT
         )
@@ -95,6 +96,7 @@ def _arguments(queue: str, rows: Sequence[Any]) -> list[Any]:
 
 async def drain(mode: str, rows: int, batch: int) -> None:
     """Drain `rows` rows, beginning as soon as there are any."""
+    collect_rarely()
     claims, marks = [await asyncpg.connect(os.environ["DATABASE_URL"], server_settings=SESSION) for _ in range(2)]
     client = aioredis.Redis.from_url(os.environ["REDIS_URL"])
     await client.script_load(_ENQUEUE.text)

@@ -167,7 +167,8 @@ def _table(runs: dict[str, list[Run]], rows: int, rounds: int) -> Table:
         )  # fmt: skip
     table.notes.append(f"{rows:,} rows in one queue, {rounds} rounds, medians; load average at the end {load()}")
     table.notes.append(
-        "PostgreSQL with fsync, synchronous_commit and full_page_writes on; Redis without AOF; no workers"
+        "PostgreSQL with fsync and full_page_writes on; marks of relay and bare loop alike do not wait for the disk "
+        "(docs/decisions/0003); Redis without AOF; no workers"
     )
     return table
 

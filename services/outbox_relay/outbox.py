@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -65,8 +65,8 @@ class Outbox:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def claim(self, limits: ClaimLimits, in_flight: Sequence[int]) -> list[OutboxRow]:
-        """The next rows to put into Redis, without those at the positions `in_flight`. Changes nothing.
+    async def claim(self, limits: ClaimLimits, in_hand: Iterable[int]) -> list[OutboxRow]:
+        """The next rows to put into Redis, without those at the positions `in_hand`. Changes nothing.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -77,7 +77,7 @@ class Outbox:
             list(limits.rooms),
             list(limits.rooms.values()),
             limits.default_room,
-            in_flight,
+            multirange(in_hand),
             limits.total_bytes,
             limits.body_bytes,
         )
@@ -114,6 +114,25 @@ class Outbox:
     async def _fenced(self, statement: str, ids: Sequence[UUID], epoch: int, *args: object) -> int:
         row = await self._db.fetchrow(_QUERIES[statement], ids, epoch, *args)
         return fenced_change(row, epoch)
+
+
+def multirange(positions: Iterable[int]) -> str:
+    """Exactly these positions, neighbours written together: ``{[1,4),[9,10)}`` for 1, 2, 3 and 9.
+
+    Positions in hand are nearly always neighbours, so thousands of them become a few ranges.
+    """
+    ranges: list[str] = []
+    first = last = None
+    for position in sorted(positions):
+        if last is not None and position == last + 1:
+            last = position
+            continue
+        if last is not None:
+            ranges.append(f"[{first},{last + 1})")
+        first = last = position
+    if last is not None:
+        ranges.append(f"[{first},{last + 1})")
+    return "{" + ",".join(ranges) + "}"
 
 
 def fenced_change(row: Mapping[str, int] | None, epoch: int) -> int:

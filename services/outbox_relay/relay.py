@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -104,6 +105,7 @@ class Relay:
             health.register("database", db.ping)
             health.register("redis", producer.ping)
             loop = RelayLoop(pipeline, Outbox(db), producer, Listener(db), figures, heartbeat, clock)
+            collect_rarely()
             yield cls(settings, db, loop, Reconciler(db, inspector, producer, figures))
 
     async def serve(self, stopping: asyncio.Event) -> None:
@@ -188,6 +190,17 @@ class Relay:
             except RetryableError as error:
                 _log.debug("left for the next time", reason=error.message)
             await asyncio.sleep(seconds)
+
+
+def collect_rarely() -> None:
+    """Have the garbage collector look for cycles a hundred times less often.
+
+    Rows come and go by the thousand and form no cycles, but every look goes through all that are in hand: by default that is
+    a fifth of the relay's CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def limits_of(settings: RelaySettings) -> Limits:

@@ -1,8 +1,8 @@
 -- name: claim_batch
 -- The next rows to put into Redis: per queue the most urgent first, at most $1 rows in all.
--- $2 and $3 say how many each queue has room for; a queue that is not named has room for $4. $5 are the positions in flight.
+-- $2 and $3 say how many each queue has room for; a queue that is not named has room for $4. $5 are the positions in hand, as a multirange.
 -- Bodies are cut off after $6 bytes in all, except that one row always passes; a body over $7 bytes comes as NULL.
--- Rows may be committed in any order, so every call looks from the start of the index. NOT IN is hashed, <> ALL would be linear.
+-- Rows may be committed in any order, so every call looks from the start of the index.
 WITH RECURSIVE waiting AS (
   (SELECT o.saq_queue
      FROM job_outbox AS o
@@ -29,7 +29,7 @@ WITH RECURSIVE waiting AS (
          AND o.processed_at IS NULL
          AND o.retry_count < o.max_retries
          AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= now())
-         AND o.position NOT IN (SELECT unnest($5::bigint[]))
+         AND NOT o.position <@ (SELECT $5::text::int8multirange)
        ORDER BY o.priority DESC, o.position
        LIMIT least(coalesce(r.room, $4::int), $1::int)
     ) AS c

@@ -12,6 +12,7 @@ import pytest
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable
+from services.kernel.queries import Queries
 from services.kernel.queue import Inspector, Producer
 from tests.integration.outbox_relay.conftest import QUEUE, StartRelay, add_rows, outbox, processed, waiting
 from tests.support.courses import add_course
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis.asyncio import Redis
+
+_DEAD_LETTERS = Queries.load("services.cli", "dead_letters.sql")
 
 
 @pytest.fixture
@@ -299,11 +302,9 @@ async def test_a_job_that_no_worker_can_run_becomes_a_dead_row(
         assert "3 workers died" in row["last_error"]
         assert row["processed_at"] is None
 
-        from services.kernel.outbox import dead_rows, replay_rows
-
-        assert [each.outbox_id for each in await dead_rows(db)] == ids
+        assert [each["outbox_id"] for each in await db.fetch(_DEAD_LETTERS["dead_rows"], 100)] == ids
         await asyncio.sleep(1.5)  # three more looks return nothing twice
-        assert await replay_rows(db, ids) == ids
+        assert await db.fetchval(_DEAD_LETTERS["revive_rows"], ids) == 1
         await eventually(lambda: _all_processed(db, ids))
     counted = await Counters(db).read()
 
