@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.cli import tokens
-from services.cli.errors import StackStopped
+from services.cli.errors import StackError, StackStopped
 from services.cli.stack.processes import jwt_secret
 from services.cli.stack.state import Running, StateFolder, default_folder
+from services.kernel.database import Connection, connect, translated
+from services.kernel.errors import DatabaseUnavailable
+from services.kernel.settings import database_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,38 @@ def database_url(environ: Mapping[str, str]) -> str:
     """The database that DATABASE_URL names, else that of the running stack.
 
     Raises:
+        StackError: DATABASE_URL is no such address.
         StackStopped: neither is there.
     """
     named = environ.get("DATABASE_URL")
     if named:
-        return named
+        try:
+            return database_address(named).reveal()
+        except ValueError as error:
+            raise StackError(f"DATABASE_URL {error}.") from error
     try:
         return running_stack(environ).database_url
     except StackStopped as error:
         raise StackStopped(f"{error.message} Or name a database in DATABASE_URL.") from error
+
+
+@asynccontextmanager
+async def database_session(environ: Mapping[str, str], application: str) -> AsyncIterator[Connection]:
+    """A session with that database for the length of the block; errors leave it as ours.
+
+    Raises:
+        StackError: it cannot be reached, with what to look at.
+    """
+    url = database_url(environ)
+    try:
+        session = await connect(url, application=application)
+    except DatabaseUnavailable as error:
+        raise StackError(f"{error.message}. Look at DATABASE_URL, or unset it to use the running stack.") from error
+    try:
+        with translated():
+            yield session
+    finally:
+        await session.close()
 
 
 def signing_secret(environ: Mapping[str, str]) -> str:

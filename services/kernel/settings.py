@@ -197,6 +197,28 @@ _CONVERTERS: dict[Any, Callable[[str], Any]] = {
 }
 
 
+def database_address(text: str) -> Secret:
+    """A connection string of PostgreSQL; `ValueError` says what to write. It is never repeated: it holds a password."""
+    return _address(text, ("postgresql", "postgres"), "postgresql://user:password@host:5432/name")
+
+
+def redis_address(text: str) -> Secret:
+    """The address of a Redis, as `database_address`."""
+    return _address(text, ("redis", "rediss", "unix"), "redis://host:6379/0 or rediss://host:6379/0")
+
+
+def _address(text: str, schemes: tuple[str, ...], example: str) -> Secret:
+    scheme, _, rest = text.partition("://")
+    if scheme not in schemes or not rest:
+        raise ValueError(f"must be an address like {example}")
+    host = rest.split("/", 1)[0].split("?", 1)[0].rpartition("@")[2]
+    for each in host.split(","):  # PostgreSQL may have standbys: host:port,host:port
+        port = each.rpartition(":")[2] if ":" in each and not each.endswith("]") else ""
+        if port and not (port.isascii() and port.isdigit() and int(port) < 65_536):
+            raise ValueError(f"must have a number as port, like {example}")
+    return Secret(text)
+
+
 def refuse_supabase_only(environ: Mapping[str, str]) -> None:
     """Refuse to start when only the Supabase variables are set (contract.md D40).
 
@@ -220,13 +242,13 @@ class CommonSettings:
 
     database_url: Secret = setting(
         "DATABASE_URL",
-        parse=Secret,
+        parse=database_address,
         doc="PostgreSQL to use: postgresql://user@host:5432/name; TLS by ?sslmode=verify-full",
     )
     redis_url: Secret = setting(
         "REDIS_URL",
         default=Secret("redis://localhost:6379"),
-        parse=Secret,
+        parse=redis_address,
         doc="Redis to use: redis://host:6379/0, rediss:// for TLS",
     )
     log_level: str = setting(

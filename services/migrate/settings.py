@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.kernel.settings import Secret, load, refuse_supabase_only, setting
+from services.kernel.settings import Secret, database_address, load, refuse_supabase_only, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class MigrateSettings:
 
     database_url: Secret = setting(
         "DATABASE_URL",
-        parse=Secret,
+        parse=database_address,
         doc="PostgreSQL to migrate, as the owner of the database and without a pooler in between",
     )
     directory: Path | None = setting(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.kernel.database import Database
 from tests.support.servers import REPOSITORY
@@ -58,3 +59,14 @@ def test_a_replay_names_its_rows_or_says_all(database_url: str, tmp_path: Path) 
 
     assert done.returncode == 1
     assert "--all" in done.stderr
+
+
+def test_a_database_that_was_never_migrated_is_answered_with_the_next_command(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Every PostgreSQL has a database `postgres`; this one holds no tables."""
+    done = _run(urlsplit(database_url)._replace(path="/postgres").geturl(), tmp_path, "list")
+
+    assert done.returncode == 1
+    assert "run `coursegen migrate`" in done.stderr
+    assert "Traceback" not in done.stderr

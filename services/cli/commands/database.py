@@ -13,8 +13,7 @@ import typer
 from services.cli import output, tokens
 from services.cli.commands.options import AsJson
 from services.cli.stack.processes import python_module, shared_environment
-from services.cli.target import database_url
-from services.kernel.database import connect
+from services.cli.target import database_session, database_url
 from services.kernel.queries import Queries
 
 _QUERIES = Queries.load("services.cli", "fixtures.sql")
@@ -51,7 +50,7 @@ def migrate(
 
 def fixtures(*, as_json: AsJson = False) -> None:
     """Add the rows that the checklists work on: a user, and two courses of his. Safe to repeat, never overwrites."""
-    added = asyncio.run(_add_fixtures(database_url(os.environ)))
+    added = asyncio.run(_add_fixtures())
     if as_json:
         output.document(
             {
@@ -68,15 +67,11 @@ def fixtures(*, as_json: AsJson = False) -> None:
     output.say(f"{added} rows added" if added else "all of them were there")
 
 
-async def _add_fixtures(url: str) -> int:
-    session = await connect(url, application="coursegen-fixtures")
-    try:
-        async with session.transaction():
-            added: int = await session.fetchval(_QUERIES["add_user"], tokens.DEVELOPER)
-            for course, title, slug in _COURSES:
-                added += await session.fetchval(
-                    _QUERIES["add_course"], course, title, slug, tokens.DEVELOPER, tokens.ORGANIZATION
-                )
-    finally:
-        await session.close()
-    return added
+async def _add_fixtures() -> int:
+    async with database_session(os.environ, "coursegen-fixtures") as session, session.transaction():
+        added: int = await session.fetchval(_QUERIES["add_user"], tokens.DEVELOPER)
+        for course, title, slug in _COURSES:
+            added += await session.fetchval(
+                _QUERIES["add_course"], course, title, slug, tokens.DEVELOPER, tokens.ORGANIZATION
+            )
+        return added

@@ -12,8 +12,7 @@ import typer
 from services.cli import output
 from services.cli.commands.options import AsJson
 from services.cli.errors import StackError
-from services.cli.target import database_url
-from services.kernel.database import connect
+from services.cli.target import database_session
 from services.kernel.queries import Queries
 
 _QUERIES = Queries.load("services.cli", "dead_letters.sql")
@@ -59,8 +58,5 @@ def replay(
 
 
 async def _run(statement: str, argument: Any) -> list[Any]:
-    session = await connect(database_url(os.environ), application="coursegen-dead-letters")
-    try:
+    async with database_session(os.environ, "coursegen-dead-letters") as session:
         return await session.fetch(_QUERIES[statement], argument)
-    finally:
-        await session.close()

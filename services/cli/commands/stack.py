@@ -27,8 +27,10 @@ _KILL_SECONDS = 12.0
 
 def up(
     *,
-    port: Annotated[int, typer.Option(help="Port of the api; 0 takes a free one.")] = 3000,
-    metrics_port: Annotated[int, typer.Option(help="Port of the metrics of all processes; 0 takes a free one.")] = 9090,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the api; 0 takes a free one.")] = 3000,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port of the metrics of all processes; 0 takes a free one.")
+    ] = 9090,
     host: Annotated[str, typer.Option(help="Address the api listens on; 0.0.0.0 lets other machines in.")] = LOOPBACK,
     verbose: Verbose = False,
     as_json: AsJson = False,

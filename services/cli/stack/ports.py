@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import socket
+
+from services.cli.errors import StackError
 
 LOOPBACK = "127.0.0.1"
 _RANGE = range(20_000, 32_000)
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on the port now."""
+    """Whether a server could listen on the port now.
+
+    Raises:
+        StackError: this machine has no such address.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            raise StackError(f"{host} is no address of this machine. Name one with --host.") from error
     return True
 
 

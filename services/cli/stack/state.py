@@ -104,10 +104,15 @@ class StateFolder:
         """Make the folder, or check that it is ours and of this layout.
 
         Raises:
-            StackError: it belongs to someone else, is no state folder, or is of another layout.
+            StackError: it cannot be made, belongs to someone else, is no state folder, or is of another layout.
         """
         borrowed = server_account() is not None
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o711 if borrowed else 0o700)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o711 if borrowed else 0o700)
+        except OSError as error:
+            raise StackError(
+                f"{self.root} cannot be made: {error.strerror}. Name another folder in {_VARIABLE}."
+            ) from error
         self._check_owner()
         if borrowed:
             self._check_open_to_servers()

@@ -25,7 +25,7 @@ def test_the_defaults_are_the_contracts() -> None:
 
 def test_algorithms_follow_the_keys() -> None:
     """What has no key is not accepted."""
-    keys_only = {"DATABASE_URL": "x", "JWT_JWKS_URL": "https://issuer.example/keys"}
+    keys_only = {"DATABASE_URL": "postgresql://localhost/x", "JWT_JWKS_URL": "https://issuer.example/keys"}
 
     assert load_settings(keys_only).algorithms == {"RS256", "ES256", "EdDSA"}
     assert load_settings({**GOOD, "JWT_JWKS_FILE": "/keys"}).algorithms == {"HS256", "RS256", "ES256", "EdDSA"}

@@ -10,7 +10,15 @@ import pytest
 
 from services.kernel import settings
 from services.kernel.errors import SettingsInvalid
-from services.kernel.settings import CommonSettings, Secret, declarations, load, setting
+from services.kernel.settings import (
+    CommonSettings,
+    Secret,
+    database_address,
+    declarations,
+    load,
+    redis_address,
+    setting,
+)
 
 URL = {"DATABASE_URL": "postgresql://u:hunter2@h/db"}
 
@@ -54,6 +62,40 @@ def test_a_secret_is_never_shown() -> None:
 
     assert "hunter2" not in f"{found!r} {found.database_url} {dataclasses.asdict(found)}"
     assert found.database_url.reveal() == URL["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://h/db",
+        "postgres://u:p%40ss@h:5432/db?sslmode=require",
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://u@[::1]:5432/db",
+        "postgresql://u@h1:5432,h2:5433/db",
+    ],
+)
+def test_an_address_of_a_database_is_taken_as_it_is(address: str) -> None:
+    """Sockets, IPv6 and several hosts included."""
+    assert database_address(address).reveal() == address
+
+
+@pytest.mark.parametrize(
+    "address", ["hunter2", "mysql://u:hunter2@h/db", "postgresql://", "postgresql://u:hunter2@h:x/db"]
+)
+def test_an_address_that_is_none_is_refused_without_repeating_it(address: str) -> None:
+    """At once and with an example, rather than after a timeout; it may hold a password."""
+    with pytest.raises(SettingsInvalid) as raised:
+        load(CommonSettings, {"DATABASE_URL": address})
+
+    assert "postgresql://user:password@host:5432/name" in raised.value.message
+    assert "hunter2" not in raised.value.message
+
+
+def test_an_address_of_another_kind_is_no_redis() -> None:
+    """And the fault names its variable."""
+    with pytest.raises(SettingsInvalid, match=r"REDIS_URL: .*rediss://"):
+        load(CommonSettings, {**URL, "REDIS_URL": "localhost:6379"})
+    assert redis_address("unix:///run/redis.sock?db=1").reveal() == "unix:///run/redis.sock?db=1"
 
 
 def test_supabase_variables_alone_are_refused() -> None:

@@ -28,7 +28,7 @@ def home() -> Iterator[Path]:
 def _run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "services.cli", *arguments],
-        env={"PATH": "/usr/bin:/bin", "COURSEGEN_HOME": str(home), "COLUMNS": "200", **environment},
+        env={"PATH": "/usr/bin:/bin", "COURSEGEN_HOME": str(home), "COLUMNS": "200"} | environment,
         cwd=Path(__file__).parents[5],
         capture_output=True,
         text=True,
@@ -78,7 +78,14 @@ def test_a_token_needs_no_stack_when_the_secret_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("token", "--tier", "GOLD"), ("token", "--user", "me"), ("generate",), ("demo", "--style", "loud"), ("sing",)],
+    [
+        ("token", "--tier", "GOLD"),
+        ("token", "--user", "me"),
+        ("generate",),
+        ("demo", "--style", "loud"),
+        ("up", "--port", "99999"),
+        ("sing",),
+    ],
 )
 def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> None:
     """As everywhere on Unix."""
@@ -104,6 +111,44 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_starts(home: P
     assert "--out" in done.stderr
     assert "Traceback" not in done.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize("command", ["fixtures", "migrate", "dead-letters list"])
+@pytest.mark.parametrize("url", ["localhost/courses", "postgresql://u:hunter2@h:port/db"])
+def test_a_database_that_cannot_be_meant_is_refused_at_once(home: Path, command: str, url: str) -> None:
+    """With its variable, and without what it holds."""
+    done = _run(home, *command.split(), DATABASE_URL=url)
+
+    assert done.returncode == 1
+    assert "DATABASE_URL must" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_does_not_answer_is_named_with_its_variable(home: Path) -> None:
+    """And what to look at."""
+    done = _run(home, "fixtures", DATABASE_URL="postgresql://u@127.0.0.1:1/db")
+
+    assert done.returncode == 1
+    assert "Look at DATABASE_URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "named"),
+    [
+        (("--host", "192.0.2.1"), {}, "--host"),
+        ((), {"COURSEGEN_HOME": "/proc/no-such-folder"}, "COURSEGEN_HOME"),
+    ],
+)
+def test_a_stack_that_cannot_be_started_names_the_option(
+    home: Path, arguments: tuple[str, ...], environment: dict[str, str], named: str
+) -> None:
+    """Not a port that is free, and no traceback."""
+    done = _run(home, "up", *arguments, **environment)
+
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_title_alone_is_enough_for_an_outline(home: Path) -> None:
