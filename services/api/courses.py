@@ -24,6 +24,7 @@ from services.kernel.errors import (
 from services.kernel.idempotency import ResultCache, derived_lookups
 from services.kernel.logs import get_logger
 from services.kernel.objects import DocumentStore
+from services.kernel.progress import ProgressBoard
 from services.kernel.queries import Queries
 
 NOT_RUNNING: Final = frozenset({"pending", "completed", "cancelled", "error"})
@@ -57,6 +58,7 @@ class Courses:
         self._store = store
         self._cache = cache
         self._redis = redis
+        self._board = ProgressBoard()
 
     async def find(self, reference: str, caller: Principal) -> Row:
         """The caller's course by UUID or slug.
@@ -126,7 +128,7 @@ class Courses:
             yield session, row
 
     async def cancel(self, course_id: UUID, caller: Principal, request_id: str) -> None:
-        """End the run under way. A course that is cancelled already stays so.
+        """End the run under way, and show nothing of it as going on. A course that is cancelled already stays so.
 
         Raises:
             Conflict: nothing is under way.
@@ -145,6 +147,8 @@ class Courses:
                 {"requestId": request_id},
                 row["run_number"],
             )
+            await session.execute(_QUERIES["release_documents"], course_id)
+            await self._board.close(session, course_id)
 
     async def delete(self, course_id: UUID, caller: Principal) -> None:
         """Remove the course, its rows, its stored documents and what Redis holds of it.

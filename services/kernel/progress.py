@@ -54,6 +54,7 @@ WRITING: Final = "Пишем уроки"
 ANALYSED: Final = "Структура курса готова"
 WRITTEN: Final = "Уроки написаны"
 FINISHED: Final = "Курс готов"
+CANCELLED: Final = "Генерация отменена"
 
 
 def read_so_far(settled: int, expected: int) -> str:
@@ -97,6 +98,15 @@ class ProgressBoard:
                 return
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
         await self._write_directly(connection, course_id, step, status, message, error)
+
+    async def close(self, connection: Connection, course_id: UUID) -> None:
+        """Show that the run was cancelled, on the step that was open; the percentage stays. Raises as `mark`."""
+        with translated():
+            progress = await connection.fetchval(self._sql["read_progress"], course_id)
+        step = open_step(progress) if progress is not None else None
+        if step is not None:
+            error = {"code": "cancelled", "message": CANCELLED}
+            await self.mark(connection, course_id, step, "failed", CANCELLED, error=error)
 
     async def _try_call(self, connection: Connection, course_id: UUID, step: Step, *rest: Any) -> bool:
         try:
@@ -143,6 +153,14 @@ def with_step(
         "current_step": min(open_steps, default=int(Step.EXPORT)),
         "message": message,
     }
+
+
+def open_step(progress: dict[str, Any]) -> Step | None:
+    """The step that is being worked on or, between two steps, the next one; None when all are completed."""
+    steps = [
+        (each["status"] != "in_progress", each["id"]) for each in progress["steps"] if each["status"] != "completed"
+    ]
+    return Step(min(steps)[1]) if steps else None
 
 
 def _changed(

@@ -54,6 +54,10 @@ INSERT INTO fsm_events (entity_id, event_type, old_state, new_state, triggered_b
 SELECT cancelled.id, 'STATE_CHANGED', $2::text, 'cancelled', 'API_CANCEL', 'API', $3::uuid, $4::jsonb, $5::integer
   FROM cancelled;
 
+-- name: release_documents
+-- Sets the documents of a locked course back that nobody goes on reading.
+UPDATE documents SET status = 'uploaded' WHERE course_id = $1::uuid AND status = 'processing';
+
 -- name: events_of_course
 -- A page of a course's history, oldest first, after position $2, at most $3.
 SELECT e.position, e.event_id, e.event_type, e.old_state, e.new_state, e.triggered_by, e.created_by, e.metadata, e.created_at

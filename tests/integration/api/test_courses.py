@@ -36,7 +36,12 @@ async def test_a_course_is_created_and_shown_by_id_and_slug(api: RunningApi) -> 
     by_slug = (await api.client.get(f"{COURSES}/vvedenie-v-algebru")).json()
 
     assert made == by_id == by_slug
-    wanted = {"title": "Введение в алгебру", "slug": "vvedenie-v-algebru", "status": "pending", "style": "practical"}
+    wanted: dict[str, Any] = {
+        "title": "Введение в алгебру",
+        "slug": "vvedenie-v-algebru",
+        "status": "pending",
+        "style": "practical",
+    }
     wanted |= {"language": "ru", "runNumber": 1, "error": None, "documents": []}
     assert {key: made[key] for key in wanted} == wanted
     assert [step["id"] for step in made["progress"]["steps"]] == [1, 2, 3, 4, 5]
@@ -232,6 +237,29 @@ async def test_cancel_ends_a_run_once(api: RunningApi, db: Database) -> None:
     assert [(event["old_state"], event["new_state"]) for event in left.events][1:] == [("stage_4_init", "cancelled")]
     assert left.events[1]["triggered_by"] == "API_CANCEL"
     assert answers[1].json()["runNumber"] == 2
+
+
+async def test_a_cancelled_course_does_not_look_busy(api: RunningApi, db: Database) -> None:
+    """The open step is closed and says why, what was done stays done, and no document is being read; a retry begins anew."""
+    course_id = await add_course(db)
+    read, reading, waiting = await add_documents(db, course_id, ["# A", "# B", "# C"])
+    await api.client.post("/api/coursegen/generate", json={"courseId": str(course_id)})
+    await db.execute("SELECT update_course_progress($1, 2, 'in_progress', 'Читаем документы')", course_id)
+    for document, status in ((read, "processed"), (reading, "processing")):
+        await db.execute("UPDATE documents SET status = $2 WHERE id = $1", document, status)
+
+    shown = (await api.client.post(f"{COURSES}/{course_id}/cancel")).json()
+    found = {UUID(each["id"]): each["status"] for each in shown["documents"]}
+    progress = shown["progress"]
+    await api.client.post(f"{COURSES}/{course_id}/retry")
+    again = (await api.client.get(f"{COURSES}/{course_id}")).json()["progress"]
+
+    assert [step["status"] for step in progress["steps"]] == ["completed", "failed"] + ["pending"] * 3
+    assert progress["message"] == progress["steps"][1]["message"] == "Генерация отменена"
+    assert progress["steps"][1]["error"]["code"] == "cancelled"
+    assert (progress["percentage"], progress["current_step"]) == (20, 2)
+    assert found == {read: "processed", reading: "uploaded", waiting: "uploaded"}
+    assert [step["status"] for step in again["steps"]] == ["completed"] + ["pending"] * 4
 
 
 async def test_retry_begins_a_new_run_once(api: RunningApi, db: Database) -> None:

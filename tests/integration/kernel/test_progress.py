@@ -11,7 +11,7 @@ import pytest
 from services.kernel.clock import SystemClock
 from services.kernel.database import Database
 from services.kernel.errors import DatabaseUnavailable, InvalidInput
-from services.kernel.progress import STEP_NAMES, ProgressBoard, Step, with_step
+from services.kernel.progress import CANCELLED, FINISHED, STEP_NAMES, ProgressBoard, Step, with_step
 from tests.support.courses import add_course
 
 _BREAK = """CREATE OR REPLACE FUNCTION update_course_progress(p_course_id uuid, p_step_id int, p_status text, p_message text,
@@ -103,6 +103,24 @@ async def test_a_course_that_is_gone_is_no_error(db: Database) -> None:
     """There is nobody to show anything to."""
     async with db.transaction() as connection:
         await ProgressBoard().mark(connection, UUID(int=1), Step.DOCUMENTS, "in_progress")
+
+
+async def test_a_cancelled_run_closes_its_open_step(db: Database) -> None:
+    """Between two steps that is the next one; where all is done there is nothing to close; a course that is gone is no error."""
+    board = ProgressBoard()
+    between, done = await add_course(db), await add_course(db)
+    async with db.transaction() as connection:
+        await board.mark(connection, between, Step.ACCEPTED, "completed")
+        await board.mark(connection, between, Step.DOCUMENTS, "completed")
+        for step in Step:
+            await board.mark(connection, done, step, "completed", FINISHED)
+        for course in (between, done, UUID(int=1)):
+            await board.close(connection, course)
+    closed, finished = await progress_of(db, between), await progress_of(db, done)
+
+    assert [step["status"] for step in closed["steps"]] == ["completed"] * 2 + ["failed"] + ["pending"] * 2
+    assert (closed["percentage"], closed["current_step"], closed["message"]) == (40, 3, CANCELLED)
+    assert (finished["percentage"], finished["message"]) == (100, FINISHED)
 
 
 async def test_repeating_a_mark_changes_nothing(db: Database) -> None:
