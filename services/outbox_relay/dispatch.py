@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 import orjson
 
+from services.kernel.envelopes import DOCUMENT_PROCESSING, STRUCTURE_ANALYSIS, STRUCTURE_GENERATION
 from services.kernel.logs import get_logger
 from services.kernel.queue import Batch, EnqueueInterrupted, EnqueueOutcome, EnqueueRefused, Producer, QueuedRow
 from services.kernel.queue.producer import LARGEST_CHUNK
@@ -21,6 +22,9 @@ from services.outbox_relay.outbox import Failure, OutboxRow
 _log = get_logger(__name__)
 _Error: TypeAlias = EnqueueRefused | EnqueueInterrupted
 _Chunk: TypeAlias = tuple[str, Sequence[OutboxRow]]
+
+_PIPELINE: Final = "course-generation"
+_PIPELINE_TYPES: Final = (DOCUMENT_PROCESSING, STRUCTURE_ANALYSIS, STRUCTURE_GENERATION)
 
 PARK_SECONDS: Final = 2.0
 """How long a queue is left alone whose own keys in Redis are damaged."""
@@ -71,6 +75,8 @@ class Dispatcher:
             if row.job_body is None:
                 reason = f"the job body has {row.size} bytes, more than RELAY_BODY_BYTES = {self._body_bytes} allows"
                 result.failures.append(Failure(row, reason, is_transient=False))
+            elif row.saq_queue == _PIPELINE and row.job_type is not None:
+                result.failures.append(Failure(row, _unknown_type(row.job_type), is_transient=False))
             else:
                 yield row
 
@@ -104,6 +110,14 @@ class Dispatcher:
             _accept(result, chunk, answer)
         else:
             await self._halve(*chunk, answer, epoch, result)
+
+
+def _unknown_type(job_type: str) -> str:
+    """Why a row of the pipeline that was routed to none of its three queues is dead: nobody serves what is left."""
+    return (
+        f"the queue {_PIPELINE} has no jobs of type {job_type!r}; it takes {', '.join(_PIPELINE_TYPES)}."
+        " Other job types go to a queue of their own"
+    )
 
 
 def _chunks(rows: Sequence[OutboxRow]) -> Iterator[_Chunk]:

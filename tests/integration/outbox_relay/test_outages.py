@@ -122,6 +122,28 @@ async def test_an_oversized_row_is_dead_at_once_and_the_others_pass(
     assert await waiting(redis) == [str(each) for each in small]
 
 
+async def test_a_job_type_that_the_pipeline_does_not_have_is_dead_at_once(
+    db: Database, redis: Redis, course: UUID, relaying: StartRelay
+) -> None:
+    """Nobody serves what is left of the pipeline's queue; any other queue takes any type, and a row need not have one (TRAP7)."""
+    (wrong, untyped) = await add_rows(db, course, 2)
+    elsewhere = await add_rows(db, course, 1, queue="quiz")
+    retype = "UPDATE job_outbox SET job_type = $2, saq_queue = $3 WHERE outbox_id = $1"
+    await db.execute(retype, wrong, "STRUCTURE_ANALISYS", "course-generation")
+    await db.execute(retype, untyped, None, "course-generation")
+    await db.execute(retype, elsewhere[0], "QUIZ", "quiz")
+
+    async with relaying():
+        await eventually(lambda: _all_processed(db, [untyped, *elsewhere]))
+        await eventually(lambda: _dead(db, [wrong]))
+    (row,) = await outbox(db, [wrong])
+
+    for word in ("STRUCTURE_ANALISYS", "DOCUMENT_PROCESSING", "STRUCTURE_ANALYSIS", "STRUCTURE_GENERATION"):
+        assert word in row["last_error"]
+    assert row["processed_at"] is None
+    assert await waiting(redis, "course-generation") == [str(untyped)]
+
+
 async def _dead(db: Database, ids: list[UUID]) -> bool:
     return all(row["retry_count"] >= row["max_retries"] for row in await outbox(db, ids))
 
