@@ -101,12 +101,8 @@ class Lexicon:
         marked = stems in titled or stems in defined
         if strict and not marked and (count < _LEAST_COUNT[len(stems)] or self._is_common(stems)):
             return 0.0
-        if (
-            len(stems) == 1
-            and not marked
-            and stems not in self._as_noun
-            and phrases(self._language).words("determiners")
-        ):
+        needs_proof = len(stems) == 1 and stems not in defined and _listed(self._language, "determiners")
+        if needs_proof and stems not in self._as_noun:
             return 0.0
         rarity = math.log((1 + self._count) / (1 + self._spread[stems])) + 0.5
         score = (1 + math.log(count)) * rarity * _WEIGHT_OF_LENGTH[len(stems)]
@@ -126,7 +122,7 @@ def candidates(text: str, language: str) -> list[_Candidate]:
             for last in range(first + 1, min(len(run), first + _LONGEST) + 1):
                 chosen = run[first:last]
                 if _may_be(chosen, language):
-                    found.append(_candidate(text, chosen, language, determined and first == 0))
+                    found.append(_candidate(text, chosen, language, determined and len(chosen) == len(run)))
     return found
 
 
