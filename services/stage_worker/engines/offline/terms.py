@@ -189,7 +189,11 @@ def _plain(surface: str, text: str, start: int) -> str:
 def _surface(surfaces: Counter[str], language: str) -> str:
     """The way to write the term in a list: its base form if the text has it, then what is most frequent."""
     ranked = _by_frequency(surfaces)
-    return next((surface for surface in ranked if _is_base_form(surface, language)), ranked[0])
+    chosen = next((surface for surface in ranked if _is_base_form(surface, language)), ranked[0])
+    for ending in phrases(language).words("oblique_endings"):
+        if chosen.endswith(ending) and chosen.removesuffix(ending) in surfaces:
+            return chosen.removesuffix(ending)
+    return chosen
 
 
 def _has_base_form(surfaces: Counter[str], language: str) -> bool:

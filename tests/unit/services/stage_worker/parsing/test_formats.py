@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
+import docx
+import pptx
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from reportlab.pdfgen.canvas import Canvas
 
 from services.stage_worker.parsing import ParsedDocument, parse
@@ -108,10 +115,6 @@ def test_docx_reads_styles_lists_and_tables() -> None:
 
 def test_docx_without_styles_has_its_bold_lines_as_headings() -> None:
     """People who know no styles make headings bold."""
-    import io
-
-    import docx
-
     made = docx.Document()
     made.add_paragraph().add_run("Why bread rises").bold = True
     made.add_paragraph("Yeast makes gas, and gluten holds it.")
@@ -158,8 +161,6 @@ def test_pdf_outline_names_headings_that_look_like_text() -> None:
 
 def test_pdf_running_heads_and_page_numbers_are_left_out() -> None:
     """What stands at the edge of every page is not text."""
-    import io
-
     written = io.BytesIO()
     canvas = Canvas(written, invariant=1)
     for number in range(1, 7):
@@ -226,3 +227,94 @@ def test_html_in_a_declared_encoding() -> None:
     page = '<html><head><meta charset="windows-1251"></head><body><p>Привет, улей и пчёлы.</p></body></html>'
 
     assert parse(page.encode("cp1251"), HTML, "page.html").text == "Привет, улей и пчёлы."
+
+
+def test_docx_keeps_code_tables_insertions_and_outline_levels() -> None:
+    """What people do in Word besides headings and paragraphs; tables of contents and deletions are left out."""
+    made = docx.Document()
+    made.styles.add_style("Source Code", WD_STYLE_TYPE.PARAGRAPH)
+    made.styles.add_style("TOC 1", WD_STYLE_TYPE.PARAGRAPH)
+    made.add_paragraph("Dough .... 1", style="TOC 1")
+    outlined = made.add_paragraph("Dough")
+    outlined._p.get_or_add_pPr().append(parse_xml(f'<w:outlineLvl {nsdecls("w")} w:val="1"/>'))
+    changed = made.add_paragraph("Flour ")
+    changed._p.append(parse_xml(f"<w:ins {nsdecls('w')}><w:r><w:t>and water</w:t></w:r></w:ins>"))
+    changed._p.append(parse_xml(f"<w:del {nsdecls('w')}><w:r><w:delText>and sand</w:delText></w:r></w:del>"))
+    for line in ("mix()", "  bake()"):
+        made.add_paragraph(line, style="Source Code")
+    table = made.add_table(rows=1, cols=2)
+    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "Flour", "500 g"
+    written = io.BytesIO()
+    made.save(written)
+    document = parse(written.getvalue(), DOCX, "bread.docx")
+
+    assert outline_of(document) == [(2, "Dough")]
+    assert body(document, "Dough").split("\n\n") == [
+        "Flour and water",
+        "```\nmix()\n  bake()\n```",
+        "| Flour | 500 g |",
+    ]
+
+
+def test_docx_numbers_its_lists_by_their_definition() -> None:
+    """A list by numbering, not by style: bullets and numbers are told apart, deeper levels begin again."""
+    made = docx.Document()
+    number = made.styles["List Number"].element.pPr.numPr.numId.val
+    for depth, text in ((0, "first"), (1, "deeper"), (0, "second")):
+        line = made.add_paragraph(text)
+        line._p.get_or_add_pPr().append(
+            parse_xml(f'<w:numPr {nsdecls("w")}><w:ilvl w:val="{depth}"/><w:numId w:val="{number}"/></w:numPr>')
+        )
+    written = io.BytesIO()
+    made.save(written)
+    lines = parse(written.getvalue(), DOCX, "list.docx").text.splitlines()
+
+    assert lines[0] == "1. first"
+    assert lines[1].strip().endswith("deeper")
+    assert lines[2] == "2. second"
+
+
+def test_pptx_reads_tables_groups_and_long_lines() -> None:
+    """A sentence on a slide is a paragraph; a table's rows are rows; a repeated title continues its section."""
+    made = pptx.Presentation()
+    for _ in range(2):
+        slide = made.slides.add_slide(made.slide_layouts[5])
+        slide.shapes.title.text = "Bread"
+        slide.shapes.add_textbox(0, 0, 100, 100).text_frame.text = "A whole sentence stands on this slide. " * 4
+    table = slide.shapes.add_table(1, 2, 0, 200, 100, 100).table
+    table.cell(0, 0).text, table.cell(0, 1).text = "Flour", "500 g"
+    group = slide.shapes.add_group_shape()
+    group.shapes.add_textbox(0, 300, 100, 100).text_frame.text = "Within a group"
+    written = io.BytesIO()
+    made.save(written)
+    document = parse(written.getvalue(), PPTX, "slides.pptx")
+
+    assert [section.heading for section in document.sections] == ["Bread"]
+    assert "| Flour | 500 g |" in document.text
+    assert "Within a group" in document.text
+
+
+def test_pdf_code_is_kept_in_lines_and_divided_words_are_joined() -> None:
+    """Letters of one width are code; a hyphen at a line's end is not part of the word."""
+    written = io.BytesIO()
+    canvas = Canvas(written, invariant=1)
+    canvas.setFont("Helvetica", 11)
+    for at, line in enumerate(
+        ("The baker keeps the dough in a warm place and waits until the yeast has pro-", "duced enough gas.")
+    ):
+        canvas.drawString(72, 760 - 14 * at, line)
+    canvas.setFont("Courier", 11)
+    for at, line in enumerate(("mix(flour)", "bake(230)")):
+        canvas.drawString(72, 700 - 14 * at, line)
+    canvas.save()
+    document = parse(written.getvalue(), PDF, "bread.pdf")
+
+    assert "has produced enough gas." in document.text
+    assert "```\nmix(flour)\nbake(230)\n```" in document.text
+
+
+def test_html_that_is_laid_out_by_a_table_is_read_as_text() -> None:
+    """Long cells are paragraphs, whatever holds them."""
+    page = f"<body><table><tr><td>{'A long story about bread. ' * 40}</td><td>Menu</td></tr></table></body>"
+
+    assert parse(page.encode(), HTML, "page.html").text.startswith("A long story about bread.")
