@@ -90,20 +90,24 @@ def test_an_interrupted_demo_leaves_nothing_running(home: Home, moment: str, num
     assert home.left() == []
 
 
-def test_a_killed_demo_leaves_nothing_and_the_next_one_finishes_the_same_course(home: Home) -> None:
-    """SIGKILL: nothing runs after 10 s, and the second run goes on with the course that was begun."""
+def test_a_killed_demo_leaves_nothing_and_the_next_one_finishes_the_same_course(home: Home, document: Path) -> None:
+    """SIGKILL: nothing runs after 10 s; the next run of the same documents goes on, whatever was made in between."""
     demo = home.start("demo", "--out", str(home.out))
     demo.wrote("stage_2_init")
     demo.process.kill()
     demo.process.wait()
     eventually_sync(lambda: not home.left(), within=GONE_SECONDS)
-    begun = json.loads((home.state / "demo.json").read_text())["course_id"]
+    (kept,) = home.state.glob("demo-*.json")
+    begun = json.loads(kept.read_text())["course_id"]
 
+    other = home.run("demo", str(document), "--out", str(home.out), "--json")
     again = home.run("demo", "--out", str(home.out), "--json")
 
     assert again.returncode == 0, again.stderr
     assert "going on with the course" in again.stderr
+    assert json.loads(other.stdout)["courseId"] != begun
     assert json.loads(again.stdout)["courseId"] == begun
+    assert list(home.state.glob("demo-*.json")) == []
 
 
 def test_the_kill_of_the_guardian_and_the_command_leaves_nothing_either(home: Home) -> None:

@@ -56,7 +56,8 @@ def demo(
         async with _stack(state, verbose=verbose, quiet=as_json, hurry=hurry) as url:
             finished = await _generate(url, order, state, quiet=as_json)
             deliver(finished, out, as_json=as_json)
-            state.demo.unlink(missing_ok=True)  # not sooner: a demo killed before this line finishes the same course
+            # not sooner: a demo that is killed before this line finishes the same course when it is called again
+            state.demo(order.fingerprint()).unlink(missing_ok=True)
         return 0
 
     raise typer.Exit(interrupts.run(main, os.environ))
@@ -94,7 +95,8 @@ async def _stack(state: StateFolder, *, verbose: bool, quiet: bool, hurry: async
 
 
 async def _generate(url: str, order: Order, state: StateFolder, *, quiet: bool) -> Finished:
-    record, resumed = _recall(state, order)
+    kept = state.demo(order.fingerprint())
+    record, resumed = _recall(kept, order)
     with open_display(quiet=quiet) as display:
         async with ApiClient(
             url, developer_token(os.environ), patience_seconds=_PATIENCE_SECONDS, on_outage=display.say
@@ -104,20 +106,20 @@ async def _generate(url: str, order: Order, state: StateFolder, *, quiet: bool) 
             if resumed:
                 display.say("going on with the course that an earlier run began")
             generation = Generation(
-                api, order, record, display=display, keep=lambda each: write_private(state.demo, each.as_dict())
+                api, order, record, display=display, keep=lambda each: write_private(kept, each.as_dict())
             )
-            write_private(state.demo, record.as_dict())
+            write_private(kept, record.as_dict())
             try:
                 finished = await generation.run()
             except GenerationFailed:
-                state.demo.unlink(missing_ok=True)
+                kept.unlink(missing_ok=True)
                 raise
     return finished
 
 
-def _recall(state: StateFolder, order: Order) -> tuple[Record, bool]:
+def _recall(path: Path, order: Order) -> tuple[Record, bool]:
     """The record of the same order that was not finished, or a fresh one."""
-    kept = read_json(state.demo)
+    kept = read_json(path)
     fingerprint = order.fingerprint()
     if kept is not None and kept.get("fingerprint") == fingerprint:
         with contextlib.suppress(TypeError):

@@ -5,7 +5,7 @@
     <folder>/layout          version of this arrangement
             secrets.json     passwords and ports, made once (mode 0600)
             running.json     addresses of the stack that runs now (mode 0600)
-            demo.json        the demo's unfinished course
+            demo-*.json      the demo's unfinished courses, one file per order
             postgres/ redis/ logs/ bin/ cache/
 
 `COURSEGEN_HOME` names it; otherwise a checkout has one of its own below the user's state folder (below `/var/tmp`
@@ -90,11 +90,14 @@ class StateFolder:
         self.logs = root / "logs"
         self.programs = root / "bin"
         self.cache = root / "cache"
-        self.demo = root / "demo.json"
         self._layout = root / "layout"
         self._secrets = root / "secrets.json"
         self._running = root / "running.json"
         self._lock = root / "lock"
+
+    def demo(self, fingerprint: str) -> Path:
+        """Where the demo keeps how far the order with this fingerprint has come."""
+        return self.root / f"demo-{fingerprint[:16]}.json"
 
     def exists(self) -> bool:
         """Whether a stack was ever started here."""
