@@ -40,7 +40,7 @@ class EnqueueInterrupted(RetryableError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Jobs for one queue, at most `LARGEST_CHUNK` of them, the most urgent first."""
+    """Jobs for one queue, at most `LARGEST_CHUNK` of them, the most urgent first, no key twice."""
 
     queue: str
     rows: Sequence[QueuedRow]
@@ -76,7 +76,7 @@ class Producer:
             EnqueueInterrupted: the connection broke though Redis is well; perhaps a row is too large for it.
             EnqueueRefused: Redis will not take these rows.
         """
-        ordered = sorted(rows, key=lambda row: -row.priority)
+        ordered = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.priority)
         total = EnqueueOutcome(0, 0, 0)
         for start in range(0, len(ordered), LARGEST_CHUNK):
             chunk = Batch(queue, ordered[start : start + LARGEST_CHUNK], b"" if start else announcement)
@@ -136,7 +136,8 @@ class Producer:
             BrokerUnavailable: Redis does not answer.
         """
         keys = self._names(queue)
-        expected = {keys.incomplete: b"zset", keys.wake: b"list", keys.epoch: b"string"}
+        expected = {keys.incomplete: b"zset", keys.active: b"list", keys.wake: b"list", keys.owners: b"hash"}
+        expected[keys.epoch] = b"string"
         expected |= dict.fromkeys(keys.lists, b"list")
         with translated():
             pipe = self._redis.pipeline(transaction=False)

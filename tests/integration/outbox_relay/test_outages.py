@@ -192,19 +192,24 @@ async def test_a_transient_failure_of_one_row_backs_off_and_ends_after_five_atte
     assert row["next_attempt_at"] > row["last_attempt_at"]
 
 
+@pytest.mark.parametrize("key", ["incomplete", "queued:10"])
 async def test_a_damaged_queue_holds_up_no_other_and_charges_nothing(
-    db: Database, redis: Redis, course: UUID, relaying: StartRelay
+    db: Database, redis: Redis, course: UUID, relaying: StartRelay, key: str
 ) -> None:
-    """A key of the wrong type where a queue's list should be: its rows wait, other queues go on, repair is enough."""
-    await redis.set(f"saq:{QUEUE}:incomplete", "not a sorted set")
+    """A key of the wrong type where the queue's own should be: its rows wait, other queues go on, repair is enough."""
+    await redis.set(f"saq:{QUEUE}:{key}", "not what it should be")
     stuck = await add_rows(db, course, 4, priority=10)
     other = await add_rows(db, course, 4, queue="test-queue")
 
     async with relaying():
         await eventually(lambda: _all_processed(db, other))
         assert {(row["retry_count"], row["processed_at"]) for row in await outbox(db, stuck)} == {(0, None)}
-        await redis.delete(f"saq:{QUEUE}:incomplete")
+        await redis.delete(f"saq:{QUEUE}:{key}")
         await eventually(lambda: _all_processed(db, stuck), within=15)
+
+    assert sorted(await waiting(redis)) == sorted(
+        map(str, stuck)
+    )  # no half of a refused batch was taken for a duplicate
 
 
 async def test_postgresql_may_go_away_and_come_back(

@@ -117,6 +117,13 @@ async def test_a_key_that_redis_knows_is_never_a_second_job(redis: Redis, produc
     assert [taken.job.key for taken in await queue.take(9) if taken.job] == ["waits", "new"]
 
 
+async def test_a_key_that_is_twice_in_one_batch_is_one_job(redis: Redis, producer: Producer) -> None:
+    """The last body of the two is the one that counts."""
+    outcome = await producer.enqueue_batch(QUEUE, [row("a"), row("b"), row("a")], 1)
+
+    assert (outcome.accepted, outcome.depth) == (2, 2)
+
+
 async def test_scripts_are_loaded_again_when_redis_has_forgotten_them(redis: Redis, producer: Producer) -> None:
     """A restarted or flushed Redis knows no script; nobody notices."""
     await producer.enqueue_batch(QUEUE, [row()], 1)

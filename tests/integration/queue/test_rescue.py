@@ -204,8 +204,8 @@ async def test_one_unreadable_orphan_does_not_keep_the_others_from_their_rescue(
 
 async def test_a_list_of_the_wrong_type_blocks_only_its_own_queue(redis: Redis, producer: Producer) -> None:
     """The other queues of the same worker are served."""
-    await redis.set(KEYS.active, "not a list")
     await producer.enqueue_batch(QUEUE, [row("stuck")], 1)
+    await redis.set(KEYS.active, "not a list")
     await producer.enqueue_batch("other", [row("free", queue="other")], 1)
     ran = Ran()
 

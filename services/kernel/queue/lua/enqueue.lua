@@ -13,6 +13,10 @@ if epoch then
   end
 end
 
+local damaged = damage()
+if damaged then
+  return damaged
+end
 local runs, at = {}, 4
 while ARGV[at] ~= '0' do
   runs[#runs + 1] = {tonumber(ARGV[at]), list_of(tonumber(ARGV[at + 1]))}
@@ -28,9 +32,8 @@ for i = first, #ARGV, 2 do
 end
 
 local accepted = 0
-if #ids > 0 and redis.call('EXISTS', unpack(ids)) == 0 then
+if #ids > 0 and redis.call('MSETNX', unpack(ARGV, first)) == 1 then
   -- The common case: all new.
-  redis.call('MSET', unpack(ARGV, first))
   redis.call('ZADD', INCOMPLETE, unpack(scores))
   local from = 1
   for _, run in ipairs(runs) do

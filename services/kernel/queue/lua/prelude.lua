@@ -34,6 +34,21 @@ local function depth()
   return sum
 end
 
+-- What is wrong with the queue's own keys, or nil. Asked before the first write: an error between two writes would leave half
+-- of them behind.
+local function damage()
+  local kinds = {[INCOMPLETE] = 'zset', [ACTIVE] = 'list', [WAKE] = 'list', [OWNERS] = 'hash'}
+  for _, list in ipairs(waiting_lists()) do
+    kinds[list] = 'list'
+  end
+  for key, kind in pairs(kinds) do
+    local actual = redis.call('TYPE', key).ok
+    if actual ~= kind and actual ~= 'none' then
+      return redis.error_reply('WRONGTYPE the key ' .. key .. ' is a ' .. actual .. ', not a ' .. kind)
+    end
+  end
+end
+
 local function priority_of(body)
   local fine, job = pcall(cjson.decode, body)
   local priority = fine and type(job) == 'table' and tonumber(job.priority) or 0

@@ -1,6 +1,10 @@
 -- Moves the jobs whose delay is over into their priority lists.
 -- ARGV: the most to move.
 -- Returns how many were moved.
+local damaged = damage()
+if damaged then
+  return damaged
+end
 local due = redis.call('ZRANGEBYSCORE', INCOMPLETE, '(0', now(), 'LIMIT', 0, ARGV[1])
 local moved = 0
 for _, id in ipairs(due) do

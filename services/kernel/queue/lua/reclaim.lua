@@ -12,6 +12,10 @@ end
 for i = 3, #ARGV do
   known[ARGV[i]] = true
 end
+local damaged = damage()
+if damaged then
+  return damaged
+end
 local ids = redis.call('LRANGE', ACTIVE, 0, -1)
 for i = #ids, 1, -1 do
   local id = ids[i]

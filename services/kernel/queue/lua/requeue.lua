@@ -1,6 +1,10 @@
 -- Gives a job back: into its priority list at once, or when it is due.
 -- ARGV: id, claim, body, priority, delay in seconds (0 = at once), '1' for the head of its list.
 -- Returns 1, or 0 when the job is no longer this worker's.
+local damaged = damage()
+if damaged then
+  return damaged
+end
 local id = ARGV[1]
 if redis.call('HGET', OWNERS, id) ~= ARGV[2] then
   return 0

@@ -5,6 +5,10 @@ local seen = tonumber(redis.call('GET', Q .. ':epoch') or '0')
 if seen > tonumber(ARGV[1]) then
   return -1
 end
+local damaged = damage()
+if damaged then
+  return damaged
+end
 local id = ARGV[2]
 local score = tonumber(redis.call('ZSCORE', INCOMPLETE, id) or '')
 if score and score > 0 then

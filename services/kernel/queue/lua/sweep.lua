@@ -5,6 +5,10 @@
 if not redis.call('SET', Q .. ':rescue', '1', 'NX', 'PX', ARGV[1]) then
   return false
 end
+local damaged = damage()
+if damaged then
+  return damaged
+end
 redis.call('SET', Q .. ':sweep', '1', 'EX', 300)
 local most_crashes, grace, clock = tonumber(ARGV[2]), tonumber(ARGV[3]), now()
 local UNOWNED = Q .. ':unowned'
