@@ -23,7 +23,7 @@ _SURE_FROM_LETTERS = 25
 _LEAST_OF_SIMILAR_WORDS, _LEAST_OF_SIMILAR_SHARE = 300, 0.2
 """How much text of a second language of the same script a document must have for it to be believed."""
 _FEWEST_WORDS_OF_A_LANGUAGE = 80
-"""Less text than this in a second language is a quotation and taught by no lesson of its own."""
+"""Less text than this in a language that no document is in is a quotation and taught by no lesson of its own."""
 _FEWEST_WORDS_REMAINING = 15
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _SAME_BLOCK_SHARE = 0.8
@@ -127,19 +127,26 @@ class Index:
         for passage in found:
             counts[passage.language] += sum(piece.words for piece in passage.pieces)
         most = max(counts.values(), default=0)
+        own = {document.language for document in self.material.documents}
         self.quoted_languages = {
-            language for language, count in counts.items() if count < _FEWEST_WORDS_OF_A_LANGUAGE and count * 3 < most
+            language
+            for language, count in counts.items()
+            if language not in own and count < _FEWEST_WORDS_OF_A_LANGUAGE and count * 3 < most
         }
         self.passages = [passage for passage in found if passage.language not in self.quoted_languages]
 
     def _leave_out_remains(self) -> None:
         """A language of which repetitions leave a few words only is not taught beside another one."""
-        words: Counter[str] = Counter()
+        new: Counter[str] = Counter()
+        whole: Counter[str] = Counter()
         for passage in self.passages:
-            words[passage.language] += passage.words
-        small = {language for language, count in words.items() if count < _FEWEST_WORDS_REMAINING}
-        if len(small) < len(words):
-            self.passages = [passage for passage in self.passages if passage.language not in small]
+            new[passage.language] += passage.words
+            whole[passage.language] += sum(piece.words for piece in passage.pieces)
+        remains = {
+            language for language, count in new.items() if count < _FEWEST_WORDS_REMAINING and count < whole[language]
+        }
+        if len(remains) < len(new):
+            self.passages = [passage for passage in self.passages if passage.language not in remains]
 
     def _find_repetitions(self) -> None:
         seen_parts: dict[str, Place] = {}

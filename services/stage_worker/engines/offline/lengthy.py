@@ -7,7 +7,6 @@ from services.stage_worker.engines.offline.partition import partition
 from services.stage_worker.engines.offline.pieces import Form, Piece
 from services.stage_worker.engines.offline.sizes import Sizes
 from services.stage_worker.engines.offline.tree import Topic
-from services.stage_worker.engines.offline.vectors import Space
 
 _TOO_LONG = 1.45
 _TURN_WEIGHT = 0.35
@@ -56,6 +55,8 @@ def _is_mostly_code(topic: Topic) -> bool:
 
 def _seams(row: list[tuple[Passage, Piece]], texts: list[str], language: str) -> list[float]:
     """What it costs to keep neighbours together: much where the words change, nothing before what one announces."""
+    from services.stage_worker.engines.offline.vectors import Space
+
     similarities = Space(texts, language).similarities()
     seams: list[float] = []
     for at in range(len(row) - 1):

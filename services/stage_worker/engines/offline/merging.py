@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from services.stage_worker.engines.offline.index import Index
 from services.stage_worker.engines.offline.tree import Topic
-from services.stage_worker.engines.offline.vectors import Space, clusters
 
 _SAME_TOPIC = 0.34
 """Cosine similarity from which two passages of different documents are about the same thing."""
@@ -19,6 +18,8 @@ def bring_together(index: Index, chapters: list[list[Topic]], language: str, mos
     units = [unit for chapter in chapters for unit in chapter]
     if len({unit.document for unit in units}) < 2 or len(units) > _MOST_UNITS:
         return
+    from services.stage_worker.engines.offline.vectors import Space, clusters
+
     similarities = Space([_text(index, unit) for unit in units], language).similarities()
     labels = clusters(similarities, [unit.document for unit in units], _SAME_TOPIC)
     home: dict[int, list[Topic]] = {}

@@ -1,7 +1,7 @@
 """Vectors: texts as weighted stems, compared and clustered by scikit-learn.
 
-Only the child process imports this module, since scikit-learn takes a hundred megabytes. Weights are rounded before
-anything is decided by them, so that the last bit of a sum decides nothing.
+Only what clusters imports this module, when it has something to cluster: scikit-learn takes a hundred megabytes and a
+second. Weights are rounded before anything is decided by them, so that the last bit of a sum decides nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from services.stage_worker.language.words import stem, stop_words, tokens
+from services.stage_worker.engines.offline.weights import stems
 
 _APART = 2.0
 """The distance of two things that must not meet; cosine distances are at most 1."""
-
-
-def stems(text: str, language: str) -> list[str]:
-    """The stems of a text's words that carry a topic."""
-    stops = stop_words(language)
-    return [stem(word, language) for word in tokens(text) if word not in stops and len(word) > 1 and not word.isdigit()]
 
 
 class Space:
@@ -32,12 +26,8 @@ class Space:
         self._vectorizer = TfidfVectorizer(analyzer=lambda text: stems(text, language), sublinear_tf=True)
         try:
             self._rows = self._vectorizer.fit_transform(texts)
-            self.weights = dict(
-                zip(self._vectorizer.get_feature_names_out().tolist(), self._vectorizer.idf_.tolist(), strict=True)
-            )
         except ValueError:  # nothing but stop words
             self._rows = None
-            self.weights = {}
 
     def similarities(self) -> NDArray[numpy.float64]:
         """How alike each two texts are, from 0 to 1."""

@@ -18,7 +18,7 @@ from services.stage_worker.engines.offline.pen import citation
 from services.stage_worker.engines.offline.pieces import Form
 from services.stage_worker.engines.offline.sizes import density_of
 from services.stage_worker.engines.offline.terms import Lexicon
-from services.stage_worker.engines.offline.vectors import Space
+from services.stage_worker.engines.offline.weights import rarities
 
 _SUMMARY_SENTENCES = 2
 _SECTION_SUMMARY_LESSONS = 3
@@ -79,7 +79,7 @@ class Writer:
         ]
         texts = [plain_text(self._index, excerpts_of(self._index, lesson)) for lesson in lessons]
         self._lexicons[language] = Lexicon(texts, language)
-        self._weights[language] = Space(texts, language).weights
+        self._weights[language] = rarities(texts, language)
 
     def _section(self, plan: SectionPlan, number: int) -> SectionOut:
         written = [self._lesson(each, f"s{number}l{at}") for at, each in enumerate(plan.lessons, 1)]

@@ -225,3 +225,11 @@ def test_outlines_differ_by_style_and_follow_the_language_asked_for() -> None:
     assert len({outline.sections[0].title for outline in outlines.values()}) == 4
     assert analyse_sync(Material(title="Хлеб")).language == "ru"
     assert analyse_sync(Material(title="Bread", language="ru")).sections[0].title == "Предмет и понятия: Bread"
+
+
+def test_a_tiny_document_in_another_language_still_gets_its_lesson() -> None:
+    """Only quotations are left out, never a document."""
+    course = course_of(material_from(chapters(6, 250), "Хлеб пекут из муки и воды. Потом он остывает на решётке."))
+    [russian] = [lesson for lesson in lessons_of(course) if lesson.language == "ru"]
+
+    assert "Хлеб пекут" in russian.content
