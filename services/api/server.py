@@ -17,6 +17,7 @@ import uvicorn
 
 from services.api.connections import Patience, protocol_factory, sweep
 from services.api.settings import ApiSettings
+from services.kernel.errors import OperatorError
 from services.kernel.logs import get_logger
 
 _LAME_DUCK_SECONDS = 1.0
@@ -41,7 +42,7 @@ def bind(settings: ApiSettings) -> socket.socket:
     """The listening socket, not yet accepting.
 
     Raises:
-        OSError: the port is taken, or may not be used.
+        OperatorError: the port is taken, or may not be used.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -52,9 +53,10 @@ def bind(settings: ApiSettings) -> socket.socket:
         if settings.reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((settings.host, settings.port))
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        where = f"port {settings.port} of {settings.host}"
+        raise OperatorError(f"{where} cannot be used: {error.strerror}; choose another with PORT") from error
     listener.setblocking(False)
     return listener
 
@@ -97,7 +99,7 @@ class HttpServer:
         """Accept and answer until `stopping` is set and the requests in hand are answered.
 
         Raises:
-            OSError: the port is taken, or may not be used.
+            OperatorError: the port is taken, or may not be used.
         """
         listener = bind(self._settings)
         self.port = listener.getsockname()[1]

@@ -55,6 +55,20 @@ def test_a_document_of_ones_own_becomes_a_course(home: Home, document: Path) -> 
     assert json.loads(first.stdout)["courseId"] != json.loads(second.stdout)["courseId"]
 
 
+def test_two_demos_at_once_do_not_meet(home: Home, document: Path) -> None:
+    """Neither asks for a port that the other, or `coursegen up`, would ask for."""
+    one = home.start("demo", "--out", str(home.out))
+    other = home.run(
+        "demo", str(document), "--out", str(home.folder / "other-out"), COURSEGEN_HOME=str(home.folder / "other")
+    )
+
+    assert one.ended() == 0, one.text()
+    assert other.returncode == 0, other.stdout + other.stderr
+    said = one.text() + other.stdout
+    assert "starting it again" not in said
+    assert ":3000" not in said
+
+
 @pytest.mark.parametrize("victim", ["api", "outbox-relay", "worker-documents", "worker-analysis", "postgres", "redis"])
 def test_the_demo_survives_the_kill_of(home: Home, victim: str) -> None:
     """`kill -9` in the middle (of Redis with its data): it comes back by itself, and the course is finished."""

@@ -88,7 +88,9 @@ async def _stack(state: StateFolder, *, verbose: bool, quiet: bool, hurry: async
         tell(f"using the stack that runs at {running.api_url}")
         yield running.api_url
         return
-    stack = local_stack(state, StackOptions(any_port=True), verbose=verbose, quiet=quiet, hurry=hurry)
+    # Ports nobody else asks for: two demos started together would race for the ports of `up`, and a demo whose api is
+    # killed could find another stack's api in its place.
+    stack = local_stack(state, StackOptions(port=0, metrics_port=0), verbose=verbose, quiet=quiet, hurry=hurry)
     async with stack.run() as started:
         tell(f"everything runs; the api is at {started.api_url}")
         yield started.api_url

@@ -47,9 +47,8 @@ class StackOptions:
 
     host: str = LOOPBACK
     port: int = 3000
+    """0 takes a free one; so does it for the metrics."""
     metrics_port: int = 9090
-    any_port: bool = False
-    """Take free ports where these are taken, instead of giving up."""
 
 
 class LocalStack:
@@ -177,8 +176,8 @@ class LocalStack:
         return lock
 
     def _port(self, wanted: int, host: str, option: str) -> int:
-        if wanted == 0 or self._options.any_port:
-            return pick(wanted)
+        if wanted == 0:
+            return pick()
         if not is_free(wanted, host):
             raise StackError(f"Port {wanted} is taken by another program. Stop that, or choose another with {option}.")
         return wanted

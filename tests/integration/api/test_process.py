@@ -80,7 +80,7 @@ def test_a_database_without_our_tables_is_refused(empty_database_url: str, redis
 
 
 def test_a_port_that_is_taken_is_refused(app_database_url: str, redis_url: str) -> None:
-    """With the reason, not silently."""
+    """With the reason, not silently, and not in a traceback."""
     import socket
 
     with socket.socket() as taken:
@@ -90,7 +90,8 @@ def test_a_port_that_is_taken_is_refused(app_database_url: str, redis_url: str) 
         code, said = refused_start(DATABASE_URL=app_database_url, REDIS_URL=redis_url, JWT_SECRET=SECRET, PORT=port)
 
     assert code == 1
-    assert "Address already in use" in said
+    assert f"port {port} of 127.0.0.1 cannot be used: Address already in use; choose another with PORT" in said
+    assert "Traceback" not in said
 
 
 async def test_requests_in_hand_are_finished_before_it_stops(stack: Stack, db: Database) -> None:
