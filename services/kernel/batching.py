@@ -1,8 +1,9 @@
 """Micro-batching: calls that arrive together travel together.
 
-Promises: an item alone never waits for company (an idle batcher sends at once); while as many batches as allowed are
-under way, newcomers gather and leave with the next one; every caller gets the answer to its own item, or its own error.
-A caller that goes away does not take its batch with it.
+Promises: an item alone never waits for company (an idle batcher sends at once); while a batch is under way, newcomers
+gather and leave with the next one; every caller gets the answer to its own item, or its own error. A batch that takes
+longer than usual does not hold up the next for longer than `patience_seconds`, as long as there is a place. A caller that
+goes away does not take its batch with it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Batcher(Generic[Item, Answer]):
         *,
         largest: int,
         in_flight: int = 1,
+        patience_seconds: float = 0.0,
     ) -> None:
         """Prepare an idle batcher.
 
@@ -32,10 +34,15 @@ class Batcher(Generic[Item, Answer]):
             send: gets the items, returns one answer (or error) for each, in their order; what it raises goes to all.
             largest: most items of one batch.
             in_flight: most batches under way at the same time.
+            patience_seconds: how long newcomers wait for the batch under way before they leave with one of their own. A
+                little more than a batch usually takes makes few, full batches, which cost the least.
         """
         self._send = send
         self._largest = largest
         self._free = in_flight
+        self._patience_seconds = patience_seconds
+        self._left_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,11 +68,26 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait(self._tasks)
 
     def _depart(self) -> None:
-        while self._free and self._waiting:
+        while self._free and self._waiting and self._may_leave():
             self._free -= 1
+            self._left_at = asyncio.get_running_loop().time()
             task = asyncio.ensure_future(self._travel())
             self._tasks.add(task)
             task.add_done_callback(self._arrived)
+
+    def _may_leave(self) -> bool:
+        """Whether a batch may leave now; if only a little later, this is looked at again then."""
+        if not self._tasks:
+            return True
+        loop = asyncio.get_running_loop()
+        wait_seconds = self._left_at + self._patience_seconds - loop.time()
+        if wait_seconds > 0 and self._timer is None:
+            self._timer = loop.call_later(wait_seconds, self._look_again)
+        return wait_seconds <= 0
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._depart()
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

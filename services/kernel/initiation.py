@@ -58,7 +58,9 @@ _BACKOFF_SECONDS: Final = (0.25, 0.75, 2.0)
 """Long enough in all (1.5 to 3 s) for a PostgreSQL that restarts after a crash, short enough for a caller who waits."""
 DEADLINE_SECONDS: Final = 10.0
 _LARGEST_BATCH: Final = 64
-_BATCHES_IN_FLIGHT: Final = 2
+_BATCHES_IN_FLIGHT: Final = 4
+_BATCH_PATIENCE_SECONDS: Final = 0.02
+"""Longer than a full batch takes; one that waits for a locked course holds the next up no longer than this."""
 _SINGLES_IN_FLIGHT: Final = 4
 _WITNESS_RETRY_SECONDS: Final = 1.0
 _MOST_WITNESSES: Final = 1000
@@ -117,7 +119,10 @@ class CommandHandler:
         self._clock = clock or SystemClock()
         self._deadline_seconds = deadline_seconds
         self._writes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(
-            self._write_together, largest=_LARGEST_BATCH, in_flight=_BATCHES_IN_FLIGHT
+            self._write_together,
+            largest=_LARGEST_BATCH,
+            in_flight=_BATCHES_IN_FLIGHT,
+            patience_seconds=_BATCH_PATIENCE_SECONDS,
         )
         # What failed in company is tried alone: one locked course must not take its neighbours down with it.
         self._single_writes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from services.kernel.batching import Batcher
+from tests.support.waiting import eventually
 
 
 class Ferry:
@@ -73,6 +75,55 @@ async def test_as_many_batches_as_allowed_are_under_way() -> None:
     ferry.may_land.set()
 
     assert await asyncio.gather(*tasks) == [0, 2, 4]
+
+
+async def test_newcomers_wait_for_the_batch_under_way_but_not_for_a_slow_one() -> None:
+    """They gather for as long as the patience lasts, then leave together although the first batch is still away."""
+    ferry = Ferry()
+    ferry.may_land.clear()
+    batcher = Batcher(ferry.carry, largest=10, in_flight=2, patience_seconds=0.2)
+    tasks = [asyncio.create_task(batcher.submit(1))]
+    await eventually(lambda: ferry.passages == [[1]])
+    started = time.monotonic()
+    tasks += [asyncio.create_task(batcher.submit(n)) for n in (2, 3)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(batcher.submit(4))]
+    await eventually(lambda: len(ferry.passages) == 2)
+    assert time.monotonic() - started > 0.1
+    ferry.may_land.set()
+
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
+    assert ferry.passages == [[1], [2, 3, 4]]
+
+
+async def test_newcomers_leave_as_soon_as_the_batch_under_way_has_come_back() -> None:
+    """Patience is no delay: nobody waits while nothing is under way."""
+    ferry = Ferry()
+    ferry.may_land.clear()
+    batcher = Batcher(ferry.carry, largest=10, in_flight=2, patience_seconds=3600)
+    tasks = [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
+    await eventually(lambda: ferry.passages == [[1, 2]])
+    tasks.append(asyncio.create_task(batcher.submit(3)))
+    await asyncio.sleep(0)
+    assert batcher.waiting == 1
+    ferry.may_land.set()
+
+    assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [2, 4, 6]
+    await batcher.drain()
+
+
+async def test_patience_makes_no_more_batches_than_places() -> None:
+    """When every place is taken by a slow batch, newcomers wait."""
+    ferry = Ferry()
+    ferry.may_land.clear()
+    batcher = Batcher(ferry.carry, largest=1, in_flight=2, patience_seconds=0.01)
+    tasks = [asyncio.create_task(batcher.submit(n)) for n in range(4)]
+    await eventually(lambda: len(ferry.passages) == 2)
+    await asyncio.sleep(0.05)
+    assert batcher.waiting == 2
+    ferry.may_land.set()
+
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
 
 
 async def test_an_error_returned_for_one_item_goes_to_its_caller_alone() -> None:
