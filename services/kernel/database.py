@@ -16,6 +16,7 @@ import asyncpg
 import orjson
 from asyncpg import exceptions as pg
 
+from services.kernel.cancellation import cancellation_kept
 from services.kernel.errors import (
     CoursegenError,
     DatabaseUnavailable,
@@ -147,9 +148,10 @@ def _refusal(error: Any) -> CoursegenError:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Let the driver's errors leave the block as ours, with the cause kept."""
+    """Let the driver's errors leave the block as ours, with the cause kept; a cancellation stays one."""
     try:
-        yield
+        with cancellation_kept():
+            yield
     except Exception as error:
         ours = translate(error)
         if ours is None:

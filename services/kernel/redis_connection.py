@@ -14,6 +14,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from services.kernel.cancellation import cancellation_kept
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.settings import Secret
 
@@ -74,7 +75,8 @@ def is_unavailable(error: BaseException) -> bool:
 def translated() -> Iterator[None]:
     """Let the driver's errors about an unreachable server leave the block as `BrokerUnavailable`."""
     try:
-        yield
+        with cancellation_kept():
+            yield
     except BrokerUnavailable:
         raise
     except Exception as error:
