@@ -17,7 +17,8 @@ from tests.support.evidence import assert_passed, judge
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
 from tests.support.stack import Stack, open_stack
 
-PER_SECOND = 10
+PER_SECOND = 6
+THERE_SECONDS = 2.0
 AWAY_SECONDS = 1.0
 GAP_ANSWERS = {500, 503}
 """R5: what a client may be told while PostgreSQL is away."""
@@ -33,6 +34,7 @@ def stack(tmp_path: Path, private_database_url: str, private_redis: PrivateRedis
             "STAGE_WORKER_PLUGINS": plugin.NAME,
             "INSTANT_SECONDS": "0.2",  # so that there is always something in hand
             "RELAY_RECONCILE_SECONDS": "1",
+            "STAGE_WORKER_CONCURRENCY": "16",  # what gathers while a server is away must be gone a minute after it is back
         }
         yield opened
 
@@ -51,11 +53,11 @@ async def _under_load(
     """Kill a server again and again while clients ask and, if need be, ask again; how many were asked for."""
     api, _, _ = await stack.start_all("api", "outbox_relay", "stage_worker")
     driver = drive(api)
-    orders = [driver.order() for _ in range(int(PER_SECOND * times * (AWAY_SECONDS + 1.5)))]
+    orders = [driver.order() for _ in range(int(PER_SECOND * times * (THERE_SECONDS + AWAY_SECONDS)))]
 
     async def spoil() -> None:
         for _ in range(times):
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(THERE_SECONDS)
             await asyncio.to_thread(kill)
             await asyncio.sleep(AWAY_SECONDS)
             await asyncio.to_thread(start)
