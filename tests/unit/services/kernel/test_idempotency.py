@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -41,10 +42,10 @@ class FakeRedis:
         await self._touch()
         return sum(self.entries.pop(name, None) is not None for name in names)
 
-    def pipeline(self, *, transaction: bool) -> FakePipeline:
-        """Commands sent together."""
-        assert not transaction
-        return FakePipeline(self)
+    def register_script(self, text: str) -> FakeScript:
+        """A script to run later."""
+        assert "SET" in text
+        return FakeScript(self)
 
     async def _touch(self) -> None:
         self.calls += 1
@@ -54,23 +55,19 @@ class FakeRedis:
             raise self.error
 
 
-class FakePipeline:
+class FakeScript:
     """SETs sent together."""
 
     def __init__(self, redis: FakeRedis) -> None:
         self._redis = redis
-        self._sets: dict[str, bytes] = {}
 
-    def set(self, name: str, body: bytes, *, ex: int) -> None:
-        """SET with its expiry."""
-        assert ex == 86_400
-        self._sets[name] = body
-
-    async def execute(self) -> list[bool]:
-        """Send them."""
+    async def __call__(self, *, keys: Sequence[str], args: Sequence[Any]) -> int:
+        """Run it."""
         await self._redis._touch()
-        self._redis.entries |= self._sets
-        return [True] * len(self._sets)
+        seconds, *bodies = args
+        assert seconds == 86_400
+        self._redis.entries |= dict(zip(keys, bodies, strict=True))
+        return len(keys)
 
 
 def result() -> RememberedResult:
