@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any
 
-from services.api.auth import Authenticator
+from services.api.auth import Authenticator, require_admin
 from services.api.cors import Cors
 from services.api.messages import ClientGone, Header, Receive, Reply, Request, Scope, Send
 from services.api.problems import problem
@@ -84,6 +84,8 @@ class Api:
             return await operation.handler(request)
         caller = await self._authenticator.authenticate(request.header(b"authorization"))
         request.caller = caller
+        if operation.admin:
+            require_admin(caller)
         with bind_context(userId=str(caller.user_id), tier=caller.tier):
             return await operation.handler(request)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ import msgspec
 
 from services.api.keys import KeyRing
 from services.kernel.clock import Clock, SystemClock
-from services.kernel.errors import RetryableError, Unauthorized
+from services.kernel.errors import Forbidden, RetryableError, Unauthorized
 from services.kernel.tiers import PRIORITIES, known_tier
 
 LONGEST_TOKEN: Final = 8192
@@ -38,6 +39,9 @@ class AuthenticationUnavailable(RetryableError):
     code = "authentication_unavailable"
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The caller, as the token describes him."""
 
@@ -45,6 +49,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     organization_id: UUID | None
     is_admin: bool
+    expires_at: datetime = _NEVER
+    """When his token, or the browser's session, ends; a longer answer must end with it."""
+    in_browser: bool = False
+    """Whether a browser's cookie speaks for him instead of a token."""
 
     @property
     def priority(self) -> int:
@@ -147,7 +155,7 @@ class Authenticator:
             if (_time(claims, claim) or 0) > now + self._leeway:
                 raise Unauthorized("The token is not valid yet.")
         self._check_parties(claims)
-        return _principal(claims), expires
+        return _principal(claims, expires - self._leeway), expires
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")
@@ -159,6 +167,19 @@ class Authenticator:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def require_admin(caller: Principal) -> None:
+    """Refuse whoever is no administrator, whatever he asks for and whether it exists (GAP15).
+
+    Raises:
+        Forbidden: the token does not name the role.
+    """
+    if not caller.is_admin:
+        raise Forbidden(
+            "Only administrators may do this: the token needs the role `admin` (claim `app_metadata.role`).",
+            claim="app_metadata.role",
+        )
 
 
 def _bearer(authorization: bytes | None) -> bytes:
@@ -200,7 +221,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _principal(claims: Mapping[str, Any]) -> Principal:
+def _principal(claims: Mapping[str, Any], expires: float) -> Principal:
     subject = _uuid(claims.get("sub"))
     if subject is None:
         raise Unauthorized("The token's `sub` must be the user's UUID.")
@@ -210,6 +231,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         tier=known_tier(user.get("tier")),
         organization_id=_uuid(app.get("organization_id")),
         is_admin=app.get("role") == "admin",
+        expires_at=datetime.fromtimestamp(expires, UTC),
     )
 
 

@@ -19,11 +19,19 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _DOCS = {
     "course": ("UUID or slug of a course of yours", {"type": "string", "minLength": 1}),
     "document": ("UUID of the document", {"type": "string", "format": "uuid"}),
+    "queue": (
+        "name of the queue, such as `course-generation:documents`",
+        {"type": "string", "minLength": 1, "maxLength": 200},
+    ),
+    "scope": (
+        "`global` or a tier",
+        {"type": "string", "enum": ["global", "FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM"]},
+    ),
 }
 _REASONS = {
     400: "The request is not valid; the message says what to change",
     401: "There is no valid token",
-    403: "The course belongs to someone else",
+    403: "The course belongs to someone else, or the caller is no administrator",
     404: "There is no such thing",
     408: "The body did not arrive in time",
     409: "The request contradicts the present state",
@@ -140,6 +148,8 @@ def error_statuses(operation: Operation) -> set[int]:
         statuses.add(401)
     if "{course}" in operation.path:
         statuses |= {403, 404}
+    if operation.admin:
+        statuses.add(403)
     if operation.query or operation.takes_key:
         statuses.add(400)
     if operation.accepts is not None or operation.uploads:

@@ -56,6 +56,8 @@ class Operation:
     """Whether the path is only kept for later: it answers, but is not described."""
     public: bool = False
     """Whether it answers without a token (TRAP35)."""
+    admin: bool = False
+    """Whether it answers only to callers with the role admin (GAP15)."""
 
     @property
     def name(self) -> str:

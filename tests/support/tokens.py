@@ -12,13 +12,19 @@ USER = UUID("00000000-0000-0000-0000-000000000012")
 ORGANIZATION = UUID("759ba851-3f16-4294-9627-dc5a0a366c8e")
 
 
-def mint(user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD") -> str:
+ADMIN = UUID("00000000-0000-0000-0000-0000000000ad")
+
+
+def mint(
+    user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD", role: str | None = None
+) -> str:
     """A token that is good for an hour."""
+    app_metadata = {} if organization is None else {"organization_id": str(organization)}
     claims = {
         "sub": str(user),
         "exp": int(time.time()) + 3600,
         "user_metadata": {"tier": tier},
-        "app_metadata": {} if organization is None else {"organization_id": str(organization)},
+        "app_metadata": app_metadata if role is None else {**app_metadata, "role": role},
     }
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
@@ -26,3 +32,8 @@ def mint(user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: s
 def bearer(user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD") -> dict[str, str]:
     """The header that carries one."""
     return {"Authorization": f"Bearer {mint(user, organization, tier=tier)}"}
+
+
+def admin_bearer(user: UUID = ADMIN) -> dict[str, str]:
+    """The header of an administrator, who owns nothing."""
+    return {"Authorization": f"Bearer {mint(user, role='admin')}"}

@@ -20,6 +20,7 @@ Scope = Literal["global", "FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM"]
 
 Reason = Annotated[str, Meta(max_length=500, description="why, for those who read the record later")]
 Slots = Annotated[int, Meta(ge=1, le=10_000, description="courses at once")]
+Moment = Annotated[datetime, Meta(tz=True, description="ISO 8601, with its zone")]
 LetterId = Annotated[str, Meta(min_length=1, max_length=400, description="the `id` of a dead letter")]
 
 
@@ -81,7 +82,7 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_offset: int | None
 
 
-class PauseBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=False):
+class PauseBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Why a queue is paused or resumed."""
 
     reason: Reason | None = None
@@ -254,7 +255,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     job_type: Annotated[str, Meta(max_length=200)] | None = None
     course_id: UUID | None = None
     reason: Annotated[str, Meta(max_length=200, description="part of the reason or its detail")] | None = None
-    before: datetime | None = None
+    before: Moment | None = None
     """Dead before this moment."""
 
 

@@ -58,9 +58,10 @@ ERRORS: dict[str, tuple[Exception, int, str]] = {
 }
 
 
-def operation(method: str, path: str, handler: Any, *, public: bool = True) -> Operation:
+def operation(method: str, path: str, handler: Any, *, public: bool = True, admin: bool = False) -> Operation:
     """A route."""
-    return Operation(method=method, path=path, handler=handler, tag="t", answers={200: Answer("ok")}, public=public)
+    answers = {200: Answer("ok")}
+    return Operation(method=method, path=path, handler=handler, tag="t", answers=answers, public=public, admin=admin)
 
 
 def api(*origins: str) -> Api:
@@ -70,6 +71,7 @@ def api(*origins: str) -> Api:
             operation("GET", "/me/{course}/x", whoami, public=False),
             operation("POST", "/me/{course}/x", whoami, public=False),
             operation("GET", "/open", open_to_all),
+            operation("POST", "/admin/{course}", whoami, public=False, admin=True),
             operation("POST", "/echo", echo),
             operation("GET", "/gone", failing(ClientGone())),
             *(operation("GET", f"/errors/{name}", failing(error)) for name, (error, _, _) in ERRORS.items()),
@@ -259,3 +261,21 @@ async def test_a_public_route_has_no_caller() -> None:
 def cast_receive() -> Any:
     """A receive nobody calls."""
     return None
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [(None, 401), (tokens.mint(), 403), (tokens.mint(role="owner"), 403), (tokens.mint(role="admin"), 200)],
+    ids=["nobody", "a user", "another role", "an administrator"],
+)
+async def test_only_administrators_get_in_where_the_table_says_so(
+    client: httpx.AsyncClient, token: str | None, status: int
+) -> None:
+    """Decided before the handler runs, so that no route can forget it; the refusal holds nothing but the claim."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    answer = await client.post("/admin/secret-name", headers=headers)
+
+    assert answer.status_code == status
+    assert status == 200 or "secret-name" not in answer.text
+    assert status != 403 or answer.json()["error"]["details"] == {"claim": "app_metadata.role"}
