@@ -43,6 +43,15 @@ async def test_a_good_token_says_who_is_calling() -> None:
     assert (principal.tier, principal.priority) == ("STANDARD", 5)
     assert principal.organization_id == tokens.ORGANIZATION
     assert principal.is_admin is True
+    assert principal.in_browser is False
+
+
+async def test_a_caller_knows_when_the_token_ends() -> None:
+    """What outlasts a request, such as a stream, ends with it; the leeway for clocks is not counted."""
+    expires = int(time.time()) + 77
+    principal = await authenticator().authenticate(bearer(signed({"alg": "HS256"}, claims(exp=expires))))
+
+    assert principal.expires_at == datetime.fromtimestamp(expires, UTC)
 
 
 @pytest.mark.parametrize(
