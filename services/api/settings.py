@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.kernel.concurrency import ConcurrencySettings
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, Secret, load, setting
 
@@ -30,7 +31,7 @@ def _key_set_address(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ApiSettings(CommonSettings, ObjectStoreSettings):
+class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings):
     """What the api is told."""
 
     host: str = setting("HOST", default="0.0.0.0", doc="address to listen on")  # noqa: S104 - a container listens to all

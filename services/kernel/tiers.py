@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 DEFAULT_TIER: Final = "FREE"
@@ -9,6 +11,16 @@ DEFAULT_TIER: Final = "FREE"
 
 PRIORITIES: Final[dict[str, int]] = {"FREE": 1, "BASIC": 3, "STANDARD": 5, "TRIAL": 5, "PREMIUM": 10}
 """Priority of a tier's jobs; higher goes first (TRAP12)."""
+
+CONCURRENT_COURSES: Final[Mapping[str, int]] = MappingProxyType(
+    {"FREE": 1, "BASIC": 2, "STANDARD": 3, "TRIAL": 5, "PREMIUM": 5}
+)
+"""Courses of one user that may be in generation at the same time, unless an operator decides otherwise."""
+
+
+def is_known_tier(name: object) -> bool:
+    """Whether `name` names a tier, in whatever case."""
+    return isinstance(name, str) and name.upper() in PRIORITIES
 
 
 def known_tier(name: object) -> str:

@@ -15,6 +15,7 @@ from services.api.settings import ApiSettings
 from services.kernel.health import HealthRegistry
 from services.kernel.settings import Secret
 from tests.support import tokens
+from tests.support.limits import RAISED_FIELDS
 from tests.support.waiting import eventually
 
 
@@ -37,6 +38,7 @@ def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettin
         "jwt_secret": Secret(tokens.SECRET),
         "host": "127.0.0.1",
         "port": 0,
+        **RAISED_FIELDS,
         **changes,
     }
     return ApiSettings(**fields)
