@@ -45,7 +45,8 @@ error, possibly by another worker: it must be idempotent. Jobs whose body cannot
 set aside too but not reported: the relay's reconciler puts the true body from PostgreSQL in their place.
 
 Looking: `Inspector(redis)`: `states(queue, keys)` (for the reconciler), `depths(queues)`, `dead_jobs(queue)`,
-`discard(queue, keys)` (a deleted course), `replay(queue, key)`.
+`discard(queue, keys)` (a deleted course), `replay(queue, key)`; for people `known_queues()`, `overview(queues)`,
+`jobs(queue, state, limit, offset)`.
 """
 
 from services.kernel.queue.course_queue import CourseQueue
@@ -60,11 +61,13 @@ from services.kernel.queue.jobs import (
     JobState,
     QueuedRow,
 )
-from services.kernel.queue.keys import QueueKeys
+from services.kernel.queue.keys import PIPELINE_QUEUES, QueueKeys
 from services.kernel.queue.producer import Batch, EnqueueInterrupted, EnqueueRefused, Producer
+from services.kernel.queue.views import JobView, Place, QueueOverview
 from services.kernel.queue.worker import QueueWorker
 
 __all__ = (
+    "PIPELINE_QUEUES",
     "Batch",
     "CourseQueue",
     "DeadJob",
@@ -77,8 +80,11 @@ __all__ = (
     "Inspector",
     "JobContext",
     "JobState",
+    "JobView",
+    "Place",
     "Producer",
     "QueueKeys",
+    "QueueOverview",
     "QueueWorker",
     "QueuedRow",
 )

@@ -190,14 +190,16 @@ class CourseQueue(RedisQueue):
     # --- upkeep -----------------------------------------------------------------------------------------------------
 
     async def renew(self) -> None:
-        """Say that this worker lives."""
-        with translated():
-            await self.redis.set(self.keys.lease(self.worker_id), b"1", ex=LEASE_SECONDS)
+        """Say that this worker lives and serves the queue."""
+        await self._scripts.run("renew", self.keys, self.worker_id, LEASE_SECONDS)
 
     async def resign(self) -> None:
         """Say that this worker is gone; what it may have left behind goes back at the next sweep."""
         with translated():
-            await self.redis.delete(self.keys.lease(self.worker_id))
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.delete(self.keys.lease(self.worker_id))
+            pipe.zrem(self.keys.workers, self.worker_id)
+            await pipe.execute(raise_on_error=False)
 
     async def rescue(self, *, most_crashes: int = MOST_CRASHES, every: float = RENEW_SECONDS) -> Swept | None:
         """Put the jobs of dead workers back, all in one step; None when another worker has just done it."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
-from services.kernel.queue.keys import QueueKeys
+from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys
 from services.kernel.queue.scripts import Scripts
+from services.kernel.queue.views import MOST_LISTED, JobView, Place, QueueOverview, overview_of, parsed, view_of
 from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CHUNK = 1000
+_BODY_BYTES = 64 * 1024
+"""Larger bodies are not read for a list: two hundred of them would hold Redis up."""
 _STATES = {0: JobState.MISSING, 1: JobState.ALIVE, 2: JobState.DEAD}
 
 
@@ -25,6 +26,45 @@ class Inspector:
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
         self._scripts = Scripts(redis)
+
+    async def known_queues(self) -> list[str]:
+        """The pipeline's queues, then every other one that was ever served or filled, by name.
+
+        What Redis has forgotten comes back with the next worker or job.
+        """
+        with translated():
+            found: list[bytes] = await self._redis.zrange(KNOWN_QUEUES, 0, -1)
+        others = {each.decode("utf-8", "replace") for each in found}
+        return [*PIPELINE_QUEUES, *sorted(others - set(PIPELINE_QUEUES))]
+
+    async def overview(self, queues: Iterable[str]) -> list[QueueOverview]:
+        """Each of `queues` in figures, in the given order; a queue that nobody knows is empty."""
+        return [overview_of(each, await self._scripts.run("overview", QueueKeys(each))) for each in queues]
+
+    async def jobs(self, queue: str, state: Place | str, limit: int = 50, offset: int = 0) -> list[JobView]:
+        """One page of the jobs in one place, in the order in which they will be served; dead ones the latest first.
+
+        Args:
+            queue: the saq queue.
+            state: `waiting`, `scheduled`, `running` or `dead`.
+            limit: most jobs; `MOST_LISTED` when it is more.
+            offset: jobs to pass over; between two calls jobs come and go.
+        """
+        names, place = QueueKeys(queue), Place(state)
+        page = (max(0, offset), max(0, min(limit, MOST_LISTED)))
+        found = await self._scripts.run("jobs", names, place.value, *page, _BODY_BYTES)
+        return [view_of(names, place, entry) for entry in found]
+
+    async def pause(self, queue: str) -> bool:
+        """Have workers take nothing more from the queue; whether that is new. What runs goes on.
+
+        Redis may forget it: `QueueControls` is the truth and the relay's leader applies it again.
+        """
+        return bool(await self._scripts.run("pause", QueueKeys(queue), "1"))
+
+    async def resume(self, queue: str) -> bool:
+        """Let workers take from the queue again, at once; whether that is new."""
+        return bool(await self._scripts.run("pause", QueueKeys(queue), "0"))
 
     async def states(self, queue: str, keys: Sequence[str]) -> dict[str, JobState]:
         """Where each job of `keys` is."""
@@ -91,8 +131,8 @@ class Inspector:
     async def _dead(self, names: QueueKeys, job_id: bytes, reason: bytes | None) -> DeadJob:
         with translated():
             body: bytes | None = await self._redis.hget(names.poison_bodies, job_id)
-        why = _parsed(reason)
-        job = _parsed(body)
+        why = parsed(reason)
+        job = parsed(body)
         kwargs = job.get("kwargs")
         payload = kwargs.get("payload") if isinstance(kwargs, dict) else None
         function = job.get("function")
@@ -106,11 +146,3 @@ class Inspector:
             payload=payload if isinstance(payload, dict) else None,
             body=body,
         )
-
-
-def _parsed(text: bytes | None) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text or b"{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}

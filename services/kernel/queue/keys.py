@@ -13,6 +13,10 @@ from typing import Final
 HIGHEST_PRIORITY: Final = 10
 LOWEST_PRIORITY: Final = 0
 JOB_PREFIX: Final = "saq:job:"
+KNOWN_QUEUES: Final = "saq:queues"
+"""The sorted set of queues that were ever served or filled, by the epoch second of the last time."""
+PIPELINE_QUEUES: Final = ("course-generation:documents", "course-generation:analysis", "course-generation:generation")
+"""The queues of the three stages, in the order of the pipeline."""
 
 
 def clamp_priority(priority: int) -> int:
@@ -82,6 +86,16 @@ class QueueKeys:
     def lease(self, worker_id: str) -> str:
         """The key that lives as long as the worker does, and a few seconds longer."""
         return f"{self.prefix}:lease:{worker_id}"
+
+    @cached_property
+    def workers(self) -> str:
+        """The sorted set of workers that serve the queue, by the epoch second at which they count as dead."""
+        return f"{self.prefix}:workers"
+
+    @cached_property
+    def paused(self) -> str:
+        """The key that exists while nothing is to be taken from the queue."""
+        return f"{self.prefix}:paused"
 
     @cached_property
     def poison(self) -> str:

@@ -1,7 +1,11 @@
 -- Takes up to `count` jobs for one worker: highest priority first; a list that has been passed over ten times in a row
--- is served once, so that nothing starves. Renews the worker's lease, for a job must never look orphaned while it runs.
+-- is served once, so that nothing starves. A paused queue gives nothing. Renews the worker's lease, for a job must never look orphaned while it runs.
 -- ARGV: worker, claim, count, lease seconds.
 -- Returns {id, body, error} for each; body is nil when it is gone, error is '' unless the body cannot be read at all.
+if redis.call('EXISTS', PAUSED) == 1 then
+  redis.call('DEL', WAKE)
+  return {}
+end
 local PATIENCE = 10
 local lists, lengths, passed = waiting_lists(), {}, {}
 for i, list in ipairs(lists) do

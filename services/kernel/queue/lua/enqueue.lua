@@ -63,6 +63,7 @@ if redis.call('EXISTS', Q .. ':poison') == 1 then
   end
 end
 
+known()
 wake(accepted)
 if ARGV[3] ~= '' then
   redis.call('PUBLISH', ARGV[2], ARGV[3])

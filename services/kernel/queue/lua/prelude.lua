@@ -3,6 +3,7 @@
 local Q, JOBS = KEYS[1], KEYS[2]
 local ACTIVE, INCOMPLETE, OWNERS = Q .. ':active', Q .. ':incomplete', Q .. ':owners'
 local WAKE, PLAIN = Q .. ':wake', Q .. ':queued'
+local WORKERS, PAUSED = Q .. ':workers', Q .. ':paused'
 local MOST_TOKENS = 64
 
 -- Priorities 0 to 10; what lies outside counts as the nearest of them.
@@ -58,6 +59,11 @@ end
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+
+-- Remembers that this queue is in use, so that people can find it.
+local function known()
+  redis.pcall('ZADD', 'saq:queues', string.format('%.3f', now()), string.sub(Q, 5))
 end
 
 -- One token per new job, never more than MOST_TOKENS in all: a token that finds nothing costs one look.
