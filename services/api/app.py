@@ -1,6 +1,8 @@
 """The ASGI application: one layer from the socket to the route, and the one door through which answers and errors leave.
 
-Promises: every answer carries `X-Request-ID` (the caller's, when it is sane); every error has the shape of GAP1; what
+Promises: every answer carries `X-Request-ID` (the caller's, when it is sane), and a valid `traceparent` is continued; both are
+in every line logged meanwhile and follow the jobs that the request begins; every request that is refused or fails leaves one
+line with the reason; every error has the shape of GAP1; what
 nobody foresaw is logged with its trace and answered with a 500 that tells nothing; tokens are checked before anything of
 the body is read (GAP26).
 """
@@ -11,14 +13,15 @@ import re
 import time
 from typing import Any
 
-from services.api.auth import Authenticator, require_admin
+from services.api.auth import Authenticator, Principal, require_admin
+from services.api.browser.sessions import Sessions
 from services.api.cors import Cors
 from services.api.messages import ClientGone, Header, Receive, Reply, Request, Scope, Send
 from services.api.problems import problem
 from services.api.routing import Operation, RouteTable
-from services.kernel import metrics
+from services.kernel import metrics, tracing
 from services.kernel.database import DatabaseRefused
-from services.kernel.errors import CoursegenError, OperatorError
+from services.kernel.errors import CoursegenError, OperatorError, RetryableError
 from services.kernel.ids import new_request_id
 from services.kernel.logs import bind_context, get_logger
 
@@ -42,9 +45,11 @@ class Api:
         cors: Cors,
         max_body_bytes: int,
         access_log: bool = False,
+        sessions: Sessions | None = None,
     ) -> None:
         self._routes = routes
         self._authenticator = authenticator
+        self._sessions = sessions
         self._cors = cors
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
@@ -57,7 +62,8 @@ class Api:
         started = time.perf_counter()
         request = Request(scope, receive, "", self._max_body_bytes)
         request.request_id = _request_id(request.header(b"x-request-id"))
-        with bind_context(requestId=request.request_id):
+        trace = tracing.begin(request.only_header(b"traceparent"))
+        with tracing.working_in(trace), bind_context(requestId=request.request_id, traceId=trace.trace_id):
             try:
                 route, reply = await self._answer(request)
             except ClientGone:
@@ -77,17 +83,25 @@ class Api:
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - the last door: every error becomes an answer
-            return route, _failed(error)
+            return route, _failed(error, request, route)
 
     async def _perform(self, operation: Operation, request: Request) -> Reply:
         if operation.public:
             return await operation.handler(request)
-        caller = await self._authenticator.authenticate(request.header(b"authorization"))
-        request.caller = caller
+        caller = request.caller = await self._identify(request)
         if operation.admin:
             require_admin(caller)
         with bind_context(userId=str(caller.user_id), tier=caller.tier):
             return await operation.handler(request)
+
+    async def _identify(self, request: Request) -> Principal:
+        """Who is calling: by the token, else by the browser's cookie. One who sends a token is judged by it alone."""
+        authorization = request.header(b"authorization")
+        if authorization is None and self._sessions is not None:
+            caller = await self._sessions.caller(request)
+            if caller is not None:
+                return caller
+        return await self._authenticator.authenticate(authorization)
 
     async def _send(self, request: Request, reply: Reply, send: Send) -> None:
         headers: list[Header] = [(b"x-request-id", request.request_id.encode()), *_FIXED_HEADERS, *reply.headers]
@@ -123,8 +137,17 @@ def _request_id(offered: bytes | None) -> str:
     return new_request_id()
 
 
-def _failed(error: Exception) -> Reply:
-    foreseen = isinstance(error, CoursegenError) and not isinstance(error, DatabaseRefused | OperatorError)
-    if not foreseen:
-        _log.error("request failed", exc_info=error)
+def _failed(error: Exception, request: Request, route: str) -> Reply:
+    """The answer for `error`, and the one line that says what was decided and why."""
+    caller = request.caller
+    facts: dict[str, Any] = {"operation": route, "course": request.path.get("course")}
+    if caller is not None:
+        facts |= {"userId": str(caller.user_id), "tier": caller.tier}
+    with bind_context(**facts):
+        if not isinstance(error, CoursegenError) or isinstance(error, DatabaseRefused | OperatorError):
+            _log.error("request failed", exc_info=error)
+        elif isinstance(error, RetryableError) or error.http_status >= 500:
+            _log.warning("request cannot be served now", code=error.code, reason=error.message)
+        else:
+            _log.info("request refused", code=error.code, reason=error.message, details=error.details)
     return problem(error)

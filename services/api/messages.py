@@ -80,6 +80,11 @@ class Request:
         """The value of the header `name` (lower case); the first one when it was sent more than once."""
         return next((value for key, value in self.scope["headers"] if key == name), None)
 
+    def only_header(self, name: bytes) -> str | None:
+        """The value of a header that must not be sent twice; None when it is absent, repeated, or not ASCII."""
+        sent = [value for key, value in self.scope["headers"] if key == name]
+        return sent[0].decode("ascii") if len(sent) == 1 and sent[0].isascii() else None
+
     def query(self) -> dict[str, str]:
         """The query's parameters; of a name sent twice, the last.
 

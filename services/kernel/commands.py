@@ -41,6 +41,8 @@ class InitiationRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     client_key: str | None = None
     """The caller's own key, already scoped to the user; None derives one (GAP8)."""
     request_id: str | None = None
+    traceparent: str | None = None
+    """The caller's place in its trace (W3C); it follows the run's jobs as the request id does."""
     initiated_by: str = "API_INITIATE"
 
 

@@ -61,6 +61,9 @@ class Job(JobData, frozen=True, kw_only=True, rename="camel"):
     """The course's run this job belongs to; None (a row written by hand) means the present one."""
     priority: int = 1
     request_id: str | None = None
+    """Of the request that began the run."""
+    tier: str | None = None
+    """Of the caller who began the run."""
 
 
 class DocumentJob(Job, frozen=True, kw_only=True, rename="camel"):
@@ -80,6 +83,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 J = TypeVar("J", bound=Job)
+
+_LOGGED: Final = ("requestId", "userId", "tier", "courseId")
 
 _announcements = msgspec.json.Decoder(list[Announcement])
 
@@ -103,6 +108,11 @@ def decode_job(payload: object, model: type[J]) -> J:
         return msgspec.convert(dict(payload), model)
     except msgspec.ValidationError as error:
         raise MalformedMessage(f"The job's payload is not valid: {error}") from error
+
+
+def log_fields(payload: Mapping[str, Any]) -> dict[str, str]:
+    """What every line about a job says of the request behind it (contract.md q), as far as its payload tells."""
+    return {name: value for name in _LOGGED if isinstance(value := payload.get(name), str)}
 
 
 def salvage_job(payload: object, job_type: str, error: PermanentError) -> Job:

@@ -26,7 +26,7 @@ from services.kernel import faults, logs, metrics
 from services.kernel.errors import OperatorError, SettingsInvalid
 from services.kernel.health import HealthRegistry
 from services.kernel.probes import serve_probes
-from services.kernel.settings import CommonSettings, refuse_supabase_only
+from services.kernel.settings import CommonSettings, refuse_supabase_only, secrets_of
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -64,6 +64,7 @@ def run(name: str, open_service: Open[S], load_settings: Callable[[Mapping[str, 
         print(f"{name}: {error}", file=sys.stderr)
         return EXIT_CONFIG
     logs.configure(settings.log_level, settings.log_format, name)
+    logs.conceal(secrets_of(settings))
     metrics.describe_process(name, metadata.version("coursegen"))
     return run_loop(_supervise(open_service, settings))
 

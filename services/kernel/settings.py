@@ -7,11 +7,13 @@ tables are made from the same declaration. `load` reports every fault at once an
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from services.kernel.errors import SettingsInvalid
 
@@ -197,6 +199,27 @@ _CONVERTERS: dict[Any, Callable[[str], Any]] = {
 }
 
 
+def secrets_of(settings: object) -> frozenset[str]:
+    """Every secret value in `settings`, and what is secret inside it: passwords of addresses, parts of lists.
+
+    For `logs.conceal`; hand it to nobody else.
+    """
+    found: set[str] = set()
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if isinstance(value, Secret):
+            found |= _secret_parts(value.reveal())
+    return frozenset(found - {""})
+
+
+def _secret_parts(text: str) -> set[str]:
+    if "://" not in text:
+        return {text, *(part.strip() for part in text.split(","))}
+    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
+    password = authority.rpartition("@")[0].partition(":")[2]
+    return {password, unquote(password)}
+
+
 def database_address(text: str) -> Secret:
     """A connection string of PostgreSQL; `ValueError` says what to write. It is never repeated: it holds a password."""
     return _address(text, ("postgresql", "postgres"), "postgresql://user:password@host:5432/name")
@@ -254,8 +277,8 @@ class CommonSettings:
     log_level: str = setting(
         "LOG_LEVEL",
         default="info",
-        choices=("debug", "info", "warning", "error"),
-        doc="least severe level that is written",
+        choices=("debug", "info", "warn", "warning", "error"),
+        doc="least severe level that is written; warning is another word for warn",
     )
     log_format: str = setting(
         "LOG_FORMAT",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from services.kernel import metrics
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.counters import Counters
+from services.kernel.envelopes import log_fields
 from services.kernel.errors import PermanentError
 from services.kernel.logs import bind_context, get_logger
 from services.kernel.queue import DeadJob, DeadReason, Handler, JobContext
@@ -64,12 +65,15 @@ class Deliveries:
     def _handler(self, stage: Stage[Any, Any]) -> Handler:
         followers = self._registry.followers_of(stage.job_type)
 
-        async def deliver(payload: dict[str, Any], _: JobContext) -> None:
+        async def deliver(payload: dict[str, Any], context: JobContext) -> None:
             started = self._clock.monotonic()
-            with bind_context(**_context(payload)), _RUNNING.labels(stage.job_type).track_inprogress():
+            _log.info("job started", attempt=context.attempt, priority=context.priority)
+            with _RUNNING.labels(stage.job_type).track_inprogress():
                 ending = await self._runner.run(stage, payload, followers)
-                self._count(stage.job_type, ending)
-            _SECONDS.labels(stage.job_type).observe(self._clock.monotonic() - started)
+            seconds = self._clock.monotonic() - started
+            self._count(stage.job_type, ending)
+            _log.info("job ended", ending=ending, seconds=round(seconds, 3))
+            _SECONDS.labels(stage.job_type).observe(seconds)
 
         return deliver
 
@@ -88,15 +92,12 @@ class Deliveries:
         except PermanentError:
             _log.warning("dead job names no course", queue=dead.queue, job=dead.key)
             return
-        self._count(stage.job_type, await self._runner.give_up(stage, job, error))
+        with bind_context(jobId=dead.key, jobType=stage.job_type, queue=dead.queue, **log_fields(dead.payload or {})):
+            ending = await self._runner.give_up(stage, job, error)
+            self._count(stage.job_type, ending)
+            _log.info("dead job settled", ending=ending, reason=dead.reason.value)
 
     def _count(self, job_type: str, ending: Ending) -> None:
         _JOBS.labels(job_type, ending).inc()
         if ending in {"applied", "failed"}:
             self._counters.add("stage_jobs", f"{job_type}:{'success' if ending == 'applied' else 'failed'}")
-        _log.info("job ended", job_type=job_type, ending=ending)
-
-
-def _context(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What every line about this delivery says (contract.md q)."""
-    return {name: payload.get(name) for name in ("requestId", "userId", "courseId")}

@@ -12,6 +12,7 @@ from services.api.messages import Reply, Request, struct_reply
 from services.api.models import CourseReply, InitiateBody, InitiateReply
 from services.api.routes.courses import CourseRoutes
 from services.api.routing import Answer, Operation
+from services.kernel import tracing
 from services.kernel.commands import Initiation, InitiationRequest
 from services.kernel.errors import Conflict, InvalidInput
 from services.kernel.idempotency import scoped_key
@@ -97,8 +98,8 @@ class GenerationRoutes:
         command = _command(body, caller, _client_key(request, body, caller), request.request_id)
         with bind_context(courseId=str(body.course_id)):
             initiation = await self._commands.initiate(command)
-            log = _log.debug if initiation.from_cache else _log.info
-            log("generation initiated", jobId=str(initiation.job_id), replay=initiation.from_cache)
+            said = "generation replayed" if initiation.from_cache else "generation initiated"
+            _log.info(said, jobId=str(initiation.job_id), runNumber=initiation.run_number)
         return struct_reply(_reply(initiation))
 
 
@@ -129,6 +130,7 @@ def _command(body: InitiateBody, caller: Principal, key: str | None, request_id:
         priority=caller.priority,
         client_key=key,
         request_id=request_id,
+        traceparent=tracing.current_header(),
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 from saq.job import Job, Status
 from saq.utils import now
 
+from services.kernel import tracing
+from services.kernel.envelopes import log_fields
 from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableError, UpstreamUnavailable
 from services.kernel.logs import bind_context, get_logger
 from services.kernel.queue.course_queue import CourseQueue
@@ -43,7 +45,13 @@ class Execution:
 
     async def run(self) -> None:
         """Run the job to one of its ends. When cancelled, give it back and leave no attempt charged."""
-        with bind_context(jobId=self.job.key, queue=self.queue.name, jobType=self.job.function):
+        payload = _payload(self.job)
+        trace = tracing.begin(payload.get(tracing.HEADER))
+        fields = {**log_fields(payload), "traceId": trace.trace_id}
+        with (
+            tracing.working_in(trace),
+            bind_context(jobId=self.job.key, queue=self.queue.name, jobType=self.job.function, **fields),
+        ):
             try:
                 await self._deliver()
             except asyncio.CancelledError:
@@ -145,6 +153,11 @@ class Execution:
                 delay = min(delay * 2, 2.0)
             else:
                 return
+
+
+def _payload(job: Job) -> dict[str, Any]:
+    payload = (job.kwargs or {}).get("payload")
+    return payload if isinstance(payload, dict) else {}
 
 
 class _TimedOut(Exception):

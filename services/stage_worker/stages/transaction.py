@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.kernel import tracing
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Connection
 from services.kernel.envelopes import Job, JobData, encode_job_data
@@ -159,5 +160,12 @@ class StageTransaction:
         )
 
     def _event_metadata(self) -> dict[str, Any]:
-        facts = {"jobId": str(self.job.outbox_id), "jobType": self.job.job_type, "requestId": self.job.request_id}
+        """What follows the request from this job's events and outbox rows on; the trace goes on from this job's span."""
+        facts = {
+            "jobId": str(self.job.outbox_id),
+            "jobType": self.job.job_type,
+            "requestId": self.job.request_id,
+            "tier": self.job.tier,
+            tracing.HEADER: tracing.current_header(),
+        }
         return {key: value for key, value in facts.items() if value is not None}
