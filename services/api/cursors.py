@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,9 @@ LARGEST_PAGE: Final = 100
 
 DEFAULT_PAGE: Final = 20
 """Things of one page when nobody asks for another number."""
+
+LONGEST_CURSOR: Final = 600
+"""Most characters of a cursor."""
 
 _LARGEST_POSITION = 2**63 - 1
 
@@ -48,13 +51,44 @@ def decode_place(query: Mapping[str, str]) -> tuple[datetime, UUID] | tuple[None
         return None, None
     moment, _, identifier = _decode(cursor).partition("|")
     try:
-        created_at = datetime.fromisoformat(moment)
-        place = created_at, UUID(identifier)
+        return _moment(moment), UUID(identifier)
     except ValueError as error:
         raise _not_ours() from error
-    if created_at.tzinfo is None:
-        raise _not_ours()
-    return place
+
+
+def encode_row(created_at: datetime, number: int) -> str:
+    """The cursor for a list ordered by time and a number."""
+    return _encode(f"{created_at.isoformat()}|{number}")
+
+
+def decode_row(query: Mapping[str, str]) -> tuple[datetime, int] | None:
+    """The place such a list is to go on from; None when it is to begin.
+
+    Raises:
+        InvalidInput: when the cursor is not one of ours.
+    """
+    cursor = query.get("cursor")
+    if cursor is None:
+        return None
+    moment, _, number = _decode(cursor).partition("|")
+    return _moment(moment), _number(number)
+
+
+def encode_letter(moment: datetime, name: str) -> str:
+    """The cursor for a list ordered by time and a name."""
+    return _encode(f"{moment.isoformat()}|{name}")
+
+
+def decode_letter(cursor: str | None) -> tuple[datetime, str] | None:
+    """The place such a list is to go on from; None when it is to begin.
+
+    Raises:
+        InvalidInput: when the cursor is not one of ours.
+    """
+    if cursor is None:
+        return None
+    moment, _, name = _decode(cursor).partition("|")
+    return _moment(moment), name
 
 
 def encode_position(position: int) -> str:
@@ -71,7 +105,20 @@ def decode_position(query: Mapping[str, str]) -> int:
     cursor = query.get("cursor")
     if cursor is None:
         return 0
-    text = _decode(cursor)
+    return _number(_decode(cursor))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # a zone can push a moment out of the calendar
+        raise _not_ours() from error
+    raise _not_ours()
+
+
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST_POSITION):
         raise _not_ours()
     return int(text)
@@ -82,7 +129,7 @@ def _encode(text: str) -> str:
 
 
 def _decode(cursor: str) -> str:
-    if len(cursor) > 200:
+    if len(cursor) > LONGEST_CURSOR:
         raise _not_ours()
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()

@@ -63,14 +63,23 @@ class JobReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The outbox row's identifier."""
     queue: str
     job_type: str | None
-    priority: int
-    status: str
+    """Null, like all that follows, where the job's body does not say."""
+    priority: int | None
+    status: JobState
     course_id: UUID | None
     run_number: int | None
     attempts: int
     worker: str | None
+    """The worker process that runs it."""
     queued_at: datetime | None
     started_at: datetime | None
+    due_at: datetime | None
+    """Not before this time; scheduled jobs only."""
+    reason: str | None
+    """Why it was set aside; dead jobs only."""
+    detail: str | None
+    """The same in a sentence; of a scheduled job its last error."""
+    died_at: datetime | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.cursors import (
+    LONGEST_CURSOR,
+    decode_letter,
     decode_place,
     decode_position,
+    decode_row,
+    encode_letter,
     encode_place,
     encode_position,
+    encode_row,
     page_size,
 )
 from services.kernel.errors import InvalidInput
@@ -46,17 +51,32 @@ def word(text: str) -> str:
         "!",
         "a",
         "ÿ",
-        "x" * 201,
+        "x" * (LONGEST_CURSOR + 1),
         word("x"),
         word("|"),
         word("2026-01-01T00:00:00|77777777-7777-4777-8777-777777777777"),
         word("2026-01-01T00:00:00+00:00|x"),
+        word("0001-01-01T00:00:00+14:00|77777777-7777-4777-8777-777777777777"),
     ],
 )
 def test_a_made_up_place_is_refused(cursor: str) -> None:
     """Also one without a time zone."""
     with pytest.raises(InvalidInput, match="nextCursor"):
         decode_place({"cursor": cursor})
+
+
+def test_rows_and_letters_have_places_too() -> None:
+    """Of a number, of a name; none where the list begins."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+    assert decode_row({"cursor": encode_row(moment, 2**63 - 1)}) == (moment, 2**63 - 1)
+    assert decode_letter(encode_letter(moment, "queue:a|b/c")) == (moment, "queue:a|b/c")
+    assert decode_row({}) is None
+    assert decode_letter(None) is None
+    with pytest.raises(InvalidInput, match="nextCursor"):
+        decode_row({"cursor": word("2026-01-01T00:00:00+00:00|-1")})
+    with pytest.raises(InvalidInput, match="nextCursor"):
+        decode_letter(word("yesterday|x"))
 
 
 @pytest.mark.parametrize("cursor", ["", "!", word("x"), word("-1"), word("9" * 19), word("9" * 30), word("٣")])
