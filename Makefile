@@ -11,6 +11,8 @@ FILES ?=
 OPTIONS ?=
 # Further arguments of pytest: make test ARGS="-k relay".
 ARGS ?=
+# How many processes run the tests side by side, each with servers of its own: make test JOBS=1 runs them in order.
+JOBS ?= auto
 
 export PYTHON
 
@@ -36,7 +38,7 @@ down: ## stop the stack: make down [OPTIONS=--purge]
 
 test: ## run the tests: make test [ARGS="-k name"]
 	@scripts/environment dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: ## ruff, mypy --strict, import contracts, shellcheck
 	@scripts/environment dev

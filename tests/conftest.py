@@ -25,6 +25,15 @@ for _name in _SCRUBBED:  # what the caller's shell says about a running stack is
     os.environ.pop(_name, None)
 
 
+_MOST_JOBS = 4
+"""More processes than this wait for each other's disk."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many `-n auto` means: at least two, since tests wait most of their time."""
+    return max(2, min(_MOST_JOBS, os.cpu_count() or 1))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.Postgres]:
     """The session's PostgreSQL."""

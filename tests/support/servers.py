@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -215,9 +216,19 @@ class Postgres:
         if self._template is None:
             name = f"{_TEMPLATE}_{self._marker}"
             self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
-            migrate(self, self.url(name))
+            with _alone("migrating"):  # roles belong to the whole server, which may be the one of other processes, too
+                migrate(self, self.url(name))
             self._template = name
         return self._template
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """No other process of this user is in a block of this name."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def psql() -> Path:
@@ -296,12 +307,18 @@ def base_url(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=""))
 
 
+def share_of(numbers: Iterable[int], environ: Mapping[str, str]) -> list[int]:
+    """The numbers that belong to this process, when several run the tests side by side (pytest-xdist names them gw0, gw1…)."""
+    place = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return list(numbers)[place :: int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+
+
 def empty_databases(url: str) -> list[int]:
-    """Those of the databases 1 to 15 in which nothing is."""
+    """Those of our share of the databases 1 to 15 in which nothing is."""
     import redis as client_library
 
     found = []
-    for number in range(1, 16):
+    for number in share_of(range(1, 16), os.environ):
         with contextlib.closing(client_library.Redis.from_url(f"{base_url(url)}/{number}")) as client:
             if client.dbsize() == 0:
                 found.append(number)
@@ -314,7 +331,7 @@ def session_redis() -> Iterator[Redis]:
     named = os.environ.get("TEST_REDIS_URL")
     if named:
         empty = empty_databases(named)
-        assert empty, "the Redis that TEST_REDIS_URL names has no empty database among 1 to 15"
+        assert empty, "the Redis that TEST_REDIS_URL names has too few empty databases among 1 to 15"
         yield Redis(named, empty)
         return
     with server_folder() as folder:

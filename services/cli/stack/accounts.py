@@ -72,7 +72,12 @@ def reachable_copy(tree: Path, account: Account | None, cache: Path) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(tree, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include", "pkgconfig"))
         _open_tree(unfinished)
-        unfinished.rename(copy)
+        try:
+            unfinished.rename(copy)
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not copy.exists():  # no other process was faster: something else is wrong
+                raise
     return copy
 
 

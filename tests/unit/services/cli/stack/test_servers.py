@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -258,6 +260,26 @@ def test_a_tree_below_a_closed_folder_is_copied_for_the_borrowed_account(folder:
     assert stat.S_IMODE((copy / "program").stat().st_mode) == 0o705
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     assert accounts.reachable_copy(tree, None, folder / "cache") == tree
+
+
+def test_two_processes_may_make_the_copy_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one takes what the faster one has made, and leaves nothing of its own."""
+    tree = folder / "closed" / "tree"
+    tree.mkdir(parents=True)
+    (tree / "program").write_text("#!/bin/sh\n")
+    tree.parent.chmod(0o700)
+    real = shutil.copytree
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        done = real(*arguments, **options)
+        real(tree, folder / "cache" / "tree")
+        return done
+
+    monkeypatch.setattr(shutil, "copytree", overtaken)
+    copy = accounts.reachable_copy(tree, accounts.Account("nobody", 65534, 65534), folder / "cache")
+
+    assert (copy / "program").exists()
+    assert [path.name for path in (folder / "cache").iterdir()] == ["tree"]
 
 
 def test_ports_are_free_and_distinct() -> None:
