@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from services.api.browser.cookie import cookie_name
+from services.api.browser.origin import Origin
 from services.api.models import ErrorReply
 from services.api.routing import Answer, Operation
 
@@ -62,7 +64,10 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "session": {"type": "apiKey", "in": "cookie", "name": cookie_name(Origin("https", ""))},
+            },
         },
     }
 
@@ -82,7 +87,7 @@ def _operation(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, An
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": summary,
-        "security": [] if operation.public else [{"token": []}],
+        "security": [] if operation.public else [{"token": []}, {"session": []}],
         "parameters": _parameters(operation),
         "responses": _responses(operation, schemas),
     }

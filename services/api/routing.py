@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.routing import compile_path
 
@@ -53,7 +53,7 @@ class Operation:
     takes_key: bool = False
     """Whether it honours the header `Idempotency-Key`."""
     reserved: bool = False
-    """Whether the path is only kept for later: it answers, but is not described."""
+    """Whether it answers but is not described: kept for later, or a part of a page."""
     public: bool = False
     """Whether it answers without a token (TRAP35)."""
     admin: bool = False
@@ -63,6 +63,13 @@ class Operation:
     def name(self) -> str:
         """Its name in the description and in metrics."""
         return str(self.handler.__name__)
+
+
+class RouteGroup(Protocol):
+    """Operations that belong together."""
+
+    def operations(self) -> list[Operation]:
+        """Its part of the table."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,9 @@ from importlib import metadata
 from services.api import openapi
 from services.api.app import Api
 from services.api.auth import Authenticator
+from services.api.browser.origin import parse_origin
+from services.api.browser.sessions import Sessions
+from services.api.browser.site import Site
 from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
@@ -21,7 +24,9 @@ from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
 from services.api.routes.generation import GenerationRoutes
 from services.api.routes.metrics import MetricsRoutes
-from services.api.routing import RouteTable
+from services.api.routes.pages import PageRoutes
+from services.api.routes.tickets import TicketRoutes
+from services.api.routing import RouteGroup, RouteTable
 from services.api.server import HttpServer
 from services.api.settings import ApiSettings
 from services.kernel import lifecycle
@@ -48,6 +53,8 @@ _RELATIONS = (
     "system_metrics",
     "relay_leadership",
     "metric_values",
+    "browser_tickets",
+    "browser_sessions",
 )
 _CACHE_SECONDS = 0.2
 
@@ -154,13 +161,17 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         initiations = RecentInitiations(SystemClock())
         initiations.remember(await counters.read())
         metric_routes = MetricsRoutes(db, counters, initiations, always_200=settings.healthcheck_status == "always200")
-        routes = _routes(settings, courses, documents, commands, metric_routes)
+        site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
+        sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
+        tickets = TicketRoutes(sessions, site)
+        routes = _routes(settings, courses, documents, commands, metric_routes, tickets, PageRoutes())
         app = Api(
             routes,
             authenticator(settings, keys),
             cors=Cors(settings.cors_origins),
             max_body_bytes=settings.max_body_bytes,
             access_log=settings.access_log,
+            sessions=sessions,
         )
         yield Parts(app, routes, commands, documents, keys, counters, initiations)
 
@@ -181,7 +192,7 @@ def _routes(
     courses: Courses,
     documents: Documents,
     commands: CommandHandler,
-    metric_routes: MetricsRoutes,
+    *others: RouteGroup,
 ) -> RouteTable:
     views = CourseRoutes(courses, documents)
     uploads = DocumentRoutes(
@@ -192,7 +203,7 @@ def _routes(
         folder=settings.upload_folder,
     )
     description = DescriptionRoutes()
-    groups = (GenerationRoutes(commands, courses, views), views, uploads, metric_routes, description)
+    groups: tuple[RouteGroup, ...] = (GenerationRoutes(commands, courses, views), views, uploads, *others, description)
     table = RouteTable(operation for group in groups for operation in group.operations())
     description.publish(openapi.describe(table.operations, metadata.version("coursegen")))
     return table

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.api.browser.origin import parse_origin
 from services.kernel.concurrency import ConcurrencySettings
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, Secret, load, setting
@@ -117,6 +118,20 @@ class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings):
         "MAX_CONNECTIONS", default=4096, unit="connections", minimum=1, doc="open connections before 503 is answered"
     )
 
+    public_url: str | None = setting(
+        "PUBLIC_URL",
+        default=None,
+        parse=lambda text: str(parse_origin(text)),
+        doc="address at which browsers find the api; on https cookies are Secure. By default what the Host header says",
+    )
+    session_seconds: float = setting(
+        "SESSION_SECONDS",
+        default=28800.0,
+        unit="s",
+        minimum=60,
+        maximum=604800,
+        doc="longest time a browser stays signed in; never longer than the token is good that let it in",
+    )
     cors_origins: tuple[str, ...] = setting(
         "CORS_ORIGINS", default=(), doc="origins of web pages that may call the api, or *; none by default"
     )

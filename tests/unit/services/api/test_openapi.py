@@ -15,6 +15,8 @@ from services.api.routes.description import DescriptionRoutes, page
 from services.api.routes.documents import DocumentRoutes
 from services.api.routes.generation import GenerationRoutes
 from services.api.routes.metrics import MetricsRoutes
+from services.api.routes.pages import PageRoutes
+from services.api.routes.tickets import TicketRoutes
 from services.api.routing import Operation
 
 EXPECTED = """
@@ -40,6 +42,12 @@ GET /api/trpc/metrics.getOutbox
 GET /api/trpc/metrics.getFallbacks
 GET /api/trpc/metrics.healthCheck
 GET /api/health/outbox
+POST /api/tickets
+POST /api/sessions
+GET /api/sessions
+DELETE /api/sessions
+GET /admin
+GET /admin/assets/{asset}
 GET /openapi.json
 GET /docs
 """
@@ -54,6 +62,8 @@ def operations() -> list[Operation]:
         views,
         DocumentRoutes(nothing, nothing, largest=1, at_once=1, folder=nothing),
         MetricsRoutes(nothing, nothing, nothing, always_200=False),
+        TicketRoutes(nothing, nothing),
+        PageRoutes(),
         DescriptionRoutes(),
     ]
     return [operation for group in groups for operation in group.operations()]
@@ -75,7 +85,10 @@ def test_the_description_has_exactly_the_routes(description: dict[str, Any]) -> 
     described = {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
 
     assert described == {(each.method, each.path) for each in operations() if not each.reserved}
-    assert [each.path for each in operations() if each.reserved] == ["/api/courses/{course}/events"]
+    assert [each.path for each in operations() if each.reserved] == [
+        "/api/courses/{course}/events",
+        "/admin/assets/{asset}",
+    ]
 
 
 def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
@@ -91,24 +104,28 @@ def test_every_operation_says_what_it_does_and_how_it_fails(description: dict[st
         names.append(described["operationId"])
         assert described["summary"].endswith((".", "token.")), described["summary"]
         assert {str(status) for status in error_statuses(operation)} <= set(described["responses"])
-        assert described["security"] == ([] if operation.public else [{"token": []}])
+        assert described["security"] == ([] if operation.public else [{"token": []}, {"session": []}])
 
     assert len(names) == len(set(names))
 
 
-def test_only_numbers_and_the_description_are_public() -> None:
-    """TRAP35, and nothing else."""
-    public = {each.path for each in operations() if each.public}
+def test_only_numbers_descriptions_and_the_door_are_public() -> None:
+    """TRAP35, the page's files, which hold no data, and what lets a browser in and out; nothing else."""
+    public = {f"{each.method} {each.path}" for each in operations() if each.public}
 
     assert public == {
-        "/api/trpc/metrics.getAll",
-        "/api/trpc/metrics.getFSM",
-        "/api/trpc/metrics.getOutbox",
-        "/api/trpc/metrics.getFallbacks",
-        "/api/trpc/metrics.healthCheck",
-        "/api/health/outbox",
-        "/openapi.json",
-        "/docs",
+        "GET /api/trpc/metrics.getAll",
+        "GET /api/trpc/metrics.getFSM",
+        "GET /api/trpc/metrics.getOutbox",
+        "GET /api/trpc/metrics.getFallbacks",
+        "GET /api/trpc/metrics.healthCheck",
+        "GET /api/health/outbox",
+        "GET /openapi.json",
+        "GET /docs",
+        "GET /admin",
+        "GET /admin/assets/{asset}",
+        "POST /api/sessions",
+        "DELETE /api/sessions",
     }
 
 
