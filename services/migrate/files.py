@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,8 @@ from services.kernel.errors import OperatorError
 
 _FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
 _NO_TRANSACTION = re.compile(r"^--\s*migrate:\s*no-transaction\s*$", re.MULTILINE)
+_AMENDS = re.compile(r"^--\s*Amends:(?P<names>.*)$", re.MULTILINE)
+_VERSION = re.compile(r"\b\d{14}(?=_)")
 
 
 class MigrationFilesInvalid(OperatorError):
@@ -46,6 +49,11 @@ class MigrationFile:
         """False when the file says `-- migrate: no-transaction`: its statements are then run one by one."""
         return _NO_TRANSACTION.search(self.text) is None
 
+    @property
+    def amends(self) -> frozenset[str]:
+        """Versions on its lines `-- Amends:`, whose objects it replaces or hangs something on: applied after them, always."""
+        return frozenset(version for line in _AMENDS.finditer(self.text) for version in _VERSION.findall(line["names"]))
+
 
 def find_directory() -> Path:
     """The folder of this installation: inside the package when installed, else beside it in the source tree.
@@ -77,6 +85,15 @@ def read_directory(directory: Path) -> list[MigrationFile]:
                 f"{earlier.filename} and {later.filename} have one version; give the newer one a later time"
             )
     return files
+
+
+def due(files: Iterable[MigrationFile], applied: Container[str]) -> list[MigrationFile]:
+    """The files to apply: those that are not applied, and after them those that amend what is about to be made anew."""
+    chosen: dict[str, MigrationFile] = {}
+    for file in files:
+        if file.version not in applied or file.amends & chosen.keys():
+            chosen[file.version] = file
+    return list(chosen.values())
 
 
 def _read(path: Path) -> MigrationFile:

@@ -7,7 +7,8 @@ Promises:
 - Runners exclude each other by an advisory lock of the session, which needs a connection without a pooler in between.
 - A file that was applied and has changed since stops the run before anything is done.
 - No lock is waited for longer than `lock_seconds`: everyone who comes later would wait behind the waiting one.
-- A file older than one that is applied already is applied all the same: rollbacks take lines out of the list.
+- A file older than one that is applied already is applied all the same: rollbacks take lines out of the list. Files that
+  amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.kernel.database import Connection, connect, translated
 from services.kernel.errors import DatabaseUnavailable, OperatorError
 from services.kernel.settings import Secret
 from services.migrate import errors
-from services.migrate.files import MigrationFile, find_directory, read_directory
+from services.migrate.files import MigrationFile, due, find_directory, read_directory
 from services.migrate.history import AppliedMigration, History
 from services.migrate.settings import MigrateSettings
 from services.migrate.statements import Statement, split
@@ -91,7 +92,7 @@ class Runner:
             async with history.locked(self._settings.wait_seconds):
                 await self._prepare(history)
                 known = await self._verified(history, files, accept)
-                return [await self._apply(session, file) for file in files if file.version not in known]
+                return [await self._apply(session, file) for file in due(files, known)]
 
     async def standings(self) -> list[Standing]:
         """Where every migration stands, by version; changes nothing and waits for nobody.
@@ -104,12 +105,18 @@ class Runner:
         async with self._session() as session:
             known = await History(session).applied()
         versions = {file.version for file in files}
+        pending = {file.version for file in due(files, known)}
         strangers = [
             Standing(line.version, line.name, "unknown", line.executed_at)
             for line in known.values()
             if line.version not in versions
         ]
-        return sorted([*(_standing(file, known) for file in files), *strangers], key=lambda each: each.version)
+        ours = [_standing(file, known) for file in files]
+        shown = [
+            replace(each, state="pending") if each.version in pending and each.state == "applied" else each
+            for each in ours
+        ]
+        return sorted([*shown, *strangers], key=lambda each: each.version)
 
     def _files(self) -> list[MigrationFile]:
         return read_directory(self._settings.directory or find_directory())

@@ -112,7 +112,7 @@ async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivateP
     await apply_all(with_user(url, "migrator"))
     application = await connect(with_user(url, APPLICATION_ROLE))
     request = {"courseId": str(uuid4()), "userId": str(uuid4()), "organizationId": str(uuid4()), "title": "Managed"}
-    outcomes = await application.fetchval("SELECT initiate_generation($1)", [request])
+    outcomes = await application.fetchval("SELECT initiate_generation_v2($1)", [request])
 
     assert outcomes[0]["status"] == "accepted"
     assert await application.execute("DELETE FROM courses") == "DELETE 1"

@@ -218,6 +218,33 @@ async def test_an_older_file_that_is_missing_is_applied_late(empty_database_url:
     assert standings == [("2", "unknown"), ("20260101000000", "applied"), ("20260102000000", "applied")]
 
 
+async def test_a_file_applied_again_takes_its_amendments_with_it(empty_database_url: str, tmp_path: Path) -> None:
+    """So that an older form of a function does not come back; the list of what stands says so beforehand."""
+    third, fourth = "20260103000000_make_it_three", "20260104000000_stand_apart"
+    function = "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql RETURN {};"
+    folder = _folder(
+        tmp_path,
+        **{
+            _FIRST: function.format(1),
+            _SECOND: f"-- Amends: {_FIRST}\n" + function.format(2),
+            third: f"-- Amends:  {_SECOND}\n\n" + function.format(3),
+            fourth: "SELECT 1;",
+        },
+    )
+    await apply_all(empty_database_url, folder)
+    assert await apply_all(empty_database_url, folder) == []
+    session = await connect(empty_database_url)
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version LIKE '20260101%'")
+    await session.close()
+    standings = [each.state for each in await _runner(empty_database_url, folder).standings()]
+
+    assert standings == ["pending", "pending", "pending", "applied"]
+    applied = await apply_all(empty_database_url, folder)
+    assert [each.name for each in applied] == ["make_things", "make_more", "make_it_three"]
+    assert await _value(empty_database_url, "SELECT answer()") == 3
+    assert await apply_all(empty_database_url, folder) == []
+
+
 async def test_the_applications_role_is_told_that_it_is_the_wrong_one(
     postgres_server: Postgres, database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:

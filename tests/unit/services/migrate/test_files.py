@@ -80,6 +80,7 @@ def test_every_file_says_what_it_is_for(file) -> None:  # type: ignore[no-untype
     names = {each.filename.removesuffix(".sql") for each in _OURS}
     dependencies = re.findall(r"\d{14}_\w+", header)
 
+    assert file.amends <= {each.version for each in _OURS if each.version < file.version}
     for field in ("Title:", "Purpose:", "Phase:", "Date:", "Dependencies:"):
         assert f"-- {field}" in header
     assert re.search(r"^-- Phase: +(expand|contract)$", header, re.MULTILINE)
