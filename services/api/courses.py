@@ -93,7 +93,9 @@ class Courses:
             await session.fetchval(
                 _QUERIES["create_course"], course_id, caller.user_id, organization, body.title, attributes
             )
-            return await session.fetchrow(_QUERIES["course_by_id"], course_id)
+            row = await session.fetchrow(_QUERIES["course_by_id"], course_id)
+        _log.info("course created", courseId=str(course_id))
+        return row
 
     async def page(self, caller: Principal, after: tuple[Any, Any], status: str | None, size: int) -> Sequence[Row]:
         """Up to `size` of the caller's courses, newest first, after a place in the list."""
@@ -159,6 +161,7 @@ class Courses:
         async with self.locked(course_id, caller) as (session, _):
             traces: Row = await session.fetchrow(_QUERIES["traces_of_course"], course_id)
             await session.execute(_QUERIES["delete_course"], course_id)
+        _log.info("course deleted", courseId=str(course_id))
         await self._forget_results([*traces["idempotency_keys"], *derived_lookups(caller.user_id, course_id)])
         await self._discard_jobs(zip(traces["job_queues"], traces["job_keys"], strict=True))
         try:

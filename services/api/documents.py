@@ -74,6 +74,8 @@ class Documents:
             raise
         if not is_new:
             await self._drop(stored.object_key)
+        said = "document stored" if is_new else "document recognised"
+        _log.info(said, courseId=str(course_id), documentId=str(row["id"]), bytes=stored.size_bytes)
         return row, is_new
 
     async def remove(self, course_id: UUID, document_id: UUID, caller: Principal) -> None:
@@ -88,6 +90,7 @@ class Documents:
             object_key = await session.fetchval(_QUERIES["delete_document"], course_id, document_id)
             if object_key is None:
                 raise NotFound("The course has no such document.", documentId=str(document_id))
+        _log.info("document removed", courseId=str(course_id), documentId=str(document_id))
         await self._drop(object_key)
 
     async def sweep_for_ever(self, stopping: asyncio.Event) -> None:

@@ -7,10 +7,7 @@ from functools import cache
 
 from services.kernel import metrics
 from services.kernel.counters import Counters
-from services.kernel.logs import get_logger
-from services.outbox_relay.outbox import Backlog, Failure
-
-_log = get_logger(__name__)
+from services.outbox_relay.outbox import Backlog
 
 
 class _Instruments:
@@ -57,16 +54,6 @@ class Figures:
     def returned_dead(self, amount: int) -> None:
         """So many rows, whose jobs no worker can run, have come back from Redis as dead ones."""
         self._settled("failed", amount)
-
-    def failure(self, failure: Failure) -> None:
-        """One row did not get into Redis."""
-        _log.warning(
-            "outbox row failed",
-            outboxId=str(failure.row.outbox_id),
-            courseId=str(failure.row.entity_id),
-            reason=failure.reason,
-            will_retry=failure.is_transient,
-        )
 
     def stage(self, name: str, seconds: float) -> None:
         """One stage took so long for one batch."""

@@ -23,6 +23,7 @@ from services.outbox_relay.dispatch import PARK_SECONDS, Dispatched, Dispatcher
 from services.outbox_relay.figures import Figures
 from services.outbox_relay.high_water import HighWater
 from services.outbox_relay.leadership import Term
+from services.outbox_relay.lines import say_failed, say_relayed
 from services.outbox_relay.outbox import ClaimLimits, Failure, Outbox, OutboxRow
 
 _NONE: Final[tuple[OutboxRow, ...]] = ()
@@ -159,6 +160,7 @@ class Pipeline:
         at = self._clock.monotonic()
         delivered = sent.dispatched.delivered
         created = await self._outbox.mark(delivered, term.epoch) if delivered else 0
+        say_relayed(delivered)
         dead = await self._settle_failures(sent.dispatched.failures, term.epoch)
         now = self._clock.monotonic()
         self._figures.stage("mark", now - at)
@@ -174,7 +176,7 @@ class Pipeline:
         if final:
             dead += await self._outbox.bury(final, epoch)
         for failure in failures:
-            self._figures.failure(failure)
+            say_failed(failure)
         return dead
 
 

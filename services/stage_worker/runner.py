@@ -251,7 +251,7 @@ class StageRunner:
 
 
 def _deleted(job: Job) -> Ending:
-    _log.info("job dropped, its course was deleted", course_id=str(job.course_id))
+    _log.info("job dropped, its course was deleted", courseId=str(job.course_id))
     return "course_deleted"
 
 
