@@ -14,7 +14,7 @@ from tests.support.tokens import ORGANIZATION, USER
 SCRIPT = f"""\
 \\set i :i + 1
 \\set n :first + :client_id * :share + :i
-SELECT initiate_generation(('[{{"courseId":"00000000-0000-4000-8000-' || lpad(to_hex(:n::bigint), 12, '0')
+SELECT initiate_generation_v2(('[{{"courseId":"00000000-0000-4000-8000-' || lpad(to_hex(:n::bigint), 12, '0')
   || '","userId":"{USER}","organizationId":"{ORGANIZATION}","title": null,"hasFiles": false,"style": null,"language": null,'
   || '"webhookUrl": null,"tier":"STANDARD","priority": 5,"clientKey": null,"requestId":"pgbench-' || :n::bigint
   || '","initiatedBy":"API_INITIATE"}}]')::jsonb);

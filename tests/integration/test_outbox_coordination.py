@@ -231,7 +231,7 @@ class TestIdempotency:
 
         assert 86_000 < await redis.ttl(name) <= 86_400
 
-        await db.execute("ALTER FUNCTION initiate_generation(jsonb) RENAME TO initiate_generation_is_away")
+        await db.execute("ALTER FUNCTION initiate_generation_v2(jsonb) RENAME TO initiate_generation_is_away")
         second = await handler.initiate(request(course_id, key="again"))
 
         assert second.from_cache

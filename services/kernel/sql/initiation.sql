@@ -1,6 +1,6 @@
 -- name: initiate
 -- Decide and write a batch of initiations in one transaction; $1 is a JSON array, the answer is one too, in its order.
-SELECT initiate_generation($1::jsonb);
+SELECT initiate_generation_v2($1::jsonb);
 
 -- name: initialize
 -- Set one course's state, write its jobs, its event and its key, or return what the key stored before.

@@ -135,7 +135,7 @@ async def _initiate(session: Connection, numbers: range) -> None:
             "userId": f"00000000-0000-4000-9000-{number % 10:012}",
             "hasFiles": None if number % 2 else False,
         }
-        outcomes = await session.fetchval("SELECT initiate_generation($1)", [request])
+        outcomes = await session.fetchval("SELECT initiate_generation_v2($1)", [request])
         assert outcomes[0]["status"] == "accepted"
 
 

@@ -1,4 +1,4 @@
-"""`initiate_generation`: many initiations in one call, each accepted, replayed or refused on its own."""
+"""`initiate_generation_v2`: many initiations in one call, each accepted, replayed or refused on its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def request(course: UUID, **changes: Any) -> dict[str, Any]:
 
 async def initiate(db: Database | Connection, *requests: dict[str, Any]) -> list[dict[str, Any]]:
     """One call; one transaction."""
-    outcomes: list[dict[str, Any]] = await db.fetchval("SELECT initiate_generation($1)", list(requests))
+    outcomes: list[dict[str, Any]] = await db.fetchval("SELECT initiate_generation_v2($1)", list(requests))
     return outcomes
 
 
@@ -271,7 +271,7 @@ class TestBatch:
         """And anything but an array is refused."""
         assert await initiate(db) == []
         with pytest.raises(CoursegenError, match="JSON array"):
-            await db.fetchval("SELECT initiate_generation($1)", {})
+            await db.fetchval("SELECT initiate_generation_v2($1)", {})
 
     async def test_a_broken_item_leaves_the_others_alone(self, db: Database) -> None:
         """It is undone whole and its outcome says why."""
