@@ -3,26 +3,10 @@
 -- Phase:        expand
 -- Date:         2025-11-22
 -- Dependencies: 20251118094238_create_transactional_outbox_tables
+-- Amends:       20251118094238_create_transactional_outbox_tables (outbox_job_body)
 --
--- Both functions are replaced in place; code of either version works with either form of them.
-
-CREATE OR REPLACE FUNCTION public.request_metadata(p_request jsonb)
-RETURNS jsonb
-LANGUAGE plpgsql
-IMMUTABLE
-PARALLEL SAFE
-SET search_path = public, pg_temp
-AS $$
-BEGIN
-    RETURN jsonb_strip_nulls(jsonb_build_object(
-        'requestId', p_request -> 'requestId', 'traceparent', p_request -> 'traceparent', 'tier', p_request -> 'tier'
-    ));
-END
-$$;
-COMMENT ON FUNCTION public.request_metadata(jsonb) IS
-    'What of a request follows the run it begins, in events, outbox rows and jobs: requestId, traceparent, tier.';
-REVOKE EXECUTE ON FUNCTION public.request_metadata(jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.request_metadata(jsonb) TO service_role;
+-- The function is replaced in place; workers of either version read jobs of either form. initiate_one_v2 puts requestId,
+-- traceparent and tier of a request into the metadata, stage workers hand them on to the jobs that follow.
 
 CREATE OR REPLACE FUNCTION public.outbox_job_body(
     p_outbox_id uuid,
