@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cache
 
 from services.kernel import metrics
@@ -25,6 +26,7 @@ class _Instruments:
         self.stages = metrics.histogram("relay_stage_duration_seconds", "Time in one stage of the pipeline", ["stage"])
         self.duplicates = metrics.counter("relay_duplicates", "Rows whose job Redis knew already")
         self.revived = metrics.counter("relay_revived_jobs", "Jobs put back that Redis had lost")
+        self.paused = metrics.gauge("queue_paused", "1 while workers take nothing from the queue", ["queue"])
         self.leader = metrics.gauge("relay_is_leader", "1 while this relay leads")
         self.epoch = metrics.gauge("relay_epoch", "Epoch under which this relay leads, or led last")
         self.broker = metrics.gauge("relay_broker_up", "1 while Redis takes jobs")
@@ -67,6 +69,11 @@ class Figures:
     def revived(self, amount: int) -> None:
         """So many lost jobs were put back."""
         self._show.revived.inc(amount)
+
+    def paused(self, queues: Mapping[str, bool]) -> None:
+        """Which queues are paused; those that were never paused are not listed."""
+        for queue, is_paused in queues.items():
+            self._show.paused.labels(queue).set(1 if is_paused else 0)
 
     def progress(self) -> None:
         """The loop has come round."""

@@ -15,7 +15,7 @@ from services.kernel.database import Database
 from services.kernel.errors import CoursegenError, RetryableError, StaleLeader
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
-from services.kernel.queue import Inspector, Producer
+from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import require_relations
 from services.outbox_relay.dispatch import Dispatcher
@@ -39,7 +39,16 @@ from services.outbox_relay.waking import Listener
 
 _log = get_logger(__name__)
 
-RELATIONS: Final = ("job_outbox", "relay_leadership", "relay_nodes", "effect_ledger", "courses", "metric_values")
+RELATIONS: Final = (
+    "job_outbox",
+    "relay_leadership",
+    "relay_nodes",
+    "effect_ledger",
+    "courses",
+    "metric_values",
+    "open_jobs",
+    "queue_controls",
+)
 SESSION: Final = {
     "enable_seqscan": "off",
     "jit": "off",
@@ -59,6 +68,8 @@ RECONCILER_REST: Final = 3.0
 """The reconciler rests three times as long as it has looked, so that a crowd of running courses does not keep it busy."""
 SHOW_SECONDS: Final = 5.0
 """How often a relay shows itself in `relay_nodes`, and the leader measures the backlog."""
+CONTROL_SECONDS: Final = 2.0
+"""How often the leader has Redis agree with what administrators have paused: an emptied Redis obeys again within 5 s."""
 STEP_DOWN_SECONDS: Final = 1.0
 """Pause between the loss of a term and the next attempt to lead."""
 LATE_SECONDS: Final = 30.0
@@ -68,11 +79,14 @@ LATE_SECONDS: Final = 30.0
 class Relay:
     """One relay, leader or standby."""
 
-    def __init__(self, settings: RelaySettings, db: Database, loop: RelayLoop, reconciler: Reconciler) -> None:
+    def __init__(
+        self, settings: RelaySettings, db: Database, loop: RelayLoop, reconciler: Reconciler, controls: QueueControls
+    ) -> None:
         self._settings = settings
         self._db = db
         self._loop = loop
         self._reconciler = reconciler
+        self._controls = controls
         self._role = "standby"
 
     @classmethod
@@ -106,7 +120,8 @@ class Relay:
             health.register("redis", producer.ping)
             loop = RelayLoop(pipeline, Outbox(db), producer, Listener(db), figures, heartbeat, clock)
             collect_rarely()
-            yield cls(settings, db, loop, Reconciler(db, inspector, producer, figures))
+            reconciler = Reconciler(db, inspector, producer, figures)
+            yield cls(settings, db, loop, reconciler, QueueControls(db, inspector))
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Lead whenever it is this relay's turn, until told to stop."""
@@ -160,6 +175,7 @@ class Relay:
                 group.create_task(self._every(BEAT_SECONDS, lambda: self._beat(term))),
                 group.create_task(self._every(SHOW_SECONDS, self._loop.measure)),
                 group.create_task(self._every(self._settings.reconcile_seconds, lambda: self._reconcile(term))),
+                group.create_task(self._every(CONTROL_SECONDS, self._control_queues)),
             ]
             await self._loop.run(term, stopping)
             for task in side:
@@ -172,6 +188,10 @@ class Relay:
         start = time.monotonic()
         await self._reconciler.look(term)
         await asyncio.sleep((time.monotonic() - start) * RECONCILER_REST)
+
+    async def _control_queues(self) -> None:
+        controls = await self._controls.enforce()
+        self._loop.figures.paused({control.queue: control.paused for control in controls})
 
     async def _show(self) -> None:
         await show_node(self._db, self._settings.name, self._role)

@@ -47,8 +47,12 @@ set aside too but not reported: the relay's reconciler puts the true body from P
 Looking: `Inspector(redis)`: `states(queue, keys)` (for the reconciler), `depths(queues)`, `dead_jobs(queue)`,
 `discard(queue, keys)` (a deleted course), `replay(queue, key)`; for people `known_queues()`, `overview(queues)`,
 `jobs(queue, state, limit, offset)`.
+
+Pausing: `QueueControls(db, inspector)`: `set(queue, paused=…, by=…, reason=…)`, or `record` in the caller's transaction and
+`apply` after it; `all()`. PostgreSQL is the truth, `Inspector.pause` and `resume` only reach Redis.
 """
 
+from services.kernel.queue.controls import QueueControl, QueueControls
 from services.kernel.queue.course_queue import CourseQueue
 from services.kernel.queue.inspector import Inspector
 from services.kernel.queue.jobs import (
@@ -83,6 +87,8 @@ __all__ = (
     "JobView",
     "Place",
     "Producer",
+    "QueueControl",
+    "QueueControls",
     "QueueKeys",
     "QueueOverview",
     "QueueWorker",

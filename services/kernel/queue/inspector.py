@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ResponseError
+
 from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
 from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys
 from services.kernel.queue.scripts import Scripts
@@ -32,8 +34,11 @@ class Inspector:
 
         What Redis has forgotten comes back with the next worker or job.
         """
-        with translated():
-            found: list[bytes] = await self._redis.zrange(KNOWN_QUEUES, 0, -1)
+        try:
+            with translated():
+                found: list[bytes] = await self._redis.zrange(KNOWN_QUEUES, 0, -1)
+        except ResponseError:  # a stranger has put something else there
+            found = []
         others = {each.decode("utf-8", "replace") for each in found}
         return [*PIPELINE_QUEUES, *sorted(others - set(PIPELINE_QUEUES))]
 
@@ -65,6 +70,17 @@ class Inspector:
     async def resume(self, queue: str) -> bool:
         """Let workers take from the queue again, at once; whether that is new."""
         return bool(await self._scripts.run("pause", QueueKeys(queue), "0"))
+
+    async def paused(self, queues: Sequence[str]) -> set[str]:
+        """Those of `queues` from which workers take nothing."""
+        if not queues:
+            return set()
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for queue in queues:
+                pipe.exists(QueueKeys(queue).paused)
+            answers: list[int] = await pipe.execute()
+        return {queue for queue, there in zip(queues, answers, strict=True) if there}
 
     async def states(self, queue: str, keys: Sequence[str]) -> dict[str, JobState]:
         """Where each job of `keys` is."""

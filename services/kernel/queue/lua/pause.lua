@@ -2,11 +2,13 @@
 -- ARGV: '1' to pause, '0' to resume.
 -- Returns 1 when that changed anything.
 if ARGV[1] == '1' then
+  local new = 1 - redis.call('EXISTS', PAUSED)
+  redis.call('SET', PAUSED, '1')
   known()
-  return redis.call('SET', PAUSED, '1', 'GET') and 0 or 1
+  return new
 end
 local changed = redis.call('DEL', PAUSED)
-if changed == 1 then
+if changed == 1 and not damage() then
   wake(depth())
 end
 return changed
