@@ -98,6 +98,99 @@ def test_levels_below_the_setting_are_dropped(lines: list[dict[str, object]]) ->
     assert logging.getLevelName(logs._LEVELS["warning"]) == "WARNING"
 
 
+_LEVELS = """
+from services.kernel import logs
+logs.configure("debug", "json", "tester")
+log = logs.get_logger("x")
+assert logs.shows_debug()
+log.debug("1"), log.info("2"), log.warning("3"), log.warn("4"), log.error("5")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("6")
+logs.configure("warn", "json", "tester")
+assert not logs.shows_debug()
+"""
+
+
+def test_levels_have_the_names_of_the_contract() -> None:
+    """debug, info, warn, error (contract.md q), and no other."""
+    assert [line["level"] for line in _lines(_LEVELS)] == ["debug", "info", "warn", "warn", "error", "error"]
+
+
+_CONCEALED = """
+from services.kernel import logs
+logs.configure("info", "FORM", "tester")
+logs.conceal(["correct-horse-battery", "short", ""])
+log = logs.get_logger("x")
+log.info("said correct-horse-battery", why="it is correct-horse-battery!", many=[{"a": "xcorrect-horse-batteryx"}], short="short")
+try:
+    staple = "correct-horse-battery"
+    raise ValueError(f"not {staple}")
+except ValueError:
+    log.exception("broken")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_values_of_secret_settings_are_masked_wherever_they_occur(form: str) -> None:
+    """In any field, in tracebacks, in either form; a value too short to be told from words is left to the patterns."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CONCEALED.replace("FORM", form)], capture_output=True, text=True, check=True
+    )
+
+    assert "broken" in done.stderr
+    assert "ValueError: not ***" in done.stderr
+    assert "correct-horse" not in done.stderr
+    assert "short" in done.stderr
+
+
+_FORGED = r"""
+from services.kernel import logs
+logs.configure("info", "FORM", "tester")
+logs.get_logger("x").info("said", path="/\x1b[2Ja\nforged level=error \x9b31m", good="Привет")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_a_client_sends_forges_no_line(form: str) -> None:
+    """One line stays one, and no character reaches the terminal that moves its cursor."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FORGED.replace("FORM", form)], capture_output=True, text=True, check=True
+    )
+
+    assert len(done.stderr.splitlines()) == 1
+    assert "\x1b" not in done.stderr
+    assert "forged" in done.stderr
+    assert "Привет" in done.stderr
+
+
+_CONSOLE = """
+from services.kernel import logs
+logs.configure("info", "auto", "tester")
+with logs.bind_context(requestId="r1"):
+    logs.get_logger("somewhere").warning("something happened", rows=3)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+def test_a_terminal_gets_a_form_for_people() -> None:
+    """`auto` on a terminal: time, level, words, fields; no JSON."""
+    import os
+    import pty
+
+    leader, follower = pty.openpty()
+    subprocess.run([sys.executable, "-c", _CONSOLE], stderr=follower, check=True)
+    os.close(follower)
+    said = os.read(leader, 10_000).decode()
+    os.close(leader)
+
+    assert "something happened" in said
+    assert "requestId" in said
+    assert "warn" in said
+    assert "{" not in said
+
+
 @pytest.mark.parametrize(
     ("text", "clean"),
     [

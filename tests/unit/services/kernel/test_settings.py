@@ -41,6 +41,21 @@ def test_each_type_is_read_from_its_text() -> None:
     assert (True, ("a", "b"), 9, 0.5, Path("x/y")) == (found.flag, found.names, found.size, found.ratio, found.folder)
 
 
+def test_what_is_secret_in_the_settings_is_known_by_its_parts() -> None:
+    """Whole values, entries of a list, passwords of addresses as they are written and as they are meant."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Keys(CommonSettings):
+        keys: Secret | None = setting("KEYS", default=None, parse=Secret, doc="keys")
+        absent: Secret | None = setting("ABSENT", default=None, parse=Secret, doc="nothing")
+
+    found = load(
+        Keys, {"DATABASE_URL": "postgresql://u:hunter%3A2@h,i/db?x=a:b@c", "REDIS_URL": "redis://h", "KEYS": "one, two"}
+    )
+
+    assert settings.secrets_of(found) == {"hunter%3A2", "hunter:2", "one, two", "one", "two"}
+
+
 def test_an_empty_variable_means_the_default() -> None:
     """A variable that is set but empty is as good as absent."""
     assert load(Sample, {**URL, "SIZE": " "}).size == 5
