@@ -1,7 +1,8 @@
 """What an uploaded file really is, told from its content with the standard library alone (design.md, stage 2).
 
 Refused here, with a sentence its author can act on: an empty file, a type we do not read, a name that contradicts the content,
-an encrypted or cut-off PDF, a damaged, encrypted or exploding DOCX or PPTX. What only a parser can see fails in stage 2.
+a cut-off PDF or one that asks for a password, a damaged, encrypted or exploding DOCX or PPTX. What only a parser can see fails
+in stage 2.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
+from services.api.pdf_encryption import Lock
+from services.api.pdf_objects import Unreadable, read_dictionary, read_string
 from services.kernel.errors import DocumentRejected, UnsupportedMediaType
 
 PDF: Final = "application/pdf"
@@ -44,6 +47,9 @@ _SCAN_BYTES = 256 * 1024
 _BINARY_ENDINGS = {".pdf": PDF, ".docx": DOCX, ".pptx": PPTX}
 _TEXT_ENDINGS = {".html": HTML, ".htm": HTML, ".xhtml": HTML, ".md": MARKDOWN, ".markdown": MARKDOWN}
 _HTML_START = re.compile(rb"\s*(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])", re.IGNORECASE | re.DOTALL)
+_ENCRYPTION_OBJECT = re.compile(rb"/Encrypt\s+(\d{1,10})\s+(\d{1,5})\s+R\b")
+_FILE_ID = re.compile(rb"/ID\s*\[")
+_LONGEST_MARK = 40
 _START_XREF = re.compile(rb"startxref\s+(\d{1,12})")
 _CONTROLS = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -93,9 +99,10 @@ def _pdf(content: BinaryIO, size_bytes: int, _head: bytes, _ending: str) -> str:
     marks = _START_XREF.findall(tail)
     if not marks:
         raise DocumentRejected("The PDF is cut off: it has no end. Export or download it again.")
-    if b"/Encrypt" in _trailer(content, int(marks[-1]), tail):
+    trailer = _trailer(content, int(marks[-1]), tail)
+    if b"/Encrypt" in trailer and not _opens_without_password(content, trailer):
         raise DocumentRejected(
-            "The PDF is encrypted, with a password or against changes. Save or print an unprotected copy and upload that."
+            "The PDF is encrypted and asks for a password. Save or print an unprotected copy and upload that."
         )
     return PDF
 
@@ -108,6 +115,36 @@ def _trailer(content: BinaryIO, offset: int, tail: bytes) -> bytes:
         return table.partition(b"stream")[0]
     before_table = table.partition(b"trailer")[2]  # the table is short, and its dictionary follows at once
     return before_table + tail[max(0, tail.rfind(b"trailer")) :]
+
+
+def _opens_without_password(content: BinaryIO, trailer: bytes) -> bool:
+    """Whether the file is only protected against printing, copying or changes; what cannot be understood is locked."""
+    try:
+        entry = trailer.index(b"/Encrypt")
+        named = _ENCRYPTION_OBJECT.match(trailer, entry)
+        text, start = (_object(content, named[1], named[2]), 0) if named else (trailer, entry)
+        identifier = _FILE_ID.search(trailer)
+        file_id = read_string(trailer, identifier.end()) if identifier else b""
+        return Lock.of(read_dictionary(text, start), file_id).opens_without_password()
+    except Unreadable:
+        return False
+
+
+def _object(content: BinaryIO, number: bytes, generation: bytes) -> bytes:
+    """The beginning of the last object of this number: a later one replaces an earlier one."""
+    mark = re.compile(rb"(?<!\d)%s\s+%s\s+obj\b" % (number, generation))
+    content.seek(0)
+    at, rest, found = 0, b"", -1
+    while piece := content.read(_SCAN_BYTES):
+        text = rest + piece
+        for match in mark.finditer(text):
+            found = at - len(rest) + match.start()
+        at += len(piece)
+        rest = text[-_LONGEST_MARK:]
+    if found < 0:
+        raise Unreadable("the encryption dictionary is not in the file")
+    content.seek(found)
+    return content.read(_HEAD_BYTES)
 
 
 def _office(content: BinaryIO, size_bytes: int, _head: bytes, _ending: str) -> str:
