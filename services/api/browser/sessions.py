@@ -118,7 +118,8 @@ class Sessions:
             raise _refused(*await self._reason(key))
         caller = _principal(row)
         _TICKETS.labels("redeemed").inc()
-        _log.info("browser signed in", userId=str(caller.user_id), admin=caller.is_admin, until=caller.expires_at)
+        until = caller.expires_at.isoformat(timespec="seconds")
+        _log.info("browser signed in", userId=str(caller.user_id), admin=caller.is_admin, until=until)
         return Session(secret, caller, row["remaining_seconds"])
 
     async def caller(self, request: Request) -> Principal | None:
