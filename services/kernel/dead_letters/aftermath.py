@@ -1,0 +1,100 @@
+"""What follows when a decision about dead letters is written: new runs, queues set right, the relay woken.
+
+Nothing here is needed for the truth, and all of it may be repeated: a new run has a key made from the dead job, and a job
+that is forgotten twice is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from services.kernel.commands import InitiationRequest
+from services.kernel.dead_letters.decisions import JobFacts, Step
+from services.kernel.dead_letters.results import EndedRun, Result
+from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.initiation import Bell, CommandHandler
+from services.kernel.logs import get_logger
+from services.kernel.queue import Inspector
+
+INITIATED_BY: Final = "API_ADMIN_REPLAY"
+"""Who began a run, in its event."""
+
+RunEnded: TypeAlias = Callable[[UUID, int], Awaitable[None]]
+"""Told of a course and its run that waits no longer."""
+
+_WRITES_ROWS: Final = frozenset({Step.REVIVE, Step.COPY, Step.RESEND, Step.END_RUN})
+_FORGETS: Final = frozenset({Step.COPY, Step.NEW_RUN, Step.DROP, Step.SETTLE, Step.END_RUN})
+_NO_REDIS: Final = "Redis does not answer; try again"
+_log = get_logger(__name__)
+
+
+class Aftermath:
+    """Makes the rest of the machine follow."""
+
+    def __init__(
+        self, inspector: Inspector, commands: CommandHandler, bell: Bell, run_ended: RunEnded | None = None
+    ) -> None:
+        self._inspector = inspector
+        self._commands = commands
+        self._bell = bell
+        self._run_ended = run_ended
+
+    async def follow(self, results: Sequence[Result], ended: Sequence[EndedRun], request_id: str | None) -> None:
+        """Do what is left to do; what fails is written into its result."""
+        if any(result.step in _WRITES_ROWS for result in results):
+            self._bell.notify()
+        await self._begin_runs(results, request_id)
+        for result in results:
+            await self._set_right(result)
+        if self._run_ended is not None:
+            for run in ended:
+                await self._run_ended(run.course_id, run.run_number)
+
+    async def _begin_runs(self, results: Sequence[Result], request_id: str | None) -> None:
+        """One run per course, however many of its jobs are replayed together."""
+        begun: dict[UUID, Result] = {}
+        for result in results:
+            if result.step is not Step.NEW_RUN or result.facts is None:
+                continue
+            first = begun.setdefault(result.facts.course_id, result)
+            if first is result:
+                await self._begin_run(result, result.facts, request_id)
+            result.new_job_id, result.failure = first.new_job_id, first.failure
+
+    async def _begin_run(self, result: Result, facts: JobFacts, request_id: str | None) -> None:
+        request = InitiationRequest(
+            course_id=facts.course_id,
+            user_id=facts.user_id,
+            organization_id=facts.organization_id,
+            has_files=facts.has_files,
+            tier=facts.tier,
+            priority=facts.priority,
+            client_key=f"replay:{facts.outbox_id}",
+            request_id=request_id,
+            initiated_by=INITIATED_BY,
+        )
+        try:
+            result.new_job_id = (await self._commands.initiate(request)).job_id
+        except CoursegenError as error:
+            _log.warning(
+                "a dead job's course could not be started again", courseId=str(facts.course_id), code=error.code
+            )
+            result.failure = error.message
+
+    async def _set_right(self, result: Result) -> None:
+        queue, key = result.letter.queue, result.letter.key
+        if queue is None or result.letter.kind == "webhook" or not result.is_done:
+            return
+        try:
+            if result.step is Step.REQUEUE:
+                if not await self._inspector.replay(queue, key):
+                    result.failure = "it is not dead any more, or the queue has not kept its body"
+            elif result.step in _FORGETS:
+                await self._inspector.discard(queue, [key])
+        except BrokerUnavailable:
+            if result.step in {Step.REQUEUE, Step.DROP} and result.letter.kind == "queue":
+                result.failure = _NO_REDIS
+            else:
+                _log.warning("a queue still shows a job that was dealt with", queue=queue, job=key)
