@@ -80,6 +80,7 @@ class HttpServer:
             server_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=settings.keep_alive_seconds,
+            headers=[("X-Stack-Id", settings.stack_id)] if settings.stack_id else [],
         )
         self._server = _QuietServer(self._config)
         self.port = settings.port

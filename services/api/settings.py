@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ KEY_SET_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SHORTEST_SECRET = 32
+_STACK_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MEBIBYTE = 1024 * 1024
 
 
@@ -28,6 +30,12 @@ def _key_set_address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(f"must be an https address, not {text!r}")
+    return text
+
+
+def _stack_id(text: str) -> str:
+    if not _STACK_ID.fullmatch(text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
     return text
 
 
@@ -131,6 +139,12 @@ class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings):
         minimum=60,
         maximum=604800,
         doc="longest time a browser stays signed in; never longer than the token is good that let it in",
+    )
+    stack_id: str | None = setting(
+        "STACK_ID",
+        default=None,
+        parse=_stack_id,
+        doc="name of this installation, in the header X-Stack-Id of every answer: so a client knows whom it talks to",
     )
     cors_origins: tuple[str, ...] = setting(
         "CORS_ORIGINS", default=(), doc="origins of web pages that may call the api, or *; none by default"
