@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from services.kernel import tracing
 from services.kernel.errors import PermanentError, UpstreamUnavailable
 from services.kernel.logs import get_logger
 from services.stage_worker.engines.openai.budget import Budget
@@ -177,7 +178,7 @@ class ChatClient:
 
     async def _once(self, request: dict[str, Any]) -> tuple[bytes, Completion]:
         key = self._settings.openai_api_key
-        headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+        headers = tracing.outgoing() | ({"Authorization": f"Bearer {key.reveal()}"} if key else {})
         address = f"{self._settings.openai_base_url.rstrip('/')}/chat/completions"
         try:
             async with (
