@@ -16,9 +16,10 @@ from typing import Any
 from services.api.auth import Authenticator, Principal, require_admin
 from services.api.browser.sessions import Sessions
 from services.api.cors import Cors
-from services.api.messages import ClientGone, Header, Receive, Reply, Request, Scope, Send
+from services.api.messages import ChunkSource, ClientGone, Header, Receive, Reply, Request, Scope, Send
 from services.api.problems import problem
 from services.api.routing import Operation, RouteTable
+from services.api.streaming import pump
 from services.kernel import metrics, tracing
 from services.kernel.database import DatabaseRefused
 from services.kernel.errors import CoursegenError, OperatorError, RetryableError
@@ -68,6 +69,9 @@ class Api:
                 route, reply = await self._answer(request)
             except ClientGone:
                 return
+            if reply.stream is not None:
+                await self._stream(request, route, reply, reply.stream, send, started)
+                return
             await self._send(request, reply, send)
             self._note(request, route, reply, time.perf_counter() - started)
 
@@ -104,14 +108,32 @@ class Api:
         return await self._authenticator.authenticate(authorization)
 
     async def _send(self, request: Request, reply: Reply, send: Send) -> None:
+        await self._send_head(request, reply, send)
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _stream(
+        self, request: Request, route: str, reply: Reply, stream: ChunkSource, send: Send, started: float
+    ) -> None:
+        """Answered is a stream once it begins: how long its reader stays says nothing about the api."""
+        try:
+            await self._send_head(request, reply, send)
+            self._note(request, route, reply, time.perf_counter() - started)
+            if request.method == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await pump(stream, request.receive, send)
+        finally:
+            stream.close()
+
+    async def _send_head(self, request: Request, reply: Reply, send: Send) -> None:
         headers: list[Header] = [(b"x-request-id", request.request_id.encode()), *_FIXED_HEADERS, *reply.headers]
         if reply.status != 204:
             headers.append((b"content-type", reply.content_type))
-            headers.append((b"content-length", b"%d" % len(reply.body)))
+            if reply.stream is None:
+                headers.append((b"content-length", b"%d" % len(reply.body)))
         if self._cors.is_on:
             headers += self._cors.headers(request)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
 
     def _note(self, request: Request, route: str, reply: Reply, seconds: float) -> None:
         key = (route, reply.status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -29,14 +29,26 @@ class ClientGone(Exception):
     """The client closed the connection before its request was whole; there is nobody to answer."""
 
 
+class ChunkSource(Protocol):
+    """A body that goes on for as long as there is something to say."""
+
+    async def next_chunk(self) -> bytes:
+        """The next piece, as soon as there is one; empty at the end."""
+
+    def close(self) -> None:
+        """Give back what it holds: the client is gone, or has it all. Never waits; may be called twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer."""
+    """An answer: whole, or with a body that goes on."""
 
     status: int
     body: bytes = b""
     content_type: bytes = JSON
     headers: Sequence[Header] = ()
+    stream: ChunkSource | None = None
+    """Takes the place of `body`; closed by whoever sends the answer."""
 
 
 def json_reply(document: Any, status: int = 200, headers: Sequence[Header] = ()) -> Reply:

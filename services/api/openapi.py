@@ -123,8 +123,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         doc, schema = _DOCS[name]
         listed.append({"name": name, "in": "path", "required": True, "description": doc, "schema": schema})
     listed += [
-        {"name": each.name, "in": "query", "description": each.doc, "schema": dict(each.schema)}
-        for each in operation.query
+        {"name": each.name, "in": place, "description": each.doc, "schema": dict(each.schema)}
+        for place, parameters in (("query", operation.query), ("header", operation.headers))
+        for each in parameters
     ]
     if operation.takes_key:
         doc = "repeats of a request with the same key begin one run; a new key begins a new run of a finished course"
@@ -155,7 +156,7 @@ def error_statuses(operation: Operation) -> set[int]:
         statuses |= {403, 404}
     if operation.admin:
         statuses.add(403)
-    if operation.query or operation.takes_key:
+    if operation.query or operation.headers or operation.takes_key:
         statuses.add(400)
     if operation.accepts is not None or operation.uploads:
         statuses |= {400, 408, 413, 415}

@@ -17,7 +17,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class QueryParameter:
-    """A parameter of the query, as the description tells it."""
+    """A parameter of the query, or a header, as the description tells it."""
 
     name: str
     doc: str
@@ -50,6 +50,8 @@ class Operation:
     uploads: bool = False
     """Whether it takes a multipart body with a file."""
     query: Sequence[QueryParameter] = ()
+    headers: Sequence[QueryParameter] = ()
+    """Headers that mean something to this operation only."""
     takes_key: bool = False
     """Whether it honours the header `Idempotency-Key`."""
     reserved: bool = False
