@@ -1,0 +1,2 @@
+-- Redis' time in milliseconds: what is compared with it later must have been asked before PostgreSQL was.
+return now_ms()
