@@ -176,7 +176,7 @@ class StageRunner:
                 raise CourseMissing(courseId=str(job.course_id))  # nobody to tell; the queue keeps it in sight
             if await self._ledger.outcome_of(connection, job.outbox_id) is not None:
                 return "repeated"
-            verdict = judge(course, job, stage.position)
+            verdict = judge(course, job, stage.position, any_run=stage.any_run)
             if verdict.admission is Admission.SKIP:
                 return await self._skip(connection, course, job, verdict.reason)
             tx = self._open(connection, course, job)
@@ -216,7 +216,7 @@ class StageRunner:
             course = await self._lock(connection, job)
             if course is None:
                 return _deleted(job)
-            verdict = judge(course, job, stage.position)
+            verdict = judge(course, job, stage.position, any_run=stage.any_run)
             if verdict.admission is Admission.SKIP:
                 return await self._skip(connection, course, job, verdict.reason)
             if not await self._record(connection, course, job, resolution.outcome, resolution.detail):

@@ -68,31 +68,31 @@ WITH removed AS (
 SELECT count(*) FROM removed;
 
 -- name: attempt_of
--- What the job of outbox row $2 is to send, as long as that is the attempt under way of delivery $1.
+-- What the job of outbox row $1 is to send; nothing when that attempt is not the one under way (any more).
 SELECT d.delivery_id, d.organization_id, d.event_type, d.url, d.body, d.attempts, d.run_number
   FROM webhook_deliveries AS d
- WHERE d.delivery_id = $1::uuid AND d.outbox_id = $2::uuid AND d.status = 'pending';
+ WHERE d.outbox_id = $1::uuid AND d.status = 'pending';
 
 -- name: record_delivered
--- The receiver of delivery $1 has accepted the attempt of outbox row $2 with status $3.
+-- The receiver has accepted the attempt of outbox row $1 with status $2.
 UPDATE webhook_deliveries AS d
-   SET status = 'delivered', attempts = d.attempts + 1, last_status = $3::integer, last_error = NULL,
+   SET status = 'delivered', attempts = d.attempts + 1, last_status = $2::integer, last_error = NULL,
        last_attempt_at = now(), settled_at = now()
- WHERE d.delivery_id = $1::uuid AND d.outbox_id = $2::uuid AND d.status = 'pending';
+ WHERE d.outbox_id = $1::uuid AND d.status = 'pending';
 
 -- name: record_failed
--- The attempt of outbox row $2 at delivery $1 has failed with status $3 and reason $4; the next is due in $5 seconds.
+-- The attempt of outbox row $1 has failed with status $2 and reason $3; the next is due in $4 seconds.
 UPDATE webhook_deliveries AS d
-   SET attempts = d.attempts + 1, last_status = $3::integer, last_error = $4::text, last_attempt_at = now(),
-       outbox_id = NULL, next_attempt_at = now() + make_interval(secs => $5::float8)
- WHERE d.delivery_id = $1::uuid AND d.outbox_id = $2::uuid AND d.status = 'pending';
+   SET attempts = d.attempts + 1, last_status = $2::integer, last_error = $3::text, last_attempt_at = now(),
+       outbox_id = NULL, next_attempt_at = now() + make_interval(secs => $4::float8)
+ WHERE d.outbox_id = $1::uuid AND d.status = 'pending';
 
 -- name: bury
--- Gives delivery $1 up after the attempt of outbox row $2, with status $3 and reason $4: a dead letter.
+-- Gives the delivery up after the attempt of outbox row $1, with status $2 and reason $3: a dead letter.
 UPDATE webhook_deliveries AS d
-   SET status = 'dead', attempts = d.attempts + 1, last_status = coalesce($3::integer, d.last_status), last_error = $4::text,
+   SET status = 'dead', attempts = d.attempts + 1, last_status = coalesce($2::integer, d.last_status), last_error = $3::text,
        last_attempt_at = now(), settled_at = now(), outbox_id = NULL, next_attempt_at = NULL
- WHERE d.delivery_id = $1::uuid AND d.outbox_id = $2::uuid AND d.status = 'pending';
+ WHERE d.outbox_id = $1::uuid AND d.status = 'pending';
 
 -- name: dead_deliveries
 -- The dead letters that match every condition given, oldest first, from $7 on, at most $8.

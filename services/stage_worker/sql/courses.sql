@@ -2,7 +2,7 @@
 
 -- name: lock_course
 -- Takes the course's row lock, under which all stages of one course meet, and reads what a stage needs to know.
-SELECT id, user_id, organization_id, title, style, language, priority, run_number,
+SELECT id, user_id, organization_id, title, slug, style, language, webhook_url, priority, run_number,
        generation_status::text AS state,
        ARRAY(
            SELECT (step ->> 'id')::integer

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from services.kernel.database import Row
 from services.kernel.envelopes import Job
-from services.kernel.states import TERMINAL
+from services.kernel.states import STAGES, TERMINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ class CourseRun:
     state: str | None
     open_steps: tuple[int, ...]
     """Steps of the progress display that are not completed, ascending."""
+    slug: str = ""
+    webhook_url: str | None = None
+    """Where the end of the run is told; None for nowhere."""
 
     @classmethod
     def of(cls, row: Row) -> CourseRun:
@@ -55,9 +58,9 @@ class Position:
         return (self.initial, self.busy, self.complete)
 
 
-DOCUMENTS: Final = Position(2, "stage_2_init", "stage_2_processing", "stage_2_complete", step=2)
-ANALYSIS: Final = Position(4, "stage_4_init", "stage_4_analyzing", "stage_4_complete", step=3)
-GENERATION: Final = Position(5, "stage_5_init", "stage_5_generating", "stage_5_complete", step=4)
+DOCUMENTS: Final = Position(2, *STAGES[2], step=2)
+ANALYSIS: Final = Position(4, *STAGES[4], step=3)
+GENERATION: Final = Position(5, *STAGES[5], step=4)
 POSITIONS: Final = (DOCUMENTS, ANALYSIS, GENERATION)
 
 
@@ -78,14 +81,14 @@ class Verdict:
     reason: str = ""
 
 
-def judge(course: CourseRun, job: Job, position: Position | None) -> Verdict:
+def judge(course: CourseRun, job: Job, position: Position | None, *, any_run: bool = False) -> Verdict:
     """Decide whether `job` may touch `course`; the caller holds the course's lock.
 
     A job of an earlier run, of a course that has ended, or of a stage that the course has left changes nothing: a course
     never steps back (TRAP11). A job whose stage has not begun is let in through Layer 3. A stage outside the pipeline
-    (`position` None) asks only for the run.
+    (`position` None) asks only for the run, and not even for that when its jobs outlive it (`any_run`).
     """
-    if job.run_number is not None and job.run_number != course.run_number:
+    if not any_run and job.run_number is not None and job.run_number != course.run_number:
         return Verdict(Admission.SKIP, f"run {job.run_number} is over; the course is in run {course.run_number}")
     if position is None:
         return Verdict(Admission.WORK)

@@ -37,6 +37,8 @@ class Stage(Generic[J, P]):
     """The saq queue its jobs arrive in."""
     position: ClassVar[Position | None] = None
     """Its place in the pipeline; None for work beside it, which moves no state."""
+    any_run: ClassVar[bool] = False
+    """Whether its jobs still stand when the run that wrote them is over; only for work beside the pipeline."""
     model: type[J]
     """The message type its payload is decoded into."""
 

@@ -14,6 +14,7 @@ from services.kernel.database import Connection
 from services.kernel.envelopes import Job, JobData, encode_job_data
 from services.kernel.progress import ProgressBoard, Step, StepStatus
 from services.kernel.queries import Queries
+from services.kernel.webhooks.events import EndedRun, Failure, announce
 from services.stage_worker.stages.course_run import CourseRun, Position
 
 PIPELINE_QUEUE = "course-generation"
@@ -76,6 +77,8 @@ class StageTransaction:
             self._event_metadata(),
         )
         self.state = state
+        if state == "completed":
+            await self._announce()
 
     async def mark(
         self, step: Step, status: StepStatus, message: str | None = None, *, error: dict[str, Any] | None = None
@@ -139,6 +142,23 @@ class StageTransaction:
             self._sql["fail_course"], self.course.id, message, self.state, self.course.run_number, FAILED_BY, metadata
         )
         self.state = "error"
+        await self._announce(Failure(code, message))
+
+    async def _announce(self, failure: Failure | None = None) -> None:
+        """Have the end of the run told to the address that was given for it, if one was."""
+        course = self.course
+        if course.webhook_url is None:
+            return
+        run = EndedRun(
+            course_id=course.id,
+            slug=course.slug,
+            title=course.title,
+            organization_id=course.organization_id,
+            run_number=course.run_number,
+            priority=course.priority,
+            url=course.webhook_url,
+        )
+        await announce(self.connection, run, at=self._clock.now(), metadata=self._event_metadata(), failure=failure)
 
     async def record_orphan(self) -> None:
         """Note that this job's initiation had not marked step 1 (contract.md h, TRAP17)."""
