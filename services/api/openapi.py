@@ -9,13 +9,25 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+import orjson
 
 from services.api.browser.cookie import cookie_name
 from services.api.browser.origin import Origin
-from services.api.models import ErrorReply
+from services.api.error_catalogue import error_schema
 from services.api.routing import Answer, Operation
+from services.kernel.formats import course_schema
 
 TITLE: Final = "coursegen"
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_HEADERS: Final[dict[str, Any]] = {
+    "X-Request-ID": {
+        "description": "the request's id: the caller's own, or a new one; every line of the log has it",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"},
+    },
+    "Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 0}},
+    "WWW-Authenticate": {"description": "how to authenticate", "schema": {"type": "string"}},
+}
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _DOCS = {
@@ -48,11 +60,12 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     """The description of all operations that are open for use."""
     listed = [operation for operation in operations if not operation.reserved]
     models = _models(listed)
-    schemas, components = msgspec.json.schema_components(models, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
     by_model = {id(model): schema for model, schema in zip(models, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for operation in listed:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, by_model)
+    components |= _documents() | _errors(listed)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,6 +77,7 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": _HEADERS,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "session": {"type": "apiKey", "in": "cookie", "name": cookie_name(Origin("https", ""))},
@@ -73,7 +87,7 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
 
 
 def _models(operations: list[Operation]) -> list[Any]:
-    found: dict[int, Any] = {id(ErrorReply): ErrorReply}
+    found: dict[int, Any] = {}
     for operation in operations:
         for model in (operation.accepts, *(answer.model for answer in operation.answers.values())):
             if model is not None:
@@ -128,7 +142,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         for each in parameters
     ]
     if operation.takes_key:
-        doc = "repeats of a request with the same key begin one run; a new key begins a new run of a finished course"
+        doc = "repeats of a request with the same key are answered with what the first one did, for 24 hours"
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
         listed.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": schema})
     return listed
@@ -141,10 +155,36 @@ def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, An
             str(status),
             {
                 "description": _REASONS.get(status, HTTPStatus(status).phrase),
-                "content": {"application/json": {"schema": schemas[id(ErrorReply)]}},
+                "content": {"application/json": {"schema": _reference(f"Error{status}")}},
             },
         )
+        if status in operation.answers:  # an answer of its own, which the same status as an error may replace
+            body = responses[str(status)]["content"]["application/json"]
+            body["schema"] = {"anyOf": [body["schema"], _reference(f"Error{status}")]}
+    for code, response in responses.items():
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _headers_of(int(code))}
     return responses
+
+
+def _errors(operations: Iterable[Operation]) -> dict[str, Any]:
+    statuses = set().union(*(error_statuses(each) for each in operations))
+    return {f"Error{status}": error_schema(status) for status in sorted(statuses)}
+
+
+def _documents() -> dict[str, Any]:
+    """The schemas of documents that other processes write, by name."""
+    text = orjson.dumps(course_schema()["$defs"]).replace(b"#/$defs/", _REFERENCE.partition("{")[0].encode())
+    schemas: dict[str, Any] = orjson.loads(text)
+    return schemas
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(name=name)}
+
+
+def _headers_of(status: int) -> list[str]:
+    special = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
+    return ["X-Request-ID", *special.get(status, ())]
 
 
 def error_statuses(operation: Operation) -> set[int]:
@@ -165,8 +205,12 @@ def error_statuses(operation: Operation) -> set[int]:
 
 def _answer(answer: Answer, schemas: Mapping[int, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.doc}
-    if answer.model is not None:
+    if answer.schema is not None:
+        described["content"] = {answer.content_type: {"schema": _reference(answer.schema)}}
+    elif answer.model is not None:
         described["content"] = {answer.content_type: {"schema": schemas[id(answer.model)]}}
     elif answer.content_type != "application/json":
         described["content"] = {answer.content_type: {"schema": {"type": "string"}}}
+    for content_type in answer.also:
+        described.setdefault("content", {})[content_type] = {"schema": {"type": "string"}}
     return described

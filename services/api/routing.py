@@ -32,6 +32,10 @@ class Answer:
     model: Any = None
     """Type of the JSON body; None when there is none, or it is not JSON."""
     content_type: str = "application/json"
+    also: Sequence[str] = ()
+    """Further content types of the same answer, for clients that ask for one."""
+    schema: str | None = None
+    """Name of the JSON body's schema, where it is no type of the api's: `Course`."""
 
 
 @dataclass(frozen=True, kw_only=True)

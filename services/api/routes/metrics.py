@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from services.api import metrics_view
 from services.api.messages import Reply, Request, json_reply
+from services.api.metrics_models import AllNumbers, FallbackNumbers, FsmNumbers, Health, OutboxHealth, OutboxNumbers
 from services.api.metrics_view import OutboxState
 from services.api.recent_initiations import RecentInitiations
 from services.api.routing import Answer, Operation
@@ -33,19 +34,25 @@ class MetricsRoutes:
 
     def operations(self) -> list[Operation]:
         """This module's part of the table."""
-        answer = {200: Answer("The numbers", dict[str, Any])}
-        verdict = {200: Answer("Healthy", dict[str, Any]), 503: Answer("Not healthy; same body", dict[str, Any])}
         handlers = {
-            "/api/trpc/metrics.getAll": (self.get_all, answer),
-            "/api/trpc/metrics.getFSM": (self.get_fsm, answer),
-            "/api/trpc/metrics.getOutbox": (self.get_outbox, answer),
-            "/api/trpc/metrics.getFallbacks": (self.get_fallbacks, answer),
-            "/api/trpc/metrics.healthCheck": (self.health_check, verdict),
-            "/api/health/outbox": (self.outbox_health, answer),
+            "/api/trpc/metrics.getAll": (self.get_all, Answer("The numbers", AllNumbers, also=("text/plain",))),
+            "/api/trpc/metrics.getFSM": (self.get_fsm, Answer("The numbers", FsmNumbers)),
+            "/api/trpc/metrics.getOutbox": (self.get_outbox, Answer("The numbers", OutboxNumbers)),
+            "/api/trpc/metrics.getFallbacks": (self.get_fallbacks, Answer("The numbers", FallbackNumbers)),
+            "/api/trpc/metrics.healthCheck": (self.health_check, Answer("Healthy", Health)),
+            "/api/health/outbox": (self.outbox_health, Answer("The outbox and its relay", OutboxHealth)),
         }
         return [
-            Operation(method="GET", path=path, handler=handler, tag=TAG, answers=answers, public=True)
-            for path, (handler, answers) in handlers.items()
+            Operation(
+                method="GET",
+                path=path,
+                handler=handler,
+                tag=TAG,
+                answers={200: answer}
+                | ({503: Answer("Not healthy; same body", Health)} if answer.model is Health else {}),
+                public=True,
+            )
+            for path, (handler, answer) in handlers.items()
         ]
 
     async def get_all(self, request: Request) -> Reply:

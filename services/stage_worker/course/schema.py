@@ -1,4 +1,4 @@
-"""The JSON Schema of a course: made from the model, kept beside it as `course.schema.json` for everyone else."""
+"""The JSON Schema of a course: made from the model, kept as `kernel/formats/course.schema.json` for everyone else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def course_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as the file holds it: `python -m services.stage_worker.course.schema > course.schema.json`."""
+    """The schema as the file holds it; `python -m services.stage_worker.course.schema` prints it."""
     return msgspec.json.format(msgspec.json.encode(course_schema()), indent=2).decode() + "\n"
 
 

@@ -12,14 +12,15 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from services.stage_worker.course import Course, from_json, model, to_json, to_markdown
+from services.kernel import formats
+from services.stage_worker.course import Course, from_json, to_json, to_markdown
 from services.stage_worker.course.checks import lessons_of
 from services.stage_worker.course.schema import course_schema, schema_text
 from services.stage_worker.engines.material import STYLES, Material
 from services.stage_worker.engines.offline import analyse_sync, generate_sync
 from tests.support.material import EXAMPLES, material_from, material_of
 
-_SCHEMA_FILE = Path(model.__file__).with_name("course.schema.json")
+_SCHEMA_FILE = Path(formats.__file__).with_name("course.schema.json")
 
 
 @functools.lru_cache(maxsize=8)
