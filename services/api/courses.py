@@ -6,10 +6,12 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
-from typing import Any, Final
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
+from services.api import creation
 from services.api.auth import Principal
+from services.api.creation import Created
 from services.api.models import CreateCourseBody
 from services.kernel.database import Connection, Database, Row
 from services.kernel.errors import (
@@ -18,7 +20,6 @@ from services.kernel.errors import (
     CourseBusy,
     CoursegenError,
     Forbidden,
-    InvalidInput,
     NotFound,
 )
 from services.kernel.idempotency import ResultCache, derived_lookups
@@ -26,28 +27,12 @@ from services.kernel.logs import get_logger
 from services.kernel.objects import DocumentStore
 from services.kernel.progress import ProgressBoard
 from services.kernel.queries import Queries
-
-NOT_RUNNING: Final = frozenset({"pending", "completed", "cancelled", "error"})
-"""States in which no run is under way."""
+from services.kernel.states import RUNNING
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,199}")
 _QUERIES = Queries.load("services.api", "courses.sql")
 _log = get_logger(__name__)
-
-
-def require_organization(caller: Principal) -> UUID:
-    """The organisation that a new course will belong to.
-
-    Raises:
-        InvalidInput: when the token names none (GAP28).
-    """
-    if caller.organization_id is None:
-        raise InvalidInput(
-            "To create a course the token must name an organisation: claim `app_metadata.organization_id`.",
-            claim="app_metadata.organization_id",
-        )
-    return caller.organization_id
 
 
 class Courses:
@@ -78,24 +63,9 @@ class Courses:
             raise Forbidden("This course belongs to someone else.")
         return row
 
-    async def create(self, body: CreateCourseBody, caller: Principal) -> Row:
-        """A new course of the caller's."""
-        course_id = uuid4()
-        attributes = {
-            "style": body.style,
-            "language": body.language,
-            "webhookUrl": body.webhook_url,
-            "tier": caller.tier,
-            "priority": caller.priority,
-        }
-        organization = require_organization(caller)
-        async with self._db.transaction() as session:
-            await session.fetchval(
-                _QUERIES["create_course"], course_id, caller.user_id, organization, body.title, attributes
-            )
-            row = await session.fetchrow(_QUERIES["course_by_id"], course_id)
-        _log.info("course created", courseId=str(course_id))
-        return row
+    async def create(self, body: CreateCourseBody, caller: Principal, key: str | None = None) -> Created:
+        """A new course of the caller's, or the one that was created under this key; see `creation.create`."""
+        return await creation.create(self._db, body, caller, key)
 
     async def page(self, caller: Principal, after: tuple[Any, Any], status: str | None, size: int) -> Sequence[Row]:
         """Up to `size` of the caller's courses, newest first, after a place in the list."""
@@ -139,7 +109,7 @@ class Courses:
             status = row["status"]
             if status == "cancelled":
                 return
-            if status in NOT_RUNNING:
+            if status not in RUNNING:
                 raise Conflict(f"There is nothing to cancel: the course is `{status}`.", status=status)
             await session.execute(
                 _QUERIES["cancel_course"],
@@ -192,5 +162,5 @@ def refuse_while_running(status: str) -> None:
     Raises:
         CourseBusy: when one is under way.
     """
-    if status not in NOT_RUNNING:
+    if status in RUNNING:
         raise CourseBusy("The course is being generated; wait for it or cancel it first.", status=status)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -57,13 +58,17 @@ INITIAL: Final[Mapping[str, Status]] = MappingProxyType(
 RUNNING: Final = frozenset(Status) - TERMINAL - {Status.PENDING}
 """States of a run under way."""
 
+STAGES: Final[Mapping[int, tuple[Status, Status, Status]]] = MappingProxyType(
+    {
+        2: (Status.STAGE_2_INIT, Status.STAGE_2_PROCESSING, Status.STAGE_2_COMPLETE),
+        4: (Status.STAGE_4_INIT, Status.STAGE_4_ANALYZING, Status.STAGE_4_COMPLETE),
+        5: (Status.STAGE_5_INIT, Status.STAGE_5_GENERATING, Status.STAGE_5_COMPLETE),
+    }
+)
+"""The three states of each stage by its number, in the order in which a course passes them."""
+
 _NEXT: Final = {
-    Status.STAGE_2_INIT: Status.STAGE_2_PROCESSING,
-    Status.STAGE_2_PROCESSING: Status.STAGE_2_COMPLETE,
-    Status.STAGE_4_INIT: Status.STAGE_4_ANALYZING,
-    Status.STAGE_4_ANALYZING: Status.STAGE_4_COMPLETE,
-    Status.STAGE_5_INIT: Status.STAGE_5_GENERATING,
-    Status.STAGE_5_GENERATING: Status.STAGE_5_COMPLETE,
+    **{before: after for states in STAGES.values() for before, after in pairwise(states)},
     Status.STAGE_5_COMPLETE: Status.COMPLETED,
 }
 _ORDER: Final = {status: place for place, status in enumerate(Status)}

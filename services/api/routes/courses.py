@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from services.api.client_keys import client_key
 from services.api.courses import Courses
 from services.api.cursors import (
     DEFAULT_PAGE,
@@ -17,7 +18,6 @@ from services.api.cursors import (
 from services.api.documents import Documents
 from services.api.messages import Reply, Request, json_reply, struct_reply
 from services.api.models import (
-    CheckStatus,
     CoursePage,
     CourseReply,
     CourseSummary,
@@ -28,15 +28,11 @@ from services.api.models import (
 )
 from services.api.routing import Answer, Operation, QueryParameter
 from services.kernel.database import Row
-from services.kernel.errors import InvalidInput, NotFound, NotReady
+from services.kernel.errors import InvalidInput, NotReady
+from services.kernel.logs import get_logger
+from services.kernel.states import Status
 
 TAG: Final = "Courses"
-
-STATUSES: Final = (
-    "pending", "stage_2_init", "stage_2_processing", "stage_2_complete", "stage_4_init", "stage_4_analyzing",
-    "stage_4_complete", "stage_5_init", "stage_5_generating", "stage_5_complete", "completed", "cancelled", "error",
-)  # fmt: skip
-"""Every state a course can be in (GAP6)."""
 
 MARKDOWN_TYPE: Final = b"text/markdown; charset=utf-8"
 _COURSE: Final = "/api/courses/{course}"
@@ -49,13 +45,9 @@ _PAGING = (
     ),
     QueryParameter("cursor", "`nextCursor` of the page before", {"type": "string"}),
 )
-_STATUS_FILTER = QueryParameter("status", "only courses in this state", {"type": "string", "enum": list(STATUSES)})
+_STATUS_FILTER = QueryParameter("status", "only courses in this state", {"type": "string", "enum": list(Status)})
 
-
-class StreamNotAvailable(NotFound):
-    """The live stream of events does not exist yet; poll the course or its history."""
-
-    code = "not_available"
+_log = get_logger(__name__)
 
 
 class CourseRoutes:
@@ -78,28 +70,21 @@ class CourseRoutes:
                 handler=self.create_course,
                 tag=TAG,
                 accepts=CreateCourseBody,
-                answers={201: shown},
+                answers={201: shown, 200: Answer("The course that was created under this key before", CourseReply)},
+                errors=(409,),
+                takes_key=True,
             ),
             self._get(_COURSE, self.show_course, shown),
             Operation(
                 method="DELETE", path=_COURSE, handler=self.delete_course, tag=TAG, answers={204: Answer("It is gone")}
             ),
-            self._get(f"{_COURSE}/check-status", self.check_status, Answer("State and progress", CheckStatus)),
             self._get(f"{_COURSE}/history", self.history, Answer("A page of events", EventPage), _PAGING),
-            self._get(f"{_COURSE}/result", self.result, Answer("The finished course", dict[str, Any]), errors=(409,)),
+            self._get(f"{_COURSE}/result", self.result, Answer("The finished course", schema="Course"), errors=(409,)),
             self._get(
                 f"{_COURSE}/result.md",
                 self.result_markdown,
                 Answer("The finished course as Markdown", content_type="text/markdown"),
                 errors=(409,),
-            ),
-            Operation(
-                method="GET",
-                path=f"{_COURSE}/events",
-                handler=self.events,
-                tag=TAG,
-                answers={},
-                reserved=True,
             ),
         ]
 
@@ -116,8 +101,8 @@ class CourseRoutes:
         query = request.query()
         size = page_size(query)
         status = query.get("status")
-        if status is not None and status not in STATUSES:
-            raise InvalidInput(f"`status` must be one of {', '.join(STATUSES)}.", field="status")
+        if status is not None and status not in set(Status):
+            raise InvalidInput(f"`status` must be one of {', '.join(Status)}.", field="status")
         rows = await self._courses.page(request.principal, decode_place(query), status, size + 1)
         shown = rows[:size]
         more = len(rows) > size
@@ -129,11 +114,17 @@ class CourseRoutes:
         )
 
     async def create_course(self, request: Request) -> Reply:
-        """Create a course to upload documents to. The token must name an organisation."""
+        """Create a course to upload documents to. The token must name an organisation.
+
+        The same request with the same `Idempotency-Key` is answered with the same course for 24 hours, as it stands then.
+        """
         body = await request.read_json(CreateCourseBody)
-        row = await self._courses.create(body, request.principal)
-        location = (b"location", b"/api/courses/" + str(row["id"]).encode())
-        return struct_reply(_course(row, []), 201, (location,))
+        made = await self._courses.create(body, request.principal, client_key(request))
+        if not made.is_new:
+            return await self.show(made.course)
+        _log.info("course created", courseId=str(made.course["id"]))
+        location = (b"location", b"/api/courses/" + str(made.course["id"]).encode())
+        return struct_reply(_course(made.course, []), 201, (location,))
 
     async def show_course(self, request: Request) -> Reply:
         """Show one of your courses, by UUID or slug, with progress and documents."""
@@ -149,11 +140,6 @@ class CourseRoutes:
         course = await self._courses.find(request.path["course"], request.principal)
         await self._courses.delete(course["id"], request.principal)
         return Reply(204)
-
-    async def check_status(self, request: Request) -> Reply:
-        """Show how far the generation has come, with Russian step names."""
-        row = await self._courses.find(request.path["course"], request.principal)
-        return struct_reply(CheckStatus(generation_status=row["status"], generation_progress=row["progress"]))
 
     async def history(self, request: Request) -> Reply:
         """List what happened to the course, oldest first."""
@@ -186,11 +172,6 @@ class CourseRoutes:
             raise _not_ready(course)
         disposition = f'inline; filename="{course["slug"]}.md"'.encode()
         return Reply(200, text.encode(), MARKDOWN_TYPE, ((b"content-disposition", disposition),))
-
-    async def events(self, request: Request) -> Reply:
-        """Kept for a live stream of events to come; poll the course or its history meanwhile."""
-        await self._courses.find(request.path["course"], request.principal)
-        raise StreamNotAvailable
 
 
 def _not_ready(course: Row) -> NotReady:

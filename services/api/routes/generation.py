@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from services.api.auth import Principal
+from services.api.client_keys import client_key
 from services.api.courses import Courses
 from services.api.messages import Reply, Request, struct_reply
 from services.api.models import CourseReply, InitiateBody, InitiateReply
@@ -14,8 +15,7 @@ from services.api.routes.courses import CourseRoutes
 from services.api.routing import Answer, Operation
 from services.kernel import tracing
 from services.kernel.commands import Initiation, InitiationRequest
-from services.kernel.errors import Conflict, InvalidInput
-from services.kernel.idempotency import scoped_key
+from services.kernel.errors import Conflict
 from services.kernel.initiation import CommandHandler
 from services.kernel.logs import bind_context, get_logger
 
@@ -95,25 +95,12 @@ class GenerationRoutes:
 
     async def _begin(self, request: Request, body: InitiateBody) -> Reply:
         caller = request.principal
-        command = _command(body, caller, _client_key(request, body, caller), request.request_id)
+        command = _command(body, caller, client_key(request, body.idempotency_key), request.request_id)
         with bind_context(courseId=str(body.course_id)):
             initiation = await self._commands.initiate(command)
             said = "generation replayed" if initiation.from_cache else "generation initiated"
             _log.info(said, jobId=str(initiation.job_id), runNumber=initiation.run_number)
         return struct_reply(_reply(initiation))
-
-
-def _client_key(request: Request, body: InitiateBody, caller: Principal) -> str | None:
-    sent = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
-    if len(set(sent)) > 1:
-        raise InvalidInput("Send one `Idempotency-Key`.", field="Idempotency-Key")
-    if sent:
-        try:
-            key = sent[0].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidInput("`Idempotency-Key` must be text.", field="Idempotency-Key") from error
-        return scoped_key(caller.user_id, key)
-    return None if body.idempotency_key is None else scoped_key(caller.user_id, body.idempotency_key)
 
 
 def _command(body: InitiateBody, caller: Principal, key: str | None, request_id: str) -> InitiationRequest:

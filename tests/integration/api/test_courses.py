@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
@@ -310,3 +311,75 @@ async def test_deleting_removes_every_trace(api: RunningApi, db: Database, redis
     }
     assert (await api.client.delete(f"{COURSES}/{course_id}")).status_code == 404
     assert (await footprint(db, keep)).size == (2, 1, 1)
+
+
+async def create_with(api: RunningApi, key: str, *, user: UUID = USER, **body: Any) -> httpx.Response:
+    """A request to create a course under a key of the client's."""
+    headers = {**bearer(user), "Idempotency-Key": key}
+    return await api.client.post(COURSES, json={"title": "Bees", **body}, headers=headers)
+
+
+async def test_the_same_key_is_the_same_course(api: RunningApi, db: Database) -> None:
+    """Sent one after the other and at once: one course, and 201 for one request alone."""
+    first = await create_with(api, "one")
+    again = await create_with(api, "one")
+    together = await asyncio.gather(*(create_with(api, "two") for _ in range(8)))
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert sorted(each.status_code for each in together) == [200] * 7 + [201]
+    assert len({each.json()["id"] for each in together}) == 1
+    assert await db.fetchval("SELECT count(*) FROM courses") == 2
+
+
+async def test_a_key_is_the_callers_own_and_apart_from_those_of_runs(api: RunningApi) -> None:
+    """Another caller's key of the same letters is another key; so is the one a run begins under."""
+    mine, theirs = await create_with(api, "k"), await create_with(api, "k", user=STRANGER)
+    begun = await api.client.post(
+        "/api/trpc/generation.initiate", json={"courseId": mine.json()["id"]}, headers={"Idempotency-Key": "k"}
+    )
+
+    assert (mine.status_code, theirs.status_code, begun.status_code) == (201, 201, 200)
+    assert mine.json()["id"] != theirs.json()["id"]
+    assert (await create_with(api, "k")).json()["status"] != "pending"  # as the course stands now
+
+
+async def test_a_key_says_the_same_words_or_nothing(api: RunningApi, db: Database) -> None:
+    """Another title under the same key is a mistake of the client's; nothing is written."""
+    await create_with(api, "k")
+    other = await create_with(api, "k", title="Wasps")
+
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_conflict")
+    assert await db.fetchval("SELECT count(*) FROM courses") == 1
+
+
+async def test_a_key_is_free_after_a_day_and_after_its_course(api: RunningApi, db: Database) -> None:
+    """What it stood for lives on, or is gone."""
+    first = (await create_with(api, "k")).json()
+    await db.execute("UPDATE idempotency_keys SET expires_at = now()")
+    second = (await create_with(api, "k", title="Wasps")).json()
+    await api.client.delete(f"{COURSES}/{second['id']}")
+    third = await create_with(api, "k")
+
+    assert third.status_code == 201
+    assert len({first["id"], second["id"], third.json()["id"]}) == 3
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
+async def test_a_key_that_is_none_creates_nothing(api: RunningApi, db: Database, key: str) -> None:
+    """400 that says what a key is."""
+    answer = await create_with(api, key)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_input")
+    assert await db.fetchval("SELECT count(*) FROM courses") == 0
+
+
+async def test_a_creation_that_fails_leaves_its_key_free(api: RunningApi, db: Database) -> None:
+    """Course and key are one transaction."""
+    without = await api.client.post(
+        COURSES, json={"title": "Bees"}, headers={**bearer(organization=None), "Idempotency-Key": "k"}
+    )
+
+    assert without.status_code == 400
+    assert await db.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+    assert (await create_with(api, "k")).status_code == 201
