@@ -4,6 +4,10 @@ A row is missing when two looks in a row do not find its job: between the first 
 may simply have finished. What is put back has the body that PostgreSQL holds; should the job have run after all, the effect
 ledger makes the second delivery change nothing. Jobs that were set aside for a damaged body are put back with the true one; any
 other job set aside, which no dead-letter function has dealt with, becomes a dead row that people can see.
+
+Where to look: the pipeline's jobs are found through their courses, which are running. All others (webhooks, jobs of plugins, jobs
+written by hand) stand in `open_jobs` from the moment their row is written until their effect is. Of these only queues with a
+live worker of ours are compared: what a foreign consumer has taken leaves no trace, and must not be given to it twice.
 """
 
 from __future__ import annotations
@@ -50,25 +54,43 @@ class Reconciler:
             StaleLeader: another leader is at work.
             BrokerUnavailable, DatabaseUnavailable: the look is not complete; nothing is lost by that.
         """
+        absent = await self._absent_from_courses() | await self._absent_beside()
+        confirmed = [outbox_id for outbox_id in absent if outbox_id in self._suspects]
+        self._suspects = set(absent) - set(confirmed)
+        return await self._put_back({outbox_id: absent[outbox_id] for outbox_id in confirmed}, term)
+
+    async def _absent_from_courses(self) -> dict[UUID, JobState]:
+        """Jobs of the pipeline that are in no queue; done or not, for there is no ledger row."""
         absent: dict[UUID, JobState] = {}
         last = _FIRST
         while courses := await self._db.fetch(_QUERIES["running_courses"], last, PAGE):
             ids = [course["id"] for course in courses]
             last = ids[-1]
-            absent |= await self._absent(await self._db.fetch(_QUERIES["unfinished_rows"], ids, SETTLED_SECONDS))
-        confirmed = [outbox_id for outbox_id in absent if outbox_id in self._suspects]
-        self._suspects = set(absent) - set(confirmed)
-        return await self._put_back({outbox_id: absent[outbox_id] for outbox_id in confirmed}, term)
+            by_queue: defaultdict[str, list[UUID]] = defaultdict(list)
+            for row in await self._db.fetch(_QUERIES["unfinished_rows"], ids, SETTLED_SECONDS):
+                by_queue[row["saq_queue"]].append(row["outbox_id"])
+            for queue, rows in by_queue.items():
+                absent |= await self._not_alive(queue, rows)
+        return absent
 
-    async def _absent(self, page: Sequence[Row]) -> dict[UUID, JobState]:
-        by_queue: defaultdict[str, list[UUID]] = defaultdict(list)
-        for row in page:
-            by_queue[row["saq_queue"]].append(row["outbox_id"])
-        found: dict[UUID, JobState] = {}
-        for queue, ids in by_queue.items():
-            states = await self._inspector.states(queue, [str(each) for each in ids])
-            found |= {each: states[str(each)] for each in ids if states[str(each)] is not JobState.ALIVE}
-        return found
+    async def _absent_beside(self) -> dict[UUID, JobState]:
+        """Jobs beside the pipeline that are in no queue and not done; those that are done are closed."""
+        absent: dict[UUID, JobState] = {}
+        queues = [row["saq_queue"] for row in await self._db.fetch(_QUERIES["open_queues"])]
+        for queue in sorted(await self._inspector.served(queues)):
+            last = _FIRST
+            while page := await self._db.fetch(_QUERIES["open_rows"], queue, last, PAGE, SETTLED_SECONDS):
+                last = page[-1]["outbox_id"]
+                found = await self._not_alive(queue, [row["outbox_id"] for row in page if row["is_due"]])
+                done = [outbox_id for outbox_id, state in found.items() if state is JobState.FINISHED]
+                if done:
+                    await self._db.execute(_QUERIES["close_jobs"], done)
+                absent |= {outbox_id: state for outbox_id, state in found.items() if state is not JobState.FINISHED}
+        return absent
+
+    async def _not_alive(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, JobState]:
+        states = await self._inspector.states(queue, [str(each) for each in ids])
+        return {each: states[str(each)] for each in ids if states[str(each)] is not JobState.ALIVE}
 
     async def _put_back(self, absent: dict[UUID, JobState], term: Term) -> int:
         if not absent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 1000
 _BODY_BYTES = 64 * 1024
 """Larger bodies are not read for a list: two hundred of them would hold Redis up."""
-_STATES = {0: JobState.MISSING, 1: JobState.ALIVE, 2: JobState.DEAD}
+_STATES = {0: JobState.MISSING, 1: JobState.ALIVE, 2: JobState.DEAD, 3: JobState.FINISHED}
 
 
 class Inspector:
@@ -73,12 +73,19 @@ class Inspector:
 
     async def paused(self, queues: Sequence[str]) -> set[str]:
         """Those of `queues` from which workers take nothing."""
+        return await self._having(queues, lambda names: names.paused)
+
+    async def served(self, queues: Sequence[str]) -> set[str]:
+        """Those of `queues` that a worker of ours serves; it was heard of in the last ten seconds."""
+        return await self._having(queues, lambda names: names.workers)
+
+    async def _having(self, queues: Sequence[str], key: Callable[[QueueKeys], str]) -> set[str]:
         if not queues:
             return set()
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for queue in queues:
-                pipe.exists(QueueKeys(queue).paused)
+                pipe.exists(key(QueueKeys(queue)))
             answers: list[int] = await pipe.execute()
         return {queue for queue, there in zip(queues, answers, strict=True) if there}
 

@@ -95,8 +95,10 @@ class JobState(StrEnum):
     """Waiting, scheduled or running."""
     DEAD = "dead"
     """Set aside."""
+    FINISHED = "finished"
+    """A worker has said that it is done, and Redis still remembers: for the job's `ttl`."""
     MISSING = "missing"
-    """In no list: finished, or lost."""
+    """In no list: finished long ago, or lost."""
 
 
 Handler: TypeAlias = Callable[[dict[str, Any], JobContext], Awaitable[None]]

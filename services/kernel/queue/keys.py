@@ -89,7 +89,10 @@ class QueueKeys:
 
     @cached_property
     def workers(self) -> str:
-        """The sorted set of workers that serve the queue, by the epoch second at which they count as dead."""
+        """The sorted set of workers that serve the queue, by the epoch second at which they count as dead.
+
+        It is there as long as one of them lives, by Redis' own clock.
+        """
         return f"{self.prefix}:workers"
 
     @cached_property

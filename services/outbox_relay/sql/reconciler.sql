@@ -7,15 +7,48 @@ SELECT c.id
  LIMIT $2::int;
 
 -- name: unfinished_rows
--- Rows of courses $1 that are in Redis, as far as we know, and have had no effect: of the present run, older than $2 seconds.
--- Rows flushed by hand are not ours to repeat.
+-- The pipeline's rows of courses $1 that are in Redis, as far as we know, and have had no effect: of the present run, older than
+-- $2 seconds. Rows flushed by hand are not ours to repeat; those beside the pipeline stand in open_jobs.
 SELECT o.outbox_id, o.saq_queue
   FROM courses AS c
   JOIN job_outbox AS o ON o.entity_id = c.id AND o.run_number = c.run_number
  WHERE c.id = ANY ($1::uuid[])
    AND o.processed_at < now() - make_interval(secs => $2::float8)
    AND o.retry_count < o.max_retries
+   AND o.queue_name = 'course-generation'
+   AND o.job_type IN ('DOCUMENT_PROCESSING', 'STRUCTURE_ANALYSIS', 'STRUCTURE_GENERATION')
    AND NOT EXISTS (SELECT 1 FROM effect_ledger AS l WHERE l.effect_id = o.outbox_id);
+
+-- name: open_queues
+-- The queues that have open jobs; one look into the index for each.
+WITH RECURSIVE queues AS (
+  (SELECT j.saq_queue FROM open_jobs AS j ORDER BY j.saq_queue LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.saq_queue FROM open_jobs AS j WHERE j.saq_queue > q.saq_queue ORDER BY j.saq_queue LIMIT 1)
+    FROM queues AS q
+   WHERE q.saq_queue IS NOT NULL
+)
+SELECT q.saq_queue FROM queues AS q WHERE q.saq_queue IS NOT NULL;
+
+-- name: open_rows
+-- The next $3 open jobs of queue $1 after $2, and whether each is in Redis, as far as we know, for more than $4 seconds.
+-- Rows flushed by hand are not ours to repeat.
+WITH page AS (
+  SELECT j.outbox_id
+    FROM open_jobs AS j
+   WHERE j.saq_queue = $1::text AND j.outbox_id > $2::uuid
+   ORDER BY j.outbox_id
+   LIMIT $3::int
+)
+SELECT p.outbox_id,
+       coalesce(o.processed_at < now() - make_interval(secs => $4::float8) AND o.retry_count < o.max_retries, false) AS is_due
+  FROM page AS p
+  LEFT JOIN job_outbox AS o ON o.outbox_id = p.outbox_id
+ ORDER BY p.outbox_id;
+
+-- name: close_jobs
+-- Jobs $1 are done, as their workers have said in Redis; those that write a ledger row are closed by it.
+DELETE FROM open_jobs AS j WHERE j.outbox_id = ANY ($1::uuid[]);
 
 -- name: bodies
 -- What is to be put back for rows $1, unless they have had their effect meanwhile.

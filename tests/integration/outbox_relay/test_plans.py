@@ -26,6 +26,9 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "backlog": (OUTBOX["backlog"], (), "idx_job_outbox_unprocessed"),
     "running courses": (RECONCILER["running_courses"], (UUID(int=0), 500), "idx_courses_running"),
     "unfinished rows": (RECONCILER["unfinished_rows"], ([uuid4()], 2.0), "idx_job_outbox_entity"),
+    "open queues": (RECONCILER["open_queues"], (), "idx_open_jobs_queue"),
+    "open rows": (RECONCILER["open_rows"], ("quiz", UUID(int=0), 500, 2.0), "idx_open_jobs_queue"),
+    "close jobs": (RECONCILER["close_jobs"], ([uuid4()],), "open_jobs_pkey"),
     "bodies": (RECONCILER["bodies"], ([uuid4()],), "job_outbox_pkey"),
 }
 
@@ -49,6 +52,7 @@ async def test_no_statement_reads_the_whole_outbox(database_url: str, course: UU
     text = "\n".join(row[0] for row in plan)
     assert index in text
     assert "Seq Scan on job_outbox" not in text
+    assert "Seq Scan on open_jobs" not in text
     assert "Seq Scan on courses" not in text
 
 

@@ -197,7 +197,7 @@ async def test_states_tell_alive_dead_and_missing(redis: Redis, producer: Produc
     states = await Inspector(redis).states(QUEUE, [*names, "unknown"])
 
     assert states == {
-        "waits": JobState.ALIVE, "runs": JobState.ALIVE, "delayed": JobState.ALIVE, "finished": JobState.MISSING,
+        "waits": JobState.ALIVE, "runs": JobState.ALIVE, "delayed": JobState.ALIVE, "finished": JobState.FINISHED,
         "dead": JobState.DEAD, "listless": JobState.MISSING, "unknown": JobState.MISSING,
     }  # fmt: skip
 

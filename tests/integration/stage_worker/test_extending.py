@@ -7,14 +7,19 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from services.kernel.database import Database
+from services.kernel.queue import Inspector, QueueControls
 from tests.integration.stage_worker.harness import Pipeline, stage_job
 from tests.integration.stage_worker.test_worker import completed, relaying, running
 from tests.support.courses import add_course, add_documents
 from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 PAGE = Path(__file__).parents[3] / "docs" / "EXTENDING.md"
 _FILE = re.compile(r"^<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,6 +68,45 @@ async def test_the_page_is_a_working_plugin(
     assert (result["result"]["title"], result["result"]["engine"]) == (result["result"]["title"].upper(), "terse")
     assert len(questions) == sum(len(section["lessons"]) for section in result["result"]["sections"])
     assert (quiz["saq_queue"], quiz["run_number"], outcome) == ("quiz", 1, "applied")
+
+
+async def test_a_quiz_is_not_lost_with_redis(
+    plugin: dict[str, str],
+    tmp_path: Path,
+    app_database_url: str,
+    redis_url: str,
+    redis: Redis,
+    pipeline: Pipeline,
+    db: Database,
+) -> None:
+    """Redis is emptied when the course is completed and its quiz waits: the quiz is made all the same, once."""
+    await db.execute((tmp_path / "migrations/20260101000000_create_quizzes.sql").read_text(encoding="utf-8"))
+    environ = {"DATABASE_URL": app_database_url, "REDIS_URL": redis_url, "RELAY_ELECTION": "none", **plugin}
+    controls = QueueControls(db, Inspector(redis))
+    await controls.set("quiz", paused=True, by=None)
+    course = await add_course(db, title="Valves")
+    [document] = await add_documents(
+        db, course, ["# Valves\n\n" + "A valve opens under pressure and closes again. " * 30]
+    )
+    async with relaying(environ | {"RELAY_RECONCILE_SECONDS": "0.5"}), running(environ):
+        await pipeline.start(course, [document])
+        await eventually(lambda: completed(db, course), within=60, every=0.1)
+        await eventually(lambda: _relayed(db), within=20, every=0.1)
+        await redis.flushdb()
+        await controls.set("quiz", paused=False, by=None)
+        await eventually(lambda: db.fetchval("SELECT count(*) FROM quizzes"), within=30, every=0.1)
+        await eventually(lambda: _none_open(db), within=10)
+
+    [quiz] = await pipeline.rows(course, "QUIZ")
+    assert await db.fetchval("SELECT outcome FROM effect_ledger WHERE effect_id = $1", quiz["outbox_id"]) == "applied"
+
+
+async def _relayed(db: Database) -> bool:
+    return bool(await db.fetchval("SELECT bool_and(processed_at IS NOT NULL) FROM job_outbox WHERE job_type = 'QUIZ'"))
+
+
+async def _none_open(db: Database) -> bool:
+    return not await db.fetchval("SELECT count(*) FROM open_jobs")
 
 
 async def test_the_follower_is_written_with_the_effect_or_not_at_all(

@@ -1,4 +1,5 @@
--- Says of each job whether it is waiting, scheduled or running (1), set aside (2) or none of these (0).
+-- Says of each job whether it is waiting, scheduled or running (1), set aside (2), done and still remembered (3) or none of
+-- these (0).
 -- The lists are read only while they are short; with long ones the sorted set is believed.
 -- ARGV: ids.
 -- Returns their states, in the same order.
@@ -17,6 +18,12 @@ else
   complete = false
 end
 
+local function is_done(id)
+  local body = redis.pcall('GET', id)
+  local fine, job = pcall(cjson.decode, type(body) == 'string' and body or '')
+  return fine and type(job) == 'table' and job.status == 'complete'
+end
+
 local out = {}
 for i, id in ipairs(ARGV) do
   local score = tonumber(redis.call('ZSCORE', INCOMPLETE, id) or '')
@@ -24,6 +31,8 @@ for i, id in ipairs(ARGV) do
     out[i] = 1
   elseif redis.call('HEXISTS', Q .. ':poison', id) == 1 then
     out[i] = 2
+  elseif is_done(id) then
+    out[i] = 3
   else
     out[i] = 0
   end
