@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from services.api import openapi
+from services.api.admin.parts import RELATIONS as ADMIN_RELATIONS
+from services.api.admin.parts import admin_routes
 from services.api.app import Api
 from services.api.auth import Authenticator
 from services.api.browser.origin import parse_origin
@@ -18,11 +20,14 @@ from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
 from services.api.keys import KeyRing, open_key_ring
+from services.api.live.hub import Hub
+from services.api.live.news import NewsDesk
 from services.api.recent_initiations import RecentInitiations
 from services.api.routes.courses import CourseRoutes
 from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
 from services.api.routes.generation import GenerationRoutes
+from services.api.routes.live import LiveRoutes
 from services.api.routes.metrics import MetricsRoutes
 from services.api.routes.pages import PageRoutes
 from services.api.routes.tickets import TicketRoutes
@@ -37,6 +42,7 @@ from services.kernel.errors import RetryableError
 from services.kernel.health import HealthRegistry
 from services.kernel.idempotency import ResultCache
 from services.kernel.initiation import CommandHandler
+from services.kernel.listening import Listener
 from services.kernel.objects import open_store
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import require_relations
@@ -55,6 +61,7 @@ _RELATIONS = (
     "metric_values",
     "browser_tickets",
     "browser_sessions",
+    *ADMIN_RELATIONS,
 )
 _CACHE_SECONDS = 0.2
 
@@ -70,6 +77,7 @@ class Parts:
     keys: KeyRing
     counters: Counters
     initiations: RecentInitiations
+    hub: Hub
 
 
 class ApiService:
@@ -108,6 +116,7 @@ class ApiService:
         await lifecycle.together(
             stopping,
             ("http", self._http.serve(stopping)),
+            ("live streams", self._parts.hub.run(stopping)),
             ("keys", self._parts.keys.keep_fresh(stopping)),
             ("object sweep", self._parts.documents.sweep_for_ever(stopping)),
             ("recent initiations", self._parts.initiations.watch(self._parts.counters, stopping)),
@@ -146,6 +155,8 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             max_connections=8,
         )
         stack.push_async_callback(redis.aclose)
+        patient_redis = open_redis(settings.redis_url, name="coursegen-api-admin", max_connections=4)
+        stack.push_async_callback(patient_redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())
         bell = WakeUp(db)
         stack.push_async_callback(bell.drain)
@@ -164,7 +175,9 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
         sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
         tickets = TicketRoutes(sessions, site)
-        routes = _routes(settings, courses, documents, commands, metric_routes, tickets, PageRoutes())
+        admin = admin_routes(db, patient_redis, commands, bell)
+        hub, live = _live(settings, db, courses)
+        routes = _routes(settings, courses, documents, commands, live, metric_routes, tickets, PageRoutes(), *admin)
         app = Api(
             routes,
             authenticator(settings, keys),
@@ -173,7 +186,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             access_log=settings.access_log,
             sessions=sessions,
         )
-        yield Parts(app, routes, commands, documents, keys, counters, initiations)
+        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub)
 
 
 def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
@@ -185,6 +198,19 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
         issuer=settings.jwt_issuer,
         leeway_seconds=settings.jwt_leeway_seconds,
     )
+
+
+def _live(settings: ApiSettings, db: Database, courses: Courses) -> tuple[Hub, LiveRoutes]:
+    desk = NewsDesk(db)
+    hub = Hub(desk, Listener(db, application="coursegen-api live streams"), most=settings.max_watchers)
+    routes = LiveRoutes(
+        courses,
+        desk,
+        hub,
+        longest_seconds=settings.watch_seconds,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+    return hub, routes
 
 
 def _routes(

@@ -56,7 +56,7 @@ class Audit:
         source: Connection | Database = session or self._db
         row: Row = await source.fetchrow(_QUERIES["record_action"], *arguments)
         _ACTIONS.labels(action).inc()
-        _log.info("admin action", action=action, target=target, actionId=row["id"], **detail)
+        _log.info("admin action", action=action, target=target, actionId=row["id"], by=str(author.user_id))
         return int(row["id"])
 
     async def complete(self, action_id: int, result: Mapping[str, Any], *, session: Connection | None = None) -> None:

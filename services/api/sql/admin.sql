@@ -75,3 +75,7 @@ SELECT m.id, m.event_type::text, m.severity::text, m.user_id, m.course_id, m.job
  WHERE m.id < $1::bigint
  ORDER BY m.id DESC
  LIMIT $2::integer;
+
+-- name: lock_control
+-- Whether queue $1 is paused, held still until the transaction ends; no row when nothing was ever said about it.
+SELECT c.paused FROM queue_controls AS c WHERE c.saq_queue = $1::text FOR UPDATE;

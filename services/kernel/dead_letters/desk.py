@@ -70,17 +70,6 @@ class DeadLetterDesk:
                 unreachable.append(kind)
         return Page(_latest(letters, size), matched, tuple(unreachable))
 
-    async def select(self, which: Filter, after: Place | None, size: int) -> list[Letter]:
-        """The same letters, or an error when a kind that may hold some cannot be reached.
-
-        Raises:
-            BrokerUnavailable: queues are asked for and Redis does not answer.
-        """
-        letters: list[Letter] = []
-        for kind in filter(which.asks_for, KINDS):
-            letters += await self._sources[kind].page(which, after, size)
-        return _latest(letters, size)
-
     async def named(self, ids: Iterable[str]) -> list[Letter]:
         """Those letters among `ids` that there are, in no order.
 
@@ -106,7 +95,7 @@ class DeadLetterDesk:
 
         Args:
             action: which of the two.
-            letters: as `select` or `named` have found them; what has changed since is seen.
+            letters: as `look` or `named` have found them; what has changed since is seen.
             witness: is called in the transaction, when all of it is decided and written.
             request_id: follows what begins anew.
 

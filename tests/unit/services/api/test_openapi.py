@@ -10,12 +10,15 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.api import openapi
 from services.api.openapi import error_statuses
+from services.api.routes.admin import AdminRoutes
 from services.api.routes.courses import CourseRoutes
+from services.api.routes.dead_letters import DeadLetterRoutes
 from services.api.routes.description import DescriptionRoutes, page
 from services.api.routes.documents import DocumentRoutes
 from services.api.routes.generation import GenerationRoutes
 from services.api.routes.metrics import MetricsRoutes
 from services.api.routes.pages import PageRoutes
+from services.api.routes.queues import QueueRoutes
 from services.api.routes.tickets import TicketRoutes
 from services.api.routing import Operation
 
@@ -48,6 +51,17 @@ GET /api/sessions
 DELETE /api/sessions
 GET /admin
 GET /admin/assets/{asset}
+GET /api/admin/outbox
+GET /api/admin/leader
+GET /api/admin/actions
+GET /api/admin/events
+GET /api/admin/queues
+GET /api/admin/queues/{queue}/jobs
+POST /api/admin/queues/{queue}/pause
+POST /api/admin/queues/{queue}/resume
+GET /api/admin/dead-letters
+POST /api/admin/dead-letters/replay
+POST /api/admin/dead-letters/discard
 GET /openapi.json
 GET /docs
 """
@@ -64,6 +78,9 @@ def operations() -> list[Operation]:
         MetricsRoutes(nothing, nothing, nothing, always_200=False),
         TicketRoutes(nothing, nothing),
         PageRoutes(),
+        AdminRoutes(nothing, nothing),
+        QueueRoutes(nothing),
+        DeadLetterRoutes(nothing),
         DescriptionRoutes(),
     ]
     return [operation for group in groups for operation in group.operations()]
