@@ -8,7 +8,7 @@ from services.api.messages import Header, Reply, Request
 from services.kernel.errors import Forbidden
 
 _METHODS = b"GET, POST, DELETE, OPTIONS"
-_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
 _EXPOSED = b"X-Request-ID, Location, Retry-After"
 _MAX_AGE = b"600"
 

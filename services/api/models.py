@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
+import orjson
 from msgspec import UNSET, Meta, UnsetType
 
 Style = Literal["academic", "practical", "conversational", "concise"]
@@ -165,11 +166,38 @@ class CourseReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
+class ProgressStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the five steps that the course's owner sees; its name is Russian."""
+
+    id: Annotated[int, Meta(ge=1, le=5)]
+    name: str
+    status: Literal["pending", "in_progress", "completed", "failed"]
+    message: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error: dict[str, Any] | None
+    """Why the step failed: `code` for programs, `message` for the owner."""
+
+
+class GenerationProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run has come (GAP30). The percentage never falls within a run."""
+
+    steps: Annotated[list[ProgressStep], Meta(min_length=5, max_length=5)]
+    percentage: Annotated[float, Meta(ge=0, le=100)]
+    current_step: Annotated[int, Meta(ge=1, le=5)]
+    message: str | None
+
+
 class CheckStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State and progress, unchanged in structure (contract.md a.3)."""
 
     generation_status: str
-    generation_progress: dict[str, Any]
+    generation_progress: GenerationProgress
+
+
+def check_status_body(status: str, progress: Any) -> bytes:
+    """A `CheckStatus` whose progress is what is stored, whatever that is: nothing is added, dropped or reordered."""
+    return orjson.dumps({"generation_status": status, "generation_progress": progress})
 
 
 class EventReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -146,6 +146,22 @@ class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings):
         parse=_stack_id,
         doc="name of this installation, in the header X-Stack-Id of every answer: so a client knows whom it talks to",
     )
+    max_watchers: int = setting(
+        "MAX_WATCHERS",
+        default=2000,
+        unit="streams",
+        minimum=1,
+        doc="live streams of one process at once; more are answered 503. Keep it below MAX_CONNECTIONS",
+    )
+    watch_seconds: float = setting(
+        "WATCH_SECONDS",
+        default=3600.0,
+        unit="s",
+        minimum=1,
+        maximum=86_400,
+        doc="longest time one live stream stays open; then its reader comes back, perhaps to another process",
+    )
+
     cors_origins: tuple[str, ...] = setting(
         "CORS_ORIGINS", default=(), doc="origins of web pages that may call the api, or *; none by default"
     )
