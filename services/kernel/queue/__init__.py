@@ -48,6 +48,8 @@ Looking: `Inspector(redis)`: `states(queue, keys)` (for the reconciler), `depths
 `discard(queue, keys)` (a deleted course), `replay(queue, key)`; for people `known_queues()`, `overview(queues)`,
 `jobs(queue, state, limit, offset)`.
 
+saq's own page: `saq_view.SaqPage(redis)`, which knows no web framework.
+
 Pausing: `QueueControls(db, inspector)`: `set(queue, paused=…, by=…, reason=…)`, or `record` in the caller's transaction and
 `apply` after it; `all()`. PostgreSQL is the truth, `Inspector.pause` and `resume` only reach Redis.
 """
