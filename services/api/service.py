@@ -175,7 +175,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
         sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
         tickets = TicketRoutes(sessions, site)
-        admin = admin_routes(db, patient_redis, commands, bell)
+        admin = admin_routes(settings, db, patient_redis, commands, bell)
         hub, live = _live(settings, db, courses)
         routes = _routes(settings, courses, documents, commands, live, metric_routes, tickets, PageRoutes(), *admin)
         app = Api(

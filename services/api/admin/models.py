@@ -136,11 +136,11 @@ class GlobalCounter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     limit: int
     counter: int | None
-    """What Redis says; null when it does not know."""
+    """What Redis says; null while Redis does not answer."""
     truth: int
     """Courses that run, by PostgreSQL."""
-    drift: int
-    """counter - truth."""
+    drift: int | None
+    """counter - truth. A course that begins or ends at this moment is off by one."""
 
 
 class UserCounter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -148,31 +148,39 @@ class UserCounter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     user_id: UUID
     tier: str | None
+    """Of the user's running courses; null when none runs."""
     limit: int | None
     counter: int | None
     truth: int
-    drift: int
+    drift: int | None
 
 
 class ConcurrencyReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Counters beside the truth, and the limits."""
 
     ready: bool
-    """False while Redis has no counters to test against; PostgreSQL counts instead."""
+    """False while the counters are not believed; PostgreSQL counts instead."""
     total: GlobalCounter = msgspec.field(name="global")
     users: list[UserCounter]
-    """Users with a counter or a running course, the furthest off first."""
+    """Users with a counter or a running course, the furthest off first, then the busiest; at most 1,000."""
+    users_total: int
     limits: list[LimitReply]
+    message: str | None
+    """Says so when Redis does not answer; null otherwise."""
     read_at: datetime
 
 
 class ReconcileReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The counters were rebuilt from PostgreSQL."""
 
+    added: int
+    """Slots of running courses that Redis did not know."""
+    removed: int
+    """Slots of courses that do not run."""
     corrected: int
-    """Counters that were wrong."""
-    global_before: int | None
-    global_after: int | None
+    """Counters that did not say how many slots there are."""
+    slots: int
+    """Slots now."""
 
 
 class OutboxQueue(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -79,3 +79,18 @@ SELECT m.id, m.event_type::text, m.severity::text, m.user_id, m.course_id, m.job
 -- name: lock_control
 -- Whether queue $1 is paused, held still until the transaction ends; no row when nothing was ever said about it.
 SELECT c.paused FROM queue_controls AS c WHERE c.saq_queue = $1::text FOR UPDATE;
+
+-- name: changed_limits
+-- The limits that an administrator has changed, with who and when.
+SELECT l.scope, l.slots, l.changed_by, l.changed_at FROM concurrency_limits AS l;
+
+-- name: lock_limit
+-- What limit $1 was changed to, held still until the transaction ends; no row while it is as configured.
+SELECT l.slots FROM concurrency_limits AS l WHERE l.scope = $1::text FOR UPDATE;
+
+-- name: running_by_user
+-- How many courses of each user run now.
+SELECT c.user_id, max(c.tier) AS tier, count(*) AS truth
+  FROM courses AS c
+ WHERE c.generation_status >= 'stage_2_init' AND c.generation_status <= 'stage_5_complete'
+ GROUP BY c.user_id;

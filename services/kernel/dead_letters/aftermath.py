@@ -21,8 +21,8 @@ from services.kernel.queue import Inspector
 INITIATED_BY: Final = "API_ADMIN_REPLAY"
 """Who began a run, in its event."""
 
-RunEnded: TypeAlias = Callable[[UUID, int], Awaitable[None]]
-"""Told of a course and its run that waits no longer."""
+RunEnded: TypeAlias = Callable[[UUID, int], Awaitable[object]]
+"""Told of a course and its run that waits no longer; may raise `BrokerUnavailable`, for others see to it too."""
 
 _WRITES_ROWS: Final = frozenset({Step.REVIVE, Step.COPY, Step.RESEND, Step.END_RUN})
 _FORGETS: Final = frozenset({Step.COPY, Step.NEW_RUN, Step.DROP, Step.SETTLE, Step.END_RUN})
@@ -48,9 +48,16 @@ class Aftermath:
         await self._begin_runs(results, request_id)
         for result in results:
             await self._set_right(result)
-        if self._run_ended is not None:
-            for run in ended:
-                await self._run_ended(run.course_id, run.run_number)
+        for run in ended:
+            await self._tell(run)
+
+    async def _tell(self, run: EndedRun) -> None:
+        if self._run_ended is None:
+            return
+        try:
+            await self._run_ended(run.course_id, run.run_number)
+        except BrokerUnavailable:
+            _log.warning("the slot of a cancelled run is freed by the next reconciliation", courseId=str(run.course_id))
 
     async def _begin_runs(self, results: Sequence[Result], request_id: str | None) -> None:
         """One run per course, however many of its jobs are replayed together."""
