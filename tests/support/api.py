@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 
+from services.api import openapi
 from services.api.service import ApiService, Parts, open_parts
 from services.api.settings import ApiSettings
 from services.kernel.health import HealthRegistry
 from services.kernel.settings import Secret
 from tests.support import tokens
+from tests.support.contract import Contract
 from tests.support.limits import RAISED_FIELDS
 from tests.support.waiting import eventually
 
@@ -28,6 +30,8 @@ class RunningApi:
     client: httpx.AsyncClient
     parts: Parts
     service: ApiService
+    contract: Contract
+    """Checks every answer that `client` receives."""
 
 
 def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettings:
@@ -57,7 +61,11 @@ async def running_api(database_url: str, redis_url: str, **changes: Any) -> Asyn
             await serving
         url = f"http://127.0.0.1:{service.port}"
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        async with httpx.AsyncClient(base_url=url, headers=tokens.bearer(), timeout=30, limits=limits) as client:
-            yield RunningApi(url, service.port, client, parts, service)
+        contract = Contract(openapi.describe(parts.routes.operations, "test"))
+        hooks = {"response": [contract.hook]}
+        async with httpx.AsyncClient(
+            base_url=url, headers=tokens.bearer(), timeout=30, limits=limits, event_hooks=hooks
+        ) as client:
+            yield RunningApi(url, service.port, client, parts, service, contract)
         stopping.set()
         await asyncio.wait_for(serving, 20)

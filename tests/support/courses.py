@@ -89,3 +89,25 @@ async def totals(db: Database) -> dict[str, int]:
     tables = ("courses", "job_outbox", "fsm_events", "idempotency_keys", "system_metrics")
     counts = await db.fetchrow(f"SELECT {', '.join(f'(SELECT count(*) FROM {each}) AS {each}' for each in tables)}")
     return dict(counts or {})
+
+
+async def add_result(db: Database, course_id: UUID, *, title: str = "Курс", run: int = 1) -> dict[str, Any]:
+    """A finished course as a stage worker would leave it, in the short; answers its document."""
+    document: dict[str, Any] = {
+        "formatVersion": "1.0", "title": title, "language": "ru", "style": "academic", "draft": True, "engine": "offline",
+        "notes": [], "objectives": [], "summary": f"Прогон {run}.", "keyTerms": [], "citations": [], "sources": [],
+        "sections": [],
+    }  # fmt: skip
+    await db.execute(
+        "INSERT INTO course_results (course_id, run_number, result, markdown) VALUES ($1, $2, $3, $4)",
+        course_id, run, document, f"# {title} {run}",
+    )  # fmt: skip
+    return document
+
+
+async def finish(db: Database, course_id: UUID) -> None:
+    """Take a pending course to `completed` by the states it passes."""
+    for state in ("stage_5_init", "stage_5_generating", "stage_5_complete", "completed"):
+        await db.execute(
+            "UPDATE courses SET generation_status = $2::generation_status_enum WHERE id = $1", course_id, state
+        )

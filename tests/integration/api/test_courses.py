@@ -14,7 +14,7 @@ from services.kernel.database import Database
 from services.kernel.queue import Inspector, Producer, QueuedRow
 from services.kernel.queue.jobs import JobState
 from tests.support.api import RunningApi
-from tests.support.courses import add_course, add_documents, footprint
+from tests.support.courses import add_course, add_documents, add_result, finish, footprint
 from tests.support.tokens import ORGANIZATION, USER, bearer
 
 STRANGER = UUID(int=0xBAD)
@@ -195,20 +195,14 @@ async def test_a_result_is_there_when_the_course_is_finished(api: RunningApi, db
         answer = await api.client.get(f"{COURSES}/{course_id}{path}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_ready")
         assert answer.json()["error"]["details"] == {"status": "pending"}
-    for run in (1, 2):
-        await db.execute(
-            "INSERT INTO course_results (course_id, run_number, result, markdown) VALUES ($1, $2, $3, $4)",
-            course_id, run, {"title": "Курс", "run": run}, f"# Курс {run}",
-        )  # fmt: skip
-    for state in ("stage_5_init", "stage_5_generating", "stage_5_complete", "completed"):
-        await db.execute(
-            "UPDATE courses SET generation_status = $2::generation_status_enum WHERE id = $1", course_id, state
-        )
+    await add_result(db, course_id)
+    latest = await add_result(db, course_id, run=2)
+    await finish(db, course_id)
     result = await api.client.get(f"{COURSES}/{course_id}/result")
     markdown = await api.client.get(f"{COURSES}/{course_id}/result.md")
 
-    assert result.json() == {"title": "Курс", "run": 2}
-    assert ": " not in result.text
+    assert result.json() == latest
+    assert '": ' not in result.text
     assert markdown.text == "# Курс 2"
     assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
     assert f'filename="course-{course_id}.md"' in markdown.headers["content-disposition"]
@@ -217,13 +211,6 @@ async def test_a_result_is_there_when_the_course_is_finished(api: RunningApi, db
         "UPDATE courses SET generation_status = 'error', error_message = 'no text found' WHERE id = $1", failed
     )
     assert "no text found" in (await api.client.get(f"{COURSES}/{failed}/result")).json()["error"]["message"]
-
-
-async def test_the_live_stream_is_kept_for_later(api: RunningApi, db: Database) -> None:
-    """And says so."""
-    answer = await api.client.get(f"{COURSES}/{await add_course(db)}/events")
-
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_available")
 
 
 async def test_cancel_ends_a_run_once(api: RunningApi, db: Database) -> None:
