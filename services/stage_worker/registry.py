@@ -19,6 +19,7 @@ from services.stage_worker.runner import Follower
 from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.stages.document_processing import Fetch, Parse
 from services.stage_worker.stages.stage import Stage
+from services.stage_worker.webhooks.delivery import WebhookOutlet
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Workbench:
     engine: Engine
     fetch: Fetch
     parse: Parse
+    outlet: WebhookOutlet
 
 
 @dataclass(frozen=True, slots=True)

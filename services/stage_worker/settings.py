@@ -9,12 +9,16 @@ from typing import Final
 
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, load, setting
+from services.kernel.webhooks.deliveries import QUEUE as WEBHOOKS
 from services.stage_worker.engines.openai.settings import OpenAISettings
 from services.stage_worker.parsing.sandbox import SandboxLimits
+from services.stage_worker.webhooks.settings import DeliverySettings
 
 PIPELINE: Final = "course-generation"
 SHORT_NAMES: Final = ("documents", "analysis", "generation")
 _DEFAULT_CONCURRENCY: Final = 2
+_OWN_CONCURRENCY: Final = {WEBHOOKS: 16}
+"""Of queues whose jobs only wait for others; named ones replace it."""
 _MOST_CONCURRENT: Final = 256
 
 
@@ -44,7 +48,7 @@ class Concurrency:
 
     def of(self, queue: str) -> int:
         """The number for a queue, by its full name."""
-        return dict(self.special).get(queue, self.general)
+        return dict(self.special).get(queue, _OWN_CONCURRENCY.get(queue, self.general))
 
 
 def _count(text: str) -> int:
@@ -63,21 +67,21 @@ def _queues(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(CommonSettings, ObjectStoreSettings, OpenAISettings):
+class WorkerSettings(CommonSettings, ObjectStoreSettings, OpenAISettings, DeliverySettings):
     """The settings of `python -m services.stage_worker`."""
 
     queues: tuple[str, ...] = setting(
         "STAGE_WORKER_QUEUES",
-        default=tuple(queue_name(name) for name in SHORT_NAMES),
+        default=(*(queue_name(name) for name in SHORT_NAMES), WEBHOOKS),
         parse=_queues,
-        doc="queues to take jobs from: documents, analysis, generation (the default is all three), or full names",
+        doc="queues to take jobs from: documents, analysis, generation, webhooks (the default is all four), or full names",
     )
     concurrency: Concurrency = setting(
         "STAGE_WORKER_CONCURRENCY",
         default=Concurrency(),
         parse=Concurrency.parse,
         unit="jobs",
-        doc="jobs in hand at a time, of each queue: 4, or documents=1,analysis=4; 2 by default",
+        doc="jobs in hand at a time, of each queue: 4, or documents=1,analysis=4; 2 by default, webhooks=16",
     )
     engine: str = setting("ENGINE", default="offline", doc="who plans and writes: offline, openai, or a plugin's")
     plugins: tuple[str, ...] = setting(

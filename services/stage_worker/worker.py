@@ -22,6 +22,7 @@ from services.kernel.queue import Producer, QueueWorker
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import require_relations
 from services.kernel.wakeup import WakeUp
+from services.kernel.webhooks import deliveries as deliveries_of_webhooks
 from services.stage_worker import builtin
 from services.stage_worker.deliveries import Deliveries
 from services.stage_worker.listener import Layer2Listener
@@ -31,6 +32,7 @@ from services.stage_worker.runner import StageRunner
 from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.sink import EffectSink
 from services.stage_worker.stages.stage import Stage
+from services.stage_worker.webhooks.keeper import DeliveryKeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -47,6 +49,7 @@ RELATIONS: Final = (
     "effect_ledger",
     "system_metrics",
     "metric_values",
+    *deliveries_of_webhooks.RELATIONS,
 )
 """What must exist before this process starts (TRAP33)."""
 
@@ -59,9 +62,12 @@ _log = get_logger(__name__)
 class StageWorker:
     """The service that `lifecycle` runs."""
 
-    def __init__(self, workers: Mapping[str, QueueWorker], listener: Layer2Listener | None) -> None:
+    def __init__(
+        self, workers: Mapping[str, QueueWorker], listener: Layer2Listener | None, keeper: DeliveryKeeper | None
+    ) -> None:
         self._workers = workers
         self._listener = listener
+        self._keeper = keeper
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Take jobs until `stopping` is set, then drain."""
@@ -70,6 +76,8 @@ class StageWorker:
         tasks = [(f"queue {name}", worker.run(stopping)) for name, worker in self._workers.items()]
         if self._listener is not None:
             tasks.append(("layer 2", self._listener.run(stopping)))
+        if self._keeper is not None:
+            tasks.append(("webhooks", self._keeper.run(stopping)))
         _log.info("Stage worker started", queues=list(self._workers))
         await lifecycle.together(stopping, *tasks)
 
@@ -96,7 +104,8 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
         redis = open_redis(settings.redis_url, name="stage-worker", max_connections=64, socket_timeout=10.0)
         stack.push_async_callback(redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())
-        bench = Workbench(db, engine, builtin.fetching(open_store(db, settings)), sandbox.parse)
+        outlet = await stack.enter_async_context(builtin.webhook_outlet(settings))
+        bench = Workbench(db, engine, builtin.fetching(open_store(db, settings)), sandbox.parse, outlet)
         stages = _served(settings, registry.stages(bench))
         wakeup = WakeUp(db)
         stack.push_async_callback(wakeup.drain)
@@ -107,6 +116,7 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
         yield StageWorker(
             {queue: _queue_worker(queue, settings, redis, deliveries, health) for queue in stages},
             _listener(settings, redis, db, counters, health),
+            _keeper(settings, db, wakeup, health),
         )
 
 
@@ -144,3 +154,11 @@ def _listener(
         return None
     beat = health.progress("layer 2", _LONGEST_TURN_SECONDS).beat
     return Layer2Listener(redis, db, counters, heartbeat=beat)
+
+
+def _keeper(settings: WorkerSettings, db: Database, wakeup: WakeUp, health: HealthRegistry) -> DeliveryKeeper | None:
+    if deliveries_of_webhooks.QUEUE not in settings.queues:
+        return None
+    if settings.webhook_keys is None:
+        _log.warning("webhooks cannot be signed and wait: set WEBHOOK_ENCRYPTION_KEYS for this worker")
+    return DeliveryKeeper(db, wakeup, beat=health.progress("webhooks", _LONGEST_TURN_SECONDS).beat)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import orjson
 from services.kernel.counters import Counters
 from services.kernel.database import Database, Row
 from services.kernel.objects import DocumentStore, PostgresShelf
+from services.kernel.settings import load
 from services.kernel.wakeup import WakeUp
 from services.stage_worker import builtin
 from services.stage_worker.parsing import ParsedDocument, parse
@@ -21,7 +22,9 @@ from services.stage_worker.registry import Registry, Workbench
 from services.stage_worker.runner import Ending, StageRunner
 from services.stage_worker.sink import EffectSink
 from services.stage_worker.stages.stage import Stage
+from services.stage_worker.webhooks.settings import DeliverySettings
 from tests.integration.stage_worker.tiny_engine import TinyEngine
+from tests.support.receiver import LOCAL_RECEIVERS
 
 
 @dataclass
@@ -106,7 +109,11 @@ def stage_job(job_type: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_pipeline(
-    db: Database, *, sink: Path | None = None, register: Callable[[Registry], None] = lambda _: None
+    db: Database,
+    *,
+    sink: Path | None = None,
+    register: Callable[[Registry], None] = lambda _: None,
+    webhooks: Mapping[str, str] = LOCAL_RECEIVERS,
 ) -> AsyncIterator[Pipeline]:
     """A pipeline with the small engine and the real parsers, all in this process."""
 
@@ -114,15 +121,16 @@ async def open_pipeline(
         return parse(path, media_type, filename)
 
     engine = TinyEngine()
-    bench = Workbench(db, engine, builtin.fetching(DocumentStore(db, PostgresShelf(db))), parse_here)
-    registry = Registry()
-    builtin.register(registry)
-    register(registry)
-    counters, wakeup = Counters(db), WakeUp(db)
-    stages = {job_type: stage for takers in registry.stages(bench).values() for job_type, stage in takers.items()}
-    runner = StageRunner(db, counters, wakeup, EffectSink(sink))
-    yield Pipeline(db, runner, registry, stages, engine, counters)
-    await wakeup.drain()
+    async with builtin.webhook_outlet(load(DeliverySettings, webhooks)) as outlet:
+        bench = Workbench(db, engine, builtin.fetching(DocumentStore(db, PostgresShelf(db))), parse_here, outlet)
+        registry = Registry()
+        builtin.register(registry)
+        register(registry)
+        counters, wakeup = Counters(db), WakeUp(db)
+        stages = {job_type: stage for takers in registry.stages(bench).values() for job_type, stage in takers.items()}
+        runner = StageRunner(db, counters, wakeup, EffectSink(sink))
+        yield Pipeline(db, runner, registry, stages, engine, counters)
+        await wakeup.drain()
 
 
 async def state(db: Database, course_id: UUID) -> str | None:

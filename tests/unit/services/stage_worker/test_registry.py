@@ -73,13 +73,14 @@ def test_a_plugin_that_cannot_be_loaded_is_named(name: str) -> None:
 
 
 def test_the_builtin_stages() -> None:
-    """One per queue of the pipeline (D12)."""
+    """One per queue of the pipeline (D12), and what tells of a run's end."""
     registry = Registry()
     builtin.register(registry)
-    bench = Workbench(*([cast(Any, None)] * 4))
+    bench = Workbench(*([cast(Any, None)] * 5))
 
     assert {queue: list(takers) for queue, takers in registry.stages(bench).items()} == {
         "course-generation:documents": ["DOCUMENT_PROCESSING"],
         "course-generation:analysis": ["STRUCTURE_ANALYSIS"],
         "course-generation:generation": ["STRUCTURE_GENERATION"],
+        "webhooks": ["WEBHOOK_DELIVERY"],
     }

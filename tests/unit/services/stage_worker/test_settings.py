@@ -11,15 +11,16 @@ DATABASE = {"DATABASE_URL": "postgresql://u@h/d"}
 
 
 def test_defaults() -> None:
-    """All three queues of the pipeline, two jobs each, offline."""
+    """All three queues of the pipeline, two jobs each, and webhooks, which wait for others; offline."""
     settings = WorkerSettings.from_environ(DATABASE)
 
     assert settings.queues == (
         "course-generation:documents",
         "course-generation:analysis",
         "course-generation:generation",
+        "webhooks",
     )
-    assert [settings.concurrency.of(queue) for queue in settings.queues] == [2, 2, 2]
+    assert [settings.concurrency.of(queue) for queue in settings.queues] == [2, 2, 2, 16]
     assert (settings.engine, settings.plugins, settings.layer2, settings.effect_sink) == ("offline", (), True, None)
 
 
@@ -45,6 +46,23 @@ def test_concurrency(text: str, documents: int, other: int) -> None:
 
     assert concurrency.of("course-generation:documents") == documents
     assert concurrency.of("course-generation:analysis") == other
+
+
+def test_webhooks_have_a_number_of_their_own() -> None:
+    """Which only their name changes."""
+    assert Concurrency.parse("4").of("webhooks") == 16
+    assert Concurrency.parse("4,webhooks=3").of("webhooks") == 3
+
+
+@pytest.mark.parametrize("text", ["", "5,x", "-1", "1e9", ",".join(["1"] * 51)])
+def test_bad_pauses_between_attempts_are_named(text: str) -> None:
+    """An empty text is the default."""
+    environ = {**DATABASE, "WEBHOOK_RETRY_SECONDS": text}
+    if not text:
+        assert 80_000 < sum(WorkerSettings.from_environ(environ).webhook_delays) < 100_000
+        return
+    with pytest.raises(SettingsInvalid, match="WEBHOOK_RETRY_SECONDS: must be"):
+        WorkerSettings.from_environ(environ)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "documents=", "documents=0", "1000", "=", "1.5"])
