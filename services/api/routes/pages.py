@@ -15,12 +15,14 @@ from services.kernel.errors import NotFound
 
 TAG: Final = "Pages"
 
-_TYPES: Final = {
+TYPES: Final = {
     ".css": b"text/css; charset=utf-8",
     ".html": b"text/html; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
+"""Content types by the end of a file's name."""
+
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'none'; "
     b"frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
@@ -40,9 +42,9 @@ class PageRoutes:
     def __init__(self) -> None:
         folder = resources.files("services.api") / "pages"
         self._files = {
-            file.name: (file.read_bytes(), _TYPES[suffix])
+            file.name: (file.read_bytes(), TYPES[suffix])
             for file in folder.iterdir()
-            if (suffix := f".{file.name.rpartition('.')[2]}") in _TYPES
+            if (suffix := f".{file.name.rpartition('.')[2]}") in TYPES
         }
 
     def operations(self) -> list[Operation]:
