@@ -15,7 +15,7 @@ from typing import Final
 
 from services.kernel.errors import InvalidInput
 
-PATTERN: Final = r"^\d{1,18}:\d{1,17}(:end)?$"
+PATTERN: Final = r"^[0-9]{1,18}:[0-9]{1,17}(:end)?$"
 """What an id looks like."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

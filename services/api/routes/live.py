@@ -11,6 +11,7 @@ from services.api.auth import Principal
 from services.api.courses import Courses
 from services.api.live import frames
 from services.api.live.hub import Hub
+from services.api.live.models import StreamMessage
 from services.api.live.news import NewsDesk
 from services.api.live.places import PATTERN, Place
 from services.api.messages import Header, Reply, Request
@@ -75,7 +76,7 @@ class LiveRoutes:
                 "events",
                 self.events,
                 {
-                    200: Answer("Messages, as server-sent events", content_type="text/event-stream"),
+                    200: Answer("Messages, as server-sent events", StreamMessage, content_type="text/event-stream"),
                     204: Answer("All was told; do not come back"),
                 },
                 query=(_LAST_EVENT_ID_IN_QUERY,),
