@@ -13,6 +13,7 @@ from services.api import creation
 from services.api.auth import Principal
 from services.api.creation import Created
 from services.api.models import CreateCourseBody
+from services.kernel.concurrency import Releases
 from services.kernel.database import Connection, Database, Row
 from services.kernel.errors import (
     BrokerUnavailable,
@@ -38,8 +39,16 @@ _log = get_logger(__name__)
 class Courses:
     """Reads and changes courses in PostgreSQL, and removes what a deleted one leaves elsewhere."""
 
-    def __init__(self, db: Database, store: DocumentStore, cache: ResultCache | None, redis: Any | None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        store: DocumentStore,
+        cache: ResultCache | None,
+        redis: Any | None,
+        releases: Releases,
+    ) -> None:
         self._db = db
+        self._releases = releases
         self._store = store
         self._cache = cache
         self._redis = redis
@@ -106,21 +115,14 @@ class Courses:
             Conflict: nothing is under way.
         """
         async with self.locked(course_id, caller) as (session, row):
-            status = row["status"]
+            status, run = row["status"], row["run_number"]
             if status == "cancelled":
-                return
-            if status not in RUNNING:
+                run -= 1  # it ended with the number before; whoever cancelled it may have died before the slot was free
+            elif status not in RUNNING:
                 raise Conflict(f"There is nothing to cancel: the course is `{status}`.", status=status)
-            await session.execute(
-                _QUERIES["cancel_course"],
-                course_id,
-                status,
-                caller.user_id,
-                {"requestId": request_id},
-                row["run_number"],
-            )
-            await session.execute(_QUERIES["release_documents"], course_id)
-            await self._board.close(session, course_id)
+            else:
+                await self._end(session, course_id, row, caller, request_id)
+        await self._releases.release(course_id, run)
 
     async def delete(self, course_id: UUID, caller: Principal) -> None:
         """Remove the course, its rows, its stored documents and what Redis holds of it.
@@ -128,16 +130,29 @@ class Courses:
         Once the transaction is through the course is gone; what Redis or the document store cannot remove just now is
         either harmless (TRAP45) or swept later.
         """
-        async with self.locked(course_id, caller) as (session, _):
+        async with self.locked(course_id, caller) as (session, row):
             traces: Row = await session.fetchrow(_QUERIES["traces_of_course"], course_id)
             await session.execute(_QUERIES["delete_course"], course_id)
         _log.info("course deleted", courseId=str(course_id))
+        await self._releases.release(course_id, row["run_number"])
         await self._forget_results([*traces["idempotency_keys"], *derived_lookups(caller.user_id, course_id)])
         await self._discard_jobs(zip(traces["job_queues"], traces["job_keys"], strict=True))
         try:
             await self._store.remove(traces["object_keys"])
         except CoursegenError as error:
             _log.warning("stored documents of a deleted course stay until the sweep", error=error.message)
+
+    async def _end(self, session: Connection, course_id: UUID, row: Row, caller: Principal, request_id: str) -> None:
+        await session.execute(
+            _QUERIES["cancel_course"],
+            course_id,
+            row["status"],
+            caller.user_id,
+            {"requestId": request_id},
+            row["run_number"],
+        )
+        await session.execute(_QUERIES["release_documents"], course_id)
+        await self._board.close(session, course_id)
 
     async def _forget_results(self, keys: Sequence[str]) -> None:
         if self._cache is not None and not await self._cache.forget(keys):

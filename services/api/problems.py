@@ -11,7 +11,14 @@ import orjson
 
 from services.api.messages import Reply
 from services.kernel.database import DatabaseRefused
-from services.kernel.errors import CoursegenError, OperatorError, PermanentError, RetryableError, Unauthorized
+from services.kernel.errors import (
+    CoursegenError,
+    LimitReached,
+    OperatorError,
+    PermanentError,
+    RetryableError,
+    Unauthorized,
+)
 
 RUSSIAN_FAILURE: Final = "Внутренняя ошибка сервера. Повторите запрос позже."
 """What a caller is told when it is our fault (contract.md a.1: in Russian)."""
@@ -41,6 +48,8 @@ def problem(error: BaseException) -> Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, Unauthorized):
         headers = ((b"www-authenticate", b"Bearer"),)
+    elif isinstance(error, LimitReached):
+        headers = ((b"retry-after", b"%d" % error.details.get("retryAfterSeconds", RETRY_AFTER_SECONDS)),)
     elif isinstance(error, RetryableError):
         headers = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
     elif isinstance(error, MethodNotAllowed):

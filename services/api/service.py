@@ -30,12 +30,17 @@ from services.api.routes.generation import GenerationRoutes
 from services.api.routes.live import LiveRoutes
 from services.api.routes.metrics import MetricsRoutes
 from services.api.routes.pages import PageRoutes
+from services.api.routes.saq_page import SaqRoutes
 from services.api.routes.tickets import TicketRoutes
+from services.api.routes.webhooks import WebhookRoutes
 from services.api.routing import RouteGroup, RouteTable
 from services.api.server import HttpServer
 from services.api.settings import ApiSettings
+from services.api.webhooks import WebhookDoor
 from services.kernel import lifecycle
 from services.kernel.clock import SystemClock
+from services.kernel.concurrency import Book, Limits
+from services.kernel.concurrency.gate import Gate
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import RetryableError
@@ -44,9 +49,12 @@ from services.kernel.idempotency import ResultCache
 from services.kernel.initiation import CommandHandler
 from services.kernel.listening import Listener
 from services.kernel.objects import open_store
+from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import require_relations
 from services.kernel.wakeup import WakeUp
+from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
+from services.kernel.webhooks.secrets import SecretVault
 
 _RELATIONS = (
     "courses",
@@ -57,10 +65,12 @@ _RELATIONS = (
     "idempotency_keys",
     "fsm_events",
     "system_metrics",
+    "concurrency_limits",
     "relay_leadership",
     "metric_values",
     "browser_tickets",
     "browser_sessions",
+    *WEBHOOK_RELATIONS,
     *ADMIN_RELATIONS,
 )
 _CACHE_SECONDS = 0.2
@@ -78,6 +88,7 @@ class Parts:
     counters: Counters
     initiations: RecentInitiations
     hub: Hub
+    gate: Gate
 
 
 class ApiService:
@@ -117,6 +128,7 @@ class ApiService:
             stopping,
             ("http", self._http.serve(stopping)),
             ("live streams", self._parts.hub.run(stopping)),
+            ("concurrency", self._parts.gate.watch(stopping)),
             ("keys", self._parts.keys.keep_fresh(stopping)),
             ("object sweep", self._parts.documents.sweep_for_ever(stopping)),
             ("recent initiations", self._parts.initiations.watch(self._parts.counters, stopping)),
@@ -152,7 +164,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             name="coursegen-api",
             socket_timeout=_CACHE_SECONDS,
             connect_timeout=_CACHE_SECONDS,
-            max_connections=8,
+            max_connections=16,
         )
         stack.push_async_callback(redis.aclose)
         patient_redis = open_redis(settings.redis_url, name="coursegen-api-admin", max_connections=4)
@@ -161,13 +173,16 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         bell = WakeUp(db)
         stack.push_async_callback(bell.drain)
         cache = ResultCache(redis, wait_seconds=_CACHE_SECONDS)
+        limits = Limits(db, settings)
+        gate = Gate(db, redis, limits, book=Book(db, patient_redis), wait_seconds=_CACHE_SECONDS)
+        await gate.open()
         commands = CommandHandler(
-            db, cache=cache, counters=counters, bell=bell, deadline_seconds=settings.initiation_seconds
+            db, cache=cache, counters=counters, bell=bell, gate=gate, deadline_seconds=settings.initiation_seconds
         )
         stack.callback(commands.abandon)
         keys = await open_key_ring(settings)
         store = open_store(db, settings)
-        courses = Courses(db, store, cache, redis)
+        courses = Courses(db, store, cache, redis, gate.releases)
         documents = Documents(db, store, courses, most=settings.max_documents)
         initiations = RecentInitiations(SystemClock())
         initiations.remember(await counters.read())
@@ -177,7 +192,9 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         tickets = TicketRoutes(sessions, site)
         admin = admin_routes(settings, db, patient_redis, commands, bell)
         hub, live = _live(settings, db, courses)
-        routes = _routes(settings, courses, documents, commands, live, metric_routes, tickets, PageRoutes(), *admin)
+        webhooks = WebhookRoutes(db, SecretVault(settings.webhook_keys))
+        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)))
+        routes = _routes(settings, courses, documents, commands, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
             authenticator(settings, keys),
@@ -186,7 +203,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             access_log=settings.access_log,
             sessions=sessions,
         )
-        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub)
+        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate)
 
 
 def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
@@ -220,7 +237,8 @@ def _routes(
     commands: CommandHandler,
     *others: RouteGroup,
 ) -> RouteTable:
-    views = CourseRoutes(courses, documents)
+    door = WebhookDoor(settings.url_rules, SecretVault(settings.webhook_keys))
+    views = CourseRoutes(courses, documents, door)
     uploads = DocumentRoutes(
         courses,
         documents,
@@ -229,7 +247,7 @@ def _routes(
         folder=settings.upload_folder,
     )
     description = DescriptionRoutes()
-    groups: tuple[RouteGroup, ...] = (GenerationRoutes(commands, courses, views), views, uploads, *others, description)
+    groups: tuple[RouteGroup, ...] = (GenerationRoutes(commands, courses, views, door), views, uploads, *others, description)
     table = RouteTable(operation for group in groups for operation in group.operations())
     description.publish(openapi.describe(table.operations, metadata.version("coursegen")))
     return table

@@ -19,8 +19,11 @@ Status = Literal[
     "key_conflict",
     "no_documents",
     "organization_required",
+    "limited",
+    "clear",
     "failed",
 ]
+"""`clear` is a probe's answer alone: the request would be accepted."""
 
 
 class InitiationRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -55,6 +58,12 @@ class InitiationOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     idempotency_key: str | None = None
     run_number: int | None = None
     entries: int = 0
+    running: bool | None = None
+    """Whether a run of the course is under way now; None when nobody knows."""
+    limit_type: str | None = None
+    """Of `limited`: whose limit, `user` or `global`; with it the limit and what was counted."""
+    limit: int = 0
+    current: int = 0
     error: str | None = None
 
 

@@ -1,19 +1,25 @@
 """The command handler: the one door through which a course's run begins (contract.md a.1, d, h).
 
 Promises, for each request: state, outbox rows, event and key are written together or not at all; the same key gives the
-same job for 24 hours, whoever races; a broken Redis costs nothing but speed; a transient fault of PostgreSQL is retried
-three times, then the caller gets one clean error and the failure leaves a witness. A failed result is never remembered.
+same job for 24 hours, whoever races; a repeat is answered before a slot is asked for (TRAP3); a broken Redis costs nothing
+but speed; a transient fault of PostgreSQL is retried three times, then the caller gets one clean error, the slot is given
+back and the failure leaves a witness. A failed result is never remembered.
 
 ::
 
     request ─▶ Redis: seen before? ──yes─▶ PostgreSQL: does its row still stand? ──yes─▶ the remembered job
                      │ no                               │ no
                      ▼                                  ▼
-               micro-batch of concurrent requests ─▶ initiate_generation (one transaction) ─▶ wake the relay
-                                                                          │
-                                                                          └─▶ write back to Redis ─▶ answer
+               probe: what would be done? ─▶ a repeat, or a refusal ─▶ answer
+                     │ a run would begin
+                     ▼
+               the gate: a slot? ──no─▶ 429
+                     │ yes
+                     ▼
+               initiate_generation_v2 (one transaction) ─▶ wake the relay, write back to Redis ─▶ answer
 
-Authentication, validation and HTTP are the caller's; the decisions (404, 403, replay, busy) are the SQL function's.
+Probes and writes of concurrent requests travel together. Authentication, validation and HTTP are the caller's; the
+decisions (404, 403, replay, busy) are the SQL function's.
 """
 
 from __future__ import annotations
@@ -21,8 +27,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -36,6 +43,7 @@ from services.kernel.commands import (
     InitiationOutcome,
     InitiationRequest,
 )
+from services.kernel.concurrency.gate import Gate, Permit
 from services.kernel.database import Database
 from services.kernel.errors import (
     CourseBusy,
@@ -43,6 +51,7 @@ from services.kernel.errors import (
     Forbidden,
     InvalidInput,
     KeyConflict,
+    LimitReached,
     NotFound,
     RetryableError,
 )
@@ -65,8 +74,13 @@ _SINGLES_IN_FLIGHT: Final = 4
 _WITNESS_RETRY_SECONDS: Final = 1.0
 _MOST_WITNESSES: Final = 1000
 
+_UNKNOWN: Final = InitiationOutcome(status="failed", error="deadline reached")
 _QUERIES = Queries.load("services.kernel", "initiation.sql")
 _log = get_logger(__name__)
+
+
+_Item = tuple[InitiationRequest, Mapping[str, int] | None]
+"""What is written: a request, and the limits that PostgreSQL is to count against."""
 
 
 class InitiationFailed(CoursegenError):
@@ -89,6 +103,17 @@ class Bell(Protocol):
     def notify(self) -> None: ...  # noqa: D102
 
 
+@dataclass(slots=True)
+class _Visit:
+    """One request on its way."""
+
+    request: InitiationRequest
+    permit: Permit | None = None
+    """Once the gate has let it in; kept over all attempts."""
+    outcome: InitiationOutcome = _UNKNOWN
+    """Of the last attempt."""
+
+
 class CommandHandler:
     """Begins runs. Safe for concurrent use; concurrent calls share transactions."""
 
@@ -99,6 +124,7 @@ class CommandHandler:
         cache: ResultCache | None,
         counters: CounterSink,
         bell: Bell,
+        gate: Gate | None = None,
         clock: Clock | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
@@ -109,6 +135,7 @@ class CommandHandler:
             cache: Layer 1; None leaves it out.
             counters: gets `fsm_total`, `fsm_cache` and `fsm_duration`.
             bell: rung after each commit that wrote outbox rows.
+            gate: limits how many courses are in generation at once; None does not.
             clock: measures durations.
             deadline_seconds: longest time one request may take, retries included.
         """
@@ -118,14 +145,18 @@ class CommandHandler:
         self._bell = bell
         self._clock = clock or SystemClock()
         self._deadline_seconds = deadline_seconds
-        self._writes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(
+        self._gate = gate
+        self._probes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(
+            self._probe_together, largest=_LARGEST_BATCH, in_flight=2
+        )
+        self._writes: Batcher[_Item, InitiationOutcome] = Batcher(
             self._write_together,
             largest=_LARGEST_BATCH,
             in_flight=_BATCHES_IN_FLIGHT,
             patience_seconds=_BATCH_PATIENCE_SECONDS,
         )
         # What failed in company is tried alone: one locked course must not take its neighbours down with it.
-        self._single_writes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(
+        self._single_writes: Batcher[_Item, InitiationOutcome] = Batcher(
             self._write_together, largest=1, in_flight=_SINGLES_IN_FLIGHT
         )
         self._checks: Batcher[tuple[UUID, UUID, str], bool] = Batcher(self._check_together, largest=256, in_flight=2)
@@ -140,6 +171,7 @@ class CommandHandler:
             CourseBusy: another request's run is under way; `details["jobId"]` names its job.
             KeyConflict: the key belongs to another course.
             InvalidInput: files are asked for and there are none, or an organisation is needed and unknown.
+            LimitReached: too many courses are in generation already.
             InitiationFailed: the database could not do it after all retries; nothing is remembered.
         """
         started = self._clock.monotonic()
@@ -148,7 +180,7 @@ class CommandHandler:
         if remembered is not None:
             self._counters.add("fsm_cache", "hit")
             return _initiation(remembered, from_cache=True)
-        outcome = await self._write(request)
+        outcome = await self._decide(_Visit(request))
         if outcome.status not in {"accepted", "replay"}:
             raise _refusal(outcome, request)
         result = _remembered(outcome, request)
@@ -185,6 +217,8 @@ class CommandHandler:
         """Return when no batch and no witness is under way."""
         await self._writes.drain()
         await self._single_writes.drain()
+        if self._gate is not None:
+            await self._gate.drain()
         if self._witnesses:
             await asyncio.wait(self._witnesses)
 
@@ -205,30 +239,64 @@ class CommandHandler:
             return None  # the write path owns the retries
         return remembered if stands else None
 
-    async def _write(self, request: InitiationRequest) -> InitiationOutcome:
-        error = "deadline reached"
+    async def _decide(self, visit: _Visit) -> InitiationOutcome:
+        """Probe, reserve and write, again and again while it fails for reasons that may pass."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_seconds):
                 for attempt in range(RETRIES + 1):
                     if attempt:
                         await asyncio.sleep(_BACKOFF_SECONDS[attempt - 1] * random.uniform(0.5, 1.0))
-                    outcome = await self._attempt(request, alone=attempt > 0)
-                    if outcome.status != "failed":
-                        return outcome
-                    error = outcome.error or "unknown"
-                    _log.warning("initiation attempt failed", attempt=attempt + 1, error=error)
-        self._give_up(request, error)
-        raise InitiationFailed(requestId=request.request_id)
+                    visit.outcome = _UNKNOWN
+                    visit.outcome = await self._attempt(visit, alone=attempt > 0)
+                    if visit.outcome.status != "failed":
+                        return await self._settled(visit)
+                    _log.warning("initiation attempt failed", attempt=attempt + 1, error=visit.outcome.error)
+        await self._give_up(visit)
+        raise InitiationFailed(requestId=visit.request.request_id)
 
-    async def _attempt(self, request: InitiationRequest, *, alone: bool) -> InitiationOutcome:
+    async def _attempt(self, visit: _Visit, *, alone: bool) -> InitiationOutcome:
         try:
-            return await (self._single_writes if alone else self._writes).submit(request)
+            if self._gate is not None and visit.permit is None:
+                probe = await self._probes.submit(visit.request)
+                if probe.status != "clear":
+                    return probe
+                visit.permit = await self._gate.admit(visit.request, probe.run_number or 1)
+                await reach("api.after_reserve")
+            limits = None if visit.permit is None else visit.permit.limits
+            return await (self._single_writes if alone else self._writes).submit((visit.request, limits))
+        except LimitReached:
+            raise
         except CoursegenError as error:
             return InitiationOutcome(status="failed", error=error.message)
 
-    async def _write_together(self, requests: Sequence[InitiationRequest]) -> Sequence[InitiationOutcome]:
-        rows = [msgspec.to_builtins(request) for request in requests]
-        answers = await self._db.fetchval(_QUERIES["initiate"], rows)
+    async def _settled(self, visit: _Visit) -> InitiationOutcome:
+        """The outcome, with the slot in the right hands; a limit that PostgreSQL found is refused here."""
+        outcome = visit.outcome
+        if self._gate is None:
+            return outcome
+        if visit.permit is not None:
+            await self._gate.settle(visit.permit, outcome)
+        if outcome.status == "limited":
+            await self._gate.refuse(visit.request, outcome.limit_type or "global", outcome.limit, outcome.current)
+        return outcome
+
+    async def _probe_together(self, requests: Sequence[InitiationRequest]) -> Sequence[InitiationOutcome]:
+        rows = [
+            {
+                "probe": True,
+                "courseId": request.course_id,
+                "userId": request.user_id,
+                "organizationId": request.organization_id,
+                "title": request.title,
+                "hasFiles": request.has_files,
+                "clientKey": request.client_key,
+            }
+            for request in requests
+        ]
+        return msgspec.convert(await self._db.fetchval(_QUERIES["initiate"], rows), list[InitiationOutcome])
+
+    async def _write_together(self, items: Sequence[_Item]) -> Sequence[InitiationOutcome]:
+        answers = await self._db.fetchval(_QUERIES["initiate"], [_row(*item) for item in items])
         await reach("api.after_commit")
         outcomes = msgspec.convert(answers, list[InitiationOutcome])
         if any(outcome.entries and outcome.status == "accepted" for outcome in outcomes):
@@ -246,20 +314,30 @@ class CommandHandler:
             self._counters.add("fsm_total", "success")
             self._counters.observe("fsm_duration", seconds)
 
-    def _give_up(self, request: InitiationRequest, error: str) -> None:
+    async def _give_up(self, visit: _Visit) -> None:
+        """Count the failure, give the slot back, and leave a witness as soon as the database takes one."""
         self._counters.add("fsm_cache", "miss")
         self._counters.add("fsm_total", "failed")
-        _log.error("initiation given up", error=error)
+        _log.error("initiation given up", error=visit.outcome.error)
+        if visit.outcome.running is not None:
+            await self._settled(visit)
+            visit.permit = None
         if len(self._witnesses) < _MOST_WITNESSES:
-            task = asyncio.ensure_future(self._witness(request, error))
+            task = asyncio.ensure_future(self._witness(visit))
             self._witnesses.add(task)
             task.add_done_callback(self._witnesses.discard)
 
-    async def _witness(self, request: InitiationRequest, error: str) -> None:
+    async def _witness(self, visit: _Visit) -> None:
+        request = visit.request
         while True:
             try:
+                await self._settle_late(visit)
                 await self._db.execute(
-                    _QUERIES["record_failure"], request.course_id, error, request.request_id, request.initiated_by
+                    _QUERIES["record_failure"],
+                    request.course_id,
+                    visit.outcome.error,
+                    request.request_id,
+                    request.initiated_by,
                 )
             except RetryableError:
                 await asyncio.sleep(_WITNESS_RETRY_SECONDS)
@@ -268,6 +346,21 @@ class CommandHandler:
                 return
             else:
                 return
+
+    async def _settle_late(self, visit: _Visit) -> None:
+        """Nobody knew whether the last attempt was committed; now PostgreSQL answers again, and knows."""
+        if self._gate is None or visit.permit is None:
+            return
+        running = await self._db.fetchval(_QUERIES["is_running"], str(visit.permit.course_id))
+        await self._gate.settle(visit.permit, InitiationOutcome(status="failed", running=running))
+        visit.permit = None
+
+
+def _row(request: InitiationRequest, limits: Mapping[str, int] | None) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(request)
+    if limits is not None:
+        row["limits"] = limits
+    return row
 
 
 def _remembered(outcome: InitiationOutcome, request: InitiationRequest) -> RememberedResult:

@@ -13,6 +13,7 @@ from services.api.messages import Reply, Request, struct_reply
 from services.api.models import CourseReply, InitiateBody, InitiateReply
 from services.api.routes.courses import CourseRoutes
 from services.api.routing import Answer, Operation
+from services.api.webhooks import WebhookDoor
 from services.kernel import tracing
 from services.kernel.commands import Initiation, InitiationRequest
 from services.kernel.errors import Conflict
@@ -27,8 +28,9 @@ _log = get_logger(__name__)
 class GenerationRoutes:
     """The routes that begin and end runs."""
 
-    def __init__(self, commands: CommandHandler, courses: Courses, views: CourseRoutes) -> None:
+    def __init__(self, commands: CommandHandler, courses: Courses, views: CourseRoutes, webhooks: WebhookDoor) -> None:
         self._commands = commands
+        self._webhooks = webhooks
         self._courses = courses
         self._views = views
 
@@ -40,7 +42,7 @@ class GenerationRoutes:
             "tag": TAG,
             "accepts": InitiateBody,
             "answers": initiated,
-            "errors": (403, 404, 409),
+            "errors": (403, 404, 409, 429),
             "takes_key": True,
         }
         return [
@@ -60,7 +62,7 @@ class GenerationRoutes:
                 handler=self.retry,
                 tag=TAG,
                 answers=initiated,
-                errors=(409,),
+                errors=(409, 429),
                 takes_key=True,
             ),
         ]
@@ -72,6 +74,7 @@ class GenerationRoutes:
         the same job for 24 hours; an `Idempotency-Key` begins a new run of a finished, failed or cancelled course.
         """
         body = await request.read_json(InitiateBody)
+        self._webhooks.admit(body.webhook_url)
         return await self._begin(request, body)
 
     async def generate(self, request: Request) -> Reply:

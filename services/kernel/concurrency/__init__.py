@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from services.kernel.concurrency.book import Book, ConcurrencyView, Rebuilt, UserSlots
 from services.kernel.concurrency.limits import GLOBAL, Limits
+from services.kernel.concurrency.releases import Releases
 from services.kernel.concurrency.settings import FEWEST, MOST, ConcurrencySettings, TierLimits
 from services.kernel.concurrency.slots import ANY_RUN, Claim, Decision, Slots, Verdict
 
@@ -31,6 +32,7 @@ __all__ = (
     "Decision",
     "Limits",
     "Rebuilt",
+    "Releases",
     "Slots",
     "TierLimits",
     "UserSlots",

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from services.kernel.concurrency.scripts import Scripts
+from services.kernel.concurrency.scripts import PREFIX, Scripts
 from services.kernel.database import Database, Row
 from services.kernel.queries import Queries
+from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -97,7 +98,17 @@ class Book:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        return bool((await self._scripts.run("view"))[0])
+        with translated():
+            return bool(await self._redis.exists(f"{PREFIX}ready"))
+
+    async def distrust(self) -> None:
+        """Have nobody believe the counters until they are rebuilt.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        with translated():
+            await self._redis.delete(f"{PREFIX}ready")
 
     async def rebuild(self) -> Rebuilt | None:
         """Count everything anew, and believe the counters from then on; None when PostgreSQL took too long to be believed.

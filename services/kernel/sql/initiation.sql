@@ -33,3 +33,7 @@ SELECT EXISTS (
        ) AS stands
   FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS asked(course_id, user_id, key, place)
  ORDER BY asked.place;
+
+-- name: is_running
+-- Whether a run of course $1 is under way.
+SELECT course_is_running($1::text);

@@ -1,5 +1,5 @@
 -- Note slots of courses that run already, whatever the limits are. From ARGV[2] on: course and user (36 characters each), run.
--- Whoever held the slot before holds it no longer: it is the run's own.
+-- Whoever held the slot before holds it no longer: it is the run's own. A run that has ended meanwhile gets none.
 local now = now_ms()
 for place = 2, #ARGV do
     local item = ARGV[place]
@@ -11,10 +11,12 @@ for place = 2, #ARGV do
         free(course, owner)
         slot = false
     end
-    if not slot then
-        take(course, user, run, '', now)
-    elseif stored <= run then
-        take_over(course, user, run, '', now)
+    if not redis.call('ZSCORE', RELEASED, course .. ':' .. run) then
+        if not slot then
+            take(course, user, run, '', now)
+        elseif stored <= run then
+            take_over(course, user, run, '', now)
+        end
     end
 end
 return #ARGV - 1
