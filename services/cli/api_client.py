@@ -1,7 +1,8 @@
 """The api as the command uses it: patient with outages, plain about refusals.
 
-Every call may be repeated safely: reading changes nothing, initiating carries an idempotency key, and before an upload
-is repeated the documents that arrived are looked up.
+Every call may be repeated safely: reading changes nothing, creating and initiating carry an idempotency key, and before an
+upload is repeated the documents that arrived are looked up. An api that must be one of a known stack is asked who it is before
+it is told anything, at first and after every break of the connection.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from services.kernel.errors import CoursegenError
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_WHO = "/livez"
+"""Asked only for its head; whatever it answers."""
+
 _MEDIA_TYPES = {
     ".pdf": "application/pdf",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
@@ -41,11 +45,23 @@ class ApiRefused(StackError):
 
     code = "api_refused"
 
+    def __init__(self, message: str, *, status: int, retry_after: float = 0.0) -> None:
+        super().__init__(message, status=status)
+        self.status = status
+        self.retry_after = retry_after
+        """Seconds after which the api asks to be called again; 0 when it does not."""
+
 
 class ApiUnreachable(StackError):
     """The api does not answer."""
 
     code = "api_unreachable"
+
+
+class StrangeApi(StackError):
+    """Another stack's api, or another program, answers."""
+
+    code = "strange_api"
 
 
 class ApiClient:
@@ -56,6 +72,7 @@ class ApiClient:
         url: str,
         token: str,
         *,
+        stack_id: str | None = None,
         patience_seconds: float = 30.0,
         on_outage: Callable[[str], None] = lambda _: None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -65,11 +82,14 @@ class ApiClient:
         Args:
             url: of the api, without a path.
             token: sent as bearer.
+            stack_id: of the stack whose api must answer; any when None.
             patience_seconds: how long a call is repeated while the api does not answer or answers 5xx.
             on_outage: told once per outage.
             transport: what carries the requests; the network when None.
         """
         self.url = url.rstrip("/")
+        self._stack_id = stack_id
+        self._is_known = stack_id is None
         self._patience = patience_seconds
         self._on_outage = on_outage
         self._http = httpx.AsyncClient(
@@ -88,15 +108,18 @@ class ApiClient:
     ) -> None:
         await self._http.aclose()
 
-    async def create_course(self, title: str, style: str, language: str | None) -> Json:
-        """A new course; not to be repeated blindly."""
+    async def create_course(self, title: str, style: str, language: str | None, key: str) -> Json:
+        """The course that `key` names; a repeat finds the same one."""
         body = {"title": title, "style": style, **({"language": language} if language else {})}
-        return await self._json("POST", "/api/courses", json=body, repeat=False)
+        return await self._json("POST", "/api/courses", json=body, headers={"Idempotency-Key": key})
 
-    async def courses(self, limit: int = 20) -> list[Json]:
-        """The newest courses."""
-        page = await self._json("GET", "/api/courses", params={"limit": limit})
-        return list(page["courses"])
+    async def delete_course(self, course_id: str) -> None:
+        """Remove a course, if it is still there."""
+        try:
+            await self._send("DELETE", f"/api/courses/{course_id}")
+        except ApiRefused as refusal:
+            if refusal.status != 404:
+                raise
 
     async def course(self, reference: str) -> Json:
         """A course by id or slug."""
@@ -163,13 +186,17 @@ class ApiClient:
         self, method: str, path: str, repeat: bool, options: dict[str, Any]
     ) -> tuple[httpx.Response | None, str]:
         try:
+            await self._make_sure()
             answer = await self._http.request(method, path, **options)
         except httpx.ConnectError as error:
+            self._is_known = self._stack_id is None
             return None, str(error) or "no connection"
         except httpx.TransportError as error:
+            self._is_known = self._stack_id is None
             if repeat:
                 return None, type(error).__name__
             raise Uncertain(f"the api broke off ({type(error).__name__})") from error
+        self._require_known(answer)
         if answer.is_success:
             return answer, ""
         if answer.status_code >= 500:
@@ -177,6 +204,25 @@ class ApiClient:
                 return None, f"status {answer.status_code}"
             raise Uncertain(f"the api failed ({answer.status_code})")
         raise _refusal(answer)
+
+    async def _make_sure(self) -> None:
+        """Before anything is told to it: is it the api that is meant? Its stack is in the head of every answer.
+
+        Raises:
+            StrangeApi: it is not.
+        """
+        if not self._is_known:
+            question = self._http.build_request("GET", _WHO)
+            del question.headers["Authorization"]
+            self._require_known(await self._http.send(question))
+            self._is_known = True
+
+    def _require_known(self, answer: httpx.Response) -> None:
+        if self._stack_id is not None and answer.headers.get("X-Stack-Id") != self._stack_id:
+            raise StrangeApi(
+                f"Another program answers at {self.url} in place of this stack's api. Stop that program, or start the "
+                "stack on another port: coursegen up --port 3001"
+            )
 
 
 class Uncertain(CoursegenError):
@@ -191,4 +237,12 @@ def _refusal(answer: httpx.Response) -> ApiRefused:
         error = answer.json()["error"]
         code, message = str(error["code"]), str(error["message"])
     advice = " Get a token with `coursegen token`." if answer.status_code == 401 else ""
-    return ApiRefused(f"The api refused ({answer.status_code} {code}): {message}{advice}", status=answer.status_code)
+    return ApiRefused(
+        f"The api refused ({answer.status_code} {code}): {message}{advice}",
+        status=answer.status_code,
+        retry_after=_seconds(answer.headers.get("Retry-After", "")),
+    )
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdecimal() else 0.0

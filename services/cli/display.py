@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from services.cli import output
+from services.kernel.states import TERMINAL
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -130,7 +131,7 @@ class LiveDisplay:
             return Text("")
         rows: list[RenderableType] = [Text.from_markup(line) for line in self._lines(self._course)]
         status = f" {describe_state(self._state)}  {time.monotonic() - self._started:.1f} s"
-        done = self._course["status"] in {"completed", "error", "cancelled"}
+        done = self._course["status"] in TERMINAL
         rows.append(Text(status, style="bold") if done else Spinner("dots", text=Text(status, style="bold")))
         return Group(*rows)
 

@@ -1,28 +1,26 @@
 """One course from start to end, as a client: create, upload, initiate, watch, fetch.
 
-What has been done is written down after every step, so that the same work can be taken up again after the command, the
-api or the whole machine went down, without doing anything twice.
+What has been done is written down after every step (`orders`), so that the same work can be taken up again after the
+command, the api or the whole machine went down, without doing anything twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from services.cli.api_client import ApiClient, ApiRefused, Json, Uncertain
 from services.cli.errors import StackError
-
-TERMINAL = frozenset({"completed", "error", "cancelled"})
-"""States in which nothing more happens."""
+from services.cli.orders import Order, Record, sha256_of
+from services.kernel.states import TERMINAL, Status
 
 _POLL_SECONDS = 0.25
-_ADOPT_TRIES = 3
+_LONGEST_WAIT_SECONDS = 30.0
+_UPLOAD_TRIES = 3
+_LIMITED = 429
 
 
 class GenerationFailed(StackError):
@@ -42,37 +40,6 @@ class Display(Protocol):
 
     def show(self, course: Json) -> None:
         """How the course and its documents stand now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be generated."""
-
-    title: str
-    files: tuple[Path, ...]
-    style: str
-    language: str | None
-
-    def fingerprint(self) -> str:
-        """The same for the same order: title, choices, and the files' contents."""
-        digest = hashlib.sha256(f"{self.title}\0{self.style}\0{self.language}".encode())
-        for path in self.files:
-            digest.update(f"\0{path.name}\0{sha256_of(path)}".encode())
-        return digest.hexdigest()
-
-
-@dataclass(slots=True)
-class Record:
-    """How far an order has come."""
-
-    fingerprint: str
-    key: str = field(default_factory=lambda: str(uuid.uuid4()))
-    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
-    course_id: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a file."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,53 +80,51 @@ class Generation:
             ApiRefused: the api refuses a step.
         """
         course_id = await self._course()
-        await self._upload(course_id)
-        await self._api.initiate(course_id, self._record.key)
-        course = await self._watch(course_id)
-        if course["status"] != "completed":
+        if (await self._api.course(course_id))["status"] == Status.PENDING:  # else its run has begun: all was there
+            await self._upload(course_id)
+            await self._initiate(course_id)
+        course = await watch(self._api, course_id, self._display)
+        if course["status"] != Status.COMPLETED:
             raise GenerationFailed(_why(course), courseId=course_id, status=course["status"])
         return Finished(course, await self._api.result(course_id), await self._api.markdown(course_id))
 
     async def _course(self) -> str:
-        """The order's course: the one written down, one that was made without our knowing, or a new one."""
+        """The order's course: the one written down, or the one that the order's key stands for."""
         if self._record.course_id is None:
-            for _ in range(_ADOPT_TRIES):
-                try:
-                    course = await self._orphan() or await self._api.create_course(
-                        self._order.title, self._order.style, self._order.language
-                    )
-                except Uncertain:
-                    continue
-                self._record.course_id = str(course["id"])
-                break
-            else:
-                raise StackError("The course could not be created: the api breaks off again and again.")
+            self._keep(self._record)  # the key, before anything is made under it
+            order = self._order
+            course = await self._api.create_course(order.title, order.style, order.language, self._record.key)
+            self._record.course_id = str(course["id"])
             self._keep(self._record)
         return self._record.course_id
 
-    async def _orphan(self) -> Json | None:
-        """A course that an earlier try of this order created without living to hear of it."""
-        for course in await self._api.courses():
-            if (
-                course["title"] == self._order.title
-                and course["status"] == "pending"
-                and str(course["createdAt"])[:19] >= self._record.started_at[:19]
-            ):
-                return course
-        return None
+    async def _initiate(self, course_id: str) -> None:
+        """Begin the run; where the caller's courses are limited, as soon as one of them has ended."""
+        told = False
+        while True:
+            try:
+                await self._api.initiate(course_id, self._record.key)
+            except ApiRefused as refusal:
+                if refusal.status != _LIMITED:
+                    raise
+                if not told:
+                    self._display.say(f"{refusal.message} Waiting for its turn.")
+                    told = True
+                await asyncio.sleep(min(max(refusal.retry_after, _POLL_SECONDS), _LONGEST_WAIT_SECONDS))
+            else:
+                return
 
     async def _upload(self, course_id: str) -> None:
-        course = await self._api.course(course_id)
-        if course["status"] != "pending":
-            return  # it is under way or done: the documents were all there
-        present = {(document["filename"], document["sha256"]) for document in course["documents"]}
+        documents = await self._api.documents(course_id)
+        present = {(document["filename"], document["sha256"]) for document in documents}
         refused = [path for path in self._order.files if not await self._upload_one(course_id, path, present)]
         if refused and len(refused) == len(self._order.files):
-            raise GenerationFailed("None of the documents can be used.", courseId=course_id)
+            await self._api.delete_course(course_id)
+            raise GenerationFailed("None of the documents can be used; nothing was kept.", courseId=course_id)
 
     async def _upload_one(self, course_id: str, path: Path, present: set[tuple[str, str]]) -> bool:
         identity = (path.name, sha256_of(path))
-        for _ in range(_ADOPT_TRIES):
+        for _ in range(_UPLOAD_TRIES):
             if identity in present:
                 return True
             try:
@@ -174,9 +139,6 @@ class Generation:
             self._display.say(f"uploaded {path.name} ({_size(path)})")
             return True
         raise StackError(f"{path.name} could not be uploaded: the api breaks off again and again.")
-
-    async def _watch(self, course_id: str) -> Json:
-        return await watch(self._api, course_id, self._display)
 
 
 async def watch(api: ApiClient, course_id: str, display: Display) -> Json:
@@ -202,14 +164,8 @@ def _size(path: Path) -> str:
     return f"{path.stat().st_size:,} bytes"
 
 
-def sha256_of(path: Path) -> str:
-    """The hash of a file's contents, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _why(course: Json) -> str:
-    if course["status"] == "cancelled":
+    if course["status"] == Status.CANCELLED:
         return "The course was cancelled."
     error = course.get("error") or "no reason given"
     reasons = [
@@ -218,13 +174,3 @@ def _why(course: Json) -> str:
         if document.get("failureReason") and document["failureReason"] not in error
     ]
     return "\n".join([f"The course ended in an error: {error}", *reasons])
-
-
-def unusable(files: Sequence[Path]) -> str | None:
-    """What is wrong with the files as files, or None."""
-    for path in files:
-        if not path.is_file():
-            return f"{path} is no file. Name the documents to make the course from."
-        if path.stat().st_size == 0:
-            return f"{path} is empty."
-    return None

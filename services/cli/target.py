@@ -21,6 +21,13 @@ class ApiTarget:
 
     url: str
     token: str
+    stack_id: str | None = None
+    """Of the local stack it must belong to; None for an api elsewhere."""
+
+    @property
+    def place(self) -> str:
+        """Its address, unless it is that of the caller's own stack, whose address may change."""
+        return "" if self.stack_id else self.url
 
 
 def state_folder(environ: Mapping[str, str]) -> StateFolder:
@@ -48,10 +55,13 @@ def api_target(environ: Mapping[str, str]) -> ApiTarget:
         StackStopped: neither is there.
     """
     url, token = environ.get("API_URL"), environ.get("API_TOKEN")
-    if url and token:
-        return ApiTarget(url, token)
-    running = running_stack(environ)
-    return ApiTarget(url or running.api_url, token or developer_token(environ))
+    running = state_folder(environ).running() if url and token else running_stack(environ)
+    own = running is not None and (not url or url.rstrip("/") == running.api_url)
+    return ApiTarget(
+        url or running_stack(environ).api_url,
+        token or developer_token(environ),
+        stack_id=running.stack_id if running is not None and own else None,
+    )
 
 
 def database_url(environ: Mapping[str, str]) -> str:
@@ -102,7 +112,7 @@ def signing_secret(environ: Mapping[str, str]) -> str:
     if named:
         return named
     state = state_folder(environ)
-    if not state.exists():
+    if not state.has_secrets():
         raise StackStopped("There is no secret to sign with. Start a stack with `coursegen up`, or set JWT_SECRET.")
     return jwt_secret(state.secrets(), environ)
 

@@ -111,7 +111,7 @@ def test_a_killed_demo_leaves_nothing_and_the_next_one_finishes_the_same_course(
     demo.process.kill()
     demo.process.wait()
     eventually_sync(lambda: not home.left(), within=GONE_SECONDS)
-    (kept,) = home.state.glob("demo-*.json")
+    (kept,) = home.state.glob("order-*.json")
     begun = json.loads(kept.read_text())["course_id"]
 
     other = home.run("demo", str(document), "--out", str(home.out), "--json")
@@ -121,7 +121,7 @@ def test_a_killed_demo_leaves_nothing_and_the_next_one_finishes_the_same_course(
     assert "going on with the course" in again.stderr
     assert json.loads(other.stdout)["courseId"] != begun
     assert json.loads(again.stdout)["courseId"] == begun
-    assert list(home.state.glob("demo-*.json")) == []
+    assert list(home.state.glob("order-*.json")) == []
 
 
 def test_the_kill_of_the_guardian_and_the_command_leaves_nothing_either(home: Home) -> None:

@@ -159,6 +159,60 @@ def test_generate_and_status_talk_to_the_running_stack(running: tuple[Home, Star
     assert home.run("status", "no-such-course").returncode == 1
 
 
+def test_an_interrupted_generate_goes_on_with_its_course(running: tuple[Home, Started], document: Path) -> None:
+    """Killed after the upload; the same command finishes the same course, another order makes another one."""
+    home, _ = running
+    killed = home.start("generate", str(document), "--title", "Interrupted", "--out", str(home.out))
+    killed.wrote("uploaded")
+    killed.process.kill()
+    killed.process.wait()
+    again = home.run("generate", str(document), "--title", "Interrupted", "--out", str(home.out), "--json")
+    afresh = home.run("generate", str(document), "--title", "Interrupted", "--out", str(home.out), "--json")
+
+    assert again.returncode == 0, again.stderr
+    assert "going on with the course" in again.stderr
+    assert "going on" not in afresh.stderr
+    assert json.loads(again.stdout)["courseId"] != json.loads(afresh.stdout)["courseId"]
+
+
+def test_an_order_of_files_that_are_refused_leaves_no_course(
+    running: tuple[Home, Started], shell: dict[str, str], tmp_path: Path
+) -> None:
+    """The reason is said, and the list of courses is as before."""
+    home, _ = running
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+
+    def courses() -> object:
+        client = {"Authorization": f"Bearer {shell['API_TOKEN']}"}
+        return httpx.get(f"{shell['API_URL']}/api/courses", headers=client).json()["courses"]
+
+    before = courses()
+    done = home.run("generate", str(picture), "--out", str(home.out))
+
+    assert done.returncode == 1
+    assert "picture.png: " in done.stdout + done.stderr
+    assert "None of the documents can be used" in done.stderr
+    assert courses() == before
+
+
+def test_a_stranger_at_the_address_of_the_stack_is_not_told_anything(
+    running: tuple[Home, Started], document: Path
+) -> None:
+    """Another stack's api in its place: the command stops before it uploads."""
+    home, _ = running
+    path = home.state / "running.json"
+    kept = path.read_text()
+    path.write_text(json.dumps({**json.loads(kept), "stack_id": "another"}))
+    try:
+        done = home.run("generate", str(document), "--out", str(home.out))
+    finally:
+        path.write_text(kept)
+
+    assert done.returncode == 1
+    assert "Another program answers at http://127.0.0.1:" in done.stderr
+
+
 def test_migrate_finds_nothing_to_do(running: tuple[Home, Started]) -> None:
     """The stack is up to date."""
     home, _ = running

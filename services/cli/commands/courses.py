@@ -14,13 +14,14 @@ import orjson
 import typer
 
 from services.cli import interrupts, output
-from services.cli.api_client import ApiClient
+from services.cli.api_client import ApiClient, ApiUnreachable
 from services.cli.commands.options import AsJson, Language, Out, Style, Title
 from services.cli.display import STEPS, describe_state, open_display
 from services.cli.errors import StackError
-from services.cli.generation import Finished, Generation, Order, Record, unusable
+from services.cli.generation import Display, Finished, Generation, GenerationFailed
+from services.cli.orders import Notebook, Order, resume, unusable
 from services.cli.outline import outline
-from services.cli.target import api_target
+from services.cli.target import api_target, state_folder
 
 _NUMBERING = re.compile(r"^\d{1,3}[\s_\-.]+(?=\S)")
 _WORD_BREAKS = re.compile(r"[\s_\-.]+")
@@ -40,7 +41,8 @@ def generate(
 ) -> None:
     """Make a course from documents, or an outline from a title alone, and wait for it.
 
-    Talks to the stack that runs here (`coursegen up`), or to the api that API_URL and API_TOKEN name.
+    Talks to the stack that runs here (`coursegen up`), or to the api that API_URL and API_TOKEN name. Interrupted and called
+    again with the same documents, it goes on with the same course.
     """
     if not files and not title:
         raise typer.BadParameter("name documents, or a --title to make an outline from")
@@ -49,14 +51,35 @@ def generate(
     target = api_target(os.environ)
 
     async def main(_hurry: asyncio.Event) -> int:
-        with open_display(quiet=as_json) as display:
-            async with ApiClient(target.url, target.token, on_outage=display.say) as api:
-                record = Record(order.fingerprint())
-                finished = await Generation(api, order, record, display=display, keep=lambda _: None).run()
+        notebook = Notebook(state_folder(os.environ), order, target.place)
+        try:
+            with open_display(quiet=as_json) as display:
+                async with ApiClient(target.url, target.token, stack_id=target.stack_id, on_outage=display.say) as api:
+                    finished = await carry_out(api, order, notebook, display)
+        except (asyncio.CancelledError, ApiUnreachable):
+            output.note("The course is kept. The same command goes on with it.")
+            raise
         deliver(finished, out, as_json=as_json)
+        notebook.forget()
         return 0
 
     raise typer.Exit(interrupts.run(main, os.environ))
+
+
+async def carry_out(api: ApiClient, order: Order, notebook: Notebook, display: Display) -> Finished:
+    """Make the course of an order, or go on with the one that an earlier call began; its note stays until it is delivered.
+
+    Raises:
+        GenerationFailed: it will never be finished; the order begins afresh next time.
+    """
+    record, resumed = await resume(notebook, api)
+    if resumed:
+        display.say("going on with the course that an earlier run began")
+    try:
+        return await Generation(api, order, record, display=display, keep=notebook.keep).run()
+    except GenerationFailed:
+        notebook.forget()
+        raise
 
 
 def status(
@@ -66,7 +89,7 @@ def status(
     target = api_target(os.environ)
 
     async def main(_hurry: asyncio.Event) -> int:
-        async with ApiClient(target.url, target.token) as api:
+        async with ApiClient(target.url, target.token, stack_id=target.stack_id) as api:
             found = await api.course(course)
         if as_json:
             output.document(found)

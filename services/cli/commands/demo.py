@@ -12,16 +12,17 @@ from typing import Annotated
 import typer
 
 from services.cli import interrupts, output
-from services.cli.api_client import ApiClient, ApiRefused
-from services.cli.commands.courses import deliver, make_order, ready_to_write
+from services.cli.api_client import ApiClient
+from services.cli.commands.courses import carry_out, deliver, make_order, ready_to_write
 from services.cli.commands.options import AsJson, Language, Out, Style, Title, Verbose
 from services.cli.commands.stack import local_stack
 from services.cli.display import open_display
 from services.cli.errors import StackError
-from services.cli.generation import Finished, Generation, GenerationFailed, Order, Record
+from services.cli.generation import Finished
+from services.cli.orders import Notebook, Order
 from services.cli.stack.local_stack import StackOptions
-from services.cli.stack.state import StateFolder, read_json, write_private
-from services.cli.target import developer_token, state_folder
+from services.cli.stack.state import Running, StateFolder
+from services.cli.target import ApiTarget, developer_token, state_folder
 
 _PATIENCE_SECONDS = 120.0
 _EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -53,11 +54,12 @@ def demo(
 
     async def main(hurry: asyncio.Event) -> int:
         state = state_folder(os.environ)
-        async with _stack(state, verbose=verbose, quiet=as_json, hurry=hurry) as url:
-            finished = await _generate(url, order, state, quiet=as_json)
+        notebook = Notebook(state, order)
+        async with _stack(state, verbose=verbose, quiet=as_json, hurry=hurry) as running:
+            target = ApiTarget(running.api_url, developer_token(os.environ), running.stack_id)
+            finished = await _generate(target, order, notebook, quiet=as_json)
             deliver(finished, out, as_json=as_json)
-            # not sooner: a demo that is killed before this line finishes the same course when it is called again
-            state.demo(order.fingerprint()).unlink(missing_ok=True)
+            notebook.forget()  # not sooner: a demo that is killed before finishes the same course when called again
         return 0
 
     raise typer.Exit(interrupts.run(main, os.environ))
@@ -80,60 +82,29 @@ def example_files() -> list[Path]:
 
 
 @contextlib.asynccontextmanager
-async def _stack(state: StateFolder, *, verbose: bool, quiet: bool, hurry: asyncio.Event) -> AsyncIterator[str]:
-    """The address of an api: the running one, or one of a stack for the length of the block."""
+async def _stack(state: StateFolder, *, verbose: bool, quiet: bool, hurry: asyncio.Event) -> AsyncIterator[Running]:
+    """The running stack, or one for the length of the block."""
     tell = output.note if quiet else output.say
     running = state.running()
     if running is not None and state.holder() == running.pid and running.processes:
         tell(f"using the stack that runs at {running.api_url}")
-        yield running.api_url
+        yield running
         return
     # Ports nobody else asks for: two demos started together would race for the ports of `up`, and a demo whose api is
     # killed could find another stack's api in its place.
     stack = local_stack(state, StackOptions(port=0, metrics_port=0), verbose=verbose, quiet=quiet, hurry=hurry)
     async with stack.run() as started:
         tell(f"everything runs; the api is at {started.api_url}")
-        yield started.api_url
+        yield started
 
 
-async def _generate(url: str, order: Order, state: StateFolder, *, quiet: bool) -> Finished:
-    kept = state.demo(order.fingerprint())
-    record, resumed = _recall(kept, order)
+async def _generate(target: ApiTarget, order: Order, notebook: Notebook, *, quiet: bool) -> Finished:
     with open_display(quiet=quiet) as display:
         async with ApiClient(
-            url, developer_token(os.environ), patience_seconds=_PATIENCE_SECONDS, on_outage=display.say
+            target.url,
+            target.token,
+            stack_id=target.stack_id,
+            patience_seconds=_PATIENCE_SECONDS,
+            on_outage=display.say,
         ) as api:
-            if resumed and record.course_id and await _is_gone(api, record.course_id):
-                record, resumed = Record(order.fingerprint()), False
-            if resumed:
-                display.say("going on with the course that an earlier run began")
-            generation = Generation(
-                api, order, record, display=display, keep=lambda each: write_private(kept, each.as_dict())
-            )
-            write_private(kept, record.as_dict())
-            try:
-                finished = await generation.run()
-            except GenerationFailed:
-                kept.unlink(missing_ok=True)
-                raise
-    return finished
-
-
-def _recall(path: Path, order: Order) -> tuple[Record, bool]:
-    """The record of the same order that was not finished, or a fresh one."""
-    kept = read_json(path)
-    fingerprint = order.fingerprint()
-    if kept is not None and kept.get("fingerprint") == fingerprint:
-        with contextlib.suppress(TypeError):
-            return Record(**kept), True
-    return Record(fingerprint), False
-
-
-async def _is_gone(api: ApiClient, course_id: str) -> bool:
-    try:
-        await api.course(course_id)
-    except ApiRefused as refusal:
-        if refusal.details.get("status") == 404:
-            return True
-        raise
-    return False
+            return await carry_out(api, order, notebook, display)

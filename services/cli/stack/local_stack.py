@@ -19,7 +19,7 @@ from services.cli.stack import redis_binary, servers
 from services.cli.stack.guard import Guard
 from services.cli.stack.journal import Journal
 from services.cli.stack.merged_metrics import collect
-from services.cli.stack.ports import LOOPBACK, is_free, pick
+from services.cli.stack.ports import LOOPBACK, claim, claim_any
 from services.cli.stack.postgres import find_binaries
 from services.cli.stack.processes import Addresses, assign_ports, migration_program, service_programs
 from services.cli.stack.state import Running, StateFolder
@@ -106,8 +106,8 @@ class LocalStack:
 
     async def _start(self, supervisor: Supervisor, cleanup: contextlib.AsyncExitStack) -> Running:
         options = self._options
-        port = self._port(options.port, options.host, "--port")
-        metrics_port = self._port(options.metrics_port, LOOPBACK, "--metrics-port")
+        port = self._port(options.port, options.host, "--port", cleanup)
+        metrics_port = self._port(options.metrics_port, LOOPBACK, "--metrics-port", cleanup)
         chosen = await asyncio.to_thread(servers.choose, self._state, self._environ)
         self._link_programs(chosen)
         await self._start_servers(supervisor, chosen)
@@ -118,6 +118,7 @@ class LocalStack:
             database_url=chosen.database_url,
             redis_url=chosen.redis_url,
             processes={},
+            stack_id=self._state.secrets().stack_id,
         )
         await self._migrate(supervisor, chosen)
         addresses = assign_ports(options.host, port, frozenset({metrics_port}))
@@ -175,12 +176,13 @@ class LocalStack:
             await asyncio.sleep(0.1)
         return lock
 
-    def _port(self, wanted: int, host: str, option: str) -> int:
-        if wanted == 0:
-            return pick()
-        if not is_free(wanted, host):
+    def _port(self, wanted: int, host: str, option: str, cleanup: contextlib.AsyncExitStack) -> int:
+        """A port that is this stack's until it ends."""
+        taken = claim(wanted, host) if wanted else claim_any(host)
+        if taken is None:
             raise StackError(f"Port {wanted} is taken by another program. Stop that, or choose another with {option}.")
-        return wanted
+        cleanup.callback(taken.release)
+        return taken.port
 
     def _fresh_start(self, chosen: servers.Servers) -> str:
         if chosen.postgres is None:

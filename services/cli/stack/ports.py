@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+import sys
 
 from services.cli.errors import StackError
 
@@ -27,6 +28,47 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
                 return False
             raise StackError(f"{host} is no address of this machine. Name one with --host.") from error
     return True
+
+
+class Claim:
+    """A port that one stack means to use, taken before its server listens: no other stack of this machine takes it meanwhile."""
+
+    def __init__(self, port: int, holder: socket.socket | None) -> None:
+        self.port = port
+        self._holder = holder
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._holder is not None:
+            self._holder.close()
+
+
+def claim(port: int, host: str = LOOPBACK) -> Claim | None:
+    """Take the port, or None when somebody listens there or another stack is about to.
+
+    The claim is a name in Linux's abstract socket space, which goes with the process that holds it. Elsewhere the server's own
+    start decides.
+    """
+    holder = None
+    if sys.platform == "linux":
+        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            holder.bind(f"\0coursegen-port-{port}")
+        except OSError:
+            holder.close()
+            return None
+    if is_free(port, host):
+        return Claim(port, holder)
+    if holder is not None:
+        holder.close()
+    return None
+
+
+def claim_any(host: str = LOOPBACK) -> Claim:
+    """A port that nobody uses or has claimed."""
+    while (found := claim(pick(), host)) is None:
+        pass
+    return found
 
 
 def pick(preferred: int = 0, *, avoid: frozenset[int] = frozenset()) -> int:

@@ -62,7 +62,12 @@ def service_programs(
         "DRAIN_SECONDS": _DRAIN_SECONDS,
     }
     build = partial(_program, addresses=addresses, folder=folder, environment=environment)
-    api = {"HOST": addresses.host, "PORT": str(addresses.api_port), "JWT_SECRET": jwt_secret(secrets, environ)}
+    api = {
+        "HOST": addresses.host,
+        "PORT": str(addresses.api_port),
+        "JWT_SECRET": jwt_secret(secrets, environ),
+        "STACK_ID": secrets.stack_id,
+    }
     return [
         build(API, "services.api", api),
         build(RELAY, "services.outbox_relay", {}),

@@ -5,7 +5,7 @@
     <folder>/layout          version of this arrangement
             secrets.json     passwords and ports, made once (mode 0600)
             running.json     addresses of the stack that runs now (mode 0600)
-            demo-*.json      the demo's unfinished courses, one file per order
+            order-*.json     unfinished courses of `demo` and `generate`, one file per order
             postgres/ redis/ logs/ bin/ cache/
 
 `COURSEGEN_HOME` names it; otherwise a checkout has one of its own below the user's state folder (below `/var/tmp`
@@ -22,8 +22,10 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,12 @@ LAYOUT = 1
 """Version of the arrangement; a change of it needs a way to move the old one, or advice."""
 
 _VARIABLE = "COURSEGEN_HOME"
+_SECRETS = ("owner_password", "application_password", "redis_password", "jwt_secret")
+_MADE: Mapping[str, Callable[[], str]] = {
+    **dict.fromkeys(_SECRETS, partial(secrets.token_urlsafe, 32)),
+    "stack_id": lambda: str(uuid.uuid4()),
+}
+"""What a stack makes for itself, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Secrets:
     application_password: str
     redis_password: str
     jwt_secret: str
+    stack_id: str
+    """Tells this stack's api from every other; no secret."""
     postgres_port: int = 0
     redis_port: int = 0
 
@@ -59,6 +69,7 @@ class Running:
     database_url: str
     redis_url: str
     processes: dict[str, int]
+    stack_id: str | None = None
 
 
 def default_folder(environ: Mapping[str, str]) -> Path:
@@ -95,13 +106,17 @@ class StateFolder:
         self._running = root / "running.json"
         self._lock = root / "lock"
 
-    def demo(self, fingerprint: str) -> Path:
-        """Where the demo keeps how far the order with this fingerprint has come."""
-        return self.root / f"demo-{fingerprint[:16]}.json"
+    def order(self, fingerprint: str) -> Path:
+        """Where a command keeps how far the order with this fingerprint has come."""
+        return self.root / f"order-{fingerprint[:16]}.json"
 
     def exists(self) -> bool:
-        """Whether a stack was ever started here."""
+        """Whether this is a state folder."""
         return self._layout.exists()
+
+    def has_secrets(self) -> bool:
+        """Whether a stack was ever started here."""
+        return self._secrets.exists()
 
     def open(self) -> None:
         """Make the folder, or check that it is ours and of this layout.
@@ -109,31 +124,32 @@ class StateFolder:
         Raises:
             StackError: it cannot be made, belongs to someone else, is no state folder, or is of another layout.
         """
-        borrowed = server_account() is not None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o711 if borrowed else 0o700)
-        except OSError as error:
-            raise StackError(
-                f"{self.root} cannot be made: {error.strerror}. Name another folder in {_VARIABLE}."
-            ) from error
-        self._check_owner()
-        if borrowed:
+        self._make()
+        if server_account() is not None:
             self._check_open_to_servers()
         self._check_layout()
         for folder in (self.logs, self.programs, self.cache):
             folder.mkdir(exist_ok=True)
         self.logs.chmod(0o700)
 
+    def open_for_notes(self) -> None:
+        """The same for a command that starts no server.
+
+        Raises:
+            StackError: as `open`.
+        """
+        self._make()
+        self._check_layout()
+
     def secrets(self) -> Secrets:
         """Passwords and ports of this stack, made on first use."""
-        kept = read_json(self._secrets)
-        if kept is None:
-            owner, application, redis, signing = (secrets.token_urlsafe(32) for _ in range(4))
-            made = Secrets(owner, application, redis, signing)
-            write_private(self._secrets, asdict(made))
-            return made
+        kept = read_json(self._secrets) or {}
+        made = {name: kept.get(name) or make() for name, make in _MADE.items()}
         names = {field.name for field in fields(Secrets)}
-        return Secrets(**{name: value for name, value in kept.items() if name in names})
+        known = Secrets(**{name: value for name, value in {**kept, **made}.items() if name in names})
+        if any(name not in kept for name in _MADE):  # a stack of an earlier version gets what it lacks
+            write_private(self._secrets, {**kept, **asdict(known)})
+        return known
 
     def keep_ports(self, postgres: int, redis: int) -> None:
         """Remember the servers' ports, so that printed addresses stay true after a restart."""
@@ -202,6 +218,15 @@ class StateFolder:
         if not self.exists():
             raise StackError(f"{self.root} is no state folder of coursegen; nothing was removed.")
         shutil.rmtree(self.root)
+
+    def _make(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700 if server_account() is None else 0o711)
+        except OSError as error:
+            raise StackError(
+                f"{self.root} cannot be made: {error.strerror}. Name another folder in {_VARIABLE}."
+            ) from error
+        self._check_owner()
 
     def _check_owner(self) -> None:
         found = self.root.lstat()

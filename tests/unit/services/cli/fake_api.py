@@ -24,6 +24,9 @@ class FakeApi:
         self.courses: dict[str, dict[str, Any]] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.keys: dict[str, str] = {}
+        """Keys of runs."""
+        self.creations: dict[str, str] = {}
+        self.stack_id = "this-stack"
         self.requests: list[str] = []
         self.breaks: Callable[[httpx.Request, int], httpx.Response | None] = lambda _request, _number: None
         self.after: Callable[[httpx.Request, int], None] = lambda _request, _number: None
@@ -38,20 +41,27 @@ class FakeApi:
         number = self.requests.count(self.requests[-1])
         broken = self.breaks(request, number)
         answer = broken if broken is not None else self._answer(request)
+        answer.headers["X-Stack-Id"] = self.stack_id
         self.after(request, number)
         return answer
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         match request.method, request.url.path.strip("/").split("/"):
             case "POST", ["api", "courses"]:
-                return httpx.Response(201, json=self._create(json.loads(request.content)))
-            case "GET", ["api", "courses"]:
-                return httpx.Response(200, json={"courses": list(self.courses.values())[::-1], "nextCursor": None})
+                return self._create_once(request)
             case "POST", ["api", "trpc", "generation.initiate"]:
                 return self._initiate(request)
             case method, ["api", "courses", course_id, *rest] if course_id in self.courses:
                 return self._of_course(method, self.courses[course_id], "/".join(rest), request)
         return _error(404, "not_found", "There is no such course.")
+
+    def _create_once(self, request: httpx.Request) -> httpx.Response:
+        key = request.headers["Idempotency-Key"]
+        if key in self.creations:
+            return httpx.Response(200, json=self.courses[self.creations[key]])
+        made = self._create(json.loads(request.content))
+        self.creations[key] = made["id"]
+        return httpx.Response(201, json=made)
 
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
         course_id = str(uuid.uuid4())
@@ -80,6 +90,9 @@ class FakeApi:
         match method, rest:
             case "GET", "":
                 return httpx.Response(200, json=course)
+            case "DELETE", "":
+                del self.courses[course["id"]]
+                return httpx.Response(204)
             case "GET", "documents":
                 return httpx.Response(200, json={"documents": course["documents"]})
             case "POST", "documents":

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from services.cli import api_client
-from services.cli.api_client import ApiClient, ApiRefused, ApiUnreachable
-from services.cli.errors import StackError
-from services.cli.generation import Generation, GenerationFailed, Order, Record, unusable
+from services.cli.api_client import ApiClient, ApiRefused, ApiUnreachable, StrangeApi
+from services.cli.generation import Generation, GenerationFailed
+from services.cli.orders import Notebook, Order, Record, resume, unusable
+from services.cli.stack.state import StateFolder
 from tests.unit.services.cli.fake_api import STATES, FakeApi
 
 
@@ -54,7 +55,7 @@ def order(tmp_path: Path) -> Order:
 
 
 async def _run(api: FakeApi, order: Order, record: Record | None = None, notes: Notes | None = None) -> Record:
-    record = record or Record(order.fingerprint())
+    record = record or Record()
     kept: list[Record] = []
     async with ApiClient("http://api", "t", transport=api.transport(), patience_seconds=1) as client:
         generation = Generation(client, order, record, display=notes or Notes(), keep=kept.append)
@@ -108,14 +109,27 @@ async def test_a_failed_upload_is_repeated_only_when_it_did_not_arrive(api: Fake
 
 
 async def test_a_resumed_order_goes_on_with_its_course(api: FakeApi, order: Order) -> None:
-    """The same course, the same key, no second upload and no second run."""
+    """The same course, no second upload and no second run."""
     record = await _run(api, order)
     before = len(api.requests)
     await _run(api, order, record)
 
     again = api.requests[before:]
     assert len(api.courses) == len(api.keys) == 1
-    assert [each for each in again if each.startswith("POST")] == ["POST /api/trpc/generation.initiate"]
+    assert [each for each in again if not each.startswith("GET")] == []
+
+
+async def test_a_creation_that_was_never_heard_of_is_found_by_its_key(api: FakeApi, order: Order) -> None:
+    """The key is written down before the course is made; another course of the same title is another's."""
+    other = await _run(api, order)
+    api.courses[str(other.course_id)]["status"] = "pending"
+    record = Record()
+    async with ApiClient("http://api", "t", transport=api.transport()) as client:
+        made = await client.create_course(order.title, order.style, order.language, record.key)
+    await _run(api, order, record)
+
+    assert record.course_id == made["id"] != other.course_id
+    assert len(api.courses) == 2
 
 
 async def test_an_outage_is_waited_out_and_told_once(api: FakeApi, order: Order) -> None:
@@ -133,7 +147,7 @@ async def test_an_outage_is_waited_out_and_told_once(api: FakeApi, order: Order)
     async with ApiClient(
         "http://api", "t", transport=api.transport(), patience_seconds=5, on_outage=told.append
     ) as client:
-        await Generation(client, order, Record("f"), display=Notes(), keep=lambda _: None).run()
+        await Generation(client, order, Record(), display=Notes(), keep=lambda _: None).run()
 
     assert len(told) == 1
     assert "does not answer" in told[0]
@@ -209,12 +223,114 @@ def test_files_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
     assert unusable([]) is None
 
 
-async def test_an_api_that_always_breaks_off_is_given_up(api: FakeApi, order: Order) -> None:
-    """Creating a course is not tried for ever when nobody knows what became of it."""
+async def test_an_order_of_refused_files_leaves_no_course(api: FakeApi, order: Order) -> None:
+    """Nothing that could be mistaken for a course of somebody's."""
+    for path in order.files:
+        path.write_text("refuse me")
 
-    def fail(request: httpx.Request, _number: int) -> httpx.Response | None:
-        return httpx.Response(500) if (request.method, request.url.path) == ("POST", "/api/courses") else None
-
-    api.breaks = fail
-    with pytest.raises(StackError, match="again and again"):
+    with pytest.raises(GenerationFailed, match="nothing was kept"):
         await _run(api, order)
+    assert api.courses == {}
+
+
+async def test_a_caller_with_too_many_courses_waits_for_his_turn(api: FakeApi, order: Order) -> None:
+    """429 is told once and repeated until there is room."""
+    notes = Notes()
+    body = {"error": {"code": "concurrency_limit", "message": "One course at a time.", "details": {}}}
+
+    def full(request: httpx.Request, number: int) -> httpx.Response | None:
+        limited = request.url.path.endswith("initiate") and number < 4
+        return httpx.Response(429, json=body, headers={"Retry-After": "0"}) if limited else None
+
+    api.breaks = full
+    await _run(api, order, notes=notes)
+
+    assert [line for line in notes.said if "at a time" in line] == [
+        "The api refused (429 concurrency_limit): One course at a time. Waiting for its turn."
+    ]
+    assert len(api.keys) == 1
+
+
+async def _ask(api: FakeApi) -> None:
+    async with ApiClient("http://api", "t", stack_id="this-stack", transport=api.transport()) as client:
+        await client.create_course("Bees", "academic", None, "k")
+
+
+async def test_a_stranger_on_the_port_is_told_nothing(api: FakeApi) -> None:
+    """He is asked who he is, without the token, and the error says what to do."""
+    heard: list[httpx.Headers] = []
+    api.after = lambda request, _number: heard.append(request.headers)
+    api.stack_id = "another"
+
+    with pytest.raises(StrangeApi, match=r"Another program answers at http://api.*--port 3001"):
+        await _ask(api)
+    assert api.courses == {}
+    assert ["Authorization" in each for each in heard] == [False]
+
+
+async def test_a_stranger_who_comes_later_is_noticed(api: FakeApi) -> None:
+    """After a break of the connection the question is asked again; and every answer is looked at."""
+
+    def overtaken(request: httpx.Request, _number: int) -> None:
+        if request.method == "POST":
+            api.stack_id = "another"
+            raise httpx.ReadError("connection reset")
+
+    api.after = overtaken
+    with pytest.raises(StrangeApi):
+        await _ask(api)
+    assert [each.split()[0] for each in api.requests] == ["GET", "POST", "GET"]
+
+    api.stack_id, api.after = "this-stack", lambda _request, _number: None
+    api.breaks = lambda request, _number: setattr(api, "stack_id", "another") if request.method == "POST" else None
+    with pytest.raises(StrangeApi):
+        await _ask(api)
+
+
+async def test_an_unfinished_order_is_taken_up_by_the_next_command(
+    api: FakeApi, order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once whoever worked on it has ended; and only where its course still is."""
+    state = StateFolder(tmp_path / "state")
+    async with ApiClient("http://api", "t", transport=api.transport()) as client:
+        made = await client.create_course("Bees", "academic", None, "k")
+        Notebook(state, order).keep(Record(key="k", course_id=made["id"], pid=999_999_999))
+        taken = await resume(Notebook(state, order), client)
+        elsewhere = await resume(Notebook(state, order, "http://elsewhere"), client)
+        busy = Notebook(state, order)
+        busy.keep(Record(key="k", course_id=made["id"], pid=1))
+        while_another_works = await resume(busy, client)
+        busy.keep(Record())
+        busy.forget()
+        monkeypatch.setattr("services.cli.orders.is_running", lambda _pid: False)
+        kept = await resume(Notebook(state, order), client)
+        await client.delete_course(made["id"])
+        gone = await resume(Notebook(state, order), client)
+
+    assert (taken[0].course_id, taken[1]) == (made["id"], True)
+    assert (elsewhere[0].course_id, elsewhere[1]) == (None, False)
+    assert (while_another_works[0].course_id, while_another_works[1]) == (None, False)
+    assert (kept[0].course_id, kept[1]) == (made["id"], True)
+    assert (gone[0].course_id, gone[1]) == (None, False)
+
+
+def test_an_order_without_a_folder_to_note_it_in_is_carried_out_all_the_same(order: Order, tmp_path: Path) -> None:
+    """It just cannot be taken up again."""
+    (tmp_path / "file").touch()
+    notebook = Notebook(StateFolder(tmp_path / "file"), order)
+    notebook.keep(Record())
+    notebook.forget()
+
+    assert notebook.recall() is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"other": 1}', "\x00"])
+def test_a_damaged_note_begins_afresh(order: Order, tmp_path: Path, content: str) -> None:
+    """Nothing of it is believed."""
+    state = StateFolder(tmp_path / "state")
+    Notebook(state, order).keep(Record(course_id="c"))
+    (note,) = state.root.glob("order-*.json")
+    note.write_text(content)
+    record = Notebook(state, order).recall()
+
+    assert record is None or record.course_id is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -289,3 +290,33 @@ def test_ports_are_free_and_distinct() -> None:
     assert ports.pick(first) == first
     assert ports.pick(first, avoid=frozenset({first})) != first
     assert not ports.accepts(first)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server's own start decides")
+def test_a_claimed_port_is_nobody_elses_before_its_server_listens() -> None:
+    """Two stacks that start at once do not both believe to have port 3000; what is released can be had again."""
+    first = ports.claim_any()
+    again = ports.claim(first.port)
+    other = ports.claim_any()
+    first.release()
+    released = ports.claim(first.port)
+
+    assert again is None
+    assert other.port != first.port
+    assert released is not None
+    released.release()
+    other.release()
+
+
+def test_a_port_in_use_cannot_be_claimed() -> None:
+    """And the try leaves no claim behind."""
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = ports.claim(port)
+    granted = ports.claim(port)
+
+    assert refused is None
+    assert granted is not None
+    granted.release()

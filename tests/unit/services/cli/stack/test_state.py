@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,21 @@ def test_secrets_are_made_once_and_readable_by_their_owner_alone(state: StateFol
     assert (state.root / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert len({first.owner_password, first.application_password, first.redis_password, first.jwt_secret}) == 4
     assert len(first.jwt_secret) >= 32
+
+
+def test_a_stack_of_an_earlier_version_gets_what_it_lacks(state: StateFolder) -> None:
+    """Its passwords stay; what is new is made once."""
+    before = state.secrets()
+    path = state.root / "secrets.json"
+    kept = json.loads(path.read_text())
+    del kept["stack_id"]
+    path.write_text(json.dumps(kept))
+    after = state.secrets()
+
+    assert (after.jwt_secret, after.owner_password) == (before.jwt_secret, before.owner_password)
+    assert after.stack_id
+    assert after.stack_id != before.stack_id
+    assert state.secrets() == after
 
 
 def test_ports_are_remembered_beside_the_secrets(state: StateFolder) -> None:
