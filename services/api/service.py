@@ -167,7 +167,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             max_connections=16,
         )
         stack.push_async_callback(redis.aclose)
-        patient_redis = open_redis(settings.redis_url, name="coursegen-api-admin", max_connections=4)
+        patient_redis = open_redis(settings.redis_url, name="coursegen-api-admin", max_connections=32)
         stack.push_async_callback(patient_redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())
         bell = WakeUp(db)

@@ -104,13 +104,27 @@ class JobFacts:
         return self.is_of_pipeline and self.is_running and self.run_number == self.course_run
 
     @property
+    def ended_run(self) -> str | None:
+        """Which run the job belongs to, when that is over."""
+        if self.run_number is None or self.run_number == self.course_run:
+            return None
+        return f"its run {self.run_number} is over; the course is in run {self.course_run}"
+
+    @property
     def over(self) -> str | None:
-        """Why a delivery would change nothing, if it would not."""
-        if self.run_number is not None and self.run_number != self.course_run:
-            return f"its run {self.run_number} is over; the course is in run {self.course_run}"
-        if self.is_of_pipeline and self.state in TERMINAL:
+        """Why a delivery would change nothing, if it certainly would not."""
+        if not self.is_of_pipeline:
+            return None  # a stage beside the pipeline decides for itself what the end of a run means to it
+        if self.ended_run is None and self.state in TERMINAL:
             return f"the course is {self.state} already"
-        return None
+        return self.ended_run
+
+    @property
+    def doubt(self) -> str | None:
+        """What to expect of a delivery that may change nothing."""
+        if self.ended_run is None or self.job_type == WEBHOOK:
+            return None
+        return f"{self.ended_run}: its stage may skip it"
 
     @property
     def is_latest_failure(self) -> bool:
@@ -169,7 +183,7 @@ def _send_again(facts: JobFacts) -> Decision:
         return Decision(Step.REFUSE, f"it has had its outcome ({facts.outcome}); discard it")
     if facts.over is not None:
         return Decision(Step.REFUSE, f"{facts.over}; discard it")
-    return Decision(Step.REVIVE)
+    return Decision(Step.REVIVE, facts.doubt)
 
 
 def _do_again(facts: JobFacts) -> Decision:
@@ -177,7 +191,9 @@ def _do_again(facts: JobFacts) -> Decision:
         return Decision(Step.REFUSE, "its webhook has gone on without it; discard it")
     if facts.outcome != "failed":
         return Decision(Step.REFUSE, f"it has had its outcome ({facts.outcome}); discard it")
-    return _begin_anew(facts) if facts.is_of_pipeline else _repeat(facts)
+    if facts.is_of_pipeline:
+        return _begin_anew(facts)
+    return Decision(Step.COPY, facts.doubt or "a new job does the same work")
 
 
 def _put_back(*, is_readable: bool, is_course_gone: bool) -> Decision:
@@ -194,12 +210,6 @@ def _begin_anew(facts: JobFacts) -> Decision:
     if not facts.is_latest_failure:
         return Decision(Step.REFUSE, f"the course was run again since and is {facts.state}; discard it")
     return Decision(Step.NEW_RUN, "a new run of the course")
-
-
-def _repeat(facts: JobFacts) -> Decision:
-    if facts.over is not None:
-        return Decision(Step.REFUSE, f"{facts.over}; discard it")
-    return Decision(Step.COPY, "a new job does the same work")
 
 
 def _give_up(facts: JobFacts) -> Decision:
