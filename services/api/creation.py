@@ -32,15 +32,17 @@ class Created:
     is_new: bool
 
 
-def require_organization(caller: Principal) -> UUID:
-    """The organisation that a new course will belong to.
+def require_organization(
+    caller: Principal, purpose: str = "To create a course the token must name an organisation"
+) -> UUID:
+    """The organisation that a new course, or whatever `purpose` names, will belong to.
 
     Raises:
         InvalidInput: when the token names none (GAP28).
     """
     if caller.organization_id is None:
         raise InvalidInput(
-            "To create a course the token must name an organisation: claim `app_metadata.organization_id`.",
+            f"{purpose}: claim `app_metadata.organization_id`.",
             claim="app_metadata.organization_id",
         )
     return caller.organization_id

@@ -13,6 +13,7 @@ from services.api.browser.origin import parse_origin
 from services.kernel.concurrency import ConcurrencySettings
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, Secret, load, setting
+from services.kernel.webhooks.settings import WebhookSettings
 
 SECRET_ALGORITHMS = ("HS256",)
 """Signed with the shared secret."""
@@ -40,7 +41,7 @@ def _stack_id(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings):
+class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings, WebhookSettings):
     """What the api is told."""
 
     host: str = setting("HOST", default="0.0.0.0", doc="address to listen on")  # noqa: S104 - a container listens to all

@@ -18,6 +18,7 @@ from services.kernel.settings import Secret
 from tests.support import tokens
 from tests.support.contract import Contract
 from tests.support.limits import RAISED_FIELDS
+from tests.support.receiver import WEBHOOK_KEY
 from tests.support.waiting import eventually
 
 
@@ -43,6 +44,7 @@ def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettin
         "host": "127.0.0.1",
         "port": 0,
         **RAISED_FIELDS,
+        "webhook_keys": Secret(WEBHOOK_KEY),
         **changes,
     }
     return ApiSettings(**fields)

