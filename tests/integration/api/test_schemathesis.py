@@ -22,14 +22,19 @@ from tests.support.stack import Stack
 from tests.support.tokens import ADMIN, admin_bearer
 
 CI = os.environ.get("CI") == "true"
-EXAMPLES = os.environ.get("COURSEGEN_FUZZ_EXAMPLES", "60" if CI else "3")
+EXAMPLES = os.environ.get("COURSEGEN_FUZZ_EXAMPLES", "90" if CI else "3")
 """Requests per operation and phase; the full proof sets a thousand."""
 LEAST_CASES = 5_000 if CI else 1_000
 
 # Some requests fit the description and are refused all the same: a made-up cursor, a file that is no document.
+# In a form everything is text: a `file` that is the number 0 in the schema's eyes is a file with one character.
 CONFIGURATION = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "415", "429"]
+
+[[operations]]
+include-name = "POST /api/courses/{course}/documents"
+checks.negative_data_rejection.enabled = false
 """
 OWN_COURSE = """
 [parameters]
@@ -46,7 +51,7 @@ async def fuzz(stack: Stack, url: str, configuration: str, *options: str) -> int
         AssertionError: one was not.
     """
     file = stack.folder / "schemathesis.toml"
-    file.write_text(configuration)
+    file.write_text(configuration, encoding="utf-8")
     command = [
         str(Path(sys.executable).with_name("st")), "--config-file", str(file), "run", f"{url}/openapi.json",
         "-H", f"Authorization: {admin_bearer()['Authorization']}", "--max-examples", EXAMPLES, "--seed", "20251122",
@@ -75,7 +80,7 @@ async def test_the_api_keeps_to_its_description(stack: Stack, db: Database) -> N
     cases += await fuzz(
         stack,
         process.url,
-        CONFIGURATION + own,
+        own + CONFIGURATION,
         "--include-path-regex",
         r"\{course\}",
         "--exclude-operation-id",
