@@ -9,6 +9,8 @@ Promises:
   the queue brings the job back. What will not pass is written down once, with a reason that the course's owner
   understands. What nobody foresaw is tried as often as the queue allows; what the queue then sets aside comes back
   through `give_up`, so that no course hangs.
+- The slot of a run is given back once the run has ended, however the delivery that ended it ends itself; and again by a
+  delivery that finds it ended, should the first have died in between.
 
 Fault points: `worker.before_commit`, `worker.inside_transaction`, `worker.after_commit`.
 """
@@ -19,7 +21,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
+from uuid import UUID
 
+from services.kernel.concurrency import ANY_RUN, Releases
 from services.kernel.counters import Counters
 from services.kernel.database import Connection, Database, DatabaseRefused
 from services.kernel.envelopes import Job, decode_job, salvage_job
@@ -94,8 +98,17 @@ async def _write_nothing(_: StageTransaction) -> None:
 class StageRunner:
     """Takes deliveries of jobs to their end."""
 
-    def __init__(self, db: Database, counters: Counters, wakeup: WakeUp, sink: EffectSink) -> None:
+    def __init__(
+        self,
+        db: Database,
+        counters: Counters,
+        wakeup: WakeUp,
+        sink: EffectSink,
+        releases: Releases | None = None,
+    ) -> None:
         self._db = db
+        self._releases = releases
+        self._ended: dict[UUID, tuple[UUID, int]] = {}
         self._wakeup = wakeup
         self._sink = sink
         self._ledger = Ledger()
@@ -133,6 +146,8 @@ class StageRunner:
             raise RetryableError(error.message) from error  # someone must mend it; the course can wait
         except _OURS as error:
             raise EffectRefused(error.message) from error
+        finally:
+            await self._give_back(job)
 
     async def _deliver(self, stage: Stage[Any, Any], job: Job, followers: tuple[Follower, ...]) -> Ending:
         course = await self._begin(stage, job)
@@ -153,7 +168,10 @@ class StageRunner:
             await stage.reject(tx, error)
 
         detail = {"code": error.code, "message": error.message}
-        return await self._settle(stage, job, Resolution("failed", write, detail))
+        try:
+            return await self._settle(stage, job, Resolution("failed", write, detail))
+        finally:
+            await self._give_back(job)
 
     async def _work(
         self, stage: Stage[Any, Any], job: Job, course: CourseRun, followers: tuple[Follower, ...]
@@ -172,17 +190,25 @@ class StageRunner:
         """Layer 3, orphan recovery and the signs of work, in one short transaction; or how the job had ended already."""
         async with self._db.transaction() as connection:
             course = await self._lock(connection, job)
-            if course is None:
-                raise CourseMissing(courseId=str(job.course_id))  # nobody to tell; the queue keeps it in sight
-            if await self._ledger.outcome_of(connection, job.outbox_id) is not None:
-                return "repeated"
-            verdict = judge(course, job, stage.position, any_run=stage.any_run)
-            if verdict.admission is Admission.SKIP:
-                return await self._skip(connection, course, job, verdict.reason)
-            tx = self._open(connection, course, job)
-            await self._recover(tx, stage, verdict.admission)
-            await stage.begin(tx)
-            return replace(course, state=tx.state)
+            begun = None if course is None else await self._begin_locked(connection, stage, job, course)
+        if course is None or begun is None:
+            self._note_end(job, job.run_number or ANY_RUN)
+            raise CourseMissing(courseId=str(job.course_id))  # nobody to tell; the queue keeps it in sight
+        self._note_end(job, course.ended_run)
+        return begun
+
+    async def _begin_locked(
+        self, connection: Connection, stage: Stage[Any, Any], job: Job, course: CourseRun
+    ) -> CourseRun | Ending:
+        if await self._ledger.outcome_of(connection, job.outbox_id) is not None:
+            return "repeated"
+        verdict = judge(course, job, stage.position, any_run=stage.any_run)
+        if verdict.admission is Admission.SKIP:
+            return await self._skip(connection, course, job, verdict.reason)
+        tx = self._open(connection, course, job)
+        await self._recover(tx, stage, verdict.admission)
+        await stage.begin(tx)
+        return replace(course, state=tx.state)
 
     async def _recover(self, tx: StageTransaction, stage: Stage[Any, Any], admission: Admission) -> None:
         if stage.position is None:
@@ -215,20 +241,39 @@ class StageRunner:
         async with self._db.transaction() as connection:
             course = await self._lock(connection, job)
             if course is None:
-                return _deleted(job)
-            verdict = judge(course, job, stage.position, any_run=stage.any_run)
-            if verdict.admission is Admission.SKIP:
-                return await self._skip(connection, course, job, verdict.reason)
-            if not await self._record(connection, course, job, resolution.outcome, resolution.detail):
-                return "repeated"
-            tx = self._open(connection, course, job)
-            await resolution.write(tx)
-            for follower in resolution.followers:
-                await tx.enqueue(follower.queue, follower.job_type)
-            await stage.settle(tx)
-            self._sink.record(job, course.run_number)
-            await reach("worker.inside_transaction")
-            return resolution.outcome
+                ending, left = _deleted(job), None
+            else:
+                ending, left = await self._settle_locked(connection, stage, job, resolution, course)
+        self._note_end(job, job.run_number or ANY_RUN if left is None else left.ended_run)
+        return ending
+
+    async def _settle_locked(
+        self, connection: Connection, stage: Stage[Any, Any], job: Job, resolution: Resolution, course: CourseRun
+    ) -> tuple[Ending, CourseRun]:
+        """How the delivery ends, and the course as it leaves it."""
+        verdict = judge(course, job, stage.position, any_run=stage.any_run)
+        if verdict.admission is Admission.SKIP:
+            return await self._skip(connection, course, job, verdict.reason), course
+        if not await self._record(connection, course, job, resolution.outcome, resolution.detail):
+            return "repeated", course
+        tx = self._open(connection, course, job)
+        await resolution.write(tx)
+        for follower in resolution.followers:
+            await tx.enqueue(follower.queue, follower.job_type)
+        await stage.settle(tx)
+        self._sink.record(job, course.run_number)
+        await reach("worker.inside_transaction")
+        return resolution.outcome, course.left_in(tx.state)
+
+    def _note_end(self, job: Job, run_number: int | None) -> None:
+        """The run has ended, and that is committed."""
+        if run_number is not None:
+            self._ended[job.outbox_id] = (job.course_id, run_number)
+
+    async def _give_back(self, job: Job) -> None:
+        ended = self._ended.pop(job.outbox_id, None)
+        if ended is not None and self._releases is not None:
+            await self._releases.release(*ended)
 
     async def _skip(self, connection: Connection, course: CourseRun, job: Job, reason: str) -> Ending:
         _log.info("job skipped", reason=reason)

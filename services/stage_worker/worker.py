@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from services.kernel import lifecycle
+from services.kernel.concurrency import Releases, Slots
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import SettingsInvalid
@@ -56,6 +57,9 @@ RELATIONS: Final = (
 _LONGEST_TURN_SECONDS: Final = 60.0
 """A loop that has not come round for so long hangs."""
 
+_SLOT_SECONDS: Final = 0.5
+"""Longest wait for Redis to take a slot back; then it is tried again beside the work."""
+
 _log = get_logger(__name__)
 
 
@@ -63,9 +67,14 @@ class StageWorker:
     """The service that `lifecycle` runs."""
 
     def __init__(
-        self, workers: Mapping[str, QueueWorker], listener: Layer2Listener | None, keeper: DeliveryKeeper | None
+        self,
+        workers: Mapping[str, QueueWorker],
+        listener: Layer2Listener | None,
+        keeper: DeliveryKeeper | None,
+        releases: Releases,
     ) -> None:
         self._workers = workers
+        self._releases = releases
         self._listener = listener
         self._keeper = keeper
 
@@ -74,12 +83,14 @@ class StageWorker:
         for queue in self._workers:
             _log.info("saq queue initialized", queue=queue)
         tasks = [(f"queue {name}", worker.run(stopping)) for name, worker in self._workers.items()]
+        tasks.append(("slots", self._releases.keep_trying(stopping)))
         if self._listener is not None:
             tasks.append(("layer 2", self._listener.run(stopping)))
         if self._keeper is not None:
             tasks.append(("webhooks", self._keeper.run(stopping)))
         _log.info("Stage worker started", queues=list(self._workers))
         await lifecycle.together(stopping, *tasks)
+        await self._releases.retry()  # of the runs that ended while this process drained
 
 
 @asynccontextmanager
@@ -109,7 +120,8 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
         stages = _served(settings, registry.stages(bench))
         wakeup = WakeUp(db)
         stack.push_async_callback(wakeup.drain)
-        runner = StageRunner(db, counters, wakeup, EffectSink(settings.effect_sink))
+        releases = Releases(Slots(redis, wait_seconds=_SLOT_SECONDS))
+        runner = StageRunner(db, counters, wakeup, EffectSink(settings.effect_sink), releases)
         deliveries = Deliveries(runner, registry, stages, counters)
         health.register("postgres", db.ping)
         health.register("redis", Producer(redis).ping)
@@ -117,6 +129,7 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
             {queue: _queue_worker(queue, settings, redis, deliveries, health) for queue in stages},
             _listener(settings, redis, db, counters, health),
             _keeper(settings, db, wakeup, health),
+            releases,
         )
 
 

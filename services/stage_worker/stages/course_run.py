@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 from uuid import UUID
 
 from services.kernel.database import Row
 from services.kernel.envelopes import Job
-from services.kernel.states import STAGES, TERMINAL
+from services.kernel.states import STAGES, TERMINAL, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,21 @@ class CourseRun:
     def of(cls, row: Row) -> CourseRun:
         """The course in a row of `lock_course`."""
         return cls(**{**dict(row), "open_steps": tuple(row["open_steps"])})
+
+    @property
+    def ended_run(self) -> int | None:
+        """The number of the run that has ended, None while one is under way or none has begun.
+
+        An error or a cancellation gives the course the number of the next run at once, a success does not (GAP8).
+        """
+        if self.state not in TERMINAL:
+            return None
+        return self.run_number if self.state == Status.COMPLETED else self.run_number - 1
+
+    def left_in(self, state: str | None) -> CourseRun:
+        """The same course after this run has taken it to `state`."""
+        bumped = state in TERMINAL and state != Status.COMPLETED and self.state not in TERMINAL
+        return replace(self, state=state, run_number=self.run_number + bumped)
 
     @property
     def is_orphan(self) -> bool:
