@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api import problems
 from services.kernel import metrics
+from services.kernel.ids import new_request_id
+from services.kernel.logs import get_logger
 
 SWEEP_SECONDS: Final = 1.0
 """Time between two looks at all connections."""
@@ -25,6 +27,7 @@ SWEEP_SECONDS: Final = 1.0
 _RATE_WINDOW_SECONDS = 10.0
 _UPLOAD_PATH = re.compile(r"/api/courses/[^/]+/documents/?")
 _NEVER = math.inf
+_log = get_logger(__name__)
 
 _CONNECTIONS = metrics.gauge("http_connections", "Open connections")
 _CUT = metrics.counter("http_connections_cut", "Connections ended because the client was late", ["owed"])
@@ -139,8 +142,10 @@ class PatientProtocol(HttpToolsProtocol):
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             body = problems.body(code, message, {})
+            request_id = new_request_id()
+            _log.info("connection refused", requestId=request_id, code=code, status=status, reason=message)
             head = (
-                f"HTTP/1.1 {status} {code}\r\ncontent-type: application/json\r\n"
+                f"HTTP/1.1 {status} {code}\r\ncontent-type: application/json\r\nx-request-id: {request_id}\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
