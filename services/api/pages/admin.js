@@ -16,7 +16,7 @@ import { Sources } from "./sources.js";
 const VIEWS = { overview, jobs, concurrency, "dead-letters": deadLetters, activity };
 const SAQ = "/admin/saq/";
 const REFRESH_MS = 3_000;
-const SLOW_MS = 15_000;
+const SLOWEST_MS = 15_000;
 
 const bar = document.getElementById("bar");
 const main = document.getElementById("main");
@@ -93,9 +93,9 @@ function head() {
 }
 
 function freshness() {
-  const { failing, at } = sources;
+  const { failures, at } = sources;
   return h("span", { class: "fresh", key: "fresh" },
-    failing ? badge("bad", "not current") : badge(state.paused ? "warn" : "good", state.paused ? "stopped" : "live"),
+    failures ? badge("bad", "not current") : badge(state.paused ? "warn" : "good", state.paused ? "stopped" : "live"),
     at && h("span", { class: "quiet" }, " ", moment(new Date(at).toISOString())), " ",
     button(state.paused ? "Go on" : "Stop", () => {
       state.paused = !state.paused;
@@ -163,7 +163,7 @@ async function load() {
 function schedule() {
   clearTimeout(state.timer);
   if (state.paused || document.hidden || !state.caller?.isAdmin) return;
-  state.timer = setTimeout(refresh, sources.failing ? SLOW_MS : REFRESH_MS);
+  state.timer = setTimeout(refresh, Math.min(SLOWEST_MS, REFRESH_MS * 2 ** sources.failures));
 }
 
 // ---- coming and going

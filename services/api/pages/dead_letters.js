@@ -110,13 +110,15 @@ function actions(context) {
 async function settle(context, action, which) {
   const rehearsed = await context.attempt(() => everyPage(action, which));
   if (!rehearsed) return;
-  const ids = rehearsed.filter(({ outcome }) => outcome.startsWith("would_")).map(({ id }) => id);
+  const able = rehearsed.filter(({ outcome }) => outcome.startsWith("would_"));
+  const ids = able.map(({ id }) => id);
   const refused = rehearsed.filter(({ outcome }) => !outcome.startsWith("would_"));
   const answer = await ask({
     title: ids.length ? `${word(action)} ${count(ids.length, "dead letter")}?` : `There is nothing to ${action}`,
     body: [
       action === "discard" && ids.length > 0 && notice("warn", "What is discarded is not done, now or later."),
-      h("ul", { class: "ids" }, ids.slice(0, SHOWN).map((id) => h("li", { key: id }, h("code", {}, id))),
+      h("ul", { class: "ids" }, able.slice(0, SHOWN).map(({ id, message }) =>
+        h("li", { key: id }, h("code", {}, id), message && ` ${message}`)),
         ids.length > SHOWN && h("li", {}, `and ${number(ids.length - SHOWN)} more`)),
       refused.length > 0 && h("p", {}, `${count(refused.length, "letter")} cannot be:`),
       h("ul", {}, refused.slice(0, SHOWN).map(({ id, message, outcome }) =>

@@ -16,16 +16,16 @@ export class Sources {
   /** Whether a path has been asked for, whatever came of it. */
   isKnown = (path) => this.#known.has(path);
 
-  /** Whether something that was asked for last could not be had. */
-  failing = false;
+  /** How many looks in a row have not got all that they asked for. */
+  failures = 0;
 
   /** Ask for all of these, side by side; an error is kept beside the older data. */
   async load(paths) {
     if (!paths.length) return;
     const answers = await Promise.all(paths.map((path) => this.#ask(path)));
-    this.failing = answers.some((answer) => answer.error);
+    this.failures = answers.some((answer) => answer.error) ? this.failures + 1 : 0;
     this.refusal = answers.find((answer) => answer.error?.status === 401)?.error ?? null;
-    if (!this.failing) this.at = Date.now();
+    if (!this.failures) this.at = Date.now();
     for (const path of this.#known.keys()) if (this.#known.size > MOST && !paths.includes(path)) this.#known.delete(path);
   }
 
@@ -46,7 +46,7 @@ export class Sources {
   forget() {
     this.#known.clear();
     this.at = null;
-    this.failing = false;
+    this.failures = 0;
     this.refusal = null;
   }
 }
