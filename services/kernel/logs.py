@@ -163,7 +163,7 @@ def _scrub(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Mutab
 
 @lru_cache(maxsize=1024)
 def _is_secret(key: str) -> bool:
-    return _SECRET_KEY.search(key) is not None
+    return _SECRET_KEY.search(key) is not None and not key.lower().endswith("id")  # `secretId` only names one
 
 
 def _scrubbed(key: str, value: Any) -> Any:

@@ -11,9 +11,11 @@ import httpx
 from services.kernel import tracing
 from services.kernel.database import Database
 from tests.support.courses import add_course
+from tests.support.mailbox import open_mailbox
 from tests.support.pipeline import wait_for_state
 from tests.support.stack import Process, Stack
 from tests.support.tokens import USER, bearer
+from tests.support.waiting import eventually
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HEADERS = {**bearer(tier="PREMIUM"), "X-Request-ID": "order-66", "traceparent": f"00-{TRACE}-{SPAN}-01"}
@@ -77,6 +79,24 @@ async def test_each_process_works_under_a_span_of_its_own(stack: Stack, db: Data
     assert [row["payload"]["traceparent"] for row in rows] == [row["metadata"]["traceparent"] for row in rows]
     assert {span.trace_id for span in spans if span} == {TRACE}
     assert len({SPAN, *(span.span_id for span in spans if span)}) == 1 + len(rows)
+
+
+async def test_the_webhook_carries_request_id_and_trace_on(stack: Stack, db: Database) -> None:
+    """So that the receiver can tell to which order and to which trace the message belongs."""
+    stack.environment |= {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    api, _, worker = await stack.start_all("api", "outbox_relay", "stage_worker")
+    course_id = await add_course(db)
+    async with open_mailbox() as mailbox, httpx.AsyncClient(base_url=api.url, headers=HEADERS, timeout=20) as client:
+        body = {"courseId": str(course_id), "webhookUrl": mailbox.url}
+        assert (await client.post(INITIATE, json=body)).status_code == 200
+        letter = (await eventually(lambda: mailbox.letters, within=60))[0]
+        (sent,) = await eventually(lambda: lines_of(worker, "webhook sent"))
+
+    span = tracing.parse(letter.headers["traceparent"])
+    assert letter.headers["x-request-id"] == sent["requestId"] == "order-66"
+    assert span is not None
+    assert span.trace_id == sent["traceId"] == TRACE
+    assert sent["courseId"] == str(course_id)
 
 
 async def test_every_refusal_leaves_one_line_with_its_reason(stack: Stack, db: Database) -> None:

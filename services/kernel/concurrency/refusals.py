@@ -79,7 +79,7 @@ class Refusals:
         """Write the refusal down before the caller hears of it; if the database is away, as soon as it is back."""
         facts = refusal.details
         _hits().labels(facts["limitType"], facts["tier"]).inc()
-        _log.info(
+        _log.debug(  # the api's own line about the refusal says the same
             "initiation refused, limit reached",
             courseId=str(request.course_id),
             **{name: facts[name] for name in ("limitType", "tier", "limit", "current")},

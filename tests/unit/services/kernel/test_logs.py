@@ -18,7 +18,7 @@ logs.configure("info", "json", "tester")
 log = logs.get_logger("somewhere")
 log.debug("too fine")
 with logs.bind_context(requestId="r1", courseId=None):
-    log.info("hello", password="hunter2", url="redis://user:hunter2@host/0", nested={"api_key": "hunter2"},
+    log.info("hello", password="hunter2", secretId="named", url="redis://user:hunter2@host/0", nested={"api_key": "hunter2"},
              header="Bearer abc.def.ghi", many=["postgresql://u:hunter2@h/d"])
 logging.getLogger("lib").warning("from a library %s", "postgresql://u:hunter2@h/d")
 try:
@@ -84,6 +84,7 @@ def test_no_secret_is_written_in_any_form(lines: list[dict[str, object]]) -> Non
     assert "hunter2" not in json.dumps(lines)
     assert "abc.def.ghi" not in json.dumps(lines)
     assert lines[0]["url"] == "redis://***@host/0"
+    assert lines[0]["secretId"] == "named"
 
 
 def test_libraries_and_exceptions_reach_the_same_log(lines: list[dict[str, object]]) -> None:
