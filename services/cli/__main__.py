@@ -11,7 +11,7 @@ from collections.abc import Callable
 import typer
 
 from services.cli import output
-from services.cli.commands import courses, database, dead_letters, demo, stack, tokens
+from services.cli.commands import admin, courses, database, demo, stack, tokens
 from services.kernel import logs
 from services.kernel.errors import CoursegenError
 
@@ -33,7 +33,7 @@ def build() -> typer.Typer:
     for panel, commands in _panels().items():
         for command in commands:
             app.command(rich_help_panel=panel)(command)
-    app.add_typer(dead_letters.group(), name="dead-letters", rich_help_panel="Development")
+    app.add_typer(admin.group(), name="admin", rich_help_panel="Administration")
     return app
 
 

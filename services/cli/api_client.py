@@ -201,7 +201,7 @@ class ApiClient:
             return answer, ""
         if answer.status_code >= 500:
             if repeat or answer.status_code == 503:
-                return None, f"status {answer.status_code}"
+                return None, f"status {answer.status_code}{_reason(answer)}"
             raise Uncertain(f"the api failed ({answer.status_code})")
         raise _refusal(answer)
 
@@ -229,6 +229,13 @@ class Uncertain(CoursegenError):
     """Nobody knows whether the request was carried out."""
 
     code = "uncertain"
+
+
+def _reason(answer: httpx.Response) -> str:
+    """What the api says about it, if it says anything."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return f", {answer.json()['error']['message']}".rstrip(".")
+    return ""
 
 
 def _refusal(answer: httpx.Response) -> ApiRefused:

@@ -48,8 +48,8 @@ def running_stack(environ: Mapping[str, str]) -> Running:
     return running
 
 
-def api_target(environ: Mapping[str, str]) -> ApiTarget:
-    """The api that API_URL and API_TOKEN name, else that of the running stack.
+def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTarget:
+    """The api that API_URL and API_TOKEN name, else that of the running stack; a token made here has `role`.
 
     Raises:
         StackStopped: neither is there.
@@ -59,7 +59,7 @@ def api_target(environ: Mapping[str, str]) -> ApiTarget:
     own = running is not None and (not url or url.rstrip("/") == running.api_url)
     return ApiTarget(
         url or running_stack(environ).api_url,
-        token or developer_token(environ),
+        token or developer_token(environ, role=role),
         stack_id=running.stack_id if running is not None and own else None,
     )
 
@@ -117,6 +117,7 @@ def signing_secret(environ: Mapping[str, str]) -> str:
     return jwt_secret(state.secrets(), environ)
 
 
-def developer_token(environ: Mapping[str, str]) -> str:
+def developer_token(environ: Mapping[str, str], *, role: str | None = None) -> str:
     """A token of the fixtures' user for the caller's stack."""
-    return tokens.mint(signing_secret(environ), audience=environ.get("JWT_AUDIENCE"), issuer=environ.get("JWT_ISSUER"))
+    audience, issuer = environ.get("JWT_AUDIENCE"), environ.get("JWT_ISSUER")
+    return tokens.mint(signing_secret(environ), role=role, audience=audience, issuer=issuer)

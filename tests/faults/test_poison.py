@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import orjson
 
 from services.kernel.database import Database
-from services.kernel.queries import Queries
+from services.kernel.dead_letters import Filter
+from services.kernel.dead_letters.sources import DeadRows
 from services.kernel.queue import DeadReason, Inspector
 from tests.faults.conftest import OpenDriver, Trials
 from tests.support.courses import add_course
@@ -28,7 +29,6 @@ from tests.support.waiting import eventually
 QUEUE = "course-generation:analysis"
 LARGEST_BODY = 65_536
 GOOD_BESIDE_IT = 6
-_DEAD_LETTERS = Queries.load("services.cli", "dead_letters.sql")
 
 
 @dataclass(slots=True)
@@ -151,8 +151,8 @@ async def _abandon(db: Database, redis: Any, journal: Journal) -> UUID:
 async def _seen(db: Database, redis: Any, given: list[Poison]) -> bool:
     """Whether every bad value lies where a person would look, with its reason."""
     aside = {dead.key: dead for dead in await Inspector(redis).dead_jobs(QUEUE)}
-    listed = await db.fetch(_DEAD_LETTERS["dead_rows"], 10_000)
-    dead = {row["outbox_id"]: row["last_error"] or "" for row in listed}
+    listed = await DeadRows(db).page(Filter(), None, 10_000)
+    dead = {letter.uuid: letter.reason for letter in listed}
     for poison in given:
         for key, reason in poison.in_redis.items():
             assert key in aside, key

@@ -11,6 +11,8 @@ import pytest
 
 from services.kernel.counters import Counters
 from services.kernel.database import Database
+from services.kernel.dead_letters import Filter
+from services.kernel.dead_letters.sources import DeadRows
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.queries import Queries
 from services.kernel.queue import Inspector, Producer
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_DEAD_LETTERS = Queries.load("services.cli", "dead_letters.sql")
+_DEAD_LETTERS = Queries.load("services.kernel", "dead_letters.sql")
 
 
 @pytest.fixture
@@ -329,9 +331,9 @@ async def test_a_job_that_no_worker_can_run_becomes_a_dead_row(
         assert "3 workers died" in row["last_error"]
         assert row["processed_at"] is None
 
-        assert [each["outbox_id"] for each in await db.fetch(_DEAD_LETTERS["dead_rows"], 100)] == ids
+        assert [letter.uuid for letter in await DeadRows(db).page(Filter(), None, 100)] == ids
         await asyncio.sleep(1.5)  # three more looks return nothing twice
-        assert await db.fetchval(_DEAD_LETTERS["revive_rows"], ids) == 1
+        assert await db.execute(_DEAD_LETTERS["revive_rows"], ids) == "UPDATE 1"
         await eventually(lambda: _all_processed(db, ids))
     counted = await Counters(db).read()
 

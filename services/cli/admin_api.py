@@ -1,0 +1,67 @@
+"""The api's admin endpoints as the command uses them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import typer
+
+from services.cli import interrupts, output
+from services.cli.api_client import ApiClient
+from services.cli.target import api_target
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+_PATIENCE_SECONDS = 10.0
+
+
+class AdminApi(ApiClient):
+    """A client with the role admin. Every call may be repeated: doing the same again does nothing twice."""
+
+    async def look(self, *path: str, **query: object) -> Json:
+        """What is at `/api/admin/…`; parts of the query that are None are left out."""
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        return await self._json("GET", _admin(path), params=params)
+
+    async def change(self, method: str, *path: str, body: Json | None = None) -> Json:
+        """Change what is at `/api/admin/…`."""
+        return await self._json(method, _admin(path), json=body)
+
+    async def ticket(self) -> Json:
+        """A ticket that lets one browser in."""
+        return await self._json("POST", "/api/tickets", repeat=False)
+
+
+def ask(question: Callable[[AdminApi], Awaitable[T]]) -> T:
+    """The answer to `question`, asked of the caller's api as administrator.
+
+    Raises:
+        CoursegenError: refused or unreachable, with the next step.
+        typer.Exit: interrupted.
+    """
+    answers: list[T] = []
+    target = api_target(os.environ, role="admin")
+
+    async def main(_hurry: object) -> int:
+        async with AdminApi(
+            target.url,
+            target.token,
+            stack_id=target.stack_id,
+            patience_seconds=_PATIENCE_SECONDS,
+            on_outage=output.note,
+        ) as api:
+            answers.append(await question(api))
+        return 0
+
+    code = interrupts.run(main, os.environ)
+    if code:
+        raise typer.Exit(code)
+    return answers[0]
+
+
+def _admin(path: tuple[str, ...]) -> str:
+    return "/".join(("/api/admin", *(quote(part, safe="") for part in path)))
