@@ -43,7 +43,7 @@ class Bare:
         """The next rows that are not in hand."""
         positions = multirange(row[_POSITION] for row in in_hand)
         found: list[Any] = await self._claims.fetch(
-            _SQL["claim_batch"], self._batch, [], [], _NO_LIMIT, positions, _NO_LIMIT, _NO_LIMIT
+            _SQL["claim_batch"], self._batch, [], [], [], _NO_LIMIT, positions, _NO_LIMIT, _NO_LIMIT, False
         )
         return found
 

@@ -39,7 +39,8 @@ class Dispatched:
     failures: list[Failure] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
     """Queues that take nothing at present; their rows stay pending, nothing is charged."""
-    depths: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Jobs that wait in each queue now, by priority from 0."""
     duplicates: int = 0
 
 
@@ -152,4 +153,4 @@ def _accept(result: Dispatched, chunk: _Chunk, outcome: EnqueueOutcome) -> None:
     queue, rows = chunk
     result.delivered += rows
     result.duplicates += outcome.duplicates
-    result.depths[queue] = outcome.depth
+    result.waiting[queue] = outcome.waiting

@@ -10,6 +10,7 @@ from uuid import UUID
 from services.kernel.database import Database
 from services.kernel.errors import StaleLeader
 from services.kernel.queries import Queries
+from services.outbox_relay.high_water import Lane
 
 _QUERIES = Queries.load("services.outbox_relay", "outbox.sql")
 
@@ -56,7 +57,9 @@ class ClaimLimits:
     total_bytes: int
     body_bytes: int
     default_room: int
-    rooms: Mapping[str, int]
+    rooms: Mapping[Lane, int]
+    lowest_first: bool = False
+    """Whether the least urgent rows are chosen, if not all can be."""
 
 
 class Outbox:
@@ -74,12 +77,14 @@ class Outbox:
         rows = await self._db.fetch(
             _QUERIES["claim_batch"],
             limits.rows,
-            list(limits.rooms),
+            [queue for queue, _ in limits.rooms],
+            [lane for _, lane in limits.rooms],
             list(limits.rooms.values()),
             limits.default_room,
             multirange(in_hand),
             limits.total_bytes,
             limits.body_bytes,
+            limits.lowest_first,
         )
         return [OutboxRow(*row) for row in rows]
 

@@ -11,7 +11,6 @@ that were put into Redis and not marked are claimed again, and Redis knows their
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -21,11 +20,13 @@ from services.kernel.clock import Clock
 from services.kernel.errors import StaleLeader
 from services.outbox_relay.dispatch import PARK_SECONDS, Dispatched, Dispatcher
 from services.outbox_relay.figures import Figures
-from services.outbox_relay.high_water import HighWater
+from services.outbox_relay.high_water import HighWater, lanes_of
 from services.outbox_relay.leadership import Term
 from services.outbox_relay.lines import say_failed, say_relayed
 from services.outbox_relay.outbox import ClaimLimits, Failure, Outbox, OutboxRow
 
+PATIENCE: Final = 10
+"""One claim in so many chooses the least urgent rows: they advance whatever else is written all the time."""
 _NONE: Final[tuple[OutboxRow, ...]] = ()
 
 
@@ -72,6 +73,7 @@ class Pipeline:
         self._limits = limits
         self._clock = clock
         self._batch_size = limits.batch_size
+        self._turn = 0
         self._claimed = _Claimed()
         self._sent = _Sent()
         self.is_blocked = False
@@ -112,7 +114,7 @@ class Pipeline:
 
     async def _claim(self, claimed: Sequence[OutboxRow], sent: Sequence[OutboxRow]) -> _Claimed:
         at = self._clock.monotonic()
-        in_flight = Counter(row.saq_queue for row in claimed)  # those sent are in the queues' depths already
+        in_flight = lanes_of((row.saq_queue, row.priority) for row in claimed)  # those sent are in the depths already
         rooms = await self._water.rooms(in_flight, self._batch_size)
         limits = ClaimLimits(
             rows=self._batch_size,
@@ -120,11 +122,13 @@ class Pipeline:
             body_bytes=self._limits.body_bytes,
             default_room=self._water.default_room,
             rooms=rooms,
+            lowest_first=self._turn % PATIENCE == PATIENCE - 1,
         )
         rows = await self._outbox.claim(limits, [row.position for row in (*claimed, *sent)])
         self.is_blocked = self._water.is_blocked(rooms)
         self._adapt(len(rows))
         if rows:
+            self._turn += 1
             self._figures.stage("claim", self._clock.monotonic() - at)
             await faults.reach("relay.after_claim")
         return _Claimed(rows, at)
@@ -145,8 +149,8 @@ class Pipeline:
         except StaleLeader as stale:
             await term.overtake(int(stale.details.get("seen", 0)))
             dispatched = await self._dispatcher.dispatch(claimed.rows, term.epoch)
-        for queue, depth in dispatched.depths.items():
-            self._water.note(queue, depth)
+        for queue, waiting in dispatched.waiting.items():
+            self._water.note(queue, waiting)
         for queue in dispatched.parked:
             self._water.park(queue, PARK_SECONDS)
         self._figures.stage("enqueue", self._clock.monotonic() - at)

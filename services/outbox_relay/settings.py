@@ -63,7 +63,7 @@ class RelaySettings(CommonSettings):
         unit="jobs",
         minimum=0,
         maximum=10_000_000,
-        doc="jobs that may wait in one queue; the rest waits in PostgreSQL, where priority orders it; 0 = no limit",
+        doc="jobs of one priority that may wait in one queue; the rest waits in PostgreSQL; 0 = no limit",
     )
     backoff_seconds: float = setting(
         "RELAY_BACKOFF_SECONDS",

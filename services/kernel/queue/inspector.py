@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
-from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys
+from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys, by_priority
 from services.kernel.queue.scripts import Scripts
 from services.kernel.queue.views import MOST_LISTED, JobView, Place, QueueOverview, overview_of, parsed, view_of
 from services.kernel.redis_connection import translated
@@ -101,6 +101,10 @@ class Inspector:
 
     async def depths(self, queues: Iterable[str]) -> dict[str, int]:
         """How many jobs wait in each queue, all priorities together; scheduled and running ones are not counted."""
+        return {queue: sum(waiting) for queue, waiting in (await self.waiting(queues)).items()}
+
+    async def waiting(self, queues: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """How many jobs wait in each queue, by priority from 0."""
         names = [QueueKeys(queue) for queue in queues]
         if not names:
             return {}
@@ -109,12 +113,10 @@ class Inspector:
             for each in names:
                 for waiting in each.lists:
                     pipe.llen(waiting)
-            lengths = await pipe.execute(raise_on_error=False)
+            answers = await pipe.execute(raise_on_error=False)
+        lengths = [answer if isinstance(answer, int) else 0 for answer in answers]
         size = len(names[0].lists)
-        return {
-            each.queue: sum(n for n in lengths[i * size : (i + 1) * size] if isinstance(n, int))
-            for i, each in enumerate(names)
-        }
+        return {each.queue: by_priority(lengths[i * size : (i + 1) * size]) for i, each in enumerate(names)}
 
     async def dead_jobs(self, queue: str) -> list[DeadJob]:
         """Every job set aside, the latest first."""

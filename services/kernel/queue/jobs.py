@@ -25,8 +25,13 @@ class EnqueueOutcome:
     """Jobs that are new in Redis."""
     duplicates: int
     """Jobs whose key was there already; the row may be marked all the same."""
-    depth: int
-    """Jobs that wait in the queue now."""
+    waiting: tuple[int, ...]
+    """Jobs that wait in the queue now, by priority: the first number is that of priority 0."""
+
+    @property
+    def depth(self) -> int:
+        """Jobs that wait in the queue now."""
+        return sum(self.waiting)
 
 
 class DeadReason(StrEnum):

@@ -6,6 +6,7 @@ saq still run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -22,6 +23,13 @@ PIPELINE_QUEUES: Final = ("course-generation:documents", "course-generation:anal
 def clamp_priority(priority: int) -> int:
     """The list a job of this priority waits in: what lies outside 0 to 10 counts as the nearest of them."""
     return max(LOWEST_PRIORITY, min(HIGHEST_PRIORITY, priority))
+
+
+def by_priority(lengths: Sequence[int]) -> tuple[int, ...]:
+    """The lengths of `QueueKeys.lists`, as the scripts give them, by priority from 0; saq's own list counts as 0."""
+    *ours, plain = lengths
+    lowest = ours.pop()
+    return (lowest + plain, *reversed(ours))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableError, StaleLeader
 from services.kernel.queue.jobs import EnqueueOutcome, QueuedRow
-from services.kernel.queue.keys import QueueKeys, clamp_priority
+from services.kernel.queue.keys import QueueKeys, by_priority, clamp_priority
 from services.kernel.queue.scripts import Scripts
 from services.kernel.queue.wire import converse, pack
 from services.kernel.redis_connection import is_unavailable, translated
@@ -77,14 +77,14 @@ class Producer:
             EnqueueRefused: Redis will not take these rows.
         """
         ordered = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.priority)
-        total = EnqueueOutcome(0, 0, 0)
+        total = EnqueueOutcome(0, 0, ())
         for start in range(0, len(ordered), LARGEST_CHUNK):
             chunk = Batch(queue, ordered[start : start + LARGEST_CHUNK], b"" if start else announcement)
             (outcome,) = await self.enqueue([chunk], epoch)
             if not isinstance(outcome, EnqueueOutcome):
                 raise outcome
             total = EnqueueOutcome(
-                total.accepted + outcome.accepted, total.duplicates + outcome.duplicates, outcome.depth
+                total.accepted + outcome.accepted, total.duplicates + outcome.duplicates, outcome.waiting
             )
         return total
 
@@ -203,7 +203,8 @@ def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused 
         raise BrokerUnavailable(f"Redis takes no jobs at present: {answer}") from answer
     if answer[0] < 0:
         raise StaleLeader(f"the queue has seen epoch {answer[1]}, this leader has {epoch}", seen=answer[1])
-    return EnqueueOutcome(*answer)
+    accepted, duplicates, lengths = answer
+    return EnqueueOutcome(accepted, duplicates, by_priority(lengths))
 
 
 def _interrupted(error: BaseException) -> EnqueueInterrupted:

@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 
 from services.kernel.queue.jobs import DeadReason
-from services.kernel.queue.keys import HIGHEST_PRIORITY, LOWEST_PRIORITY, QueueKeys
+from services.kernel.queue.keys import QueueKeys, by_priority
 
 MOST_LISTED: Final = 200
 """Jobs of one page: Redis reads them in one step."""
@@ -85,12 +85,10 @@ class JobView:
 def overview_of(queue: str, answer: list[Any]) -> QueueOverview:
     """What the script `overview` has said."""
     lengths, (scheduled, running, dead, paused, workers) = answer
-    priorities = range(HIGHEST_PRIORITY, LOWEST_PRIORITY - 1, -1)
-    waiting = dict(zip(priorities, lengths, strict=False))
-    waiting[LOWEST_PRIORITY] += lengths[-1]  # saq's own list is served last
+    waiting = by_priority(lengths)
     return QueueOverview(
         queue=queue,
-        waiting={priority: jobs for priority, jobs in waiting.items() if jobs},
+        waiting={priority: jobs for priority, jobs in reversed(list(enumerate(waiting))) if jobs},
         scheduled=scheduled,
         running=running,
         dead=dead,

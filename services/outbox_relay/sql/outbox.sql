@@ -1,50 +1,67 @@
 -- name: claim_batch
 -- The next rows to put into Redis: per queue the most urgent first, at most $1 rows in all.
--- $2 and $3 say how many each queue has room for; a queue that is not named has room for $4. $5 are the positions in hand, as a multirange.
--- Bodies are cut off after $6 bytes in all, except that one row always passes; a body over $7 bytes comes as NULL.
--- Rows may be committed in any order, so every call looks from the start of the index.
-WITH RECURSIVE waiting AS (
-  (SELECT o.saq_queue
+-- A lane is a queue and one of eleven priorities, 0 to 10; what lies outside counts as the nearest. $2, $3 and $4 say how many rows
+-- each lane has room for; one that is not named has room for $5. $6 are the positions in hand, as a multirange.
+-- Bodies are cut off after $7 bytes in all, except that one row always passes; a body over $8 bytes comes as NULL.
+-- With $9 the least urgent rows are chosen first: the relay asks so now and then, or they might wait for ever.
+-- Rows may be committed in any order, so every call looks from the start of each lane.
+WITH RECURSIVE lanes AS (
+  (SELECT o.saq_queue, greatest(0, least(10, o.priority)) AS lane
      FROM job_outbox AS o
     WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries
-    ORDER BY o.saq_queue
+    ORDER BY o.saq_queue, o.priority DESC
     LIMIT 1)
   UNION ALL
-  SELECT (SELECT o.saq_queue
-            FROM job_outbox AS o
-           WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries AND o.saq_queue > w.saq_queue
-           ORDER BY o.saq_queue
-           LIMIT 1)
-    FROM waiting AS w
-   WHERE w.saq_queue IS NOT NULL
-), found AS (
-  SELECT c.position, c.outbox_id, c.entity_id, c.saq_queue, c.job_type, c.job_body, c.priority, c.size
-    FROM waiting AS w
-    LEFT JOIN unnest($2::text[], $3::int[]) AS r(saq_queue, room) ON r.saq_queue = w.saq_queue
+  SELECT n.saq_queue, n.lane
+    FROM lanes AS l
    CROSS JOIN LATERAL (
-      SELECT o.position, o.outbox_id, o.entity_id, o.saq_queue, o.job_type, o.job_body, o.priority,
-             octet_length(o.job_body) AS size
+      (SELECT o.saq_queue, greatest(0, least(10, o.priority)) AS lane
+         FROM job_outbox AS o
+        WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries
+          AND o.saq_queue = l.saq_queue AND o.priority < l.lane AND l.lane > 0
+        ORDER BY o.priority DESC
+        LIMIT 1)
+      UNION ALL
+      (SELECT o.saq_queue, greatest(0, least(10, o.priority)) AS lane
+         FROM job_outbox AS o
+        WHERE o.processed_at IS NULL AND o.retry_count < o.max_retries AND o.saq_queue > l.saq_queue
+        ORDER BY o.saq_queue, o.priority DESC
+        LIMIT 1)
+      ORDER BY 1
+      LIMIT 1
+   ) AS n
+), found AS (
+  SELECT c.position, c.outbox_id, c.entity_id, c.saq_queue, c.job_type, c.job_body, c.priority,
+         CASE WHEN $9::boolean THEN -c.priority::bigint ELSE c.priority END AS rank
+    FROM lanes AS l
+    LEFT JOIN unnest($2::text[], $3::int[], $4::int[]) AS r(saq_queue, lane, room) ON r.saq_queue = l.saq_queue AND r.lane = l.lane
+   CROSS JOIN LATERAL (
+      SELECT o.position, o.outbox_id, o.entity_id, o.saq_queue, o.job_type, o.job_body, o.priority
         FROM job_outbox AS o
-       WHERE o.saq_queue = w.saq_queue
+       WHERE o.saq_queue = l.saq_queue
+         AND o.priority BETWEEN CASE l.lane WHEN 0 THEN -2147483648 ELSE l.lane END AND CASE l.lane WHEN 10 THEN 2147483647 ELSE l.lane END
          AND o.processed_at IS NULL
          AND o.retry_count < o.max_retries
          AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= now())
-         AND NOT o.position <@ (SELECT $5::text::int8multirange)
+         AND NOT o.position <@ (SELECT $6::text::int8multirange)
        ORDER BY o.priority DESC, o.position
-       LIMIT least(coalesce(r.room, $4::int), $1::int)
+       LIMIT least(coalesce(r.room, $5::int), $1::int)
     ) AS c
-   WHERE w.saq_queue IS NOT NULL
-   ORDER BY c.priority DESC, c.position
+   ORDER BY rank DESC, c.position
    LIMIT $1::int
-), measured AS (
-  SELECT f.position, f.outbox_id, f.entity_id, f.saq_queue, f.job_type, f.priority, f.size,
-         CASE WHEN f.size <= $7::int THEN f.job_body END AS job_body,
-         sum(least(f.size, $7::int)) OVER (ORDER BY f.priority DESC, f.position) - least(f.size, $7::int) AS before
+), sized AS (
+  SELECT f.position, f.outbox_id, f.entity_id, f.saq_queue, f.job_type, f.job_body, f.priority, f.rank,
+         octet_length(f.job_body) AS size
     FROM found AS f
+), measured AS (
+  SELECT s.position, s.outbox_id, s.entity_id, s.saq_queue, s.job_type, s.priority, s.size,
+         CASE WHEN s.size <= $8::int THEN s.job_body END AS job_body,
+         sum(least(s.size, $8::int)) OVER (ORDER BY s.rank DESC, s.position) - least(s.size, $8::int) AS before
+    FROM sized AS s
 )
 SELECT m.position, m.outbox_id, m.entity_id, m.saq_queue, m.job_type, m.job_body, m.priority, m.size
   FROM measured AS m
- WHERE m.before < $6::int
+ WHERE m.before < $7::int
  ORDER BY m.priority DESC, m.position;
 
 -- name: mark_processed

@@ -16,7 +16,7 @@ from tests.integration.outbox_relay.conftest import add_rows
 OUTBOX = Queries.load("services.outbox_relay", "outbox.sql")
 RECONCILER = Queries.load("services.outbox_relay", "reconciler.sql")
 
-CLAIM = (500, [], [], 1000, "{[1,4)}", 10**6, 10**6)
+CLAIM = (500, [], [], [], 1000, "{[1,4)}", 10**6, 10**6, False)
 STATEMENTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "claim": (OUTBOX["claim_batch"], CLAIM, "idx_job_outbox_pending"),
     "mark": (OUTBOX["mark_processed"], ([uuid4()], 1), "job_outbox_pkey"),

@@ -103,21 +103,20 @@ async def test_a_row_that_is_committed_late_is_not_passed(db: Database, course: 
     assert max(row["position"] for row in early) < lowest
 
 
-async def test_the_urgent_rows_of_a_backlog_go_first(
+async def test_a_backlog_waits_in_postgresql_and_each_priority_has_room_of_its_own(
     db: Database, redis: Redis, course: UUID, relaying: StartRelay
 ) -> None:
-    """With room for three, the three most urgent rows enter the queue; the rest waits in PostgreSQL."""
+    """With room for three, three rows of each priority enter the queue, though those of another fill it."""
     free = await add_rows(db, course, 5, priority=1)
-    premium = await add_rows(db, course, 2, priority=10)
-
     async with relaying(high_water=3):
-        await eventually(lambda: _all_processed(db, premium))
         await eventually(lambda: _has_depth(redis, 3))
+        premium = await add_rows(db, course, 2, priority=10)
+        await eventually(lambda: _all_processed(db, premium))
         await asyncio.sleep(0.5)  # long enough for a relay that ignores the mark to pass it
         in_redis = await waiting(redis)
 
-    assert in_redis == [str(each) for each in (*premium, free[0])]
-    assert await processed(db, free) == 1
+    assert in_redis == [str(each) for each in (*premium, *free[:3])]
+    assert await processed(db, free) == 3
 
 
 async def _has_depth(redis: Redis, depth: int) -> bool:

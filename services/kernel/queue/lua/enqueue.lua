@@ -1,7 +1,7 @@
 -- Puts a batch of jobs into the queue, in saq's layout, in few variadic calls.
 -- ARGV: epoch ('' = not fenced), channel, announcement ('' = none), then per priority a count and a priority,
 -- closed by a 0, then id and body of each job in that order.
--- Returns {accepted, duplicates, depth}, or {-1, epoch} when a higher epoch has been here.
+-- Returns {accepted, duplicates, jobs in each waiting list}, or {-1, epoch} when a higher epoch has been here.
 local epoch = tonumber(ARGV[1])
 if epoch then
   local seen = tonumber(redis.call('GET', Q .. ':epoch') or '0')
@@ -68,4 +68,4 @@ wake(accepted)
 if ARGV[3] ~= '' then
   redis.call('PUBLISH', ARGV[2], ARGV[3])
 end
-return {accepted, #ids - accepted, depth()}
+return {accepted, #ids - accepted, lengths_of_lists()}

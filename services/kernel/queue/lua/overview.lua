@@ -6,11 +6,7 @@ local function count(command, ...)
   return type(n) == 'number' and n or 0
 end
 
-local lengths = {}
-for i, list in ipairs(waiting_lists()) do
-  lengths[i] = length(list)
-end
-return {lengths, {
+return {lengths_of_lists(), {
   count('ZCOUNT', INCOMPLETE, '(0', '+inf'),
   length(ACTIVE),
   count('HLEN', Q .. ':poison'),

@@ -27,10 +27,19 @@ local function length(list)
   return type(n) == 'number' and n or 0
 end
 
+-- How many jobs wait in each list, in the same order.
+local function lengths_of_lists()
+  local lengths = {}
+  for i, list in ipairs(waiting_lists()) do
+    lengths[i] = length(list)
+  end
+  return lengths
+end
+
 local function depth()
   local sum = 0
-  for _, list in ipairs(waiting_lists()) do
-    sum = sum + length(list)
+  for _, n in ipairs(lengths_of_lists()) do
+    sum = sum + n
   end
   return sum
 end
