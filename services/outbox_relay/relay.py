@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from services.kernel.clock import SystemClock
+from services.kernel.concurrency import Book
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError, RetryableError, StaleLeader
@@ -35,6 +36,7 @@ from services.outbox_relay.outbox import Outbox
 from services.outbox_relay.pipeline import Limits, Pipeline
 from services.outbox_relay.reconciler import Reconciler
 from services.outbox_relay.settings import RelaySettings
+from services.outbox_relay.slot_keeper import LOOK_SECONDS, SlotKeeper
 from services.outbox_relay.waking import Listener
 
 _log = get_logger(__name__)
@@ -80,13 +82,20 @@ class Relay:
     """One relay, leader or standby."""
 
     def __init__(
-        self, settings: RelaySettings, db: Database, loop: RelayLoop, reconciler: Reconciler, controls: QueueControls
+        self,
+        settings: RelaySettings,
+        db: Database,
+        loop: RelayLoop,
+        reconciler: Reconciler,
+        controls: QueueControls,
+        slots: SlotKeeper,
     ) -> None:
         self._settings = settings
         self._db = db
         self._loop = loop
         self._reconciler = reconciler
         self._controls = controls
+        self._slots = slots
         self._role = "standby"
 
     @classmethod
@@ -121,7 +130,8 @@ class Relay:
             loop = RelayLoop(pipeline, Outbox(db), producer, Listener(db), figures, heartbeat, clock)
             collect_rarely()
             reconciler = Reconciler(db, inspector, producer, figures)
-            yield cls(settings, db, loop, reconciler, QueueControls(db, inspector))
+            slots = SlotKeeper(Book(db, redis), redis, clock)
+            yield cls(settings, db, loop, reconciler, QueueControls(db, inspector), slots)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Lead whenever it is this relay's turn, until told to stop."""
@@ -169,6 +179,7 @@ class Relay:
             self._loop.figures.leading(None)
 
     async def _work(self, term: Term, stopping: asyncio.Event) -> None:
+        self._slots.begin()
         async with asyncio.TaskGroup() as group:
             side = [
                 group.create_task(self._loop.listener.run()),
@@ -176,6 +187,7 @@ class Relay:
                 group.create_task(self._every(SHOW_SECONDS, self._loop.measure)),
                 group.create_task(self._every(self._settings.reconcile_seconds, lambda: self._reconcile(term))),
                 group.create_task(self._every(CONTROL_SECONDS, self._control_queues)),
+                group.create_task(self._every(LOOK_SECONDS, self._slots.look)),
             ]
             await self._loop.run(term, stopping)
             for task in side:

@@ -8,7 +8,7 @@ brings one back to a course that has ended. Both may be called by several proces
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -27,6 +27,7 @@ GRACE_SECONDS: Final = 30.0
 """How long a rebuild lets a reservation be for which no course runs."""
 _OLDEST_ANSWER_SECONDS: Final = 20.0
 _PAGE: Final = 1000
+_MOST_PAGES: Final = 20
 
 _QUERIES = Queries.load("services.kernel", "concurrency.sql")
 
@@ -134,15 +135,16 @@ class Book:
             BrokerUnavailable, DatabaseUnavailable: the rest waits for the next time.
         """
         freed = 0
-        while due := await self._scripts.run("due", int(older_than_seconds * 1000), _PAGE):
-            scores = dict(zip(due[::2], due[1::2], strict=True))
-            courses = [UUID(course.decode()) for course in scores]
-            running = {row["id"]: row["run_number"] for row in await self._db.fetch(_QUERIES["runs"], courses)}
-            items = [
-                f"{course}{int(float(score))}:{running.get(course, 0)}"
-                for course, score in zip(courses, scores.values(), strict=True)
-            ]
-            freed += await self._scripts.run("settle", *items)
+        for _ in range(_MOST_PAGES):
+            due = await self._scripts.run("due", int(older_than_seconds * 1000), _PAGE)
+            scores = {course: int(float(score)) for name, score in _pairs(due) if (course := _identifier(name))}
+            if scores:
+                rows = await self._db.fetch(_QUERIES["runs"], list(scores))
+                running = {row["id"]: row["run_number"] for row in rows}
+                items = (f"{course}{score}:{running.get(course, 0)}" for course, score in scores.items())
+                freed += await self._scripts.run("settle", *items)
+            if len(due) < 2 * _PAGE:
+                break
         return freed
 
     async def snapshot(self, global_limit: int | None = None) -> ConcurrencyView:
@@ -153,7 +155,7 @@ class Book:
         """
         running = await self._db.fetch(_QUERIES["running_courses"])
         ready, total, *flat = await self._scripts.run("view")
-        counters = {UUID(user.decode()): count for user, count in zip(flat[::2], flat[1::2], strict=True)}
+        counters = {user: count for name, count in _pairs(flat) if (user := _identifier(name))}
         return ConcurrencyView(
             global_limit=global_limit,
             global_counter=total,
@@ -161,6 +163,18 @@ class Book:
             users=_beside(counters, running),
             ready=bool(ready),
         )
+
+
+def _pairs(flat: Sequence[Any]) -> Iterable[tuple[bytes, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _identifier(name: bytes) -> UUID | None:
+    """The UUID in a member of a key; None for what was put there by hand."""
+    try:
+        return UUID(name.decode())
+    except ValueError:
+        return None
 
 
 def _beside(counters: dict[UUID, int], running: Sequence[Row]) -> tuple[UserSlots, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
@@ -34,7 +35,14 @@ class Scripts:
         """Run one script; what it takes and answers is in the head of its file.
 
         Raises:
-            BrokerUnavailable: Redis does not answer; the script may have run all the same.
+            BrokerUnavailable: Redis does not answer, or a key was damaged by hand; the script may have run all the same.
         """
-        with translated():
-            return await self._scripts[name](keys=(PREFIX,), args=(COUNTER_SECONDS, *args))
+        try:
+            with translated():
+                return await self._scripts[name](keys=(PREFIX,), args=(COUNTER_SECONDS, *args))
+        except CoursegenError:
+            raise
+        except (
+            Exception
+        ) as error:  # an answer of Redis that is no outage: PostgreSQL counts until a rebuild has mended it
+            raise BrokerUnavailable(f"Redis refuses to count ({error})") from error

@@ -7,6 +7,15 @@ local asked, grace = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
 if now - asked > tonumber(ARGV[4]) then return {-1, 0, 0, 0} end
 
+-- A key of another type, put there by hand, would stop every script for good.
+local function sound(key, kind)
+    local found = redis.call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
+end
+for key, kind in pairs({[SLOTS] = 'hash', [USERS] = 'set', [UNVERIFIED] = 'zset', [RELEASED] = 'zset', [GLOBAL] = 'string'}) do
+    sound(key, kind)
+end
+
 local ended = {}
 for _, stone in ipairs(redis.call('ZRANGEBYSCORE', RELEASED, asked, '+inf')) do
     local course, run = string.sub(stone, 1, 36), tonumber(string.sub(stone, 38))
@@ -61,6 +70,7 @@ for course, slot in pairs(kept) do
 end
 
 for user, courses in pairs(owners) do
+    sound(counter_of(user), 'string')
     local shown = redis.call('GET', counter_of(user))
     redis.call('DEL', courses_of(user))
     if #courses == 0 then
