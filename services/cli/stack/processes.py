@@ -21,6 +21,9 @@ SCHEDULER = "scheduler"
 QUEUES = ("documents", "analysis", "generation")
 """The queues of the pipeline; each has a worker of its own."""
 
+_ALSO_SERVES = {"analysis": ",webhooks"}
+"""Webhooks wait for others and need no processor, so they live with the worker that has the least to do."""
+
 _DRAIN_SECONDS = "5"
 _OURS = frozenset({"API_URL", "API_TOKEN", "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "METRICS_HOST", "METRICS_PORT"})
 
@@ -61,18 +64,20 @@ def service_programs(
         "METRICS_HOST": LOOPBACK,
         "DRAIN_SECONDS": _DRAIN_SECONDS,
     }
+    keys = {"WEBHOOK_ENCRYPTION_KEYS": webhook_keys(secrets, environ)}
     build = partial(_program, addresses=addresses, folder=folder, environment=environment)
     api = {
         "HOST": addresses.host,
         "PORT": str(addresses.api_port),
         "JWT_SECRET": jwt_secret(secrets, environ),
         "STACK_ID": secrets.stack_id,
+        **keys,
     }
     return [
         build(API, "services.api", api),
         build(RELAY, "services.outbox_relay", {}),
         build(SCHEDULER, "services.cli.scheduler", {}),
-        *(build(worker_name(queue), "services.stage_worker", {"STAGE_WORKER_QUEUES": queue}) for queue in QUEUES),
+        *(build(worker_name(queue), "services.stage_worker", {**keys, **_served(queue)}) for queue in QUEUES),
     ]
 
 
@@ -104,6 +109,15 @@ def python_module(module: str) -> list[str]:
 def jwt_secret(secrets: Secrets, environ: Mapping[str, str]) -> str:
     """The secret that signs tokens: the caller's own, else the stack's."""
     return environ.get("JWT_SECRET") or secrets.jwt_secret
+
+
+def webhook_keys(secrets: Secrets, environ: Mapping[str, str]) -> str:
+    """The keys for webhook secrets: the caller's first, and the stack's own so that nothing becomes unreadable."""
+    return ",".join(filter(None, (environ.get("WEBHOOK_ENCRYPTION_KEYS"), secrets.webhook_key)))
+
+
+def _served(queue: str) -> dict[str, str]:
+    return {"STAGE_WORKER_QUEUES": queue + _ALSO_SERVES.get(queue, "")}
 
 
 def _program(

@@ -14,6 +14,7 @@ for root, whose home a borrowed account cannot enter), and an installed coursege
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -41,6 +42,7 @@ _SECRETS = ("owner_password", "application_password", "redis_password", "jwt_sec
 _MADE: Mapping[str, Callable[[], str]] = {
     **dict.fromkeys(_SECRETS, partial(secrets.token_urlsafe, 32)),
     "stack_id": lambda: str(uuid.uuid4()),
+    "webhook_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode("ascii"),
 }
 """What a stack makes for itself, by name."""
 
@@ -55,6 +57,8 @@ class Secrets:
     jwt_secret: str
     stack_id: str
     """Tells this stack's api from every other; no secret."""
+    webhook_key: str
+    """Encrypts the secrets that sign webhooks."""
     postgres_port: int = 0
     redis_port: int = 0
 
