@@ -2,8 +2,11 @@
 
 A step is written through the SQL function `update_course_progress`, which is idempotent; when the function fails it is tried
 again, and as a last resort the same change is computed here and written directly (D35): what the owner sees must not
-depend on one function, and a failing display must not fail a stage. All texts of the display stand in this file; the step
-names stand in the database's template too, and a test compares them.
+depend on one function, and a failing display must not fail a stage. All texts of the display stand in this file, those of
+errors in `owner_errors`; the step names stand in the database's template too, and a test compares them.
+
+The percentage is 20 for each completed step and never falls within a run: a step that is set back is worked on again, but
+what its owner has seen of the run stays. A new run begins with a new document.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Connection, translated
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
+from services.kernel.owner_errors import told
 from services.kernel.queries import Queries
 
 StepStatus = Literal["pending", "in_progress", "completed", "failed"]
@@ -54,7 +58,7 @@ WRITING: Final = "Пишем уроки"
 ANALYSED: Final = "Структура курса готова"
 WRITTEN: Final = "Уроки написаны"
 FINISHED: Final = "Курс готов"
-CANCELLED: Final = "Генерация отменена"
+CANCELLED: Final = told("cancelled", "")["message"]
 
 
 def read_so_far(settled: int, expected: int) -> str:
@@ -105,7 +109,7 @@ class ProgressBoard:
             progress = await connection.fetchval(self._sql["read_progress"], course_id)
         step = open_step(progress) if progress is not None else None
         if step is not None:
-            error = {"code": "cancelled", "message": CANCELLED}
+            error = told("cancelled", "The run was cancelled by its owner.")
             await self.mark(connection, course_id, step, "failed", CANCELLED, error=error)
 
     async def _try_call(self, connection: Connection, course_id: UUID, step: Step, *rest: Any) -> bool:
@@ -140,6 +144,7 @@ def with_step(
     now: datetime,
 ) -> dict[str, Any]:
     """`progress` with one step changed: what `update_course_progress` computes, for when it cannot."""
+    progress = progress if _is_whole(progress) else fresh_progress()
     steps = [
         _changed(each, status, message, error, _stamp(now)) if each["id"] == step else each
         for each in progress["steps"]
@@ -149,32 +154,52 @@ def with_step(
     return {
         **progress,
         "steps": steps,
-        "percentage": _PERCENT_PER_STEP * len(finished),
+        "percentage": max(_PERCENT_PER_STEP * len(finished), _percentage(progress)),
         "current_step": min(open_steps, default=int(Step.EXPORT)),
         "message": message,
     }
 
 
+def fresh_progress() -> dict[str, Any]:
+    """The display of a run of which nothing is done yet; what `generation_progress_template` returns."""
+    empty = {"status": "pending", "message": None, "started_at": None, "completed_at": None, "error": None}
+    steps = [{"id": number, "name": name, **empty} for number, name in enumerate(STEP_NAMES, 1)]
+    return {"steps": steps, "percentage": 0, "current_step": 1, "message": None}
+
+
+def _is_whole(progress: dict[str, Any]) -> bool:
+    steps = progress.get("steps")
+    return isinstance(steps, list) and len(steps) == len(STEP_NAMES) and "id" in steps[-1]
+
+
+def _percentage(progress: dict[str, Any]) -> float:
+    shown = progress.get("percentage")
+    return min(shown, 100) if isinstance(shown, int | float) and not isinstance(shown, bool) else 0
+
+
 def open_step(progress: dict[str, Any]) -> Step | None:
     """The step that is being worked on or, between two steps, the next one; None when all are completed."""
-    steps = [
-        (each["status"] != "in_progress", each["id"]) for each in progress["steps"] if each["status"] != "completed"
-    ]
+    shown = (progress if _is_whole(progress) else fresh_progress())["steps"]
+    steps = [(each["status"] != "in_progress", each["id"]) for each in shown if each["status"] != "completed"]
     return Step(min(steps)[1]) if steps else None
 
 
 def _changed(
     step: dict[str, Any], status: StepStatus, message: str | None, error: dict[str, Any] | None, stamp: str
 ) -> dict[str, Any]:
-    stays_completed = status == "completed" and step["status"] == "completed"
     return {
         **step,
         "status": status,
         "message": message,
         "started_at": None if status == "pending" else step["started_at"] or stamp,
-        "completed_at": (step["completed_at"] if stays_completed else None) or stamp if status == "completed" else None,
+        "completed_at": _completed_at(step, stamp) if status == "completed" else None,
         "error": error if status == "failed" else None,
     }
+
+
+def _completed_at(step: dict[str, Any], stamp: str) -> str:
+    known = step["completed_at"] if step["status"] == "completed" else None
+    return str(known or max(stamp, step["started_at"] or stamp))
 
 
 def _stamp(now: datetime) -> str:

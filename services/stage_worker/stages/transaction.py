@@ -12,6 +12,7 @@ from services.kernel import tracing
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Connection
 from services.kernel.envelopes import Job, JobData, encode_job_data
+from services.kernel.owner_errors import told
 from services.kernel.progress import ProgressBoard, Step, StepStatus
 from services.kernel.queries import Queries
 from services.kernel.webhooks.events import EndedRun, Failure, announce
@@ -136,7 +137,8 @@ class StageTransaction:
 
     async def fail_course(self, step: Step, message: str, *, code: str) -> None:
         """End the run: state `error` with its event, the step failed, the reason for the owner."""
-        await self.mark(step, "failed", message, error={"code": code, "message": message})
+        error = told(code, message)
+        await self.mark(step, "failed", error["message"], error=error)
         metadata = {**self._event_metadata(), "error": message, "code": code}
         await self.connection.execute(
             self._sql["fail_course"], self.course.id, message, self.state, self.course.run_number, FAILED_BY, metadata

@@ -17,6 +17,7 @@ from services.kernel.errors import (
     SchemaMissing,
     UpstreamUnavailable,
 )
+from services.kernel.owner_errors import UNFORESEEN, told
 from services.kernel.queue.jobs import DeadJob, DeadReason
 from services.kernel.settings import CommonSettings, Secret
 from services.stage_worker.deliveries import Deliveries
@@ -71,7 +72,8 @@ async def test_a_final_failure_ends_the_course(
     assert await state(db, course) == "error"
     assert error == "The engine refuses this subject."
     assert progress["steps"][step]["status"] == "failed"
-    assert progress["steps"][step]["error"]["message"] == error
+    assert progress["steps"][step]["error"] == told("rejected", "The engine refuses this subject.")
+    assert progress["message"] == progress["steps"][step]["message"] == UNFORESEEN
     assert failure is not None
     assert (failure["event_type"], failure["new_state"]) == ("FSM_FAILED", "error")
     assert detail == {"code": "rejected", "message": error}
