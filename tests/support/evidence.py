@@ -31,7 +31,7 @@ QUIET_SECONDS = 60.0
 
 _ROWS = """
 SELECT outbox_id::text AS effect_id, entity_id::text AS course_id, coalesce(run_number, 0) AS run_number,
-       coalesce(job_type, '') AS job_type, job_data ->> 'documentId' AS document_id,
+       coalesce(job_type, '') AS job_type, coalesce(job_data ->> 'documentId', job_data ->> 'attempt') AS document_id,
        (processed_at IS NULL AND retry_count >= max_retries) AS dead, (processed_at IS NOT NULL) AS processed
   FROM job_outbox
 """

@@ -12,6 +12,7 @@ from services.cli.stack.processes import assign_ports, service_programs
 from services.cli.stack.program import Program
 from services.cli.stack.servers import Servers
 from services.cli.stack.state import StateFolder
+from services.kernel.settings import load
 from services.stage_worker.settings import WorkerSettings
 
 URL = "postgresql://u@127.0.0.1/d"
@@ -45,7 +46,7 @@ def test_webhooks_are_signed_with_the_stacks_own_key(tmp_path: Path) -> None:
     """Made once; api and workers have the same, and nobody else has it."""
     first, again = programs(tmp_path, {}), programs(tmp_path, {})
     keys = {name: program.env.get("WEBHOOK_ENCRYPTION_KEYS") for name, program in first.items()}
-    settings = ApiSettings.from_environ(first["api"].env)
+    settings = load(ApiSettings, first["api"].env)
 
     assert {name for name, key in keys.items() if key} == {
         "api",
