@@ -41,7 +41,7 @@ _ONE_LANGUAGE = {
     "Greek": "el", "Hebrew": "he", "Bengali": "bn", "Gujarati": "gu", "Tamil": "ta", "Telugu": "te", "Thai": "th",
     "Georgian": "ka", "Armenian": "hy", "Hangul": "ko", "Kana": "ja", "Han": "zh",
 }  # fmt: skip
-_CANDIDATES = {
+CANDIDATES = {
     "Latin": (
         "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "cs", "sk", "sl", "hr", "hu", "ro",
         "tr", "id", "vi", "et", "lv", "lt", "ca", "af",
@@ -50,11 +50,13 @@ _CANDIDATES = {
     "Arabic": ("ar", "fa", "ur"),
     "Devanagari": ("hi", "mr"),
 }  # fmt: skip
+"""Languages of one script that can be told apart, by the script."""
 _MOST_LIKELY = {"Cyrillic": "ru", "Arabic": "ar", "Devanagari": "hi"}
-_TELLING_LETTERS = {
+TELLING_LETTERS = {
     "ru": "ыэъё", "uk": "іїєґ", "de": "ß", "es": "ñ¿¡", "pt": "ãõ", "pl": "łżśćńęąź", "tr": "ığ", "cs": "ěůř",
     "sk": "ľĺŕ", "hu": "őű", "ro": "țăș", "da": "æø", "no": "æø", "sv": "å", "vi": "ơưđạế", "lv": "ņģķļ", "lt": "ėųį",
 }  # fmt: skip
+"""Letters that few other languages have, by the language."""
 _TELLING_WEIGHT = 0.5
 _FEWEST_KINDS, _SHORT_TEXT_WORDS = 4, 60
 """Different common words that a longer text must have: source code repeats the same two or three."""
@@ -70,13 +72,20 @@ def detect(text: str) -> str:
         return UNDETERMINED
     if script in _ONE_LANGUAGE:
         return _ONE_LANGUAGE[script]
-    best = _by_common_words(sample, _CANDIDATES[script])
+    best = _by_common_words(sample, CANDIDATES[script])
     return best or _MOST_LIKELY.get(script, UNDETERMINED)
 
 
 def script_of(text: str) -> str | None:
     """The script most letters belong to, or None without letters. Kana counts as the script of Japanese."""
     return _main_script(_sample(text))
+
+
+def script_of_language(language: str) -> str | None:
+    """The script that a language is written in, where we know it."""
+    if language in _ONE_LANGUAGE.values():
+        return next(script for script, only in _ONE_LANGUAGE.items() if only == language)
+    return next((script for script, languages in CANDIDATES.items() if language in languages), None)
 
 
 def _sample(text: str) -> str:
@@ -106,7 +115,7 @@ def _by_common_words(text: str, candidates: tuple[str, ...]) -> str | None:
             scores[language] += weight * count
             kinds[language] += len(word) > 1
     for language in candidates:
-        scores[language] += _TELLING_WEIGHT * sum(text.count(letter) for letter in _TELLING_LETTERS.get(language, ""))
+        scores[language] += _TELLING_WEIGHT * sum(text.count(letter) for letter in TELLING_LETTERS.get(language, ""))
     best = max(candidates, key=lambda language: scores[language])
     enough = kinds[best] >= _FEWEST_KINDS or total < _SHORT_TEXT_WORDS
     return best if enough and scores[best] > _CUSTOMARY_SHARE * total else None

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from services.kernel.errors import DocumentRejected
-from services.stage_worker.language.detection import detect
+from services.stage_worker.language.guess import likely_language
 from services.stage_worker.language.words import count_words
 from services.stage_worker.parsing.blocks import Block, Kind
 from services.stage_worker.parsing.characters import clean_code, clean_line
@@ -112,7 +112,9 @@ def assemble(blocks: Iterable[Block], *, title: str, filename: str, limits: Limi
     if not count_words(text):
         raise DocumentRejected("The document contains no text. Upload one that has text in it.")
     sections = tuple(writer.sections)
-    return ParsedDocument(title=_title(title, sections, filename), language=detect(text), text=text, sections=sections)
+    return ParsedDocument(
+        title=_title(title, sections, filename), language=likely_language(text), text=text, sections=sections
+    )
 
 
 def _rendered(block: Block, depth: int) -> str:

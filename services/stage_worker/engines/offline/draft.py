@@ -5,7 +5,8 @@ from __future__ import annotations
 from services.stage_worker.course.model import Course, Lesson, SectionOut
 from services.stage_worker.course.structure import CourseStructure, LessonPlan, SectionPlan
 from services.stage_worker.engines.material import Material
-from services.stage_worker.language.detection import UNDETERMINED, detect
+from services.stage_worker.language.detection import UNDETERMINED
+from services.stage_worker.language.guess import likely_language
 from services.stage_worker.language.phrases import has_pack, phrases
 
 _FALLBACK = "en"
@@ -92,5 +93,5 @@ def _lesson(plan: LessonPlan, lesson_id: str, missing: str) -> Lesson:
 
 
 def _language_of(title: str) -> str:
-    found = detect(title)
+    found = likely_language(title)
     return _FALLBACK if found == UNDETERMINED or not has_pack(found) else found

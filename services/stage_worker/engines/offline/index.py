@@ -10,10 +10,12 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
+
 from services.stage_worker.engines.material import Material, SourceDocument
 from services.stage_worker.engines.offline.pieces import Form, Piece, cut
 from services.stage_worker.engines.offline.terms import Lexicon
-from services.stage_worker.language.detection import UNDETERMINED, detect, script_of
+from services.stage_worker.language.detection import UNDETERMINED, detect, script_of, script_of_language
 from services.stage_worker.language.sentences import Span
 from services.stage_worker.language.words import count_words
 
@@ -63,6 +65,8 @@ class Index:
     """Sentences told before, in a piece that is otherwise new."""
     lexicons: dict[str, Lexicon] = field(default_factory=dict)
     """What each language's pieces speak of, learnt when a title has to be made of it."""
+    made_titles: set[str] = field(default_factory=set)
+    """Titles that no heading gave: they were made of what the text speaks of."""
     quoted_languages: set[str] = field(default_factory=set)
     """Languages of so little text that it is not taught."""
     _ends: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -70,6 +74,7 @@ class Index:
     @classmethod
     def of(cls, material: Material) -> Index:
         """Read all documents, in their order."""
+        material = _with_languages(material)
         index = cls(material)
         found = [
             passage for number, document in enumerate(material.documents) for passage in _passages(number, document)
@@ -180,6 +185,30 @@ class Index:
 
     def _key(self, document: int, part: Span) -> str:
         return _NOT_LETTERS.sub(" ", self.text(document, part)).strip().lower()
+
+
+def _with_languages(material: Material) -> Material:
+    """The same with a language for each document that is too short to tell its own."""
+    words: dict[str | None, Counter[str]] = {}
+    for document in material.documents:
+        if document.language != UNDETERMINED:
+            words.setdefault(script_of(document.text), Counter())[document.language] += count_words(document.text)
+    documents = tuple(
+        msgspec.structs.replace(document, language=_likely(document, material.language, words))
+        if document.language == UNDETERMINED
+        else document
+        for document in material.documents
+    )
+    return msgspec.structs.replace(material, documents=documents)
+
+
+def _likely(document: SourceDocument, asked: str | None, words: dict[str | None, Counter[str]]) -> str:
+    """The language asked for, where its script fits; else that of most of the other text in the same script."""
+    script = script_of(document.text)
+    if asked is not None and (script is None or script_of_language(asked) in {script, None}):
+        return asked
+    known = words.get(script, Counter())
+    return max(known, key=lambda language: known[language], default=UNDETERMINED)
 
 
 def _passages(number: int, document: SourceDocument) -> list[Passage]:

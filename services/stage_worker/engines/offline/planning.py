@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from services.stage_worker.course.structure import CourseStructure, LessonPlan, SectionPlan, Source
 from services.stage_worker.engines.offline import titles
+from services.stage_worker.engines.offline.distinct import told_apart
 from services.stage_worker.engines.offline.index import Index, Passage
 from services.stage_worker.engines.offline.lengthy import split_long_topics
 from services.stage_worker.engines.offline.merging import bring_together
@@ -69,7 +70,7 @@ def plan(index: Index) -> CourseStructure:
         language=language,
         style=material.style,
         draft=False,
-        sections=titles.unique([section for _, section in chapters]),
+        sections=told_apart(index, [section for _, section in chapters]),
         notes=_notes(index, language, density_of(index.words(), "")),
     )
 

@@ -1,14 +1,12 @@
-"""Titles of sections and lessons: the material's own headings, told apart where two are alike."""
+"""Titles of sections and lessons: the material's own headings, or what the text speaks of where it has none."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-import msgspec
-
-from services.stage_worker.course.structure import LessonPlan, SectionPlan
 from services.stage_worker.engines.offline.index import Index, Passage
-from services.stage_worker.engines.offline.terms import Lexicon
+from services.stage_worker.engines.offline.terms import Lexicon, stems_of
 from services.stage_worker.engines.offline.tree import Topic
 from services.stage_worker.language.phrases import phrases
 
@@ -22,6 +20,7 @@ JOINT = " · "
 _LONGEST = 110
 _LONGEST_OF_ONE = 140
 _MOST_JOINED = 3
+_MOST_TERMS = 12
 
 
 def of_section(index: Index, topics: list[Topic], units: list[Topic], language: str) -> str:
@@ -50,27 +49,6 @@ def plain(heading: str) -> str:
     shortened = _NUMBER.sub("", heading).strip()
     text = shortened if any(character.isalpha() for character in shortened) else heading
     return text if len(text) <= _LONGEST_OF_ONE else text[: _LONGEST_OF_ONE - 1].rsplit(" ", 1)[0] + "…"
-
-
-def unique(sections: list[SectionPlan]) -> tuple[SectionPlan, ...]:
-    """The same plan with no two lessons of one title: the section's title, then a number tells them apart."""
-    seen: set[str] = set()
-    renamed: list[SectionPlan] = []
-    for section in sections:
-        lessons = tuple(_told_apart(lesson, section, seen) for lesson in section.lessons)
-        renamed.append(msgspec.structs.replace(section, lessons=lessons))
-    return tuple(renamed)
-
-
-def _told_apart(lesson: LessonPlan, section: SectionPlan, seen: set[str]) -> LessonPlan:
-    speech = phrases(lesson.language)
-    options = [] if is_generic(lesson.title, lesson.language) else [lesson.title]
-    if lesson.title != section.title:
-        options.append(speech.say("of", "", heading=lesson.title, parent=section.title))
-    options += [f"{lesson.title} ({number})" for number in range(2, 10_000)]
-    title = next(option for option in options if option.lower() not in seen)
-    seen.add(title.lower())
-    return msgspec.structs.replace(lesson, title=title)
 
 
 def _of_unit(index: Index, unit: Topic, language: str) -> str:
@@ -117,11 +95,27 @@ def _joined(headings: list[str]) -> str:
 
 def _from_terms(index: Index, units: list[Topic], language: str) -> str:
     """For text without any heading: what it speaks of most."""
-    text = _text(index, [passage for unit in units for passage in unit.walk()])
+    return from_text(index, _text(index, [passage for unit in units for passage in unit.walk()]), language)
+
+
+def from_text(index: Index, text: str, language: str, avoided: Iterable[str] = ()) -> str:
+    """What a text speaks of most, or the course's title; `avoided` are names that do not tell it apart."""
+    known = {stems for name in avoided for stems in _parts(name, language)}
     lexicon = _lexicon(index, language)
-    terms = lexicon.terms(text, (), frozenset(), 2) or lexicon.terms(text, (), frozenset(), 2, strict=False)
-    named = JOINT.join(term.text[:1].upper() + term.text[1:] for term in terms)
-    return named or index.material.title
+    for strict in (True, False):
+        terms = lexicon.terms(text, (), frozenset(), _MOST_TERMS, strict=strict)
+        named = [term.text for term in terms if term.stems not in known][:2]
+        if named:
+            title = JOINT.join(name[:1].upper() + name[1:] for name in named)
+            break
+    else:
+        title = index.material.title
+    index.made_titles.add(title)
+    return title
+
+
+def _parts(name: str, language: str) -> list[tuple[str, ...]]:
+    return [stems_of(part, language) for part in name.split(JOINT)]
 
 
 def _lexicon(index: Index, language: str) -> Lexicon:

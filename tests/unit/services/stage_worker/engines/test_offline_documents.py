@@ -46,6 +46,45 @@ def test_a_document_without_headings_is_parted_where_its_subject_turns() -> None
     assert not any(re.search(r"\(\d", title) for title in titles)
 
 
+@pytest.mark.parametrize("variety", [1, 2, 5])
+def test_sections_of_a_monotonous_text_have_names_of_their_own(variety: int) -> None:
+    """However alike the paragraphs are, no two sections and no two lessons are called the same."""
+    subjects = ("the hive", "the queen", "the harvest", "the winter", "the swarm")[:variety]
+    text = "\n\n".join(
+        f"A keeper looks after {subjects[number % variety]} in year {number}, and year {number} asks for patience because "
+        f"{subjects[number % variety]} changes with the weather of week {number} and with the flowers around it."
+        for number in range(120)
+    )
+    course = course_of(material_from(text, suffix=".txt"))
+    sections = [section.title for section in course.sections]
+    lessons = [lesson.title for lesson in lessons_of(course)]
+
+    assert len(sections) == len(set(sections)) >= 2
+    assert len(lessons) == len(set(lessons))
+
+
+@pytest.mark.parametrize(("note", "language"), [("Bienen sammeln Nektar.", "de"), ("Plants need water.", "en")])
+def test_a_note_of_one_line_gets_a_lesson_in_words(note: str, language: str) -> None:
+    """Its language is likely enough, so its goals and exercises are sentences."""
+    course = course_of(material_from(note, suffix=".txt"))
+    [lesson] = lessons_of(course)
+
+    assert (course.language, lesson.language) == (language, language)
+    assert re.search(r"\w+ \w+", lesson.objectives[0].replace("document-0", ""))
+
+
+def test_a_document_of_no_language_takes_that_of_the_others_or_the_one_asked_for() -> None:
+    """A page of figures beside a text belongs to it; a language of another script is not believed."""
+    figures = "Q1 17 Q2 18 Q3 19 " * 30
+    beside = course_of(material_from(_TINY, figures, suffix=".txt"))
+    asked = course_of(material_from(figures, suffix=".txt", language="fr"))
+    of_another_script = course_of(material_from(figures, suffix=".txt", language="ru"))
+
+    assert {lesson.language for lesson in lessons_of(beside)} == {"en"}
+    assert {lesson.language for lesson in lessons_of(asked)} == {"fr"}
+    assert {lesson.language for lesson in lessons_of(of_another_script)} == {"und"}
+
+
 def test_one_paragraph_without_end_is_cut_between_sentences() -> None:
     """No lesson is too long only because nobody pressed return."""
     course = course_of(material_from(prose(3_000).replace("\n\n", " ")))
