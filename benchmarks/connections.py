@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.support import http_load, usage
 from benchmarks.support.cases import Options, main
 from benchmarks.support.courses import Courses
-from benchmarks.support.grounds import open_grounds
+from benchmarks.support.grounds import Grounds, open_grounds
 from benchmarks.support.machine import load
 from benchmarks.support.samples import Latencies
 from benchmarks.support.tables import Table, verdict
@@ -25,10 +25,12 @@ P95_MS = 500.0
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
+    grounds: Grounds
     api: Process
     courses: Courses
 
     async def fire(self, *, active: int, idle: int, requests: int) -> http_load.Result:
+        self.grounds.free_slots()
         return await http_load.fire(
             http_load.Plan(
                 port=self.api.port,
@@ -47,7 +49,7 @@ async def _open_scene(courses: int) -> AsyncIterator[_Scene]:
         prepared = Courses(grounds, courses)
         # Idle connections are to stay open for the whole measurement, however slow the machine.
         api = await grounds.stack.start("api", env={"KEEP_ALIVE_SECONDS": "300", "LOG_FORMAT": "json"})
-        yield _Scene(api, prepared)
+        yield _Scene(grounds, api, prepared)
 
 
 async def measure(options: Options) -> Sequence[Table]:

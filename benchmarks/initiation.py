@@ -22,6 +22,8 @@ from benchmarks.support.machine import load
 from benchmarks.support.samples import Latencies, median, spread
 from benchmarks.support.tables import Table, verdict
 from services.kernel.commands import InitiationRequest
+from services.kernel.concurrency import MOST, ConcurrencySettings, Limits, TierLimits
+from services.kernel.concurrency.gate import Gate
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.idempotency import ResultCache
@@ -107,6 +109,7 @@ class Arena:
 
     async def handler(self, clients: int, calls: int) -> Run:
         """The command handler in this process, called by as many tasks."""
+        self._grounds.free_slots()
         first = self._courses.take(calls)
         requests = iter([_request(number) for number in range(first, first + calls)])
         milliseconds: list[float] = []
@@ -125,6 +128,7 @@ class Arena:
 
     async def api(self, clients: int, calls: int) -> Run:
         """One api process over HTTP."""
+        self._grounds.free_slots()
         plan = http_load.Plan(
             port=self._api.port,
             token=self._token,
@@ -173,13 +177,18 @@ def _request(number: int) -> InitiationRequest:
 
 @asynccontextmanager
 async def open_handler(grounds: Grounds) -> AsyncIterator[CommandHandler]:
-    """A command handler with all that the api gives it: Layer 1, counters, the wake-up."""
+    """A command handler with all that the api gives it: Layer 1, the gate, counters, the wake-up."""
     settings = CommonSettings(database_url=Secret(grounds.app_url), redis_url=Secret(grounds.redis_url))
     db = await Database.open(settings, application="benchmark")
-    redis = open_redis(settings.redis_url, name="benchmark", socket_timeout=0.2, connect_timeout=0.2, max_connections=8)
+    redis = open_redis(
+        settings.redis_url, name="benchmark", socket_timeout=0.2, connect_timeout=0.2, max_connections=16
+    )
     bell = WakeUp(db)
+    raised = ConcurrencySettings(concurrency_global_limit=MOST, concurrency_tier_limits=TierLimits.same(MOST))
+    gate = Gate(db, redis, Limits(db, raised))
+    await gate.open()
     async with Counters(db).writing() as counters:
-        handler = CommandHandler(db, cache=ResultCache(redis), counters=counters, bell=bell)
+        handler = CommandHandler(db, cache=ResultCache(redis), counters=counters, bell=bell, gate=gate)
         yield handler
         await handler.drain()
         await bell.drain()
