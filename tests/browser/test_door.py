@@ -13,6 +13,8 @@ from tests.support.browsers import open_page
 from tests.support.courses import add_course
 from tests.support.tokens import ADMIN, USER, bearer
 
+AWAY = {"error": {"code": "database_unavailable", "message": "PostgreSQL does not answer.", "details": {}}}
+
 
 async def test_a_ticket_lets_the_browser_in_and_leaves_no_trace(api: RunningApi, browser: Any) -> None:
     """The address is clean at once, no script can read the cookie, and a reload needs no other ticket."""
@@ -95,6 +97,18 @@ async def test_a_session_that_ends_shows_at_the_next_look(open_admin: OpenAdmin,
     await expect(page.get_by_text("You are signed out: the session has ended.")).to_be_visible()
 
     assert await page.get_by_role("heading", name="Leader").count() == 0
+
+
+async def test_an_outage_is_not_taken_for_being_signed_out(api: RunningApi, open_admin: OpenAdmin) -> None:
+    """A page that is opened while the api cannot answer says so, and goes on when it can."""
+    page = (await open_admin()).page
+    await page.route("**/api/sessions", lambda route: route.fulfill(status=503, json=AWAY))
+    await page.goto(f"{api.url}/admin#jobs")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Not available just now")).to_be_visible()
+    await expect(page.get_by_text("PostgreSQL does not answer")).to_be_visible()
+    await page.unroute_all()
+    await expect(page.get_by_role("heading", name="Queues")).to_be_visible()
 
 
 async def test_the_cookie_opens_the_live_stream(api: RunningApi, browser: Any, db: Database) -> None:

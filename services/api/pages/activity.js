@@ -2,7 +2,7 @@
 
 import { withQuery } from "./api.js";
 import { h } from "./dom.js";
-import { moment, short } from "./format.js";
+import { NONE, moment, short } from "./format.js";
 import { badge, button, choice, loaded, panel, table } from "./parts.js";
 
 const ACTIONS = "/api/admin/actions";
@@ -53,7 +53,7 @@ const EVENT_COLUMNS = [
 
 function detail(facts) {
   const known = Object.entries(facts).filter(([, value]) => value !== null);
-  if (!known.length) return "–";
+  if (!known.length) return NONE;
   return h("span", { class: "detail" }, known.map(([name, value]) =>
     h("span", { key: name }, h("i", {}, `${name} `), typeof value === "object" ? JSON.stringify(value) : String(value))));
 }

@@ -21,7 +21,7 @@ const SLOWEST_MS = 15_000;
 const bar = document.getElementById("bar");
 const main = document.getElementById("main");
 const sources = new Sources();
-const state = { caller: null, problem: null, begun: false, paused: false, timer: null, running: null };
+const state = { caller: null, problem: null, away: null, begun: false, paused: false, timer: null, running: null };
 
 // ---- where we are: the address's fragment names the view and its parameters, so that it can be kept and sent on
 
@@ -106,6 +106,7 @@ function freshness() {
 
 function body() {
   if (!state.begun) return [h("p", { class: "quiet", "aria-busy": "true" }, "Loading…")];
+  if (state.away) return [away()];
   if (!state.caller) return [signedOut()];
   if (!state.caller.isAdmin) return [notAdmin()];
   const { name } = here();
@@ -133,6 +134,9 @@ function signedOut() {
         h("input", { name: "ticket", required: true, autocomplete: "off", spellcheck: "false" })),
       h("button", { type: "submit", class: "primary" }, "Sign in")));
 }
+
+const away = () => h("section", { key: "away", class: "panel door" },
+  h("h1", {}, "Not available just now"), notice("bad", state.away, " Trying again…"));
 
 const notAdmin = () => h("section", { key: "refused", class: "panel door" },
   h("h1", {}, "For administrators only"),
@@ -202,16 +206,26 @@ async function begin() {
   draw();
   const ticket = ticketFromAddress();
   if (ticket) await enter(ticket);
-  else {
-    try {
-      state.caller = await whoami();
-    } catch (error) {
-      state.problem = error.message;
-    }
-  }
+  else await identify();
   state.begun = true;
   draw();
   await refresh();
+}
+
+// An api that cannot say who is here just now has signed nobody out: it is asked again.
+async function identify() {
+  try {
+    state.caller = await whoami();
+    state.away = null;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    state.away = error.message;
+    setTimeout(async () => {
+      await identify();
+      draw();
+      await refresh();
+    }, REFRESH_MS);
+  }
 }
 
 window.addEventListener("hashchange", async () => {

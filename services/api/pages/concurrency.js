@@ -3,11 +3,13 @@
 import { post, put } from "./api.js";
 import { ask } from "./dialog.js";
 import { h } from "./dom.js";
-import { count, moment, number, short, signed } from "./format.js";
+import { NONE, count, moment, number, short, signed } from "./format.js";
 import { badge, button, figure, loaded, notice, panel, table } from "./parts.js";
-import { CONCURRENCY } from "./overview.js";
+
+export const CONCURRENCY = "/api/admin/concurrency";
 
 const LARGEST = 10_000;
+const SHOWN = 200;
 
 export const concurrency = {
   title: "Concurrency",
@@ -22,7 +24,7 @@ export const concurrency = {
 function counters(data) {
   const all = data.global;
   return [
-    !data.ready && notice("warn", "Redis has no counters just now; PostgreSQL counts instead."),
+    unready(data),
     h("dl", { class: "wide" },
       figure("counter of all", all.counter),
       figure("running by PostgreSQL", all.truth),
@@ -33,19 +35,24 @@ function counters(data) {
     table({
       caption: "Counters by user",
       empty: "No user has a course running.",
-      rows: data.users,
+      rows: data.users.slice(0, SHOWN),
       key: (user) => user.userId,
       columns: [
         { label: "User", cell: (user) => short(user.userId) },
-        { label: "Tier", cell: (user) => user.tier ?? "–" },
+        { label: "Tier", cell: (user) => user.tier ?? NONE },
         { label: "Counter", number: true, cell: (user) => number(user.counter) },
         { label: "Running", number: true, cell: (user) => number(user.truth) },
         { label: "Drift", number: true, cell: (user) => drift(user.drift) },
         { label: "Limit", number: true, cell: (user) => number(user.limit) },
       ],
     }),
+    data.usersTotal > SHOWN && h("p", { class: "quiet" }, `and ${count(data.usersTotal - SHOWN, "user")} more, less far off`),
   ];
 }
+
+/** What is to be said while the counters are not believed. */
+export const unready = (data) => (!data.ready || data.message)
+  && notice("warn", data.message ?? "The counters in Redis are not believed just now; PostgreSQL counts instead.");
 
 const drift = (value) => badge(value ? "warn" : "good", signed(value), "counter minus truth");
 

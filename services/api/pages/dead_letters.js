@@ -3,7 +3,7 @@
 import { post, withQuery } from "./api.js";
 import { ask } from "./dialog.js";
 import { h } from "./dom.js";
-import { count, moment, number, short } from "./format.js";
+import { NONE, count, moment, number, short } from "./format.js";
 import { badge, button, choice, loaded, notice, panel, priority, table } from "./parts.js";
 
 const LETTERS = "/api/admin/dead-letters";
@@ -71,8 +71,8 @@ const COLUMNS = [
   { label: "Kind", cell: (letter) => badge("", letter.kind) },
   { label: "Reason", cell: (letter) => [h("strong", {}, letter.reason),
     letter.detail && h("div", { class: "detail" }, letter.detail)] },
-  { label: "Queue", cell: (letter) => letter.queue ?? "–" },
-  { label: "Job type", cell: (letter) => letter.jobType ?? "–" },
+  { label: "Queue", cell: (letter) => letter.queue ?? NONE },
+  { label: "Job type", cell: (letter) => letter.jobType ?? NONE },
   { label: "Priority", number: true, cell: (letter) => priority(letter.priority) },
   { label: "Course", cell: (letter) => short(letter.courseId) },
   { label: "Attempts", number: true, cell: (letter) => number(letter.attempts) },

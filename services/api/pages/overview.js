@@ -1,15 +1,15 @@
 // How the machine is, at a glance.
 
 import { withQuery } from "./api.js";
+import { CONCURRENCY, unready } from "./concurrency.js";
 import { h } from "./dom.js";
-import { moment, number, signed, span } from "./format.js";
+import { NONE, moment, number, signed, span } from "./format.js";
 import { badge, figure, loaded, notice, panel } from "./parts.js";
 import { QUEUES, queueTable } from "./queues.js";
 
-export const OUTBOX = "/api/admin/outbox";
-export const LEADER = "/api/admin/leader";
-export const CONCURRENCY = "/api/admin/concurrency";
-export const LETTERS = withQuery("/api/admin/dead-letters", { limit: 1 });
+const OUTBOX = "/api/admin/outbox";
+const LEADER = "/api/admin/leader";
+const LETTERS = withQuery("/api/admin/dead-letters", { limit: 1 });
 
 const LATE_SECONDS = 60;
 
@@ -46,14 +46,14 @@ function outbox(data) {
   const late = data.oldestSeconds !== null && data.oldestSeconds > LATE_SECONDS;
   return h("dl", {},
     figure("waiting", data.waiting),
-    figure("oldest", data.oldestSeconds === null ? "–" : span(data.oldestSeconds), late ? "bad" : null),
+    figure("oldest", data.oldestSeconds === null ? NONE : span(data.oldestSeconds), late ? "bad" : null),
     figure("dead", data.dead, data.dead ? "bad" : null));
 }
 
 function courses(data) {
   const all = data.global;
   return [
-    !data.ready && notice("warn", "Redis has no counters just now; PostgreSQL counts instead."),
+    unready(data),
     h("dl", {},
       figure("running", `${number(all.truth)} of ${number(all.limit)}`),
       figure("counter", all.counter),

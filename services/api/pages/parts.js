@@ -1,7 +1,7 @@
 // What the views are put together from.
 
 import { h } from "./dom.js";
-import { number } from "./format.js";
+import { NONE, number } from "./format.js";
 
 /**
  * A table that turns into a list of cards where the window is narrow.
@@ -14,9 +14,13 @@ export function table({ caption, columns, rows, key, empty }) {
     h("caption", { class: "hidden" }, caption),
     h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: kind(column) },
       column.label || h("span", { class: "hidden" }, column.name))))),
-    h("tbody", {}, rows.map((row) => h("tr", { key: key(row) }, columns.map((column) =>
-      h("td", { "data-label": column.name ?? column.label, class: kind(column) },
-        h("div", { class: "cell" }, column.cell(row)))))))));
+    h("tbody", {}, rows.map((row) => h("tr", { key: key(row) }, columns.map((column) => cell(column, row)))))));
+}
+
+function cell(column, row) {
+  const content = column.cell(row);
+  const classes = [column.number && "number", content === NONE && "none"].filter(Boolean).join(" ");
+  return h("td", { "data-label": column.name ?? column.label, class: classes || null }, h("div", { class: "cell" }, content));
 }
 
 /** A section with a heading, and whatever stands at the heading's right. */
@@ -45,7 +49,7 @@ export const button = (label, onclick, { tone = "", disabled = false, name = nul
 
 /** A priority, the more urgent the louder. */
 export function priority(value) {
-  if (value === null || value === undefined) return "–";
+  if (value === null || value === undefined) return NONE;
   const level = value >= 8 ? "high" : value >= 3 ? "middle" : "low";
   return h("span", { class: `priority ${level}` }, h("span", { class: "hidden" }, "priority "), value);
 }

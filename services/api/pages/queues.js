@@ -3,7 +3,7 @@
 import { post, withQuery } from "./api.js";
 import { ask } from "./dialog.js";
 import { h } from "./dom.js";
-import { count, moment, number, short } from "./format.js";
+import { NONE, count, moment, number, short } from "./format.js";
 import { badge, button, choice, loaded, notice, panel, priority, table } from "./parts.js";
 
 export const QUEUES = "/api/admin/queues";
@@ -48,7 +48,7 @@ export function queueTable(context, queues) {
 }
 
 function byPriority(waiting) {
-  if (!waiting.length) return "–";
+  if (!waiting.length) return NONE;
   return h("span", { class: "priorities" }, waiting.map(({ priority: value, jobs: amount }) =>
     h("span", { key: value, title: `${count(amount, "job")} of priority ${value}` }, priority(value), ` ×${number(amount)}`)));
 }
@@ -118,7 +118,7 @@ function jobTable(rows) {
     columns: [
       { label: "Status", cell: (job) => badge(TONES[job.place] ?? "", job.status) },
       { label: "Priority", number: true, cell: (job) => priority(job.priority) },
-      { label: "What", cell: (job) => [job.jobType ?? "–", h("div", { class: "detail" }, job.queue), note(job)] },
+      { label: "What", cell: (job) => [job.jobType ?? NONE, h("div", { class: "detail" }, job.queue), note(job)] },
       { label: "Job", cell: (job) => short(job.key) },
       { label: "Course", cell: (job) => short(job.courseId) },
       { label: "Run", number: true, cell: (job) => number(job.runNumber) },
