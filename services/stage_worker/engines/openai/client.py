@@ -21,7 +21,7 @@ import msgspec
 
 from services.kernel import tracing
 from services.kernel.errors import PermanentError, UpstreamUnavailable
-from services.kernel.logs import get_logger
+from services.kernel.logs import get_logger, scrub_text
 from services.stage_worker.engines.openai.budget import Budget
 from services.stage_worker.engines.openai.cache import AnswerCache, key_of
 from services.stage_worker.engines.openai.schemas import strict_schema
@@ -243,7 +243,12 @@ def _require_success(reply: httpx.Response, body: bytes) -> None:
         raise _Passing(f"status {status}", _retry_after(reply.headers.get("retry-after")))
     if status in {401, 403}:
         raise PermanentError("The language model's endpoint refuses the key. The operator must set OPENAI_API_KEY.")
-    raise PermanentError(f"The language model's endpoint refuses the request (status {status}): {fault.text()[:300]}")
+    raise PermanentError(f"The language model's endpoint refuses the request (status {status}): {_quoted(fault)}")
+
+
+def _quoted(fault: FaultBody) -> str:
+    """What the endpoint says; some quote the key, and this text goes to the course's owner."""
+    return scrub_text(fault.text())[:300]
 
 
 def _retry_after(value: str | None) -> float | None:
