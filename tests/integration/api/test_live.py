@@ -17,10 +17,13 @@ from services.api.live.news import NewsDesk
 from services.kernel.database import Database
 from services.kernel.metrics import REGISTRY
 from services.kernel.settings import CommonSettings, Secret
+from tests.integration.stage_worker.harness import open_pipeline
 from tests.support import tokens
 from tests.support.api import RunningApi, running_api
-from tests.support.courses import add_course
+from tests.support.courses import add_course, add_documents
 from tests.support.event_stream import EventStream, Told, following
+from tests.support.pipeline import DOCUMENTS
+from tests.support.progress import check_display
 from tests.support.servers import PrivatePostgres, with_user
 from tests.support.waiting import eventually
 
@@ -101,6 +104,27 @@ async def test_the_progress_is_that_of_check_status(api: RunningApi, db: Databas
     assert told is not None
     assert answer.content == orjson.dumps(told.content)
     assert told.content["generation_progress"] == stored
+
+
+async def test_a_real_run_shows_itself(api: RunningApi, db: Database) -> None:
+    """Four documents through all stages: the display keeps its frozen form, the percentage only rises, the story is whole."""
+    course = await add_course(db)
+    documents = await add_documents(db, course, DOCUMENTS)
+    async with open_pipeline(db) as pipeline, following(api.port, course) as stream:
+        await pipeline.start(course, documents)
+        working = asyncio.create_task(pipeline.finish(course))
+        told = await stream.rest(60)
+        await working
+    displays = [each.content["generation_progress"] for each in told if each.event == "progress"]
+    rows = await db.fetch("SELECT new_state FROM fsm_events WHERE entity_id = $1 ORDER BY position", course)
+    for display in displays:
+        check_display(display)
+
+    percentages = [display["percentage"] for display in displays]
+    assert percentages == sorted(percentages)
+    assert percentages[-1] == 100
+    assert moves(told) == [row["new_state"] for row in rows]
+    assert (moves(told)[-1], told[-1].content) == ("completed", {"reason": "completed"})
 
 
 @pytest.mark.parametrize("count", range(9))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +12,10 @@ import pytest
 
 from services.kernel.database import Database, DatabaseRefused
 from services.kernel.errors import InvalidInput
-from services.kernel.progress import STEP_NAMES
+from services.kernel.progress import STEP_NAMES, Step, fresh_progress, with_step
 from tests.support.courses import add_course
+from tests.support.progress import check_display, timeless
+from tests.support.tokens import ORGANIZATION, USER
 
 _STEP_KEYS = {"id", "name", "status", "message", "started_at", "completed_at", "error"}
 
@@ -101,6 +105,63 @@ async def test_an_unknown_course_is_an_error(db: Database) -> None:
 async def test_it_stands_once_in_the_catalogue(db: Database) -> None:
     """003 looks for one row and drops it without an argument list (TRAP10)."""
     assert await db.fetchval("SELECT count(*) FROM pg_proc WHERE proname = 'update_course_progress'") == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_the_percentage_never_falls_and_the_form_stays(db: Database, seed: int) -> None:
+    """Random sequences, steps set back, repeated and out of turn; and the direct write computes the very same."""
+    course = await add_course(db)
+    dice = random.Random(seed)
+    shown: dict[str, Any] = await db.fetchval("SELECT generation_progress FROM courses WHERE id = $1", course)
+    expected = shown
+    for _ in range(20):
+        step, status = dice.randint(1, 5), dice.choice(["pending", "in_progress", "completed", "failed"])
+        message, error = dice.choice([None, "Читаем"]), dice.choice([None, {"code": "x", "message": "y"}])
+        before, shown = shown, await update(db, course, step, status, message, error)
+        now = datetime.now(UTC)
+        expected = with_step(expected, Step(step), status, message, error, now=now)  # type: ignore[arg-type]
+
+        check_display(shown)
+        assert shown["percentage"] >= before["percentage"]
+        assert timeless(shown) == timeless(expected)
+        assert await update(db, course, step, status, message, error) == shown
+
+
+async def test_a_step_set_back_leaves_the_percentage(db: Database) -> None:
+    """It is worked on again; what the owner has seen stays until the run is through, and a new run begins low."""
+    course = await add_course(db)
+    for step in (1, 2, 3):
+        await update(db, course, step, "completed", None)
+    back = await update(db, course, 2, "in_progress", "ещё раз")
+    again = await update(db, course, 2, "completed", None)
+    further = await update(db, course, 4, "completed", None)
+    await db.execute("UPDATE courses SET generation_status = 'error' WHERE id = $1", course)
+    await db.fetchval(
+        "SELECT initialize_fsm_with_outbox($1, $2, $3, 'k', 'API_INITIATE', 'stage_4_init', '[]')",
+        course, USER, ORGANIZATION,
+    )  # fmt: skip
+    fresh = await db.fetchval("SELECT generation_progress FROM courses WHERE id = $1", course)
+
+    assert [each["percentage"] for each in (back, again, further, fresh)] == [60, 60, 80, 40]
+    assert (back["current_step"], back["steps"][1]["status"]) == (2, "in_progress")
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, [], 7, "x", {"steps": []}, {"steps": {"4": 1}}, {"steps": [1, 2, 3, 4, 5]}, {"percentage": "x"}]
+)
+async def test_a_display_that_lost_its_form_is_begun_anew(db: Database, odd: Any) -> None:
+    """A row from before the function, or one written by hand, must not break a stage."""
+    course = await add_course(db)
+    await db.execute("UPDATE courses SET generation_progress = $2 WHERE id = $1", course, odd)
+    progress = await update(db, course, 1, "completed", "принято")
+
+    check_display(progress)
+    assert progress["percentage"] == 20
+
+
+async def test_the_template_is_the_fresh_display_of_the_code(db: Database) -> None:
+    """Names and form are written in both, and agree (GAP22)."""
+    assert await db.fetchval("SELECT generation_progress_template()") == fresh_progress()
 
 
 async def test_two_steps_at_once_both_stay(db: Database) -> None:

@@ -13,6 +13,7 @@ from services.kernel.database import Database
 from services.kernel.errors import DatabaseUnavailable, InvalidInput
 from services.kernel.progress import CANCELLED, FINISHED, STEP_NAMES, ProgressBoard, Step, with_step
 from tests.support.courses import add_course
+from tests.support.progress import timeless
 
 _BREAK = """CREATE OR REPLACE FUNCTION update_course_progress(p_course_id uuid, p_step_id int, p_status text, p_message text,
 p_error jsonb DEFAULT NULL, p_metadata jsonb DEFAULT '{}'::jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp
@@ -57,7 +58,7 @@ async def test_the_direct_write_computes_what_the_function_computes(db: Database
             await board.mark(connection, course, step, status, message, error=error)
         expected = with_step(expected, step, status, message, error, now=SystemClock().now())
 
-        assert _timeless(await progress_of(db, course)) == _timeless(expected)
+        assert timeless(await progress_of(db, course)) == timeless(expected)
 
 
 async def test_a_failing_function_is_tried_thrice_and_then_done_without(db: Database) -> None:
@@ -150,10 +151,3 @@ def test_a_stamp_is_utc_with_milliseconds() -> None:
     changed = with_step({"steps": [empty]}, Step.ACCEPTED, "in_progress", None, None, now=now)
 
     assert changed["steps"][0]["started_at"] == "2025-11-18T09:42:38.123Z"
-
-
-def _timeless(progress: dict[str, Any]) -> dict[str, Any]:
-    def blurred(step: dict[str, Any]) -> dict[str, Any]:
-        return {key: bool(value) if key.endswith("_at") else value for key, value in step.items()}
-
-    return {**progress, "steps": [blurred(step) for step in progress["steps"]]}
