@@ -23,7 +23,7 @@ TAG: Final = "Pages"
 ROOT: Final = f"{PAGE}/saq"
 
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-_SHEET: Final = f'<link rel="stylesheet" href="{PAGE}/assets/saq.css">'
+_SHEET: Final = f'<link rel="icon" href="{PAGE}/assets/icon.svg"><link rel="stylesheet" href="{PAGE}/assets/saq.css">'
 _WAY_BACK: Final = f'<p class="back"><a href="{PAGE}">coursegen admin</a></p>'
 
 

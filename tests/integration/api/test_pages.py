@@ -132,7 +132,7 @@ async def test_saq_s_page_is_whole(api: RunningApi) -> None:
     paths = re.findall(r'(?:src|href)="([^"]+)"', page.text)
 
     assert (moved.status_code, page.status_code) == (307, 200)
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         assert (await api.client.get(path, headers=headers)).status_code == 200, path
     assert (await api.client.get(f"{SAQ}/static/x.js", headers=headers)).status_code == 404
