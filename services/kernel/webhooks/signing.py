@@ -1,6 +1,6 @@
 """Signatures of Standard Webhooks 1.0: HMAC-SHA256 over ``id.timestamp.body``, one per valid secret.
 
-Ten lines of the standard library; `docs/decisions/0006-webhooks.md` says why no package does this. The tests check the
+Ten lines of the standard library; `docs/decisions/0005-webhooks.md` says why no package does this. The tests check the
 result with the standard's own package and its vectors.
 """
 
