@@ -119,6 +119,22 @@ async def test_a_backlog_waits_in_postgresql_and_each_priority_has_room_of_its_o
     assert await processed(db, free) == 3
 
 
+async def test_free_rows_advance_under_an_endless_stream_of_premium_ones(
+    db: Database, course: UUID, relaying: StartRelay
+) -> None:
+    """There are always more PREMIUM rows than a claim can take; one claim in ten begins with the least urgent."""
+    free = await add_rows(db, course, 8, priority=1)
+    premium = await add_rows(db, course, 400, priority=10)
+    async with relaying(high_water=0, batch_size=5, batch_max=5):
+        await eventually(lambda: _all_processed(db, free))
+        await eventually(lambda: _all_processed(db, premium))
+    passed = {row["outbox_id"]: row["processed_at"] for row in await outbox(db, [*free, *premium])}
+    last_free = max(passed[each] for each in free)
+
+    assert sum(passed[each] < last_free for each in premium) <= 100
+    assert [passed[each] for each in premium] == sorted(passed[each] for each in premium)
+
+
 async def _has_depth(redis: Redis, depth: int) -> bool:
     return await Inspector(redis).depths([QUEUE]) == {QUEUE: depth}
 
