@@ -14,6 +14,7 @@ from services.kernel.commands import InitiationRequest
 from services.kernel.dead_letters.decisions import JobFacts, Step
 from services.kernel.dead_letters.results import EndedRun, Result
 from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.faults import reach
 from services.kernel.initiation import Bell, CommandHandler
 from services.kernel.logs import get_logger
 from services.kernel.queue import Inspector
@@ -28,6 +29,11 @@ _WRITES_ROWS: Final = frozenset({Step.REVIVE, Step.COPY, Step.RESEND, Step.END_R
 _FORGETS: Final = frozenset({Step.COPY, Step.NEW_RUN, Step.DROP, Step.SETTLE, Step.END_RUN})
 _NO_REDIS: Final = "Redis does not answer; try again"
 _log = get_logger(__name__)
+
+
+def replay_key(outbox_id: UUID) -> str:
+    """The idempotency key of the run that does the work of job `outbox_id` again; `facts` looks for it."""
+    return f"replay:{outbox_id}"
 
 
 class Aftermath:
@@ -46,6 +52,7 @@ class Aftermath:
         if any(result.step in _WRITES_ROWS for result in results):
             self._bell.notify()
         await self._begin_runs(results, request_id)
+        await reach("dead_letters.before_forgetting")
         for result in results:
             await self._set_right(result)
         for run in ended:
@@ -78,7 +85,7 @@ class Aftermath:
             has_files=facts.has_files,
             tier=facts.tier,
             priority=facts.priority,
-            client_key=f"replay:{facts.outbox_id}",
+            client_key=replay_key(facts.outbox_id),
             request_id=request_id,
             initiated_by=INITIATED_BY,
         )

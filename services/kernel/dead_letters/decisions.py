@@ -77,6 +77,8 @@ class JobFacts:
     course_run: int
     state: str
     outcome: str | None
+    is_begun_anew: bool
+    """Whether an earlier replay of it has begun a run, and could not forget it."""
     user_id: UUID
     organization_id: UUID
     has_files: bool | None
@@ -205,6 +207,8 @@ def _put_back(*, is_readable: bool, is_course_gone: bool) -> Decision:
 
 
 def _begin_anew(facts: JobFacts) -> Decision:
+    if facts.is_begun_anew:
+        return Decision(Step.NEW_RUN, "its new run has begun already")
     if facts.is_running:
         return Decision(Step.REFUSE, f"the course is being generated (run {facts.course_run}); wait for that to end")
     if not facts.is_latest_failure:

@@ -21,6 +21,7 @@ from services.kernel.dead_letters.results import Result
 from services.kernel.dead_letters.sources import DeadJobs, DeadRows, DeadWebhooks, Source
 from services.kernel.dead_letters.writing import carry_out, facts_of, lock_courses, missing_courses
 from services.kernel.errors import BrokerUnavailable
+from services.kernel.faults import reach
 from services.kernel.queue import DeadReason, Inspector
 
 Action: TypeAlias = Literal["replay", "discard"]
@@ -108,6 +109,8 @@ class DeadLetterDesk:
             results = await self._judge(session, action, letters, settling)
             ended = await carry_out(session, results, request_id)
             await witness(session, results)
+            await reach("dead_letters.before_commit")
+        await reach("dead_letters.after_commit")
         await self._aftermath.follow(results, ended, request_id)
         return results
 

@@ -100,10 +100,14 @@ SELECT c.id
    FOR NO KEY UPDATE;
 
 -- name: facts
--- What decides about jobs $1: whether their row has left, how they ended, and how their course stands.
+-- What decides about jobs $1: whether their row has left, how they ended, whether a replay of them has begun a run already, and how
+-- their course stands.
 SELECT o.outbox_id, o.saq_queue AS queue, o.job_type, o.run_number, o.entity_id AS course_id,
        o.processed_at IS NULL AS is_unsent, o.retry_count >= o.max_retries AS is_spent,
        c.run_number AS course_run, coalesce(c.generation_status::text, 'pending') AS state, l.outcome,
+       EXISTS (
+         SELECT 1 FROM idempotency_keys AS k WHERE k.idempotency_key = 'replay:' || o.outbox_id::text AND k.expires_at > now()
+       ) AS is_begun_anew,
        c.user_id, c.organization_id, c.has_files, c.tier, c.priority
   FROM job_outbox AS o
   JOIN courses AS c ON c.id = o.entity_id

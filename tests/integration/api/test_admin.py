@@ -187,3 +187,31 @@ async def test_the_record_can_neither_be_removed_nor_forged_by_the_application(
     assert await application.execute("UPDATE admin_actions SET detail = '{\"result\": 1}'") == "UPDATE 1"
     await application.close()
     assert (await admin.get("actions")).json()["actions"][0]["detail"] == {"result": 1}
+
+
+async def test_critical_events_are_found_by_index(db: Database) -> None:
+    """Each way of asking, among fifty thousand, with the plan that a prepared statement keeps."""
+    from services.kernel.queries import Queries
+
+    await db.execute(
+        "INSERT INTO system_metrics (event_type, severity, created_at)"
+        " SELECT (ARRAY['concurrency_limit_hit', 'job_rollback'])[1 + n % 2]::metric_event_type,"
+        " (ARRAY['warning', 'error', 'info'])[1 + n % 3]::metric_severity, now() - n * interval '1 second'"
+        " FROM generate_series(1, 50000) AS n"
+    )
+    await db.execute("ANALYZE system_metrics")
+    statements = Queries.load("services.api", "admin.sql")
+    indexes = {
+        "events_of_type": ("idx_system_metrics_event_type", "'job_rollback', NULL, now(), 1, 20"),
+        "events_of_severity": ("idx_system_metrics_severity", "'error', now(), 1, 20"),
+        "events": ("system_metrics_pkey", "9, 20"),
+    }
+    async with db.acquire() as session:
+        await session.execute("SET plan_cache_mode = force_generic_plan")
+        for name, (index, arguments) in indexes.items():
+            await session.execute(f"PREPARE asked AS {statements[name]}")
+            plan = str(await session.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({arguments})"))
+            await session.execute("DEALLOCATE asked")
+            assert index in plan, f"{name}: {plan}"
+            assert "Seq Scan" not in plan
+        await session.execute("RESET plan_cache_mode")
