@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, Meta, UnsetType
 
+from services.kernel.states import Status
 from services.kernel.webhooks.urls import LONGEST_URL
 
 Style = Literal["academic", "practical", "conversational", "concise"]
@@ -113,8 +114,8 @@ class CourseSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     id: UUID
     title: str
     slug: str
-    status: str
-    style: str
+    status: Status
+    style: Style
     language: str | None
     run_number: int
     percentage: float | None
@@ -136,13 +137,13 @@ class CourseReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     id: UUID
     title: str
     slug: str
-    status: str
-    style: str
+    status: Status
+    style: Style
     language: str | None
     has_files: bool | None
     webhook_url: str | None
     run_number: int
-    progress: dict[str, Any]
+    progress: GenerationProgress
     error: str | None
     documents: list[DocumentReply]
     created_at: datetime
@@ -174,7 +175,7 @@ class GenerationProgress(msgspec.Struct, frozen=True, kw_only=True):
 class CheckStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State and progress, unchanged in structure (contract.md a.3)."""
 
-    generation_status: str
+    generation_status: Status
     generation_progress: GenerationProgress
 
 
@@ -192,7 +193,7 @@ class EventReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     old_state: str | None
     new_state: str | None
     triggered_by: str | None
-    created_by: str
+    created_by: Literal["API", "QUEUE", "WORKER"]
     metadata: dict[str, Any]
     created_at: datetime
 
