@@ -5,7 +5,8 @@ SHELL := /bin/sh
 .SHELLFLAGS := -ec
 BIN := .venv/bin
 
-# What to make a course from; without it the documents in examples/.
+# What to make a course from; without it the documents in examples/. A name with spaces is quoted once more:
+# make demo FILES='"my notes.pdf" other.docx'
 FILES ?=
 # Further options of the command: make demo OPTIONS="--style practical --verbose".
 OPTIONS ?=

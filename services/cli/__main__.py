@@ -1,62 +1,17 @@
-"""The `coursegen` command.
-
-Exit codes: 0 done, 1 failed (the message names the next step), 2 called wrongly, 128 + signal when interrupted.
-"""
+"""The `coursegen` command's way in: an interrupt while its modules are being read ends it without a traceback."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
-import typer
-
-from services.cli import output
-from services.cli.commands import admin, courses, database, demo, stack, tokens
-from services.kernel import logs
-from services.kernel.errors import CoursegenError
-
-_EPILOG = "First time here? coursegen demo. More: README.md"
-
-
-def build() -> typer.Typer:
-    """The command with all its subcommands."""
-    app = typer.Typer(
-        name="coursegen",
-        help="Turns documents into a structured course, and never loses one on the way.",
-        epilog=_EPILOG,
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode="markdown",
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    for panel, commands in _panels().items():
-        for command in commands:
-            app.command(rich_help_panel=panel)(command)
-    app.add_typer(admin.group(), name="admin", rich_help_panel="Administration")
-    return app
-
-
-def _panels() -> dict[str, tuple[Callable[..., None], ...]]:
-    return {
-        "Local stack": (demo.demo, stack.up, stack.env, stack.down),
-        "Courses": (courses.generate, courses.status),
-        "Development": (tokens.token, database.fixtures, database.migrate),
-    }
+import signal
 
 
 def main() -> None:
     """Run the command and leave with its exit code."""
-    logs.configure("warning", "auto", "coursegen")
-    try:
-        build()()
-    except CoursegenError as error:
-        output.failure(error, as_json="--json" in sys.argv)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from services.cli.application import run
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,12 @@ class StackError(OperatorError):
     code = "stack_error"
 
 
+class CalledWrongly(StackError):
+    """The command cannot be meant as it was called; exit code 2."""
+
+    code = "called_wrongly"
+
+
 class ServerMissing(StackError):
     """A server that the local stack needs is not on this machine."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import jwt
 
-from services.cli.errors import StackError
+from services.cli.errors import CalledWrongly
 
 TIERS = ("FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM")
 """What a user may have booked."""
@@ -27,11 +27,11 @@ def parse_ttl(text: str) -> int:
     """Seconds in `90`, `90s`, `15m`, `12h` or `7d`.
 
     Raises:
-        StackError: with an example, when it is none of these.
+        CalledWrongly: with an example, when it is none of these.
     """
     match = _TTL.fullmatch(text.strip())
     if match is None or int(match["number"]) == 0:
-        raise StackError(f"--ttl {text!r} is no duration. Write for example 3600, 15m, 12h or 7d.")
+        raise CalledWrongly(f"--ttl {text!r} is no duration. Write for example 3600, 15m, 12h or 7d.")
     return int(match["number"]) * _UNITS[match["unit"]]
 
 

@@ -12,7 +12,7 @@ from services.cli import output
 from services.cli.admin_api import AdminApi, Json, ask
 from services.cli.commands import admin_letters
 from services.cli.commands.options import AsJson
-from services.cli.errors import StackError
+from services.cli.errors import CalledWrongly
 from services.cli.tables import age, table
 
 _SCOPES = ("global", "FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM")
@@ -113,7 +113,7 @@ def limits(
         found = ask(lambda api: api.look("concurrency"))["limits"]
         shown = [limit for limit in found if scope is None or limit["scope"].upper() == scope.upper()]
         if not shown:
-            raise StackError(f"There is no limit {scope!r}; there are {', '.join(_SCOPES)}.")
+            raise CalledWrongly(f"There is no limit {scope!r}; there are {', '.join(_SCOPES)}.")
     else:
         body = {"slots": _slots(slots)}
         named = next((each for each in _SCOPES if each.upper() == (scope or "").upper()), scope or "")
@@ -256,7 +256,9 @@ def _slots(text: str) -> int | None:
     if text.lower() == _DEFAULT:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
-        raise StackError(f"{text!r} is no limit. Write a number from 1 to 10000, or `default` for what is configured.")
+        raise CalledWrongly(
+            f"{text!r} is no limit. Write a number from 1 to 10000, or `default` for what is configured."
+        )
     return int(text)
 
 

@@ -10,7 +10,7 @@ import typer
 from services.cli import output
 from services.cli.admin_api import AdminApi, Json, ask
 from services.cli.commands.options import AsJson
-from services.cli.errors import StackError
+from services.cli.errors import CalledWrongly
 
 _MOST_SHOWN = 20
 _PAGE = 100
@@ -52,11 +52,11 @@ class Choice:
         """What the caller has named.
 
         Raises:
-            StackError: nothing, or two things at once.
+            CalledWrongly: nothing, or two things at once.
         """
         given = {name: value for name, value in which.items() if value is not None}
         if sum((bool(ids), bool(given), everything)) != 1:
-            raise StackError(
+            raise CalledWrongly(
                 "Name dead letters (coursegen admin dead-letters list shows them), or describe them with options such as "
                 "--kind and --reason, or write --all."
             )

@@ -17,7 +17,7 @@ from services.cli import interrupts, output
 from services.cli.api_client import ApiClient, ApiUnreachable
 from services.cli.commands.options import AsJson, Language, Out, Style, Title
 from services.cli.display import STEPS, describe_state, open_display
-from services.cli.errors import StackError
+from services.cli.errors import CalledWrongly, StackError
 from services.cli.generation import Display, Finished, Generation, GenerationFailed
 from services.cli.orders import Notebook, Order, resume, unusable
 from services.cli.outline import outline
@@ -104,11 +104,11 @@ def make_order(files: Sequence[Path], title: str | None, style: str, language: s
     """What the caller wants, checked.
 
     Raises:
-        StackError: a file is missing or empty.
+        CalledWrongly: a file is missing or empty.
     """
     fault = unusable(files)
     if fault:
-        raise StackError(fault)
+        raise CalledWrongly(fault)
     return Order(title or title_of(files), tuple(files), style, language)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from services.cli.languages import fault_of
+
 STYLES = ("academic", "practical", "conversational", "concise")
 """How a course may be written (contract.md GAP29)."""
 
@@ -18,6 +20,14 @@ def known_style(value: str) -> str:
     return value
 
 
+def known_language(value: str | None) -> str | None:
+    """Refuse a language nobody knows."""
+    fault = None if value is None else fault_of(value)
+    if fault:
+        raise typer.BadParameter(fault)
+    return value
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document for scripts.")]
 Style = Annotated[
     str, typer.Option("--style", callback=known_style, help=f"How the course is written: {', '.join(STYLES)}.")
@@ -25,7 +35,10 @@ Style = Annotated[
 Language = Annotated[
     str | None,
     typer.Option(
-        "--language", metavar="CODE", help="Language of the course (en, ru, ...); else that of most of the text."
+        "--language",
+        metavar="CODE",
+        callback=known_language,
+        help="Language of the course (en, ru, ...); else that of most of the text.",
     ),
 ]
 Title = Annotated[str | None, typer.Option("--title", help="What the course is about; else made from the file names.")]

