@@ -56,11 +56,13 @@ SESSION: Final = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "synchronous_commit": "off",
+    "work_mem": "32MB",
 }
 """Parameters of the relay's sessions.
 
 Every statement of the relay has its index: a plan made while the outbox was small would read all of it once it is large (a
-mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it. A mark need not
+mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement takes longer than running it. A claim that finds a
+backlog in every lane sorts some 10 MB, which would go through a file with the default memory. A mark need not
 reach the disk at once: if a crash of PostgreSQL undoes it, the row is put again and Redis knows its key. What must not be
 undone, the beginning of a term, waits for the disk all the same.
 """
