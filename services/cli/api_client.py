@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,8 @@ from services.kernel.errors import CoursegenError
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_STREAM_TIMEOUT = httpx.Timeout(45.0, connect=5.0)
+"""Three heartbeats of the live stream."""
 _WHO = "/livez"
 """Asked only for its head; whatever it answers."""
 
@@ -155,6 +158,37 @@ class ApiClient:
         """The finished course as Markdown."""
         return (await self._send("GET", f"/api/courses/{course_id}/result.md")).content
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long an outage may last."""
+        return self._patience
+
+    def on_outage(self, text: str) -> None:
+        """Say that the api does not answer."""
+        self._on_outage(text)
+
+    @asynccontextmanager
+    async def stream(self, path: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """An answer that goes on, to be read as it comes. Called once: whoever reads it knows from where to repeat it.
+
+        Raises:
+            ApiRefused: there is no such stream for us.
+            StreamBroken: the api does not answer, or breaks off; call again.
+        """
+        try:
+            await self._make_sure()
+            async with self._http.stream("GET", path, headers=headers, timeout=_STREAM_TIMEOUT) as answer:
+                self._require_known(answer)
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    if answer.status_code >= 500:
+                        raise StreamBroken(f"status {answer.status_code}{_reason(answer)}")
+                    raise _refusal(answer)
+                yield answer
+        except httpx.TransportError as error:
+            self._is_known = self._stack_id is None
+            raise StreamBroken(str(error) or type(error).__name__) from error
+
     async def _json(self, method: str, path: str, *, repeat: bool = True, **options: Any) -> Json:
         answer = await self._send(method, path, repeat=repeat, **options)
         value: Json = answer.json()
@@ -229,6 +263,12 @@ class Uncertain(CoursegenError):
     """Nobody knows whether the request was carried out."""
 
     code = "uncertain"
+
+
+class StreamBroken(CoursegenError):
+    """A stream could not be opened, or broke off."""
+
+    code = "stream_broken"
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import tempfile
@@ -14,10 +15,11 @@ import orjson
 import typer
 
 from services.cli import interrupts, output
-from services.cli.api_client import ApiClient, ApiUnreachable
+from services.cli.api_client import ApiClient, ApiRefused, ApiUnreachable
 from services.cli.commands.options import AsJson, Language, Out, Style, Title
 from services.cli.display import STEPS, describe_state, open_display
 from services.cli.errors import CalledWrongly, StackError
+from services.cli.following import Following
 from services.cli.generation import Display, Finished, Generation, GenerationFailed
 from services.cli.orders import Notebook, Order, resume, unusable
 from services.cli.outline import outline
@@ -83,12 +85,23 @@ async def carry_out(api: ApiClient, order: Order, notebook: Notebook, display: D
 
 
 def status(
-    course: Annotated[str, typer.Argument(metavar="COURSE", help="Its id or slug.")], *, as_json: AsJson = False
+    course: Annotated[str, typer.Argument(metavar="COURSE", help="Its id or slug.")],
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the course has ended.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say how a course stands: its state, its steps, its documents."""
+    """Say how a course stands: its state, its steps, its documents.
+
+    With --follow every change is shown as it happens, through restarts of the api, until the course has ended; with --json
+    too each message of the stream is one line. The exit code is 0 when the course was completed, else 1.
+    """
     target = api_target(os.environ)
 
     async def main(_hurry: asyncio.Event) -> int:
+        if follow:
+            with open_display(quiet=as_json) as display:
+                async with ApiClient(target.url, target.token, stack_id=target.stack_id, on_outage=display.say) as api:
+                    return await _follow(api, course, display, as_json=as_json)
         async with ApiClient(target.url, target.token, stack_id=target.stack_id) as api:
             found = await api.course(course)
         if as_json:
@@ -98,6 +111,23 @@ def status(
         return 0
 
     raise typer.Exit(interrupts.run(main, os.environ))
+
+
+async def _follow(api: ApiClient, reference: str, display: Display, *, as_json: bool) -> int:
+    reason = ""
+    async for message in Following(api, reference).messages():
+        if as_json:
+            output.document({"event": message.event, "id": message.place, "data": message.content})
+        elif message.event == "state":
+            display.advance(message.content)
+        elif message.event == "progress":
+            with contextlib.suppress(ApiRefused):  # deleted since: the stream says so next
+                display.show(await api.course(reference))
+        if message.event == "end":
+            reason = message.content["reason"]
+    if not as_json:
+        display.say(f"the course was {reason}" if reason == "deleted" else describe_state(reason))
+    return 0 if reason == "completed" else 1
 
 
 def make_order(files: Sequence[Path], title: str | None, style: str, language: str | None) -> Order:

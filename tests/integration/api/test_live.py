@@ -14,6 +14,8 @@ import pytest
 from services.api.live import hub as hub_module
 from services.api.live import watcher as watcher_module
 from services.api.live.news import NewsDesk
+from services.cli.api_client import ApiClient
+from services.cli.following import Following, Message
 from services.kernel.database import Database
 from services.kernel.metrics import REGISTRY
 from services.kernel.settings import CommonSettings, Secret
@@ -452,6 +454,35 @@ async def test_streams_outlive_an_outage_of_the_database(
     await own.close()
 
     assert moves(first) + moves(rest) == list(RUN)
+
+
+async def test_the_command_follows_through_a_restart_of_the_api(
+    app_database_url: str, redis_url: str, db: Database
+) -> None:
+    """Stopped in the middle and started again on its port: every move once, and one word about the outage."""
+    course = await add_course(db)
+    outages: list[str] = []
+    heard: list[Message] = []
+    async with running_api(app_database_url, redis_url) as api:
+        port = api.port
+        client = ApiClient(api.url, tokens.mint(), on_outage=outages.append)
+
+        async def read() -> None:
+            async with client:
+                async for message in Following(client, str(course)).messages():
+                    heard.append(message)
+
+        reading = asyncio.create_task(read())
+        await move(db, course, *RUN[:3])
+        await eventually(lambda: len(heard) >= 4, within=10)
+    await move(db, course, *RUN[3:5])
+    async with running_api(app_database_url, redis_url, port=port):
+        await move(db, course, *RUN[5:])
+        await asyncio.wait_for(reading, 30)
+
+    assert [each.content["newState"] for each in heard if each.event == "state"] == list(RUN)
+    assert heard[-1].event == "end"
+    assert len(outages) <= 1
 
 
 async def test_a_lost_listener_costs_nothing_but_a_second(api: RunningApi, db: Database) -> None:
