@@ -56,13 +56,13 @@ SELECT count(*) FROM recovered;
 -- Retention: removes at most $2 deliveries that were delivered or discarded before $1.
 WITH removed AS (
     DELETE FROM webhook_deliveries AS d
-     WHERE d.delivery_id IN (
+     WHERE d.delivery_id = ANY (ARRAY(
         SELECT s.delivery_id
           FROM webhook_deliveries AS s
          WHERE s.status IN ('delivered', 'discarded') AND s.settled_at < $1::timestamptz
          ORDER BY s.settled_at
          LIMIT $2::integer
-     )
+     ))
     RETURNING 1
 )
 SELECT count(*) FROM removed;

@@ -16,6 +16,7 @@ _ROWS = 50_000
 _LARGE = {
     "courses", "documents", "stored_objects", "stored_object_chunks", "document_texts", "document_sections", "course_structures",
     "course_results", "effect_ledger", "job_outbox", "idempotency_keys", "fsm_events", "users",
+    "webhook_deliveries", "webhook_secrets",
 }  # fmt: skip
 _FILL = """
 INSERT INTO auth.users (id)
@@ -45,6 +46,14 @@ INSERT INTO document_texts (document_id, content) SELECT id, 'abc' FROM document
 INSERT INTO document_sections (document_id, run_number, position, start_offset, end_offset) SELECT id, 1, 0, 0, 3 FROM documents;
 INSERT INTO course_structures (course_id, run_number, structure) SELECT id, 1, '{{}}' FROM courses;
 INSERT INTO course_results (course_id, run_number, result, markdown) SELECT id, 1, '{{}}', '' FROM courses;
+INSERT INTO webhook_deliveries (course_id, organization_id, run_number, event_type, url, body, status,
+                                outbox_id, next_attempt_at, settled_at)
+SELECT id, organization_id, 1, 'course.completed', 'https://example.com/', '{{}}',
+       CASE n % 100 WHEN 0 THEN 'dead' WHEN 1 THEN 'pending' WHEN 2 THEN 'pending' ELSE 'delivered' END,
+       CASE n % 100 WHEN 1 THEN gen_random_uuid() END, CASE n % 100 WHEN 2 THEN now() + n * interval '1 minute' END,
+       CASE WHEN n % 100 NOT IN (1, 2) THEN created_at END
+FROM (SELECT id, organization_id, created_at, row_number() OVER () AS n FROM courses) AS numbered;
+INSERT INTO webhook_secrets (organization_id, ciphertext) SELECT organization_id, 'x' FROM courses;
 """
 _MAY_READ_ALL = {
     "kernel/sql/objects.sql:abandoned_objects": "the sweep looks at every object, once in a while",

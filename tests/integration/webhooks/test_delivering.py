@@ -119,6 +119,18 @@ async def test_a_failed_attempt_is_repeated_later_under_the_same_identifier(
     assert await db.fetchval("SELECT count(*) FROM effect_ledger WHERE job_type = 'WEBHOOK_DELIVERY'") == 3
 
 
+async def test_a_receiver_that_is_not_there_is_a_failed_attempt_too(pipeline: Pipeline, db: Database) -> None:
+    """Without a status, with a reason, and tried again."""
+    async with open_receiver() as gone:
+        url = gone.url
+    course = await scenes.completed(pipeline, db, url)
+    row = await scenes.attempt(pipeline, course)
+
+    assert (row["status"], row["attempts"], row["last_status"]) == ("pending", 1, None)
+    assert row["last_error"].startswith("no answer")
+    assert 3 < await pause_of(db, course) <= 5.5
+
+
 async def test_after_a_day_of_failures_it_is_a_dead_letter_that_can_be_replayed(
     pipeline: Pipeline, db: Database, receiver: Receiver
 ) -> None:

@@ -166,21 +166,3 @@ async def test_it_looks_by_itself(keeper: DeliveryKeeper, db: Database) -> None:
     await eventually(written, within=10)
     stopping.set()
     await asyncio.wait_for(running, 5)
-
-
-async def test_twenty_thousand_waiting_deliveries_cost_no_look(app_db: Database, db: Database) -> None:
-    """What is not due is not read: the plan uses the index of what is due."""
-    course = await due_many(db, 20_000)
-    await db.execute(
-        "UPDATE webhook_deliveries SET next_attempt_at = now() + interval '1 hour' WHERE course_id = $1", course
-    )
-    await db.execute("ANALYZE webhook_deliveries")
-    plan = await db.fetch(
-        "EXPLAIN SELECT d.delivery_id FROM webhook_deliveries AS d JOIN courses AS c ON c.id = d.course_id"
-        " WHERE d.status = 'pending' AND d.outbox_id IS NULL AND d.next_attempt_at <= now()"
-        " ORDER BY d.next_attempt_at LIMIT 500 FOR UPDATE OF d SKIP LOCKED FOR KEY SHARE OF c SKIP LOCKED"
-    )
-    text = "\n".join(row[0] for row in plan)
-
-    assert "idx_webhook_deliveries_due" in text, text
-    assert "Seq Scan on webhook_deliveries" not in text, text
