@@ -125,6 +125,13 @@ class PatientProtocol(HttpToolsProtocol):
             self._owed_by, self._window = _NEVER, None
             self._refuse(408, "request_timeout", "The request did not arrive in time; send it again.")
 
+    def abandon_stream(self) -> None:
+        """Cut off the reader of a stream that has ended who does not read: the process that ends cannot wait for him."""
+        is_stream = self.cycle is not None and self.cycle.chunked_encoding  # every other answer tells its length
+        if is_stream and self.transport.get_write_buffer_size():
+            _CUT.labels("reading").inc()
+            self.transport.abort()
+
     def _is_too_slow(self, now: float) -> bool:
         if self._window is None:
             return False

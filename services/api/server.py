@@ -15,13 +15,15 @@ from typing import Any, cast
 
 import uvicorn
 
-from services.api.connections import Patience, protocol_factory, sweep
+from services.api.connections import Patience, PatientProtocol, protocol_factory, sweep
 from services.api.settings import ApiSettings
 from services.kernel.errors import OperatorError
 from services.kernel.logs import get_logger
 
 _LAME_DUCK_SECONDS = 1.0
 _BACKLOG = 2048
+_VANISHED_MILLISECONDS = 60_000
+"""How long what was sent may stay unacknowledged: the reader of a stream whose network went away says no good-bye."""
 _CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
 
 _log = get_logger(__name__)
@@ -49,6 +51,8 @@ def bind(settings: ApiSettings) -> socket.socket:
     try:
         # An answer is two writes, head and body: with Nagle's algorithm the second waits 40 ms for the client's ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere a vanished reader is noticed after some minutes
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_MILLISECONDS)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if settings.reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -133,6 +137,9 @@ class HttpServer:
         deadline = loop.time() + _LAME_DUCK_SECONDS
         while self.connections and loop.time() < deadline:  # noqa: ASYNC110 - uvicorn does not say when one ends
             await asyncio.sleep(0.02)
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, PatientProtocol):
+                connection.abandon_stream()
         self._server.should_exit = True
 
 

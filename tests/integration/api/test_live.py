@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ import pytest
 from services.api.live import hub as hub_module
 from services.api.live import watcher as watcher_module
 from services.api.live.news import NewsDesk
+from services.api.server import bind
 from services.cli.api_client import ApiClient
 from services.cli.following import Following, Message
 from services.kernel.database import Database
@@ -21,7 +23,7 @@ from services.kernel.metrics import REGISTRY
 from services.kernel.settings import CommonSettings, Secret
 from tests.integration.stage_worker.harness import open_pipeline
 from tests.support import tokens
-from tests.support.api import RunningApi, running_api
+from tests.support.api import RunningApi, api_settings, running_api
 from tests.support.courses import add_course, add_documents
 from tests.support.event_stream import EventStream, Told, following
 from tests.support.pipeline import DOCUMENTS
@@ -415,6 +417,34 @@ async def test_stopping_ends_all_streams_at_once(app_database_url: str, redis_ur
     assert seconds < 8
 
 
+async def test_a_reader_who_does_not_read_does_not_keep_the_process_from_ending(
+    app_database_url: str, redis_url: str, db: Database
+) -> None:
+    """With megabytes unsent and all the patience in the world."""
+    course = await add_course(db)
+    bulky = "INSERT INTO fsm_events (entity_id, event_type, new_state, created_by, metadata)"
+    bulky += " SELECT $1, 'STATE_CHANGED', 'pending', 'API', jsonb_build_object('x', repeat('x', 100000))"
+    await db.execute(f"{bulky} FROM generate_series(1, 190)", course)
+    async with running_api(app_database_url, redis_url, answer_seconds=600) as api:
+        manager = following(api.port, course)
+        await manager.__aenter__()
+        [connection] = list(api.service._http._server.server_state.connections)
+        await eventually(lambda: connection.transport.get_write_buffer_size() > 1_000_000, within=10)
+        began = time.monotonic()
+    seconds = time.monotonic() - began
+    await manager.__aexit__(None, None, None)
+
+    assert seconds < 8
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux knows the option")
+def test_a_reader_whose_network_went_away_is_noticed_within_a_minute(app_database_url: str, redis_url: str) -> None:
+    """What nobody acknowledges for so long ends the connection; the operating system sees to it."""
+    listener = bind(api_settings(app_database_url, redis_url))
+    with listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
 async def test_a_reader_who_comes_while_the_api_stops_is_sent_on(
     app_database_url: str, redis_url: str, db: Database
 ) -> None:
@@ -470,7 +500,7 @@ async def test_the_command_follows_through_a_restart_of_the_api(
         async def read() -> None:
             async with client:
                 async for message in Following(client, str(course)).messages():
-                    heard.append(message)
+                    heard.append(message)  # noqa: PERF401 - looked at while it grows
 
         reading = asyncio.create_task(read())
         await move(db, course, *RUN[:3])
