@@ -177,13 +177,20 @@ def _scrubbed(key: str, value: Any) -> Any:
 
 
 class _Bridge(logging.Handler):
-    """Carries lines of libraries that use the standard `logging` into ours."""
+    """Carries lines of libraries that use the standard `logging` into ours.
+
+    What a library warns of with a traceback (asyncpg's pool does, every second while PostgreSQL is away) is one line here.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = get_logger(record.name)
-        level = "error" if record.levelno >= 40 else logging.getLevelName(record.levelno).lower()
-        method = getattr(logger, level if level in _LEVELS else "info")
-        method(record.getMessage(), exc_info=record.exc_info or None)
+        if record.levelno >= logging.ERROR:
+            logger.error(record.getMessage(), exc_info=record.exc_info or None)
+            return
+        level = logging.getLevelName(record.levelno).lower()
+        error = record.exc_info[1] if record.exc_info else None
+        reason = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
+        getattr(logger, level if level in _LEVELS else "info")(record.getMessage(), **reason)
 
 
 def _capture_standard_logging(level: str) -> None:

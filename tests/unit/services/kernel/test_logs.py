@@ -205,3 +205,26 @@ def test_a_terminal_gets_a_form_for_people() -> None:
 def test_credentials_are_scrubbed_from_text(text: str, clean: str) -> None:
     """In whatever letter case, alone or together."""
     assert logs.scrub_text(text) == clean
+
+
+_WARNINGS = """
+import logging
+from services.kernel import logs
+logs.configure("info", "json", "tester")
+for level in (logging.WARNING, logging.ERROR, logging.CRITICAL):
+    try:
+        raise ConnectionRefusedError(111, "Connect call failed")
+    except ConnectionRefusedError:
+        logging.getLogger("asyncpg.pool").log(level, "no floor", exc_info=True)
+"""
+
+
+def test_what_a_library_only_warns_of_is_one_line() -> None:
+    """An outage of PostgreSQL fills no log with tracebacks; what a library calls an error keeps its own."""
+    warned, *failed = _lines(_WARNINGS)
+
+    assert (warned["level"], warned["event"]) == ("warn", "no floor")
+    assert warned["error"] == "ConnectionRefusedError: [Errno 111] Connect call failed"
+    assert "exception" not in warned
+    assert [line["level"] for line in failed] == ["error", "error"]
+    assert all("Traceback" in str(line["exception"]) for line in failed)
