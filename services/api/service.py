@@ -89,6 +89,7 @@ class Parts:
     initiations: RecentInitiations
     hub: Hub
     gate: Gate
+    limits: Limits
 
 
 class ApiService:
@@ -203,7 +204,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
             access_log=settings.access_log,
             sessions=sessions,
         )
-        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate)
+        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate, limits)
 
 
 def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
