@@ -20,7 +20,8 @@ import msgspec
 from services.api.keys import KeyRing
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.errors import Forbidden, RetryableError, Unauthorized
-from services.kernel.tiers import PRIORITIES, known_tier
+from services.kernel.logs import get_logger
+from services.kernel.tiers import PRIORITIES, is_known_tier, known_tier
 
 LONGEST_TOKEN: Final = 8192
 """Most characters of a token; a longer one is refused unread."""
@@ -30,6 +31,8 @@ _CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12
 _LATEST_TIME = 253_402_300_799  # the last second of the year 9999
 _TYPES = frozenset({"JWT", "AT+JWT", "APPLICATION/AT+JWT"})
 _MOST_REMEMBERED = 4096
+_QUIET_SECONDS = 600.0
+_log = get_logger(__name__)
 _PURPOSE = "Send a valid token: `Authorization: Bearer <JWT>`."
 
 
@@ -81,6 +84,7 @@ class Authenticator:
         self._clock = clock or SystemClock()
         self._signatures = jwt.PyJWS(algorithms=list(algorithms))
         self._remembered: dict[bytes, tuple[Principal, float]] = {}
+        self._quiet_until: dict[UUID, float] = {}
         self._generation = keys.generation
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
@@ -155,7 +159,23 @@ class Authenticator:
             if (_time(claims, claim) or 0) > now + self._leeway:
                 raise Unauthorized("The token is not valid yet.")
         self._check_parties(claims)
-        return _principal(claims, expires - self._leeway), expires
+        principal = _principal(claims, expires - self._leeway)
+        self._warn_of_tier(principal, _object(claims.get("user_metadata")).get("tier"))
+        return principal, expires
+
+    def _warn_of_tier(self, principal: Principal, named: object) -> None:
+        """Say that a tier is unknown and counts as FREE: once for a token, and not more often than that for its user."""
+        if named is None or is_known_tier(named):
+            return
+        now = self._clock.monotonic()
+        if now < self._quiet_until.get(principal.user_id, now):
+            return
+        if len(self._quiet_until) >= _MOST_REMEMBERED:
+            self._quiet_until.pop(next(iter(self._quiet_until)))
+        self._quiet_until[principal.user_id] = now + _QUIET_SECONDS
+        _log.warning(
+            "unknown tier counts as FREE", userId=str(principal.user_id), named=str(named)[:50], tier=principal.tier
+        )
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")

@@ -183,6 +183,24 @@ async def test_a_remembered_token_expires_all_the_same() -> None:
         await doorman.authenticate(token)
 
 
+async def test_an_unknown_tier_is_logged_once_in_ten_minutes_for_a_user(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first token says so, a second one of the user's does not; a missing tier is nothing to warn of."""
+    clock = StandingClock(datetime.fromtimestamp(time.time(), UTC))
+    doorman = authenticator(clock=clock)
+
+    async def said(number: int, tier: object) -> int:
+        fields = {} if tier is None else {"user_metadata": {"tier": tier}}
+        await doorman.authenticate(bearer(signed({"alg": "HS256"}, claims(jti=str(number), **fields))))
+        heard = capsys.readouterr()
+        return (heard.out + heard.err).count("unknown tier counts as FREE")
+
+    heard = [await said(1, "platinum"), await said(2, "platinum"), await said(3, None), await said(4, "Premium")]
+    clock.pass_by(601)
+
+    assert heard == [1, 0, 0, 0]
+    assert await said(5, 7) == 1
+
+
 async def test_remembered_tokens_are_few() -> None:
     """A flood of good tokens does not fill the memory."""
     doorman = authenticator()
