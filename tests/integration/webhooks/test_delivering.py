@@ -188,6 +188,7 @@ async def test_redirects_are_failures_and_not_followed(
         (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3601),
         (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 3, 5.6),
     ],
+    ids=["seconds", "too soon", "too late", "words", "the past", "a date", "a date that is past"],
 )
 async def test_a_receiver_may_ask_for_more_time(
     pipeline: Pipeline, db: Database, receiver: Receiver, header: str, low: float, high: float
