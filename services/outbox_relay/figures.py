@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from services.kernel import metrics
 from services.kernel.counters import Counters
+from services.kernel.queue import QueueOverview
 from services.outbox_relay.outbox import Backlog
 
 
@@ -27,6 +29,9 @@ class _Instruments:
         self.duplicates = metrics.counter("relay_duplicates", "Rows whose job Redis knew already")
         self.revived = metrics.counter("relay_revived_jobs", "Jobs put back that Redis had lost")
         self.paused = metrics.gauge("queue_paused", "1 while workers take nothing from the queue", ["queue"])
+        self.waiting = metrics.gauge("queue_waiting_jobs", "Jobs that wait for a worker", ["queue", "priority"])
+        self.places = metrics.gauge("queue_jobs", "Jobs scheduled, running or set aside", ["queue", "place"])
+        self.workers = metrics.gauge("queue_workers", "Worker processes that serve the queue", ["queue"])
         self.leader = metrics.gauge("relay_is_leader", "1 while this relay leads")
         self.epoch = metrics.gauge("relay_epoch", "Epoch under which this relay leads, or led last")
         self.broker = metrics.gauge("relay_broker_up", "1 while Redis takes jobs")
@@ -44,6 +49,7 @@ class Figures:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._show = _instruments()
+        self._priorities: defaultdict[str, set[int]] = defaultdict(set)
 
     def batch(self, *, created: int, dead: int, seconds: float) -> None:
         """One batch is settled: `created` rows were put and marked, `dead` ones given up."""
@@ -74,6 +80,16 @@ class Figures:
         """Which queues are paused; those that were never paused are not listed."""
         for queue, is_paused in queues.items():
             self._show.paused.labels(queue).set(1 if is_paused else 0)
+
+    def queues(self, overviews: Sequence[QueueOverview]) -> None:
+        """What is in the queues; a priority that has no jobs any more shows nought."""
+        for each in overviews:
+            for priority in self._priorities[each.queue] | each.waiting.keys():
+                self._show.waiting.labels(each.queue, priority).set(each.waiting.get(priority, 0))
+            self._priorities[each.queue] |= each.waiting.keys()
+            for place, jobs in (("scheduled", each.scheduled), ("running", each.running), ("dead", each.dead)):
+                self._show.places.labels(each.queue, place).set(jobs)
+            self._show.workers.labels(each.queue).set(each.workers)
 
     def progress(self) -> None:
         """The loop has come round."""

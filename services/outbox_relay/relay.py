@@ -19,6 +19,7 @@ from services.kernel.logs import get_logger
 from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import require_relations
+from services.outbox_relay import queue_keeper
 from services.outbox_relay.dispatch import Dispatcher
 from services.outbox_relay.figures import Figures
 from services.outbox_relay.high_water import HighWater
@@ -34,6 +35,7 @@ from services.outbox_relay.leadership import (
 from services.outbox_relay.loop import RelayLoop
 from services.outbox_relay.outbox import Outbox
 from services.outbox_relay.pipeline import Limits, Pipeline
+from services.outbox_relay.queue_keeper import QueueKeeper
 from services.outbox_relay.reconciler import Reconciler
 from services.outbox_relay.settings import RelaySettings
 from services.outbox_relay.slot_keeper import LOOK_SECONDS, SlotKeeper
@@ -72,8 +74,6 @@ RECONCILER_REST: Final = 3.0
 """The reconciler rests three times as long as it has looked, so that a crowd of running courses does not keep it busy."""
 SHOW_SECONDS: Final = 5.0
 """How often a relay shows itself in `relay_nodes`, and the leader measures the backlog."""
-CONTROL_SECONDS: Final = 2.0
-"""How often the leader has Redis agree with what administrators have paused: an emptied Redis obeys again within 5 s."""
 STEP_DOWN_SECONDS: Final = 1.0
 """Pause between the loss of a term and the next attempt to lead."""
 LATE_SECONDS: Final = 30.0
@@ -89,14 +89,14 @@ class Relay:
         db: Database,
         loop: RelayLoop,
         reconciler: Reconciler,
-        controls: QueueControls,
+        queues: QueueKeeper,
         slots: SlotKeeper,
     ) -> None:
         self._settings = settings
         self._db = db
         self._loop = loop
         self._reconciler = reconciler
-        self._controls = controls
+        self._queues = queues
         self._slots = slots
         self._role = "standby"
 
@@ -133,7 +133,8 @@ class Relay:
             collect_rarely()
             reconciler = Reconciler(db, inspector, producer, figures)
             slots = SlotKeeper(Book(db, redis), redis, clock)
-            yield cls(settings, db, loop, reconciler, QueueControls(db, inspector), slots)
+            queues = QueueKeeper(inspector, QueueControls(db, inspector), figures)
+            yield cls(settings, db, loop, reconciler, queues, slots)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Lead whenever it is this relay's turn, until told to stop."""
@@ -188,7 +189,7 @@ class Relay:
                 group.create_task(self._every(BEAT_SECONDS, lambda: self._beat(term))),
                 group.create_task(self._every(SHOW_SECONDS, self._loop.measure)),
                 group.create_task(self._every(self._settings.reconcile_seconds, lambda: self._reconcile(term))),
-                group.create_task(self._every(CONTROL_SECONDS, self._control_queues)),
+                group.create_task(self._every(queue_keeper.LOOK_SECONDS, self._queues.look)),
                 group.create_task(self._every(LOOK_SECONDS, self._slots.look)),
             ]
             await self._loop.run(term, stopping)
@@ -202,10 +203,6 @@ class Relay:
         start = time.monotonic()
         await self._reconciler.look(term)
         await asyncio.sleep((time.monotonic() - start) * RECONCILER_REST)
-
-    async def _control_queues(self) -> None:
-        controls = await self._controls.enforce()
-        self._loop.figures.paused({control.queue: control.paused for control in controls})
 
     async def _show(self) -> None:
         await show_node(self._db, self._settings.name, self._role)

@@ -30,7 +30,7 @@ class Inspector:
         self._scripts = Scripts(redis)
 
     async def known_queues(self) -> list[str]:
-        """The pipeline's queues, then every other one that was ever served or filled, by name.
+        """The pipeline's queues, then every other one that was served or filled in the last thirty days, by name.
 
         What Redis has forgotten comes back with the next worker or job.
         """

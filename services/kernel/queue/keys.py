@@ -15,7 +15,7 @@ HIGHEST_PRIORITY: Final = 10
 LOWEST_PRIORITY: Final = 0
 JOB_PREFIX: Final = "saq:job:"
 KNOWN_QUEUES: Final = "saq:queues"
-"""The sorted set of queues that were ever served or filled, by the epoch second of the last time."""
+"""The sorted set of queues that were served or filled in the last thirty days, by the epoch second of the last time."""
 PIPELINE_QUEUES: Final = ("course-generation:documents", "course-generation:analysis", "course-generation:generation")
 """The queues of the three stages, in the order of the pipeline."""
 

@@ -16,7 +16,7 @@ import orjson
 from services.kernel.queue.jobs import DeadReason
 from services.kernel.queue.keys import QueueKeys, by_priority
 
-MOST_LISTED: Final = 200
+MOST_LISTED: Final = 500
 """Jobs of one page: Redis reads them in one step."""
 
 

@@ -196,6 +196,26 @@ async def test_a_damaged_key_hides_only_itself(redis: Redis, producer: Producer,
     assert jobs == {Place.WAITING: ["a"], Place.SCHEDULED: [], Place.RUNNING: [], Place.DEAD: []}
 
 
+async def test_a_crowd_of_dead_jobs_is_listed_without_being_sorted(redis: Redis) -> None:
+    """Every one of them on some page, none twice, and no page takes Redis long."""
+    why = '{"reason": "crashed", "detail": "x", "at": 5}'
+    await redis.hset(KEYS.poison, mapping={KEYS.job_id(str(n)): why for n in range(6000)})
+    inspector = Inspector(redis)
+
+    seen = [job.key for start in range(0, 6500, 500) for job in await inspector.jobs(QUEUE, Place.DEAD, 500, start)]
+
+    assert sorted(seen, key=int) == [str(n) for n in range(6000)]
+
+
+async def test_a_queue_not_used_for_a_month_is_forgotten(redis: Redis) -> None:
+    """Names misspelt once do not stay for ever."""
+    await redis.zadd("saq:queues", {"misspelt": 1.0, "quiz": 9e9})
+    async with working(redis, {}):
+        await eventually(lambda: _is(redis, workers=1))
+
+    assert await Inspector(redis).known_queues() == [*PIPELINE_QUEUES, "quiz"]
+
+
 async def test_a_page_is_bounded(redis: Redis, producer: Producer) -> None:
     """However much is asked for, Redis is held up for one page only; a place that does not exist is refused."""
     await producer.enqueue_batch(QUEUE, [row() for _ in range(MOST_LISTED + 5)], 1)

@@ -7,4 +7,5 @@ redis.pcall('ZADD', WORKERS, string.format('%.3f', clock + seconds), ARGV[1])
 redis.pcall('ZREMRANGEBYSCORE', WORKERS, '-inf', string.format('%.3f', clock))
 redis.call('EXPIRE', WORKERS, seconds)
 known()
+redis.pcall('ZREMRANGEBYSCORE', 'saq:queues', '-inf', string.format('%.3f', clock - 30 * 86400))
 return 1
