@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import servers
 from tests.support.stack import Stack, open_stack
@@ -24,6 +25,9 @@ _SCRUBBED = (
 for _name in _SCRUBBED:  # what the caller's shell says about a running stack is not for the tests
     os.environ.pop(_name, None)
 
+
+settings.register_profile("coursegen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("coursegen")  # a busy machine is no fault of the code's
 
 _MOST_JOBS = 4
 """More processes than this wait for each other's disk."""
