@@ -17,6 +17,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 VARIABLE = "TEST_BROWSER"
 """Names the program when it is somewhere else."""
 
+PATIENCE_MS = 20_000
+"""How long a test waits for what is to appear: only a failure, or a very busy machine, takes so long."""
+
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
@@ -36,8 +39,9 @@ def browser_program() -> str:
 async def open_browser() -> AsyncIterator[Browser]:
     """A browser that ends with the block."""
     program = browser_program()
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
@@ -73,7 +77,7 @@ async def open_page(browser: Browser, site: str, **options: Any) -> AsyncIterato
     """A page in a window and cookie jar of its own. Complaints fail the test at the end."""
     options = {"viewport": DESK, "locale": "en-GB", **options}
     context = await browser.new_context(**options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     try:
         watched = Watched(await context.new_page(), site)
         yield watched

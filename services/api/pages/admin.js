@@ -72,6 +72,7 @@ function failed(error) {
 // ---- what is shown
 
 function draw() {
+  document.title = `${state.caller?.isAdmin ? `${VIEWS[here().name].title} · ` : ""}coursegen admin`;
   render(bar, ...head());
   render(main, ...body());
 }

@@ -4,7 +4,7 @@ import { withQuery } from "./api.js";
 import { CONCURRENCY, unready } from "./concurrency.js";
 import { h } from "./dom.js";
 import { NONE, moment, number, signed, span } from "./format.js";
-import { badge, figure, loaded, notice, panel } from "./parts.js";
+import { badge, figure, loaded, notice, panel, table } from "./parts.js";
 import { QUEUES, queueTable } from "./queues.js";
 
 const OUTBOX = "/api/admin/outbox";
@@ -24,6 +24,7 @@ export const overview = {
       panel("Dead letters", h("a", { href: "#dead-letters" }, "Look"), loaded(context.source(LETTERS), letters))),
     panel("Queues", h("a", { href: "#jobs" }, "Jobs"),
       loaded(context.source(QUEUES), (data) => queueTable(context, data.queues))),
+    panel("Outbox by queue", null, loaded(context.source(OUTBOX), outboxTable)),
   ],
 };
 
@@ -48,6 +49,23 @@ function outbox(data) {
     figure("waiting", data.waiting),
     figure("oldest", data.oldestSeconds === null ? NONE : span(data.oldestSeconds), late ? "bad" : null),
     figure("dead", data.dead, data.dead ? "bad" : null));
+}
+
+function outboxTable(data) {
+  return table({
+    caption: "Outbox by queue",
+    empty: "The outbox is empty: everything that was ordered has been handed to a queue.",
+    rows: data.queues,
+    key: (queue) => queue.queue,
+    columns: [
+      { label: "Queue", cell: (queue) => queue.queue },
+      { label: "Waiting", number: true, cell: (queue) => number(queue.waiting) },
+      { label: "Wait for a retry", number: true, cell: (queue) => number(queue.delayed) },
+      { label: "Dead", number: true, cell: (queue) => (queue.dead
+        ? h("a", { class: "bad", href: `#dead-letters?kind=outbox&queue=${encodeURIComponent(queue.queue)}` }, number(queue.dead)) : "0") },
+      { label: "Oldest", number: true, cell: (queue) => span(queue.oldestSeconds) },
+    ],
+  });
 }
 
 function courses(data) {

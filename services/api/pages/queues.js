@@ -31,7 +31,7 @@ export function queueTable(context, queues) {
     key: (queue) => queue.queue,
     columns: [
       { label: "Queue", cell: (queue) => [h("a", { href: `#jobs?queue=${encodeURIComponent(queue.queue)}` }, queue.queue),
-        queue.paused && [" ", badge("warn", "paused", queue.pauseReason ?? "")]] },
+        queue.paused && pausedBy(queue)] },
       { label: "Waiting", number: true, cell: (queue) => number(queue.waitingTotal) },
       { label: "By priority", cell: (queue) => byPriority(queue.waiting) },
       { label: "Running", number: true, cell: (queue) => number(queue.running) },
@@ -46,6 +46,9 @@ export function queueTable(context, queues) {
     ],
   });
 }
+
+const pausedBy = ({ pausedAt, pausedBy: who, pauseReason }) => h("div", { class: "detail" }, badge("warn", "paused"),
+  pausedAt && [" since ", moment(pausedAt)], who && [" by ", short(who)], pauseReason && `: ${pauseReason}`);
 
 function byPriority(waiting) {
   if (!waiting.length) return NONE;
