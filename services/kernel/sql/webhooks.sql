@@ -11,14 +11,16 @@ WITH announced AS (
 )
 INSERT INTO job_outbox (outbox_id, entity_id, run_number, queue_name, job_type, job_data, job_options, priority, metadata)
 SELECT a.outbox_id, a.course_id, a.run_number, 'webhooks', 'WEBHOOK_DELIVERY',
-       jsonb_build_object('deliveryId', a.delivery_id, 'attempt', 1), '{"timeout": 60}'::jsonb, a.priority, a.metadata
-  FROM announced AS a;
+       jsonb_build_object('deliveryId', a.delivery_id, 'attempt', 1, 'userId', c.user_id, 'organizationId', c.organization_id),
+       '{"timeout": 60}'::jsonb, a.priority, a.metadata
+  FROM announced AS a
+  JOIN courses AS c ON c.id = a.course_id;
 
 -- name: write_due
 -- Writes the outbox rows of at most $1 deliveries whose next attempt is due; several workers may do so at once.
 -- A course that is being deleted is passed over: waiting for it here could be waiting for each other.
 WITH due AS (
-    SELECT d.delivery_id
+    SELECT d.delivery_id, c.user_id
       FROM webhook_deliveries AS d
       JOIN courses AS c ON c.id = d.course_id
      WHERE d.status = 'pending' AND d.outbox_id IS NULL AND d.next_attempt_at <= now()
@@ -31,11 +33,14 @@ WITH due AS (
        SET outbox_id = gen_random_uuid(), next_attempt_at = NULL
       FROM due
      WHERE d.delivery_id = due.delivery_id
-    RETURNING d.delivery_id, d.course_id, d.run_number, d.priority, d.metadata, d.outbox_id, d.attempts
+    RETURNING d.delivery_id, d.course_id, d.organization_id, d.run_number, d.priority, d.metadata, d.outbox_id, d.attempts,
+              due.user_id
 ), written AS (
     INSERT INTO job_outbox (outbox_id, entity_id, run_number, queue_name, job_type, job_data, job_options, priority, metadata)
     SELECT t.outbox_id, t.course_id, t.run_number, 'webhooks', 'WEBHOOK_DELIVERY',
-           jsonb_build_object('deliveryId', t.delivery_id, 'attempt', t.attempts + 1), '{"timeout": 60}'::jsonb, t.priority, t.metadata
+           jsonb_build_object('deliveryId', t.delivery_id, 'attempt', t.attempts + 1, 'userId', t.user_id,
+                              'organizationId', t.organization_id),
+           '{"timeout": 60}'::jsonb, t.priority, t.metadata
       FROM taken AS t
     RETURNING 1
 )

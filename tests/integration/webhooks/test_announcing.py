@@ -11,7 +11,7 @@ from services.kernel.webhooks.deliveries import JOB_TYPE, QUEUE
 from tests.integration.stage_worker.harness import Pipeline, stage_job, state
 from tests.integration.webhooks import scenes
 from tests.support.receiver import Receiver
-from tests.support.tokens import ORGANIZATION
+from tests.support.tokens import ORGANIZATION, USER
 from tests.support.webhook_rows import only_delivery
 
 
@@ -38,6 +38,7 @@ async def test_a_completed_run_is_written_down_with_its_first_job(
     assert (delivery["organization_id"], delivery["run_number"]) == (ORGANIZATION, 1)
     assert (job["saq_queue"], job["outbox_id"]) == (QUEUE, delivery["outbox_id"])
     assert job["job_data"]["deliveryId"] == str(delivery["delivery_id"])
+    assert job["job_data"]["userId"] == str(USER)
     assert alike == 1
     assert receiver.received == []
 

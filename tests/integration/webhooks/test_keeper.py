@@ -15,7 +15,7 @@ from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import JOB_TYPE
 from services.stage_worker.webhooks.keeper import DeliveryKeeper
 from tests.support.courses import add_course
-from tests.support.tokens import ORGANIZATION
+from tests.support.tokens import ORGANIZATION, USER
 from tests.support.waiting import eventually
 from tests.support.webhook_rows import add_delivery, delivery
 
@@ -59,7 +59,12 @@ async def test_what_is_due_gets_its_row_and_what_is_not_waits(keeper: DeliveryKe
     assert written == [1, 0]
     assert (await delivery(db, due))["outbox_id"] == job["outbox_id"]
     assert (job["entity_id"], job["saq_queue"], job["run_number"]) == (course, "webhooks", 1)
-    assert job["job_data"] == {"deliveryId": str(due), "attempt": 1}
+    assert job["job_data"] == {
+        "deliveryId": str(due),
+        "attempt": 1,
+        "userId": str(USER),
+        "organizationId": str(ORGANIZATION),
+    }
     assert (await delivery(db, later))["outbox_id"] is None
 
 
