@@ -22,7 +22,7 @@ import orjson
 from services.kernel.database import Database, Row
 from services.kernel.logs import get_logger
 from services.kernel.queries import Queries
-from services.kernel.queue import Inspector, JobState, Producer, QueuedRow
+from services.kernel.queue import Inspector, JobState, Producer, QueueDamaged, QueuedRow
 from services.outbox_relay.figures import Figures
 from services.outbox_relay.leadership import Term
 from services.outbox_relay.outbox import fenced_change
@@ -89,7 +89,11 @@ class Reconciler:
         return absent
 
     async def _not_alive(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, JobState]:
-        states = await self._inspector.states(queue, [str(each) for each in ids])
+        try:
+            states = await self._inspector.states(queue, [str(each) for each in ids])
+        except QueueDamaged as error:
+            _log.error("a queue cannot be compared", queue=queue, reason=error.message)
+            return {}
         return {each: states[str(each)] for each in ids if states[str(each)] is not JobState.ALIVE}
 
     async def _put_back(self, absent: dict[UUID, JobState], term: Term) -> int:
@@ -102,7 +106,10 @@ class Reconciler:
             if row["outbox_id"] in hopeless:
                 continue
             queued = QueuedRow(str(row["outbox_id"]), row["job_body"], row["priority"])
-            revived += await self._producer.revive(row["saq_queue"], queued, term.epoch)
+            try:
+                revived += await self._producer.revive(row["saq_queue"], queued, term.epoch)
+            except QueueDamaged as error:
+                _log.error("a job cannot be put back yet", queue=row["saq_queue"], reason=error.message)
         if revived:
             _log.warning("jobs put back that Redis had lost", jobs=revived)
             self._figures.revived(revived)

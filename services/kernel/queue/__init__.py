@@ -69,6 +69,7 @@ from services.kernel.queue.jobs import (
 )
 from services.kernel.queue.keys import PIPELINE_QUEUES, QueueKeys
 from services.kernel.queue.producer import Batch, EnqueueInterrupted, EnqueueRefused, Producer
+from services.kernel.queue.scripts import QueueDamaged
 from services.kernel.queue.views import JobView, Place, QueueOverview
 from services.kernel.queue.worker import QueueWorker
 
@@ -91,6 +92,7 @@ __all__ = (
     "Producer",
     "QueueControl",
     "QueueControls",
+    "QueueDamaged",
     "QueueKeys",
     "QueueOverview",
     "QueueWorker",

@@ -7,6 +7,7 @@ and a plain saq producer go on working.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from saq.queue.redis import RedisQueue
 
 from services.kernel.queue.jobs import DeadReason
 from services.kernel.queue.keys import QueueKeys, clamp_priority
-from services.kernel.queue.scripts import Scripts, texts
+from services.kernel.queue.scripts import QueueDamaged, Scripts, damage_seen, texts
 from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ UNOWNED_SECONDS: Final = 10
 """How long a job may be active without an owner before it goes back."""
 MOST_CRASHES: Final = 3
 """Workers that may die with a job before it is set aside."""
+DEAF_SECONDS: Final = 1.0
+"""How long a worker waits before it looks again, when the key that should wake it is damaged."""
 PROMOTED_AT_ONCE: Final = 200
 """Jobs whose delay is over that one call moves."""
 
@@ -261,10 +264,14 @@ def _bytes(job_id: str) -> bytes:
 
 
 async def wait_for_any(redis: Any, queues: Sequence[CourseQueue], seconds: float) -> bool:
-    """Wait until one of `queues` may have a job; False when nothing came within `seconds`.
+    """Wait until one of `queues` may have a job; False when nothing came within `seconds`, or nothing can be heard.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    with translated():
-        return await redis.blpop([queue.keys.wake for queue in queues], timeout=seconds) is not None
+    try:
+        with damage_seen(queues[0].keys), translated():
+            return await redis.blpop([queue.keys.wake for queue in queues], timeout=seconds) is not None
+    except QueueDamaged:
+        await asyncio.sleep(min(seconds, DEAF_SECONDS))
+        return False

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
 from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys, by_priority
-from services.kernel.queue.scripts import Scripts
+from services.kernel.queue.scripts import Scripts, damage_seen
 from services.kernel.queue.views import MOST_LISTED, JobView, Place, QueueOverview, overview_of, parsed, view_of
 from services.kernel.redis_connection import translated
 
@@ -23,7 +23,7 @@ _STATES = {0: JobState.MISSING, 1: JobState.ALIVE, 2: JobState.DEAD, 3: JobState
 
 
 class Inspector:
-    """Questions about queues; every one may raise `BrokerUnavailable`."""
+    """Questions about queues; every one may raise `BrokerUnavailable`, and of a damaged queue `QueueDamaged`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
@@ -121,7 +121,7 @@ class Inspector:
     async def dead_jobs(self, queue: str) -> list[DeadJob]:
         """Every job set aside, the latest first."""
         names = QueueKeys(queue)
-        with translated():
+        with damage_seen(names), translated():
             reasons: dict[bytes, bytes] = await self._redis.hgetall(names.poison)
         found = [await self._dead(names, job_id, reason) for job_id, reason in reasons.items()]
         return sorted(found, key=lambda dead: -dead.at)
@@ -154,7 +154,7 @@ class Inspector:
         return bool(await self._scripts.run("replay", names, names.job_id(key)))
 
     async def _dead(self, names: QueueKeys, job_id: bytes, reason: bytes | None) -> DeadJob:
-        with translated():
+        with damage_seen(names), translated():
             body: bytes | None = await self._redis.hget(names.poison_bodies, job_id)
         why = parsed(reason)
         job = parsed(body)

@@ -155,6 +155,7 @@ class Producer:
         Raises:
             StaleLeader: a higher epoch has been here.
             BrokerUnavailable: Redis does not answer.
+            QueueDamaged: the queue takes nothing at present.
         """
         keys = self._names(queue)
         priority = clamp_priority(row.priority)

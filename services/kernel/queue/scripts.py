@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from services.kernel.errors import RetryableError
 from services.kernel.queue.keys import QueueKeys
 from services.kernel.redis_connection import translated
 
@@ -35,6 +37,23 @@ NAMES = (
     "sweep",
     "touch",
 )
+
+
+class QueueDamaged(RetryableError):
+    """A key of this queue is of the wrong type: a stranger has written there. Nothing was done; other queues are well."""
+
+    code = "queue_damaged"
+
+
+@contextmanager
+def damage_seen(keys: QueueKeys) -> Iterator[None]:
+    """Raise what Redis says of a key of the wrong type as `QueueDamaged`."""
+    try:
+        yield
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        raise QueueDamaged(f"the queue {keys.queue} is damaged in Redis: {error}", queue=keys.queue) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +87,11 @@ class Scripts:
 
         Raises:
             BrokerUnavailable: Redis does not answer; the script may have run all the same.
-            redis.exceptions.ResponseError: a key of the queue has the wrong type.
+            QueueDamaged: a key of the queue has the wrong type.
         """
         script = self._scripts[name]
         names = (keys.prefix, keys.job_prefix)
-        with translated():
+        with damage_seen(keys), translated():
             try:
                 return await self._redis.execute_command("EVALSHA", script.sha, 2, *names, *args)
             except NoScriptError:

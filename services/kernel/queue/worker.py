@@ -14,13 +14,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from redis.exceptions import ResponseError
-
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.logs import get_logger
 from services.kernel.queue.course_queue import MOST_CRASHES, CourseQueue, Taken, wait_for_any
 from services.kernel.queue.execution import Execution
 from services.kernel.queue.jobs import DeadLetter, Handler
+from services.kernel.queue.scripts import QueueDamaged
 from services.kernel.queue.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -128,8 +127,8 @@ class QueueWorker:
     async def _take(self, queue: CourseQueue, most: int) -> int:
         try:
             found = await queue.take(most)
-        except ResponseError as error:  # a key of the wrong type stands in the way: this queue only
-            logger.warning("the queue cannot be read", queue=queue.name, reason=str(error))
+        except QueueDamaged as error:  # this queue only
+            logger.warning("the queue cannot be read", queue=queue.name, reason=error.message)
             return 0
         for each in found:
             self._start(queue, each)

@@ -209,3 +209,30 @@ async def test_a_transaction_that_fails_leaves_nothing_open(db: Database, course
             raise ZeroDivisionError
 
     assert await open_jobs(db) == set()
+
+
+@pytest.mark.parametrize("key", ["incomplete", "poison", "active", "queued:1", "wake", "owners"])
+async def test_a_damaged_queue_does_not_keep_others_from_their_lost_jobs(
+    db: Database, redis: Redis, relaying: StartRelay, key: str
+) -> None:
+    """Keys of the wrong type where the queue's own should be: its jobs wait for their repair, the relay and other queues go on."""
+    course = await add_course(db, state="stage_4_init")
+    damaged = await add_rows(db, course, 1)
+    sound = await db.fetch(
+        "INSERT INTO job_outbox (entity_id, queue_name, job_type)"
+        " VALUES ($1, 'course-generation', 'STRUCTURE_GENERATION') RETURNING outbox_id",
+        course,
+    )
+    ids = [*damaged, *(row["outbox_id"] for row in sound)]
+    async with relaying():
+        await eventually(lambda: _all_processed(db, ids))
+        await redis.flushdb()
+        await redis.set(f"saq:{QUEUE}:{key}", "not what it should be")
+        await eventually(lambda: _has(redis, "course-generation:generation"), within=20)
+        await asyncio.sleep(2)
+        await redis.delete(f"saq:{QUEUE}:{key}")
+        await eventually(lambda: _has(redis, QUEUE), within=20)
+
+
+async def _has(redis: Redis, queue: str) -> bool:
+    return len(await waiting(redis, queue)) == 1

@@ -215,3 +215,22 @@ async def test_a_job_taken_without_the_workers_knowledge_goes_back(redis: Redis,
 
     assert [QueueKeys(QUEUE).job_id("a")] == back
     assert [taken.job.key for taken in await queue.take(1) if taken.job] == ["a"]
+
+
+@pytest.mark.parametrize("key", ["wake", "active", "owners", "workers"])
+async def test_a_damaged_key_stops_neither_the_worker_nor_its_other_queues(
+    redis: Redis, producer: Producer, key: str
+) -> None:
+    """One of the queue's keys is of the wrong type: the worker lives, and serves this queue, too, once it is repaired."""
+    ran, other = Ran(), "course-generation:analysis"
+    await producer.enqueue_batch(QUEUE, [row("a")], 1)
+    await redis.delete(f"saq:{QUEUE}:{key}")
+    await redis.set(f"saq:{QUEUE}:{key}", "not what it should be")
+    async with working(redis, {"WORK": ran}, queues=[QUEUE, other]):
+        await producer.enqueue_batch(other, [row("b", queue=other)], 1)
+        await eventually(lambda: "b" in {call.key for call in ran.calls})
+        await redis.delete(f"saq:{QUEUE}:{key}")
+        await eventually(lambda: "a" in {call.key for call in ran.calls}, within=25)
+        await eventually(lambda: _idle(redis))
+
+    assert sorted(call.key for call in ran.calls) == ["a", "b"]

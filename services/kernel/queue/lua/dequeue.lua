@@ -78,5 +78,5 @@ redis.call('DEL', Q .. ':passed')
 for i, n in pairs(passed) do
   redis.call('HSET', Q .. ':passed', i, n)
 end
-redis.call('LPOP', WAKE, #out)
+redis.pcall('LPOP', WAKE, #out)
 return out
