@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from services.cli.stack.spawn import is_running
-from tests.support.limits import RAISED
 from tests.support.servers import REPOSITORY, server_folder
 from tests.support.waiting import eventually_sync
 
@@ -35,7 +34,7 @@ class Home:
     def environment(self, **more: str) -> dict[str, str]:
         """What a command gets."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COURSEGEN_", "PYTEST_"))}
-        return {**kept, **RAISED, "COURSEGEN_HOME": str(self.state), "PYTHONUNBUFFERED": "1", **more}
+        return {**kept, "COURSEGEN_HOME": str(self.state), "PYTHONUNBUFFERED": "1", **more}
 
     def run(self, *arguments: str, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
