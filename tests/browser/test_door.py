@@ -11,7 +11,7 @@ from tests.browser.conftest import OpenAdmin, ticket_url
 from tests.support.api import RunningApi
 from tests.support.browsers import open_page
 from tests.support.courses import add_course
-from tests.support.tokens import ADMIN, USER, bearer
+from tests.support.tokens import ADMIN, USER, admin_bearer, bearer
 
 AWAY = {"error": {"code": "database_unavailable", "message": "PostgreSQL does not answer.", "details": {}}}
 
@@ -74,6 +74,13 @@ async def test_a_used_ticket_does_not_sign_out_who_is_signed_in(api: RunningApi,
 
     await expect(page.get_by_role("heading", name="Leader")).to_be_visible()
     assert "ticket" not in page.url
+
+
+async def test_a_ticket_of_somebody_else_does_not_go_unnoticed(api: RunningApi, open_admin: OpenAdmin) -> None:
+    """A link may hold anybody's ticket: the page says in whose name it works from now on."""
+    page = (await open_admin()).page
+    await page.evaluate("url => { location.href = url }", await ticket_url(api, admin_bearer(USER)))
+    await expect(page.get_by_text(f"You work as {USER} now; before this ticket it was {ADMIN}.")).to_be_visible()
 
 
 async def test_who_is_no_administrator_sees_nothing(api: RunningApi, browser: Any, db: Database) -> None:

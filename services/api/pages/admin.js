@@ -175,9 +175,14 @@ function schedule() {
 
 async function enter(ticket) {
   state.problem = null;
+  const before = state.caller ?? await whoami().catch(() => null);
   try {
     state.caller = await signIn(ticket);
     sources.forget();
+    // A link from somebody else may hold his ticket: whoever follows it shall know in whose name he works now.
+    if (before && before.userId !== state.caller.userId) {
+      say(`You work as ${state.caller.userId} now; before this ticket it was ${before.userId}.`, "warn");
+    }
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     state.caller = await whoami().catch(() => null); // an old ticket does not sign anybody out

@@ -318,6 +318,8 @@ async def test_a_stranger_s_cookie_opens_nothing(api: RunningApi) -> None:
         found = [await client.get(SESSIONS, headers={"Cookie": each}) for each in made_up]
         twice = await client.get(SESSIONS, headers={"Cookie": f"{good}; {cookie.name}={'B' * 43}"})
         other = await client.get(SESSIONS, headers={"Cookie": f"coursegen_session_1={cookie.value}"})
+        out = [await client.delete(SESSIONS, headers={"Cookie": each}) for each in made_up]
 
     assert [each.json()["error"]["code"] for each in found] == ["session_over"] * 3
     assert [each.json()["error"]["code"] for each in (twice, other)] == ["unauthorized"] * 2
+    assert [each.status_code for each in out] == [204] * 3
