@@ -216,6 +216,7 @@ def _environment(database_url: str, redis_url: str, sink: Path, faults_log: Path
         "DRAIN_SECONDS": "20",
         **LOCAL_RECEIVERS,
         **RAISED,
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},  # measured as well
     }
 
 
