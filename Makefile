@@ -12,7 +12,8 @@ FILES ?=
 OPTIONS ?=
 # Further arguments of pytest: make test ARGS="-k relay".
 ARGS ?=
-# How many processes run the tests side by side, each with servers of its own: make test JOBS=1 runs them in order.
+# How many processes run the tests side by side, each with servers of its own: make test JOBS=1 runs them in order,
+# JOBS=0 in one process, for a debugger.
 JOBS ?= auto
 
 export PYTHON
