@@ -201,17 +201,18 @@ async def test_decided_by_another_worker_while_this_one_computes(pipeline: Pipel
     """Two deliveries side by side: the one that comes second to its commit finds the job decided, for one course or none."""
     course = await add_course(db)
     [first, other] = await pipeline.start(course, await add_documents(db, course, TEXTS))
-    slow, fast = pipeline.stages["DOCUMENT_PROCESSING"], asyncio.Event()
+    slow, begun, fast = pipeline.stages["DOCUMENT_PROCESSING"], asyncio.Event(), asyncio.Event()
     compute = slow.compute
 
     async def compute_late(*args: Any) -> Any:
+        begun.set()
         prepared = await compute(*args)
         await fast.wait()
         return prepared
 
     slow.compute = compute_late  # type: ignore[method-assign]
     late = asyncio.create_task(pipeline.deliver(first))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(begun.wait(), 30)
     slow.compute = compute  # type: ignore[method-assign]
     endings = [await pipeline.deliver(first)]
     fast.set()
