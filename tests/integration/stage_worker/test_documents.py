@@ -107,7 +107,7 @@ async def test_no_readable_document_ends_the_course(pipeline: Pipeline, db: Data
     assert found["run_number"] == 2
     assert step["status"] == "failed"
     assert step["error"]["code"] == "nothing_readable"
-    assert step["error"]["message"] == found["error_message"]
+    assert step["error"]["detail"] == found["error_message"]
     assert [event["run_number"] for event in events] == [1]
     assert events[0]["metadata"]["error"] == found["error_message"]
     assert (events[0]["old_state"], events[0]["new_state"]) == ("stage_2_processing", "error")
