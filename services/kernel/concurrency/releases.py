@@ -51,14 +51,16 @@ class Releases:
         for each in list(self._owed):
             if not await self._try(each):
                 return
-            del self._owed[each]
+            self._owed.pop(each, None)
 
     async def keep_trying(self, stopping: asyncio.Event) -> None:
         """Try again every second until told to stop, and once more then."""
-        while not stopping.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), RETRY_SECONDS)
             await self.retry()
+            if stopping.is_set():
+                return
 
     async def _try(self, each: _Return) -> bool:
         try:
