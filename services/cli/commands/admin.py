@@ -143,7 +143,8 @@ def outbox(*, as_json: AsJson = False) -> None:
     if as_json:
         output.document(found)
         return
-    output.say(f"{found['waiting']} rows wait, the oldest for {age(found['oldestSeconds'])}; {found['dead']} are dead")
+    oldest = f", the oldest for {age(found['oldestSeconds'])}" if found["waiting"] else ""
+    output.say(f"{found['waiting']} rows wait{oldest}; {found['dead']} are dead")
     rows = [
         (each["queue"], each["waiting"], each["delayed"], each["dead"], age(each["oldestSeconds"]))
         for each in found["queues"]
@@ -185,7 +186,7 @@ def actions(
         output.document(found)
         return
     rows = [
-        (each["at"], each["userId"], each["action"], each["target"], _short(each["detail"]))
+        (_moment(each["at"]), each["userId"], each["action"], each["target"], _short(each["detail"]))
         for each in found["actions"]
     ]
     _say_table(("at", "who", "what", "on", "detail"), rows, none=found["message"])
@@ -205,10 +206,11 @@ def events(
     if as_json:
         output.document(found)
         return
+    fields = ("severity", "eventType", "userId", "courseId")
     rows = [
-        (each["createdAt"], each["severity"], each["eventType"], each["userId"], each["courseId"], _short(each["metadata"]))
+        (_moment(each["createdAt"]), *(each[field] for field in fields), _short(each["metadata"]))
         for each in found["events"]
-    ]  # fmt: skip
+    ]
     _say_table(("at", "severity", "event", "user", "course", "detail"), rows, none=found["message"])
 
 
@@ -237,8 +239,8 @@ def _control(queue: str, verb: str, reason: str | None, *, as_json: bool) -> Non
     if as_json:
         output.document(found)
         return
-    state = "paused" if found["paused"] else "not paused"
-    output.say(f"{queue} is {state}" + ("" if found["changed"] else " (it was so before)"))
+    state = "is paused" if found["paused"] else "goes on"
+    output.say(f"{queue} {state}" + ("" if found["changed"] else " (it was so before)"))
     if found["paused"] and found["running"]:
         output.say(f"{found['running']} running jobs go on")
 
@@ -260,6 +262,10 @@ def _slots(text: str) -> int | None:
             f"{text!r} is no limit. Write a number from 1 to 10000, or `default` for what is configured."
         )
     return int(text)
+
+
+def _moment(text: str) -> str:
+    return f"{text[:19]}Z"
 
 
 def _short(detail: dict[str, Any]) -> str:
