@@ -7,6 +7,7 @@ import { badge, button, choice, loaded, panel, table } from "./parts.js";
 
 const ACTIONS = "/api/admin/actions";
 const EVENTS = "/api/admin/events";
+const LONGEST = 160;
 const TYPES = ["job_rollback", "orphaned_job_recovery", "concurrency_limit_hit"];
 const TONES = { warning: "warn", error: "bad", critical: "bad" };
 
@@ -55,8 +56,11 @@ function detail(facts) {
   const known = Object.entries(facts).filter(([, value]) => value !== null);
   if (!known.length) return NONE;
   return h("span", { class: "detail" }, known.map(([name, value]) =>
-    h("span", { key: name }, h("i", {}, `${name} `), typeof value === "object" ? JSON.stringify(value) : String(value))));
+    h("span", { key: name }, h("i", {}, `${name} `), brief(typeof value === "object" ? JSON.stringify(value) : String(value)))));
 }
+
+// Five hundred letters replayed at once are five hundred identifiers: the whole list is there to hover over and to copy.
+const brief = (text) => (text.length <= LONGEST ? text : h("span", { title: text }, `${text.slice(0, LONGEST)}…`));
 
 function paging(context, name, next) {
   const here = context.params.get(name);

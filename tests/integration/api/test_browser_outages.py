@@ -6,6 +6,7 @@ import httpx
 
 from tests.support.api import running_api
 from tests.support.servers import Postgres, PrivatePostgres
+from tests.support.stack import Stack
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
 
@@ -41,3 +42,18 @@ async def test_an_outage_signs_nobody_out(private_postgres: PrivatePostgres, red
     assert {each.json()["error"]["code"] for each in refused} == {"database_unavailable"}
     assert not any("set-cookie" in each.headers for each in refused)
     assert again.status_code == 201
+
+
+async def test_a_killed_api_signs_nobody_out(stack: Stack) -> None:
+    """Sessions are in PostgreSQL: the next process knows them, and a ticket that was not used."""
+    process = await stack.start("api")
+    async with httpx.AsyncClient(base_url=process.url, headers={"Origin": process.url}, timeout=30) as browser:
+        first, second = [(await browser.post(TICKETS, headers=bearer())).json()["ticket"] for _ in range(2)]
+        await browser.post(SESSIONS, json={"ticket": first})
+        process.kill()
+        await stack.start("api", port=process.port)
+        who = await browser.get(SESSIONS)
+        again = await browser.post(SESSIONS, json={"ticket": first})
+        fresh = await browser.post(SESSIONS, json={"ticket": second})
+
+    assert [each.status_code for each in (who, again, fresh)] == [200, 401, 201]
