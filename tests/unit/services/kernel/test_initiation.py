@@ -10,7 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.kernel import initiation
-from services.kernel.commands import InitializeFSMCommand, Initiation, InitiationRequest
+from services.kernel.commands import InitializeFSMCommand, Initiation, InitiationOutcome, InitiationRequest
+from services.kernel.concurrency import Decision
+from services.kernel.concurrency.gate import Gate, Permit
+from services.kernel.concurrency.refusals import ConcurrencyLimitReached
 from services.kernel.errors import (
     CourseBusy,
     CoursegenError,
@@ -387,3 +390,145 @@ async def test_abandoned_witnesses_do_not_outlive_the_process() -> None:
     await bench.handler.drain()
 
     assert bench.db.witnesses == []
+
+
+class FakeGate:
+    """Lets everyone in, and writes down what became of them."""
+
+    def __init__(self, limits: dict[str, int] | None = None) -> None:
+        self.limits = limits
+        self.settled: list[bool | None] = []
+        self.refused: list[tuple[str, int, int]] = []
+        self.admitted: list[int] = []
+
+    async def admit(self, request: InitiationRequest, run_number: int) -> Permit:
+        """A permit."""
+        self.admitted.append(run_number)
+        return Permit(request.course_id, request.user_id, run_number, "me", Decision.TAKEN, self.limits, 0.0)
+
+    async def settle(self, permit: Permit, outcome: InitiationOutcome) -> None:
+        """Noted."""
+        self.settled.append(outcome.running)
+
+    async def refuse(self, request: InitiationRequest, limit_type: str, limit: int, current: int) -> None:
+        """As the gate does."""
+        self.refused.append((limit_type, limit, current))
+        raise ConcurrencyLimitReached.of("user", tier=request.tier, limit=limit, current=current)
+
+    async def drain(self) -> None:
+        """Nothing is under way."""
+
+
+class GatedDatabase(FakeDatabase):
+    """Answers probes with `clear`, and says whether a course runs."""
+
+    def __init__(self, decide: Decide) -> None:
+        super().__init__(decide)
+        self.probes: list[Sequence[dict[str, Any]] | Exception] = []
+        self.running: list[bool | Exception] = [False]
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """A probe, the question whether a course runs, or a write."""
+        if isinstance(args[0], str):
+            return _take(self.running)
+        if args[0][0].get("probe"):
+            if self.probes:
+                return _take(self.probes)
+            return [{"status": "clear", "courseId": row["courseId"], "runNumber": 3} for row in args[0]]
+        return await super().fetchval(query, *args)
+
+
+def _take(answers: list[Any]) -> Any:
+    answer = answers.pop(0)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def unavailable(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """No answer; nobody knows whether it was committed."""
+    raise DatabaseUnavailable("away")
+
+
+def gated(decide: Decide = accept, limits: dict[str, int] | None = None) -> tuple[Bench, GatedDatabase, FakeGate]:
+    """A handler behind a gate."""
+    bench, gate = Bench(decide), FakeGate(limits)
+    bench.db = database = GatedDatabase(decide)
+    bench.handler = CommandHandler(
+        cast(Any, database),
+        cache=cast(ResultCache, bench.cache),
+        counters=bench.tally,
+        bell=bench.tally,
+        gate=cast(Gate, gate),
+    )
+    return bench, database, gate
+
+
+async def test_a_probe_comes_before_the_gate_and_the_gate_before_the_write() -> None:
+    """The run that would begin is what a slot is asked for; what was written decides whose it is."""
+    bench, _, gate = gated(lambda rows: [{**accept(rows)[0], "running": True}])
+    await bench.begin()
+
+    assert gate.admitted == [3]
+    assert gate.settled == [True]
+    assert "limits" not in bench.db.batches[0][0]
+
+
+async def test_a_repeat_and_a_refusal_never_reach_the_gate() -> None:
+    """TRAP3; and nothing is written for them."""
+    bench, database, gate = gated()
+    again = {"status": "replay", "jobId": str(uuid4()), "idempotencyKey": "k", "runNumber": 1}
+    database.probes = [[again], [{"status": "not_found"}]]
+    repeated = await bench.begin()
+    with pytest.raises(NotFound):
+        await bench.begin()
+
+    assert repeated.from_cache is True
+    assert (gate.admitted, bench.db.batches) == ([], [])
+
+
+async def test_limits_that_postgresql_is_to_count_against_travel_with_the_write() -> None:
+    """And what it finds is refused in the same words."""
+    bench, _, gate = gated(refuse("limited", limitType="user", limit=1, current=2), {"user": 1, "global": 3})
+    with pytest.raises(ConcurrencyLimitReached):
+        await bench.begin()
+
+    assert bench.db.batches[0][0]["limits"] == {"user": 1, "global": 3}
+    assert (gate.settled, gate.refused) == ([None], [("user", 1, 2)])
+
+
+async def test_a_probe_that_fails_is_repeated_like_a_write() -> None:
+    """A slot is asked for once the database answers."""
+    bench, database, gate = gated()
+    database.probes = [DatabaseUnavailable("away"), [{"status": "failed", "error": "40001"}]]
+    await bench.begin()
+
+    assert gate.admitted == [3]
+
+
+async def test_a_slot_is_asked_for_once_however_often_the_write_is_tried() -> None:
+    """And given back at once when the database has said that nothing runs."""
+    bench, _, gate = gated(refuse("failed", error="P0001: broken", running=False))
+    with pytest.raises(InitiationFailed):
+        await bench.begin()
+    await bench.handler.drain()
+
+    assert gate.admitted == [3]
+    assert gate.settled == [False]
+    assert len(bench.db.witnesses) == 1
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_when_nobody_knows_what_was_committed_postgresql_is_asked_later(runs: bool) -> None:
+    """The slot is kept until it answers; there is one witness, however often it takes."""
+    bench, database, gate = gated(unavailable)
+    database.running = [DatabaseUnavailable("still"), runs]
+    database.witness_errors = [DatabaseUnavailable("again")]
+    with pytest.raises(InitiationFailed):
+        await bench.begin()
+    before = list(gate.settled)
+    await bench.handler.drain()
+
+    assert before == []
+    assert gate.settled == [runs]
+    assert len(bench.db.witnesses) == 1
