@@ -119,6 +119,11 @@ class Process:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def wait(self, seconds: float) -> None:
+        """Give it time to end by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(seconds)
+
     def destroy(self) -> None:
         """End it and whatever it has started."""
         spawn.kill_group(self.pid)
@@ -195,7 +200,12 @@ class Stack:
         return "\n".join(f"── {each.log.name} (exit {each.exit_code})\n{each.tail(15)}" for each in self.processes)
 
     def close(self) -> None:
-        """End every process that is left."""
+        """End every process that is left; when coverage is measured, in a way that lets it write down what it saw."""
+        if any(name.startswith("COVERAGE_") for name in self.environment):
+            for process in self.processes:
+                process.terminate()
+            for process in self.processes:
+                process.wait(_STOP_SECONDS)
         for process in self.processes:
             process.destroy()
 
