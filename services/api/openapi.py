@@ -15,7 +15,9 @@ from services.api.browser.cookie import cookie_name
 from services.api.browser.origin import Origin
 from services.api.error_catalogue import error_schema
 from services.api.routing import Answer, Operation
+from services.api.webhook_description import webhooks
 from services.kernel.formats import course_schema
+from services.kernel.webhooks.events import Event
 
 TITLE: Final = "coursegen"
 
@@ -60,7 +62,7 @@ _REASONS = {
 def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     """The description of all operations that are open for use."""
     listed = [operation for operation in operations if not operation.reserved]
-    models = _models(listed)
+    models = [*_models(listed), Event]
     schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
     by_model = {id(model): schema for model, schema in zip(models, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -76,6 +78,7 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
+        "webhooks": webhooks(by_model[id(Event)]),
         "components": {
             "schemas": components,
             "headers": _HEADERS,

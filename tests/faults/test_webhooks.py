@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from tests.faults.conftest import Trials
 from tests.support import tokens
 from tests.support.receiver import WEBHOOK_KEY, Receiver, answer, open_receiver
 from tests.support.stack import Process, Stack
+from tests.support.tls import make_certificate
 from tests.support.waiting import eventually
 
 PIPELINE_ONLY = {"STAGE_WORKER_QUEUES": "documents,analysis,generation"}
@@ -103,12 +105,19 @@ async def test_webhooks_in_redis_survive_its_loss(stack: Stack, db: Database, re
         await assert_told(db, receiver, courses)
 
 
-async def test_a_receiver_that_was_away_gets_everything_when_it_is_back(stack: Stack, db: Database) -> None:
-    """Refused at first and again; the pauses are short here."""
-    pauses = {"WEBHOOK_RETRY_SECONDS": ",".join(["0.2"] * 50)}
-    async with open_receiver() as receiver:
+async def test_a_receiver_that_was_away_gets_everything_when_it_is_back(
+    stack: Stack, db: Database, tmp_path: Path
+) -> None:
+    """Refused at first and again; with TLS, by an authority of its own, and with pauses that are short here."""
+    certificate = make_certificate(tmp_path)
+    stack.environment |= {
+        "WEBHOOK_ALLOW_HTTP": "false",
+        "WEBHOOK_CA_FILE": str(certificate.path),
+        "WEBHOOK_RETRY_SECONDS": ",".join(["0.2"] * 50),
+    }
+    async with open_receiver(certificate.context()) as receiver:
         receiver.replies = [answer(503)] * 7
-        api, _, _ = [*await stack.start_all("api", "outbox_relay"), await stack.start("stage_worker", env=pauses)]
+        api, _, _ = await stack.start_all("api", "outbox_relay", "stage_worker")
         courses = await order(api, receiver, 3)
         await eventually(lambda: all_are(db, "delivered", 3), within=60, every=0.2)
 

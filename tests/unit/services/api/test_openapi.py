@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.api import openapi
@@ -24,6 +28,7 @@ from services.api.routes.queues import QueueRoutes
 from services.api.routes.tickets import TicketRoutes
 from services.api.routes.webhooks import WebhookRoutes
 from services.api.routing import Operation
+from services.kernel.webhooks.events import EndedRun, Failure, body_of
 
 EXPECTED = """
 POST /api/trpc/generation.initiate
@@ -177,3 +182,24 @@ def test_the_page_loads_nothing_from_outside(description: dict[str, Any]) -> Non
     assert "<script" not in text
     assert re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')>]+)", text) == ["/openapi.json"]
     assert all(each.path in text for each in operations() if not each.reserved)
+
+
+def test_what_is_sent_to_webhooks_is_described(description: dict[str, Any]) -> None:
+    """The very body of a completed and of a failed run fits it, and nothing that lacks its course does."""
+    content = description["webhooks"]["courseEnded"]["post"]["requestBody"]["content"]["application/json"]
+    validator = Draft202012Validator({**content["schema"], "components": description["components"]})
+    run = EndedRun(
+        course_id=UUID(int=1),
+        slug="bees",
+        title="Bees",
+        organization_id=UUID(int=2),
+        run_number=1,
+        priority=1,
+        url="https://example.com/",
+    )
+    for failure in (None, Failure("nothing_readable", "No document could be read.")):
+        sent = msgspec.to_builtins(body_of(run, datetime.now(UTC), failure))
+
+        assert list(validator.iter_errors(sent)) == []
+        del sent["data"]["courseId"]
+        assert list(validator.iter_errors(sent)) != []
