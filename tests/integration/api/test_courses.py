@@ -370,3 +370,17 @@ async def test_a_creation_that_fails_leaves_its_key_free(api: RunningApi, db: Da
     assert without.status_code == 400
     assert await db.fetchval("SELECT count(*) FROM idempotency_keys") == 0
     assert (await create_with(api, "k")).status_code == 201
+
+
+async def test_a_key_whose_course_is_just_being_deleted_is_not_taken_for_another(api: RunningApi, db: Database) -> None:
+    """A conflict that asks to send the request again; then it is a new course."""
+    first = (await create_with(api, "k")).json()
+    await db.execute("UPDATE idempotency_keys SET entity_id = NULL")
+    during = await create_with(api, "k")
+    await db.execute("DELETE FROM idempotency_keys")
+    afterwards = await create_with(api, "k")
+
+    assert (during.status_code, during.json()["error"]["code"]) == (409, "conflict")
+    assert "send the request again" in during.json()["error"]["message"]
+    assert afterwards.status_code == 201
+    assert afterwards.json()["id"] != first["id"]
