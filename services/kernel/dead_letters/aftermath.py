@@ -6,6 +6,7 @@ that is forgotten twice is forgotten.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -53,8 +54,8 @@ class Aftermath:
             self._bell.notify()
         await self._begin_runs(results, request_id)
         await reach("dead_letters.before_forgetting")
-        for result in results:
-            await self._set_right(result)
+        await self._put_back([result for result in results if result.step is Step.REQUEUE])
+        await self._forget([result for result in results if result.step in _FORGETS])
         for run in ended:
             await self._tell(run)
 
@@ -97,18 +98,29 @@ class Aftermath:
             )
             result.failure = error.message
 
-    async def _set_right(self, result: Result) -> None:
-        queue, key = result.letter.queue, result.letter.key
-        if queue is None or result.letter.kind == "webhook" or not result.is_done:
-            return
-        try:
-            if result.step is Step.REQUEUE:
-                if not await self._inspector.replay(queue, key):
+    async def _put_back(self, results: Sequence[Result]) -> None:
+        for result in results:
+            try:
+                if not await self._inspector.replay(result.letter.queue or "", result.letter.key):
                     result.failure = "it is not dead any more, or the queue has not kept its body"
-            elif result.step in _FORGETS:
-                await self._inspector.discard(queue, [key])
-        except BrokerUnavailable:
-            if result.step in {Step.REQUEUE, Step.DROP} and result.letter.kind == "queue":
+            except BrokerUnavailable:
                 result.failure = _NO_REDIS
-            else:
-                _log.warning("a queue still shows a job that was dealt with", queue=queue, job=key)
+
+    async def _forget(self, results: Sequence[Result]) -> None:
+        by_queue: defaultdict[str, list[Result]] = defaultdict(list)
+        for result in results:
+            if result.letter.queue is not None and result.is_done:
+                by_queue[result.letter.queue].append(result)
+        for queue, members in by_queue.items():
+            try:
+                await self._inspector.forget(queue, [result.letter.key for result in members])
+            except BrokerUnavailable:
+                _log.warning("a queue still shows jobs that were dealt with", queue=queue, jobs=len(members))
+                _not_forgotten(members)
+
+
+def _not_forgotten(results: Sequence[Result]) -> None:
+    """Those of which only the queue knew were not dealt with at all."""
+    for result in results:
+        if result.step is Step.DROP and result.letter.kind == "queue":
+            result.failure = _NO_REDIS

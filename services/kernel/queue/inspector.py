@@ -10,7 +10,16 @@ from redis.exceptions import ResponseError
 from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
 from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys, by_priority
 from services.kernel.queue.scripts import Scripts, damage_seen
-from services.kernel.queue.views import MOST_LISTED, JobView, Place, QueueOverview, overview_of, parsed, view_of
+from services.kernel.queue.views import (
+    MOST_LISTED,
+    JobView,
+    Place,
+    QueueOverview,
+    name_of,
+    overview_of,
+    parsed,
+    view_of,
+)
 from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
@@ -148,6 +157,18 @@ class Inspector:
             gone += int(await self._scripts.run("discard", names, *ids))
         return gone
 
+    async def forget(self, queue: str, keys: Sequence[str]) -> None:
+        """Discard jobs that were set aside, by their names in `jobs` and `dead_jobs`, whatever their ids in Redis are."""
+        names = QueueKeys(queue)
+        ids: list[str | bytes] = [names.job_id(key) for key in keys]
+        with translated():
+            known = await self._redis.hmget(names.poison, ids) if ids else []
+            odd = {key for key, reason in zip(keys, known, strict=True) if reason is None}
+            strange: list[bytes] = await self._redis.hkeys(names.poison) if odd else []
+        ids += [each for each in strange if name_of(names, each) in odd]
+        for start in range(0, len(ids), _CHUNK):
+            await self._scripts.run("discard", names, *ids[start : start + _CHUNK])
+
     async def replay(self, queue: str, key: str) -> bool:
         """Put a job that was set aside back into its queue; False when there is no such job."""
         names = QueueKeys(queue)
@@ -163,7 +184,7 @@ class Inspector:
         function = job.get("function")
         return DeadJob(
             queue=names.queue,
-            key=names.job_key(job_id.decode("utf-8", "replace")),
+            key=name_of(names, job_id),
             reason=DeadReason(why.get("reason", DeadReason.UNDECODABLE)),
             detail=str(why.get("detail", "")),
             at=float(why.get("at", 0.0)),

@@ -97,6 +97,11 @@ def overview_of(queue: str, answer: list[Any]) -> QueueOverview:
     )
 
 
+def name_of(names: QueueKeys, raw_id: bytes) -> str:
+    """What people call the job whose id in Redis this is; bytes that are no text are written out (`\\xff`)."""
+    return names.job_key(raw_id.decode("utf-8", "backslashreplace"))
+
+
 def view_of(names: QueueKeys, place: Place, entry: list[Any]) -> JobView:
     """One job that the script `jobs` has listed."""
     raw_id, body, owner, note = entry
@@ -104,7 +109,7 @@ def view_of(names: QueueKeys, place: Place, entry: list[Any]) -> JobView:
     payload = _payload(job)
     why = parsed(note) if place is Place.DEAD else {}
     return JobView(
-        key=names.job_key(raw_id.decode("utf-8", "replace")),
+        key=name_of(names, raw_id),
         queue=names.queue,
         function=_text(job.get("function")),
         priority=_integer(job.get("priority")),

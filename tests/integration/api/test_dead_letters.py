@@ -632,23 +632,28 @@ async def test_a_job_of_a_deleted_course_can_only_be_discarded(
     assert await listed(admin) == []
 
 
-async def test_a_body_that_nobody_can_read_can_only_be_discarded(
+async def test_what_nobody_can_read_can_only_be_discarded(
     admin: httpx.AsyncClient, redis: Redis, producer: Producer
 ) -> None:
-    """Also one whose name is no text."""
-    job_id = f"saq:job:{ANALYSIS}:broken".encode() + b"\xff"
-    for each in (job_id, f"saq:job:{ANALYSIS}:torn".encode()):
-        await redis.set(each, b'{"function":')
-        await redis.rpush(f"saq:{ANALYSIS}:queued:1", each)  # type: ignore[misc]
+    """Torn bodies, names that are no text, and values that are no job of this queue at all; no other key is touched."""
+    await redis.set("treasure", b"not a job")
+    values = [f"saq:job:{ANALYSIS}:torn".encode(), f"saq:job:{ANALYSIS}:broken".encode() + b"\xff", b"treasure"]
+    for value in values:
+        if value != b"treasure":
+            await redis.set(value, b'{"function":')
+        await redis.rpush(f"saq:{ANALYSIS}:queued:1", value)  # type: ignore[misc]
     async with working(redis, {}, queues=[ANALYSIS]):
-        await eventually(lambda: _poison(redis, ANALYSIS, 2), within=20, every=0.02)
-    name = f"queue:{ANALYSIS}/torn"
+        await eventually(lambda: _poison(redis, ANALYSIS, 3), within=20, every=0.02)
+    names = await listed(admin)
 
-    refused = await act(admin, "replay", name)
-    await act(admin, "discard", name)
+    refused = await act(admin, "replay", filter={"kind": "queue"})
+    discarded = await act(admin, "discard", *names)
 
-    assert "cannot be read" in refused["results"][0]["message"]
-    assert name not in await listed(admin)
+    assert set(names) == {f"queue:{ANALYSIS}/{key}" for key in ("torn", "broken\\xff", "treasure")}
+    assert all("cannot be read" in each["message"] for each in refused["results"])
+    assert said(discarded) == ["discarded"] * 3
+    assert await listed(admin) == []
+    assert await redis.get("treasure") == b"not a job"
 
 
 async def test_a_job_and_its_dead_row_are_one_letter(
