@@ -39,7 +39,7 @@ class EventStream:
     _text: bytes = b""
     _is_over: bool = False
 
-    async def next(self, within: float = 10) -> Told | None:
+    async def next(self, within: float = 30) -> Told | None:
         """The next message; None at the end of the stream.
 
         Raises:
@@ -55,7 +55,7 @@ class EventStream:
                 elif (told := self._told(block)) is not None:
                     return told
 
-    async def until(self, event: str, within: float = 10) -> list[Told]:
+    async def until(self, event: str, within: float = 30) -> list[Told]:
         """Everything up to the first message of this kind, which is the last of the list."""
         seen: list[Told] = []
         while not seen or seen[-1].event != event:
@@ -64,14 +64,14 @@ class EventStream:
             seen.append(told)
         return seen
 
-    async def rest(self, within: float = 10) -> list[Told]:
+    async def rest(self, within: float = 30) -> list[Told]:
         """Everything up to the end of the stream."""
         seen: list[Told] = []
         while (told := await self.next(within)) is not None:
             seen.append(told)
         return seen
 
-    async def wait_for_comment(self, within: float = 10) -> None:
+    async def wait_for_comment(self, within: float = 30) -> None:
         """Return when one more comment has come."""
         before = self.comments
         async with asyncio.timeout(within):
@@ -132,7 +132,7 @@ async def _begin(
     sent = {"Host": "x", **headers, **({"Last-Event-ID": place} if place else {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     stream.writer.write(f"GET /api/courses/{course}/events{query} HTTP/1.1\r\n{head}\r\n".encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = (await stream.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         stream.status = int(answer[0].split()[1])
         stream.headers = {line.split(": ", 1)[0].lower(): line.split(": ", 1)[1] for line in answer[1:] if line}

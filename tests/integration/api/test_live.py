@@ -478,9 +478,9 @@ async def test_streams_outlive_an_outage_of_the_database(
             await own.ping()
             return True
 
-        await eventually(go_on, within=30)
+        await eventually(go_on, within=60)
         await move(own, course, *RUN[2:])
-        rest = await stream.rest(30)
+        rest = await stream.rest(60)
     await own.close()
 
     assert moves(first) + moves(rest) == list(RUN)
@@ -570,7 +570,7 @@ async def test_a_thousand_watchers_cost_one_statement_per_look(
         managers = [following(api.port, courses[number % 100]) for number in range(1000)]
         streams = [await manager.__aenter__() for manager in managers]
         for stream in streams:
-            await stream.until("progress", 30)
+            await stream.until("progress", 60)
         assert api.parts.hub.watchers == 1000
         before, began = len(asked), time.monotonic()
         for state in RUN:
@@ -581,7 +581,7 @@ async def test_a_thousand_watchers_cost_one_statement_per_look(
                 state,
             )
             await db.execute("NOTIFY outbox_wakeup")
-        stories = await asyncio.gather(*(stream.rest(30) for stream in streams))
+        stories = await asyncio.gather(*(stream.rest(60) for stream in streams))
         statements, seconds = len(asked) - before, time.monotonic() - began
         for manager in managers:
             await manager.__aexit__(None, None, None)
