@@ -98,7 +98,7 @@ def overview_of(queue: str, answer: list[Any]) -> QueueOverview:
 
 
 def name_of(names: QueueKeys, raw_id: bytes) -> str:
-    """What people call the job whose id in Redis this is; bytes that are no text are written out (`\\xff`)."""
+    """What people call the job whose id in Redis this is; bytes that are no text are written out in hexadecimal."""
     return names.job_key(raw_id.decode("utf-8", "backslashreplace"))
 
 
