@@ -123,9 +123,8 @@ def test_an_interrupt_at_any_moment_shows_no_traceback(home: Path, milliseconds:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
 
-    if "services/cli" in said or process.returncode != 1:  # 1: Python itself was still starting
-        assert "Traceback" not in said
-        assert process.returncode in {0, 130, -signal.SIGINT}
+    assert "services/cli" not in said  # before, while Python itself is starting, it may say so
+    assert process.returncode in {0, 1, 130, -signal.SIGINT}
 
 
 @pytest.mark.parametrize(
