@@ -5,6 +5,7 @@ import { h, render } from "./dom.js";
 const dialog = document.getElementById("dialog");
 const messages = document.getElementById("messages");
 const READING_MS = 8_000;
+let open = null;
 
 /**
  * Ask; resolves with the fields' values, or null when the answer is no.
@@ -12,20 +13,30 @@ const READING_MS = 8_000;
  */
 export function ask({ title, body = [], fields = [], confirm, tone = "", refuse = "Cancel" }) {
   return new Promise((resolve) => {
-    let answer = null;
-    const submit = (event) => {
-      event.preventDefault();
-      answer = Object.fromEntries(new FormData(event.target));
+    const finish = (answer) => {
+      if (open !== finish) return;
+      open = null;
       dialog.close();
-    };
-    dialog.onclose = () => {
       render(dialog);
       resolve(answer);
     };
+    open?.(null); // one question at a time
+    open = finish;
+    const refused = (event) => {
+      event.preventDefault();
+      finish(null);
+    };
+    const submit = (event) => {
+      event.preventDefault();
+      finish(Object.fromEntries(new FormData(event.target)));
+    };
+    dialog.oncancel = refused; // Escape
+    // The browser tells of a closing only afterwards, when the next question may be open: that one is not meant.
+    dialog.onclose = () => dialog.open || finish(null);
     render(dialog, h("form", { onsubmit: submit },
       h("h2", { id: "dialog-title" }, title), body, fields.map(field),
       h("div", { class: "buttons" },
-        h("button", { type: "button", onclick: () => dialog.close() }, refuse),
+        h("button", { type: "button", onclick: refused }, refuse),
         confirm && h("button", { type: "submit", class: `primary ${tone}` }, confirm))));
     dialog.showModal();
   });
