@@ -21,6 +21,9 @@ from services.kernel.webhooks.events import Event
 
 TITLE: Final = "coursegen"
 
+_OF_CONNECTIONS: Final = frozenset({400, 408, 431})
+"""What any request may be told before it is one: it is no HTTP, does not arrive in time, has headers without end."""
+
 _REFERENCE: Final = "#/components/schemas/{name}"
 _HEADERS: Final[dict[str, Any]] = {
     "X-Request-ID": {
@@ -49,11 +52,12 @@ _REASONS = {
     401: "There is no valid token",
     403: "The course belongs to someone else, or the caller is no administrator",
     404: "There is no such thing",
-    408: "The body did not arrive in time",
+    408: "The request did not arrive in time",
     409: "The request contradicts the present state",
     413: "The body is too large",
     415: "The content type is not accepted",
     429: "As many courses as allowed are in generation; `details` says which limit was met",
+    431: "The headers are too large",
     500: "It is our fault; the message is in Russian",
     503: "The service is unavailable for the moment; try again",
 }
@@ -193,17 +197,15 @@ def _headers_of(status: int) -> list[str]:
 
 def error_statuses(operation: Operation) -> set[int]:
     """Every error status the operation may answer with: its own, and those of its kind."""
-    statuses = {500, 503, *operation.errors}
+    statuses = {*_OF_CONNECTIONS, 500, 503, *operation.errors}
     if not operation.public:
         statuses.add(401)
     if "{course}" in operation.path:
         statuses |= {403, 404}
     if operation.admin:
         statuses.add(403)
-    if operation.query or operation.headers or operation.takes_key:
-        statuses.add(400)
     if operation.accepts is not None or operation.uploads:
-        statuses |= {400, 408, 413, 415}
+        statuses |= {413, 415}
     return statuses
 
 

@@ -150,20 +150,33 @@ async def test_without_postgresql_every_operation_answers_as_described(
     assert {seen["openapi"], seen["docs"]} == {200}
 
 
-async def test_a_late_body_is_408_in_the_shape_of_every_error(app_database_url: str, redis_url: str) -> None:
-    """The connection itself answers, and says the same as the description."""
-    async with running_api(app_database_url, redis_url, body_seconds=0.2) as api:
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-        token = bearer()["Authorization"]
-        head = f"POST /api/courses HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
-        told = await asyncio.wait_for(reader.read(), 20)
-        writer.close()
+async def told(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """What a connection is told that sends these bytes and then waits."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(status.split()[1]), headers, body
 
-    head_part, _, body = told.partition(b"\r\n\r\n")
-    assert head_part.startswith(b"HTTP/1.1 408 ")
-    assert b"x-request-id: " in head_part.lower()
-    Draft202012Validator(error_schema(408)).validate(json.loads(body))
+
+async def test_what_is_no_request_is_answered_in_the_shape_of_every_error(
+    app_database_url: str, redis_url: str
+) -> None:
+    """400, 408 and 431 come from the connection itself, with an id, and are described for every operation."""
+    late = f"POST /api/courses HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer()['Authorization']}\r\n"
+    late += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    endless = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * LARGE
+    endless = endless[: LARGE + 1]  # all of it is read, so that the answer is not lost in a reset
+    async with running_api(app_database_url, redis_url, body_seconds=0.2, header_seconds=5.0) as api:
+        for expected, request in ((408, late.encode()), (400, b"this is no HTTP\r\n\r\n"), (431, endless)):
+            status, headers, body = await told(api.port, request)
+            assert status == expected
+            assert len(headers["x-request-id"]) == 16
+            Draft202012Validator(error_schema(status)).validate(json.loads(body))
+            assert all(status in error_statuses(operation) for operation in described(api))
 
 
 async def test_every_documented_error_has_a_schema_of_its_own(api: RunningApi) -> None:
