@@ -30,6 +30,8 @@ _LAST_EVENT_ID: Final = QueryParameter(
 _LAST_EVENT_ID_IN_QUERY: Final = QueryParameter(
     "lastEventId", "the same, for a first connection whose headers cannot be chosen; the header wins", _ID_SCHEMA
 )
+_BROWSER_SECONDS: Final = 300.0
+"""How long one stream of a signed-in browser may last: who signs out is cut off by then, whatever the session's end was."""
 _STREAM_HEADERS: Final[tuple[Header, ...]] = (
     # A reader who comes back must be free to reach another process than the one that just ended.
     (b"connection", b"close"),
@@ -110,9 +112,10 @@ class LiveRoutes:
     def _limit(self, caller: Principal) -> tuple[float, str]:
         """When a stream must end by the event loop's clock, and the reason to give then."""
         leeway = timedelta(0) if caller.in_browser else self._leeway
+        longest = min(self._longest, _BROWSER_SECONDS) if caller.in_browser else self._longest
         left = (caller.expires_at - self._clock.now()).total_seconds() + leeway.total_seconds()
         now = asyncio.get_running_loop().time()
-        return (now + left, "token_expired") if left < self._longest else (now + self._longest, "renew")
+        return (now + left, "token_expired") if left < longest else (now + longest, "renew")
 
 
 def _get(

@@ -8,6 +8,7 @@ import time
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import jwt
 import orjson
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from services.api.live import hub as hub_module
 from services.api.live import watcher as watcher_module
 from services.api.live.news import NewsDesk
+from services.api.routes import live as live_routes
 from services.api.server import bind
 from services.cli.api_client import ApiClient
 from services.cli.following import Following, Message
@@ -293,6 +295,29 @@ async def test_a_stream_does_not_last_for_ever(app_database_url: str, redis_url:
 
     assert told[-1].content == {"reason": "renew"}
     assert [each.event for each in rest] == ["state"] * 7 + ["progress", "end"]
+
+
+async def test_a_signed_in_browser_may_follow_and_is_asked_who_he_is_again_and_again(
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cookie is as good as a token; a stream lasts some minutes only, so that signing out ends it for good."""
+    monkeypatch.setattr(live_routes, "_BROWSER_SECONDS", 1.5)
+    course = await add_course(db)
+    ticket = (await api.client.post("/api/tickets")).json()["ticket"]
+    async with httpx.AsyncClient(base_url=api.url, headers={"Origin": api.url}) as browser:
+        (await browser.post("/api/sessions", json={"ticket": ticket})).raise_for_status()
+        cookie = {
+            "Host": f"127.0.0.1:{api.port}",
+            "Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()),
+        }
+        async with following(api.port, course, headers=cookie) as stream:
+            await stream.until("progress")
+            (await browser.delete("/api/sessions")).raise_for_status()
+            last = (await stream.rest())[-1]
+        async with following(api.port, course, headers=cookie) as again:
+            assert again.status == 401
+
+    assert (last.event, last.content) == ("closing", {"reason": "renew"})
 
 
 async def test_a_deleted_course_ends_its_streams(api: RunningApi, db: Database) -> None:
