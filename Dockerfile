@@ -1,0 +1,89 @@
+# One image per process, all from this file:
+#
+#   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, migrate
+#
+# scripts/build-images.sh builds them all with docker, podman or buildah. docs/IMAGES.md says what is in them and why.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+# ── What every stage begins with ──
+FROM ${PYTHON_IMAGE} AS python
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+# ── The project as a wheel ──
+FROM python AS wheel
+WORKDIR /source
+COPY requirements/build.txt requirements/build.txt
+RUN python -m pip install --quiet --require-hashes --no-deps --target /tools -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY migrations migrations
+COPY services services
+RUN PYTHONPATH=/tools python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel .
+
+# ── Packages of each process: its own lock, its own part of the project, compiled once so that the root may be read-only ──
+# A .pyc that is checked by nobody's clock (unchecked-hash) is the same in every build.
+FROM python AS build
+COPY scripts/install-process /usr/local/bin/install-process
+
+FROM build AS api-packages
+COPY requirements/api.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project api
+
+FROM build AS outbox-relay-packages
+COPY requirements/relay.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project outbox_relay
+
+FROM build AS stage-worker-packages
+COPY requirements/worker.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project stage_worker
+
+FROM build AS migrate-packages
+COPY requirements/migrate.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project migrate
+
+# ── The images ──
+# Libraries and project are layers of their own: a change of code moves some hundred kilobytes.
+FROM python AS process
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries HOME=/tmp
+WORKDIR /tmp
+USER 10001:10001
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="coursegen" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM process AS api
+LABEL org.opencontainers.image.title="coursegen-api" org.opencontainers.image.description="Accepts courses over HTTP"
+COPY --from=api-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=api-packages /opt/coursegen/project /opt/coursegen/project
+EXPOSE 3000 9090
+ENTRYPOINT ["python", "-m", "services.api"]
+
+FROM process AS outbox-relay
+LABEL org.opencontainers.image.title="coursegen-outbox-relay" org.opencontainers.image.description="Moves committed outbox rows into the queues"
+COPY --from=outbox-relay-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=outbox-relay-packages /opt/coursegen/project /opt/coursegen/project
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "services.outbox_relay"]
+
+FROM process AS stage-worker
+LABEL org.opencontainers.image.title="coursegen-stage-worker" org.opencontainers.image.description="Processes documents, analyses, generates"
+COPY --from=stage-worker-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=stage-worker-packages /opt/coursegen/project /opt/coursegen/project
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "services.stage_worker"]
+
+FROM process AS migrate
+LABEL org.opencontainers.image.title="coursegen-migrate" org.opencontainers.image.description="Brings the database's schema up to date"
+COPY --from=migrate-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=migrate-packages /opt/coursegen/project /opt/coursegen/project
+ENTRYPOINT ["python", "-m", "services.migrate"]

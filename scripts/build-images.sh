@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Build the image of each process, and say how large it is.
+#
+#   scripts/build-images.sh [TARGET...]          api outbox-relay stage-worker migrate; all by default
+#
+#   IMAGE_PREFIX   before each name (default: coursegen-); localhost/coursegen- for a cluster that is given the images
+#   IMAGE_TAG      default: dev
+#   PYTHON_IMAGE   base image (default: the Dockerfile's)
+#   BUILDER        docker, podman or buildah (default: the first that is there and works)
+#   BUILD_FLAGS    further arguments of the builder
+#
+# The same tree gives the same layers: every file bears one date.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+prefix=${IMAGE_PREFIX:-coursegen-}
+tag=${IMAGE_TAG:-dev}
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800} # 1980-01-01, the first that a zip file knows
+export SOURCE_DATE_EPOCH
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -1)
+
+find_builder() {
+    if [ -n "${BUILDER:-}" ]; then echo "$BUILDER"; return; fi
+    if docker info >/dev/null 2>&1; then echo docker; return; fi
+    for candidate in podman buildah; do
+        if command -v "$candidate" >/dev/null 2>&1; then echo "$candidate"; return; fi
+    done
+    echo "Nothing here can build images: install docker, podman or buildah, or name one with BUILDER." >&2
+    exit 1
+}
+
+read -ra extra <<<"${BUILD_FLAGS:-}"
+arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+[ -z "${PYTHON_IMAGE:-}" ] || arguments+=(--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
+
+build() { # BUILDER TARGET IMAGE
+    case $1 in
+    docker) docker build --quiet --provenance=false --build-arg SOURCE_DATE_EPOCH "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    podman) podman build --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    buildah) buildah bud --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    *) echo "BUILDER=$1 is not docker, podman or buildah" >&2; exit 2 ;;
+    esac
+}
+
+size_of() { # BUILDER IMAGE, in MB
+    case $1 in
+    docker) docker image inspect --format '{{.Size}}' "$2" ;;
+    podman) podman image inspect --format '{{.Size}}' "$2" ;;
+    buildah) buildah images --format '{{.Size}}' "$2" ;;
+    esac
+}
+
+builder=$(find_builder)
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(api outbox-relay stage-worker migrate)
+for target in "${targets[@]}"; do
+    image="$prefix$target:$tag"
+    build "$builder" "$target" "$image" >/dev/null
+    echo "$image  $(size_of "$builder" "$image")"
+done
