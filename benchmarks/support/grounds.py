@@ -20,6 +20,11 @@ POSTGRES_OPTIONS = {
 }
 """Beyond the local stack's own; fsync, synchronous_commit and full_page_writes stay on."""
 
+_END_ALL = """
+UPDATE courses SET generation_status = 'cancelled'
+ WHERE generation_status >= 'stage_2_init' AND generation_status <= 'stage_5_complete';
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
@@ -43,7 +48,8 @@ class Grounds:
         return self.redis.url()
 
     def free_slots(self) -> None:
-        """Take every slot back: no worker ends the courses of a benchmark, and 10,000 is the highest limit there is."""
+        """Take every slot back: no worker ends the courses of a benchmark, and 10,000 at once is the highest limit there is."""
+        self.sql(_END_ALL)
         with Redis.from_url(self.redis_url) as client:
             names = [name for name in client.scan_iter("concurrency:*", count=1000) if name != b"concurrency:ready"]
             if names:
