@@ -330,3 +330,42 @@ async def test_without_redis_the_truth_is_shown_alone(app_database_url: str, pri
     assert view["message"].startswith("Redis does not answer")
     assert (repaired.status_code, repaired.json()["error"]["code"]) == (503, "broker_unavailable")
     assert "Redis does not answer" in action["detail"]["result"]["error"]
+
+
+async def test_counters_that_are_not_believed_say_so(limited: RunningApi, db: Database, redis: Redis) -> None:
+    """Until somebody rebuilds them; and a PostgreSQL that took too long is not believed either."""
+    from services.api.admin.audit import Audit, Author
+    from services.api.admin.concurrency import ConcurrencyDesk, TooLate
+    from services.kernel.concurrency import Book, Limits, Rebuilt
+
+    class SlowBook(Book):
+        async def rebuild(self) -> Rebuilt | None:
+            return None
+
+    async with administrator(limited) as admin:
+        await redis.delete("concurrency:ready")
+        lost = (await admin.get("concurrency")).json()
+        await admin.post("concurrency/reconcile")
+        found = (await admin.get("concurrency")).json()
+    desk = ConcurrencyDesk(db, SlowBook(db, redis), Limits(db), Audit(db))
+    with pytest.raises(TooLate):
+        await desk.reconcile(Author(ADMIN, "a-request"))
+    row = await db.fetchrow("SELECT detail, request_id FROM admin_actions ORDER BY id DESC LIMIT 1")
+
+    assert (lost["ready"], found["ready"]) == (False, True)
+    assert row is not None
+    assert (row["detail"]["result"]["error"], row["request_id"]) == (TooLate().message, "a-request")
+
+
+async def test_a_queue_of_ones_own_is_known_by_what_was_said_about_it(
+    app_database_url: str, private_redis: Any, db: Database
+) -> None:
+    """Also while Redis is away, and when it has forgotten the queue."""
+    await db.execute("INSERT INTO queue_controls (saq_queue, paused, reason) VALUES ('own', true, 'since yesterday')")
+    async with running_api(app_database_url, private_redis.url()) as api, administrator(api) as admin:
+        figures = await shown(admin, "own")
+        private_redis.kill()
+        resumed = await admin.post("queues/own/resume", json={})
+
+    assert (figures["paused"], figures["pauseReason"], figures["pausedBy"]) == (True, "since yesterday", None)
+    assert (resumed.status_code, resumed.json()["changed"]) == (200, True)
