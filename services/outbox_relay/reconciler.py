@@ -32,6 +32,8 @@ _log = get_logger(__name__)
 
 SETTLED_SECONDS: Final = 2.0
 """Rows processed less than so long ago are left alone."""
+MOST_NAMED: Final = 20
+"""Jobs that one line names."""
 PAGE: Final = 500
 """Courses looked at together."""
 _FIRST = UUID(int=0)
@@ -77,7 +79,7 @@ class Reconciler:
         """Jobs beside the pipeline that are in no queue and not done; those that are done are closed."""
         absent: dict[UUID, JobState] = {}
         queues = [row["saq_queue"] for row in await self._db.fetch(_QUERIES["open_queues"])]
-        for queue in sorted(await self._inspector.served(queues)):
+        for queue in sorted(queues):
             last = _FIRST
             while page := await self._db.fetch(_QUERIES["open_rows"], queue, last, PAGE, SETTLED_SECONDS):
                 last = page[-1]["outbox_id"]
@@ -110,6 +112,8 @@ class Reconciler:
                 revived += await self._producer.revive(row["saq_queue"], queued, term.epoch)
             except QueueDamaged as error:
                 _log.error("a job cannot be put back yet", queue=row["saq_queue"], reason=error.message)
+            else:
+                _log.debug("job put back", jobId=queued.key, queue=row["saq_queue"])
         if revived:
             _log.warning("jobs put back that Redis had lost", jobs=revived)
             self._figures.revived(revived)
@@ -137,7 +141,8 @@ class Reconciler:
             _QUERIES["return_dead"], list(hopeless), term.epoch, [reason[:2000] for reason in hopeless.values()]
         )
         if returned := fenced_change(answer, term.epoch):
-            _log.error("jobs that no worker can run are dead rows now", jobs=returned)
+            named = [str(each) for each in hopeless][:MOST_NAMED]
+            _log.error("jobs that no worker can run are dead rows now", jobs=returned, jobIds=named)
             self._figures.returned_dead(returned)
 
 
