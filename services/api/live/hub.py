@@ -35,6 +35,9 @@ REST_SECONDS: Final = 0.1
 LINGER_SECONDS: Final = 10.0
 """How long the hub goes on listening after the last reader has left."""
 
+_NOTABLE: Final = frozenset({"too_slow", "not_yours", "failed"})
+"""Ends that somebody may ask about."""
+
 _WATCHERS = metrics.gauge("live_watchers", "Live streams that are open")
 _STREAMS = metrics.counter("live_streams", "Live streams that ended, by reason", ["reason"])
 _LOOKS = metrics.counter("live_looks", "Looks for news, one statement each, by result", ["result"])
@@ -107,7 +110,8 @@ class Hub:
         self._open -= 1
         _WATCHERS.set(self._open)
         _STREAMS.labels(watcher.reason).inc()
-        _log.debug("live stream ended", courseId=str(watcher.course_id), reason=watcher.reason)
+        note = _log.info if watcher.reason in _NOTABLE else _log.debug
+        note("live stream ended", courseId=str(watcher.course_id), reason=watcher.reason)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Feed the streams until `stopping` is set; then end them all."""
