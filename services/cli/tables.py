@@ -9,13 +9,18 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[
     """Lines of a table, each column as wide as it must be; numbers to the right. None is shown as a dash."""
     texts = [["-" if cell is None else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
-    numeric = [all(isinstance(row[n], int | float | None) for row in rows) and bool(rows) for n in range(len(headers))]
+    numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(headers))]
     for line in (list(headers), *texts):
         cells = (
             cell.rjust(width) if is_number else cell.ljust(width)
             for cell, width, is_number in zip(line, widths, numeric, strict=True)
         )
         yield "  ".join(cells).rstrip()
+
+
+def _is_numeric(cells: Sequence[object]) -> bool:
+    numbers = [cell for cell in cells if cell is not None]
+    return bool(numbers) and all(isinstance(cell, int | float) for cell in numbers)
 
 
 def age(seconds: float | None) -> str:
