@@ -79,7 +79,7 @@ class Reconciler:
         """Jobs beside the pipeline that are in no queue and not done; those that are done are closed."""
         absent: dict[UUID, JobState] = {}
         queues = [row["saq_queue"] for row in await self._db.fetch(_QUERIES["open_queues"])]
-        for queue in sorted(queues):
+        for queue in sorted(await self._inspector.served(queues)):
             last = _FIRST
             while page := await self._db.fetch(_QUERIES["open_rows"], queue, last, PAGE, SETTLED_SECONDS):
                 last = page[-1]["outbox_id"]
