@@ -23,6 +23,8 @@ from tests.support.waiting import eventually
 
 PIPELINE_ONLY = {"STAGE_WORKER_QUEUES": "documents,analysis,generation"}
 WEBHOOKS_ONLY = {"STAGE_WORKER_QUEUES": "webhooks"}
+ONE_AT_A_TIME = {**WEBHOOKS_ONLY, "STAGE_WORKER_CONCURRENCY": "webhooks=1"}
+"""So that nothing else has been sent and not written down when the worker dies."""
 
 
 async def order(api: Process, receiver: Receiver, number: int) -> list[UUID]:
@@ -68,7 +70,7 @@ async def test_a_worker_that_dies_with_a_webhook_in_hand_loses_none(
             await stack.start("stage_worker", env=PIPELINE_ONLY),
         ]
         for _ in range(rounds):
-            doomed = await stack.start("stage_worker", faults=f"{point}=kill@1", env=WEBHOOKS_ONLY)
+            doomed = await stack.start("stage_worker", faults=f"{point}=kill@1", env=ONE_AT_A_TIME)
             courses += await order(api, receiver, 4)
             assert await doomed.ended(within=60) == -signal.SIGKILL
             rescuer = await stack.start("stage_worker", env=WEBHOOKS_ONLY)
