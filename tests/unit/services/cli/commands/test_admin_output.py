@@ -54,7 +54,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Answers]:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.setenv("API_URL", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("API_TOKEN", "token")
