@@ -12,6 +12,7 @@ import httpx
 import jwt
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from services.api.live import hub as hub_module
 from services.api.live import watcher as watcher_module
@@ -330,6 +331,43 @@ async def test_a_deleted_course_ends_its_streams(api: RunningApi, db: Database) 
 
     assert [(each.event, each.content) for each in rest] == [("end", {"reason": "deleted"})]
     assert (await api.client.get(f"{COURSES}/{course}/events")).status_code == 404
+
+
+async def test_every_message_is_as_the_description_says(api: RunningApi, db: Database) -> None:
+    """Each kind by its schema, and what it carries by the schema of that."""
+    description = (await api.client.get("/openapi.json")).json()
+    responses = description["paths"]["/api/courses/{course}/events"]["get"]["responses"]
+    schemas = description["components"]["schemas"]
+
+    def check(schema: dict[str, Any], value: Any) -> None:
+        Draft202012Validator({"components": description["components"], **schema}).validate(value)
+
+    done, deleted = await add_course(db), await add_course(db)
+    await mark(db, done, 4, "failed", "Не вышло")
+    await move(db, done, "stage_4_init", "error")
+    async with (
+        following(api.port, done) as one,
+        following(api.port, deleted) as two,
+        following(api.port, deleted) as three,
+    ):
+        told = await one.rest()
+        told += [*await two.until("progress"), *await three.until("progress")]
+        await db.execute("DELETE FROM courses WHERE id = $1", deleted)
+        told += await two.rest()
+        api.parts.hub._end_all()
+    async with following(api.port, done) as four:
+        told += await four.rest()
+    for each in told:
+        block = {"event": each.event, "data": orjson.dumps(each.content).decode()}
+        named = each.event in {"state", "progress"} or each.content == {"reason": "error"}
+        check(
+            responses["200"]["content"]["text/event-stream"]["schema"],
+            {**block, **({"id": each.place} if named else {})},
+        )
+        kind = schemas[f"{each.event.title()}Message"]
+        check(kind["properties"]["data"]["contentSchema"], each.content)
+
+    assert {each.event for each in told} == {"state", "progress", "end", "closing"}
 
 
 async def test_a_course_that_changes_hands_is_told_to_its_old_owner_no_more(api: RunningApi, db: Database) -> None:
