@@ -216,9 +216,3 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     message: str
     details: dict[str, Any]
-
-
-class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Every error."""
-
-    error: ErrorBody
