@@ -109,10 +109,12 @@ class Reconciler:
                 continue
             queued = QueuedRow(str(row["outbox_id"]), row["job_body"], row["priority"])
             try:
-                revived += await self._producer.revive(row["saq_queue"], queued, term.epoch)
+                is_revived = await self._producer.revive(row["saq_queue"], queued, term.epoch)
             except QueueDamaged as error:
                 _log.error("a job cannot be put back yet", queue=row["saq_queue"], reason=error.message)
-            else:
+                continue
+            revived += is_revived
+            if is_revived:
                 _log.debug("job put back", jobId=queued.key, queue=row["saq_queue"])
         if revived:
             _log.warning("jobs put back that Redis had lost", jobs=revived)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from services.kernel.queue.jobs import DeadJob, DeadReason, JobState
+from services.kernel.queue.jobs import DeadJob, JobState
 from services.kernel.queue.keys import KNOWN_QUEUES, PIPELINE_QUEUES, QueueKeys, by_priority
 from services.kernel.queue.scripts import Scripts, damage_seen
 from services.kernel.queue.views import (
@@ -18,6 +18,7 @@ from services.kernel.queue.views import (
     name_of,
     overview_of,
     parsed,
+    reason_of,
     view_of,
 )
 from services.kernel.redis_connection import translated
@@ -185,9 +186,9 @@ class Inspector:
         return DeadJob(
             queue=names.queue,
             key=name_of(names, job_id),
-            reason=DeadReason(why.get("reason", DeadReason.UNDECODABLE)),
+            reason=reason_of(why.get("reason")),
             detail=str(why.get("detail", "")),
-            at=float(why.get("at", 0.0)),
+            at=float(at) if isinstance(at := why.get("at"), int | float) else 0.0,
             function=function if isinstance(function, str) else None,
             payload=payload if isinstance(payload, dict) else None,
             body=body,

@@ -121,7 +121,7 @@ def view_of(names: QueueKeys, place: Place, entry: list[Any]) -> JobView:
         worker=(owner or b"").decode("utf-8", "replace").rpartition("/")[0] or None,
         attempts=_integer(job.get("attempts")) or 0,
         due_at=_moment(_number(note), 1) if place is Place.SCHEDULED else None,
-        reason=_reason(why.get("reason")) if place is Place.DEAD else None,
+        reason=reason_of(why.get("reason")) if place is Place.DEAD else None,
         detail=_text(why.get("detail")) if place is Place.DEAD else _text(job.get("error")),
         died_at=_moment(why.get("at"), 1),
     )
@@ -134,6 +134,11 @@ def parsed(text: bytes | None) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def reason_of(value: object) -> DeadReason:
+    """Why a job was set aside; what is no reason of ours counts as `UNDECODABLE`."""
+    return DeadReason(value) if isinstance(value, str) and value in list(DeadReason) else DeadReason.UNDECODABLE
 
 
 def _payload(job: dict[str, Any]) -> dict[str, Any]:
@@ -162,10 +167,6 @@ def _uuid(value: object) -> UUID | None:
         return UUID(value) if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _reason(value: object) -> DeadReason:
-    return DeadReason(value) if isinstance(value, str) and value in list(DeadReason) else DeadReason.UNDECODABLE
 
 
 def _moment(value: object, unit: int) -> datetime | None:

@@ -196,6 +196,20 @@ async def test_a_damaged_key_hides_only_itself(redis: Redis, producer: Producer,
     assert jobs == {Place.WAITING: ["a"], Place.SCHEDULED: [], Place.RUNNING: [], Place.DEAD: []}
 
 
+@pytest.mark.parametrize("why", ["not json", "[]", '{"reason": "weird", "at": "soon"}', '{"reason": 7, "at": null}'])
+async def test_a_strange_reason_hides_no_dead_job(redis: Redis, why: str) -> None:
+    """A stranger's entry among the jobs set aside is listed as unreadable, beside the others."""
+    await redis.hset(
+        KEYS.poison, mapping={KEYS.job_id("odd"): why, KEYS.job_id("ours"): '{"reason": "crashed", "at": 5}'}
+    )
+
+    dead = {job.key: (job.reason, job.at) for job in await Inspector(redis).dead_jobs(QUEUE)}
+    shown = {job.key: job.reason for job in await Inspector(redis).jobs(QUEUE, Place.DEAD)}
+
+    assert dead == {"ours": ("crashed", 5.0), "odd": ("undecodable", 0.0)}
+    assert shown == {"ours": "crashed", "odd": "undecodable"}
+
+
 async def test_a_crowd_of_dead_jobs_is_listed_without_being_sorted(redis: Redis) -> None:
     """Every one of them on some page, none twice, and no page takes Redis long."""
     why = '{"reason": "crashed", "detail": "x", "at": 5}'
