@@ -51,8 +51,8 @@ class _Scene:
 
     async def hold(self, count: int) -> None:
         """So many courses run, and hold a slot each."""
-        self.grounds.sql("DELETE FROM courses;" + _FILL.format(count=count))
         self.grounds.free_slots()
+        self.grounds.sql("DELETE FROM courses;" + _FILL.format(count=count))
         await self.book.rebuild()
 
 
