@@ -12,15 +12,16 @@ import pytest
 
 from services.api.openapi import describe
 from services.kernel.database import Database
+from tests.integration.api.test_dead_letters import administrator
 from tests.support.api import RunningApi
 from tests.support.courses import add_course
-from tests.support.tokens import ADMIN, USER, admin_bearer
+from tests.support.tokens import ADMIN, USER
 
 
 @pytest.fixture
 async def admin(api: RunningApi) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the role."""
-    async with httpx.AsyncClient(base_url=f"{api.url}/api/admin/", headers=admin_bearer(), timeout=30) as client:
+    async with administrator(api) as client:
         yield client
 
 

@@ -49,9 +49,9 @@ async def admin(api: RunningApi) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def administrator(api: RunningApi) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with the role, of any api."""
-    url = f"{api.url}/api/admin/"
-    async with httpx.AsyncClient(base_url=url, headers=admin_bearer(), timeout=30) as client:
+    """A client with the role, of any api; every answer it gets is checked against the description."""
+    url, hooks = f"{api.url}/api/admin/", {"response": [api.contract.hook]}
+    async with httpx.AsyncClient(base_url=url, headers=admin_bearer(), timeout=30, event_hooks=hooks) as client:
         yield client
 
 
