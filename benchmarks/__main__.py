@@ -12,7 +12,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-NAMES = ("initiation", "concurrency", "connections", "watchers", "memory", "relay_drain", "commit_to_queue", "competitors")
+NAMES = (
+    "initiation",
+    "concurrency",
+    "connections",
+    "watchers",
+    "memory",
+    "relay_drain",
+    "commit_to_queue",
+    "competitors",
+)
 """In the order in which they run; the last one installs other projects' queues from npm and PyPI at its first run."""
 
 _REPOSITORY = Path(__file__).parents[1]

@@ -248,7 +248,13 @@ def _routes(
         folder=settings.upload_folder,
     )
     description = DescriptionRoutes()
-    groups: tuple[RouteGroup, ...] = (GenerationRoutes(commands, courses, views, door), views, uploads, *others, description)
+    groups: tuple[RouteGroup, ...] = (
+        GenerationRoutes(commands, courses, views, door),
+        views,
+        uploads,
+        *others,
+        description,
+    )
     table = RouteTable(operation for group in groups for operation in group.operations())
     description.publish(openapi.describe(table.operations, metadata.version("coursegen")))
     return table

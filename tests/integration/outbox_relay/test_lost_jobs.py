@@ -215,7 +215,7 @@ async def test_a_transaction_that_fails_leaves_nothing_open(db: Database, course
 async def test_a_damaged_queue_does_not_keep_others_from_their_lost_jobs(
     db: Database, redis: Redis, relaying: StartRelay, key: str
 ) -> None:
-    """Keys of the wrong type where the queue's own should be: its jobs wait for their repair, the relay and other queues go on."""
+    """Keys of the wrong type in place of the queue's own: its jobs wait for their repair, relay and other queues go on."""
     course = await add_course(db, state="stage_4_init")
     damaged = await add_rows(db, course, 1)
     sound = await db.fetch(
