@@ -34,6 +34,11 @@ class _Instruments:
         self.workers = metrics.gauge("queue_workers", "Worker processes that serve the queue", ["queue"])
         self.leader = metrics.gauge("relay_is_leader", "1 while this relay leads")
         self.epoch = metrics.gauge("relay_epoch", "Epoch under which this relay leads, or led last")
+        self.transitions = metrics.counter("relay_leader_transitions", "Terms that this relay has begun")
+        self.renewals = metrics.histogram("relay_lease_renew_seconds", "Time in which the API server renewed the Lease")
+        self.lease_failures = metrics.counter("relay_lease_failures", "Calls about the Lease that failed", ["reason"])
+        for reason in ("conflict", "timeout", "unavailable"):
+            self.lease_failures.labels(reason)
         self.broker = metrics.gauge("relay_broker_up", "1 while Redis takes jobs")
 
 
@@ -106,6 +111,15 @@ class Figures:
         self._show.leader.set(0 if epoch is None else 1)
         if epoch is not None:
             self._show.epoch.set(epoch)
+            self._show.transitions.inc()
+
+    def lease_renewed(self, seconds: float) -> None:
+        """The API server took so long to renew the Lease."""
+        self._show.renewals.observe(seconds)
+
+    def lease_failed(self, reason: str) -> None:
+        """A call about the Lease failed: "conflict", "timeout" or "unavailable"."""
+        self._show.lease_failures.labels(reason).inc()
 
     def broker(self, *, is_up: bool) -> None:
         """Whether Redis takes jobs."""

@@ -17,9 +17,9 @@ noticed by TCP keep-alives within about 10 s.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from services.kernel.database import Connection, Database, DatabaseRefused, translated
 from services.kernel.errors import CoursegenError, DatabaseUnavailable, StaleLeader
@@ -40,10 +40,10 @@ RETRY_SECONDS: Final = 1.0
 class Term:
     """One period of leadership."""
 
-    def __init__(self, db: Database, epoch: int) -> None:
+    def __init__(self, db: Database, epoch: int, lost: asyncio.Event | None = None) -> None:
         self._db = db
         self.epoch = epoch
-        self.lost = asyncio.Event()
+        self.lost = lost or asyncio.Event()
         """Set when this process must not act as leader any more."""
 
     async def beat(self, progress_age_seconds: float, poll_interval_ms: int) -> None:
@@ -154,6 +154,44 @@ class AdvisoryLockElector:
                     _log.warning("leader unseated, it has not been heard of", seconds=self._stale_seconds)
         except DatabaseRefused as error:
             _log.warning("a silent leader cannot be unseated", reason=error.message)
+
+
+class Fence:
+    """Counts the terms in PostgreSQL, for an elector that finds its leader elsewhere."""
+
+    def __init__(self, db: Database, name: str) -> None:
+        self._db = db
+        self._name = name
+
+    async def begin(self, lost: asyncio.Event) -> Term:
+        """Take the next epoch, from which on every older one changes nothing; `lost` will say that the term is over.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return Term(self._db, await begin_term(self._db, self._name), lost)
+
+    async def end(self, term: Term) -> None:
+        """Write down that nobody leads, unless somebody does already."""
+        await end_term(self._db, term)
+
+
+async def work_until_lost(term: Term, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` during the term; when the term is lost, cancel it and wait until it has stopped.
+
+    Raises:
+        StaleLeader: the term is lost; and whatever `work` raises.
+    """
+    working, lost = asyncio.ensure_future(work), asyncio.ensure_future(term.lost.wait())
+    try:
+        await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        lost.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    if working.cancelled():
+        raise StaleLeader(f"the leadership under epoch {term.epoch} is lost")
+    working.result()
 
 
 async def begin_term(db: Database, name: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-from services.kernel.clock import SystemClock
+from services.kernel.clock import Clock, SystemClock
 from services.kernel.concurrency import Book
 from services.kernel.counters import Counters
 from services.kernel.database import Database
@@ -26,11 +26,13 @@ from services.outbox_relay.high_water import HighWater
 from services.outbox_relay.leadership import (
     AdvisoryLockElector,
     Elector,
+    Fence,
     SoleElector,
     Term,
     drop_node,
     pause,
     show_node,
+    work_until_lost,
 )
 from services.outbox_relay.loop import RelayLoop
 from services.outbox_relay.outbox import Outbox
@@ -55,7 +57,9 @@ RELATIONS: Final = (
 )
 SESSION: Final = {
     "enable_seqscan": "off",
+    "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
+    "lock_timeout": "5s",
     "max_parallel_workers_per_gather": "0",
     "synchronous_commit": "off",
     "work_mem": "32MB",
@@ -67,6 +71,8 @@ mark of 2,000 rows took 0.9 s instead of 0.02 s), and compiling a statement take
 backlog in every lane sorts some 10 MB, which would go through a file with the default memory. A mark need not
 reach the disk at once: if a crash of PostgreSQL undoes it, the row is put again and Redis knows its key. What must not be
 undone, the beginning of a term, waits for the disk all the same.
+
+A relay that is stopped in the middle of a transaction holds up its successor's epoch no longer than five seconds.
 """
 BEAT_SECONDS: Final = 1.0
 """How often the leader writes its heartbeat."""
@@ -91,9 +97,11 @@ class Relay:
         reconciler: Reconciler,
         queues: QueueKeeper,
         slots: SlotKeeper,
+        elector: Elector,
     ) -> None:
         self._settings = settings
         self._db = db
+        self._elector = elector
         self._loop = loop
         self._reconciler = reconciler
         self._queues = queues
@@ -108,6 +116,7 @@ class Relay:
         Raises:
             SchemaMissing: a relation is missing; run `coursegen migrate`.
             DatabaseUnavailable: PostgreSQL does not answer.
+            SettingsInvalid: a Lease is asked for, and there is no Kubernetes.
         """
         async with AsyncExitStack() as stack:
             db = await Database.open(settings, application="coursegen outbox-relay", parameters=SESSION)
@@ -134,7 +143,8 @@ class Relay:
             reconciler = Reconciler(db, inspector, producer, figures)
             slots = SlotKeeper(Book(db, redis), redis, clock)
             queues = QueueKeeper(inspector, QueueControls(db, inspector), figures)
-            yield cls(settings, db, loop, reconciler, queues, slots)
+            elector = await stack.enter_async_context(open_elector(settings, db, figures, clock))
+            yield cls(settings, db, loop, reconciler, queues, slots, elector)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Lead whenever it is this relay's turn, until told to stop."""
@@ -150,12 +160,11 @@ class Relay:
         await self._leave()
 
     async def _campaign(self, stopping: asyncio.Event) -> None:
-        elector = self._elector()
         while not stopping.is_set():
             try:
                 async with asyncio.TaskGroup() as group:
                     beating = group.create_task(self._loop.beat_for_ever())
-                    async with elector.term(stopping) as term:
+                    async with self._elector.term(stopping) as term:
                         beating.cancel()
                         if term is not None:
                             await self._lead(term, stopping)
@@ -163,17 +172,12 @@ class Relay:
                 _log.warning("the term has ended", reason=str(errors.exceptions[0]))
                 await pause(stopping, STEP_DOWN_SECONDS)
 
-    def _elector(self) -> Elector:
-        if self._settings.election == "none":
-            return SoleElector(self._db, self._settings.name)
-        return AdvisoryLockElector(self._db, self._settings.name, self._settings.stale_seconds)
-
     async def _lead(self, term: Term, stopping: asyncio.Event) -> None:
         _log.info("leading", epoch=term.epoch, node=self._settings.name)
         self._role = "leader"
         self._loop.figures.leading(term.epoch)
         try:
-            await self._work(term, stopping)
+            await work_until_lost(term, self._work(term, stopping))
         except* StaleLeader as stale:
             _log.warning("stepping down", reason=str(stale.exceptions[0]), epoch=term.epoch)
             await pause(stopping, STEP_DOWN_SECONDS)
@@ -221,6 +225,28 @@ class Relay:
             except RetryableError as error:
                 _log.debug("left for the next time", reason=error.message)
             await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def open_elector(settings: RelaySettings, db: Database, figures: Figures, clock: Clock) -> AsyncIterator[Elector]:
+    """The way to find the leader that the settings name.
+
+    Raises:
+        SettingsInvalid: a Lease is asked for, and there is no Kubernetes.
+    """
+    if settings.election == "none":
+        yield SoleElector(db, settings.name)
+    elif settings.election == "postgres":
+        yield AdvisoryLockElector(db, settings.name, settings.stale_seconds)
+    else:
+        from services.outbox_relay.lease.elector import LeaseElector
+        from services.outbox_relay.lease.kubernetes import KubernetesLease  # loads lightkube: 20 MB
+
+        identity, timers = settings.new_identity(), settings.timers
+        place = (settings.lease_name, settings.lease_namespace)
+        async with KubernetesLease.open(*place, identity, timers.call_seconds) as api:
+            fence = Fence(db, settings.name)
+            yield LeaseElector(api, fence, identity=identity, timers=timers, clock=clock, figures=figures)
 
 
 def collect_rarely() -> None:

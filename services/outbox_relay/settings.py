@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.kernel.settings import CommonSettings, load, setting
+from services.outbox_relay.lease.record import Timers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +19,51 @@ class RelaySettings(CommonSettings):
     election: str = setting(
         "RELAY_ELECTION",
         default="postgres",
-        choices=("postgres", "none"),
-        doc="how the one leader is found: postgres = a session advisory lock; none = this is the only relay there is",
+        choices=("lease", "postgres", "none"),
+        doc="how the one leader is found: lease = a Kubernetes Lease; postgres = a session advisory lock; none = this is the "
+        "only relay there is",
+    )
+    replicas: int = setting(
+        "RELAY_REPLICAS",
+        default=1,
+        unit="relays",
+        minimum=0,
+        maximum=100,
+        doc="how many relays the deployment runs; more than one is refused without an election",
+    )
+    lease_name: str = setting(
+        "RELAY_LEASE_NAME",
+        default="coursegen-outbox-relay",
+        doc="name of the Lease; relays of one deployment share it",
+    )
+    lease_namespace: str = setting(
+        "RELAY_LEASE_NAMESPACE",
+        default="",
+        doc="namespace of the Lease; the pod's own when empty",
+    )
+    lease_seconds: int = setting(
+        "RELAY_LEASE_SECONDS",
+        default=15,
+        unit="s",
+        minimum=1,
+        maximum=3600,
+        doc="silence of the leader after which a standby may take the Lease; must be more than RELAY_LEASE_RENEW_SECONDS",
+    )
+    lease_renew_seconds: float = setting(
+        "RELAY_LEASE_RENEW_SECONDS",
+        default=10.0,
+        unit="s",
+        minimum=0.1,
+        maximum=3600,
+        doc="a leader that could not renew the Lease for so long stops; must be more than 1.2 times RELAY_LEASE_RETRY_SECONDS",
+    )
+    lease_retry_seconds: float = setting(
+        "RELAY_LEASE_RETRY_SECONDS",
+        default=2.0,
+        unit="s",
+        minimum=0.05,
+        maximum=600,
+        doc="how often the leader renews the Lease, and how long a standby waits at most before it asks again",
     )
     node_id: str = setting(
         "RELAY_NODE_ID",
@@ -93,11 +138,33 @@ class RelaySettings(CommonSettings):
     def __post_init__(self) -> None:
         if self.batch_max < self.batch_size:
             raise ValueError("RELAY_BATCH_MAX: must be at least RELAY_BATCH_SIZE")
+        if self.election == "none" and self.replicas > 1:
+            raise ValueError(
+                "RELAY_ELECTION: none is for a single relay, and RELAY_REPLICAS says there are more; choose lease or postgres"
+            )
+        _ = self.timers  # says what does not fit
 
     @property
     def name(self) -> str:
         """The node's name, made up when none was given."""
         return self.node_id or f"{socket.gethostname()}:{os.getpid()}"
+
+    @property
+    def timers(self) -> Timers:
+        """The timers of the Lease.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        return Timers(
+            lease_seconds=self.lease_seconds,
+            renew_seconds=self.lease_renew_seconds,
+            retry_seconds=self.lease_retry_seconds,
+        )
+
+    def new_identity(self) -> str:
+        """The holder that the Lease shows: the pod, and eight digits that no other start of it has."""
+        return f"{self.node_id or socket.gethostname()}_{secrets.token_hex(4)}"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> RelaySettings:

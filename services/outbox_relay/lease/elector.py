@@ -1,0 +1,159 @@
+"""The elector: candidates ask for one Lease, and who has it takes the next epoch in PostgreSQL.
+
+::
+
+    candidate ──free, or silent for its duration──▶ holder ──epoch taken──▶ leader ──stop──▶ released
+        ▲  ▲                                          │                       │
+        │  └───────────no epoch: released─────────────┘                       │
+        └──lost: work is cancelled, awaited, or the process ends──────────────┘
+
+A Lease is no fence: two may believe that they hold it. The epoch is one, and is checked with every write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Protocol
+
+from services.kernel.clock import Clock
+from services.kernel.errors import DatabaseUnavailable, StaleLeader
+from services.kernel.logs import get_logger
+from services.outbox_relay.leadership import RETRY_SECONDS, Term, pause
+from services.outbox_relay.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
+from services.outbox_relay.lease.record import LeaseRecord, Observer, Timers
+from services.outbox_relay.lease.tenure import LeaseFigures, Tenure, bounded
+from services.outbox_relay.lease.watchdog import Watchdog
+
+_log = get_logger(__name__)
+
+END_SECONDS: Final = 2.0
+"""Longest wait for PostgreSQL to note the end of a term."""
+
+
+class TermCounter(Protocol):
+    """Counts the terms; `leadership.Fence` does so in PostgreSQL."""
+
+    async def begin(self, lost: asyncio.Event) -> Term: ...  # noqa: D102
+    async def end(self, term: Term) -> None: ...  # noqa: D102
+
+
+class LeaseElector:
+    """Leads while it holds a Lease."""
+
+    def __init__(
+        self,
+        api: LeaseApi,
+        fence: TermCounter,
+        *,
+        identity: str,
+        timers: Timers,
+        clock: Clock,
+        figures: LeaseFigures,
+        make_watchdog: Callable[[Clock, float], Watchdog] = Watchdog,
+    ) -> None:
+        self._api = api
+        self._fence = fence
+        self._identity = identity
+        self._timers = timers
+        self._clock = clock
+        self._figures = figures
+        self._make_watchdog = make_watchdog
+        self._observer = Observer()
+        self._trouble = ""
+
+    @asynccontextmanager
+    async def term(self, stopping: asyncio.Event) -> AsyncIterator[Term | None]:
+        """Wait for the Lease, then lead until it or the epoch is lost."""
+        tenure = await self._acquire(stopping)
+        if tenure is None:
+            yield None
+            return
+        keeping = asyncio.create_task(tenure.keep(), name="lease")
+        try:
+            term = await self._begin(tenure, stopping)
+            announcing = asyncio.create_task(self._api.announce(f"{self._identity} became leader"))
+            try:
+                yield term
+            finally:
+                announcing.cancel()
+            with suppress(TimeoutError):
+                await bounded(self._fence.end(term), END_SECONDS)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+            await tenure.release()
+
+    async def _acquire(self, stopping: asyncio.Event) -> Tenure | None:
+        while not stopping.is_set():
+            asked_at = self._clock.monotonic()
+            try:
+                record = await bounded(self._ask(), self._timers.call_seconds)
+            except LeaseConflict:
+                self._figures.lease_failed("conflict")  # another one was faster
+            except TimeoutError:
+                self._fail("timeout", "the API server takes too long")
+            except LeaseUnavailable as error:
+                self._fail("unavailable", error.message)
+            else:
+                self._trouble = ""
+                if record is not None:
+                    return self._taken(record, asked_at)
+            await pause(stopping, self._timers.retry_seconds * random.uniform(0.6, 1.0))
+        return None
+
+    async def _ask(self) -> LeaseRecord | None:
+        """One round: the Lease if this candidate has taken it."""
+        seen = await self._api.read()
+        now = self._clock.now()
+        if seen is None:
+            return await self._api.create(LeaseRecord().taken(self._identity, self._timers.lease_seconds, now))
+        at = self._clock.monotonic()
+        if self._observer.see(seen, at):
+            _log.info("lease observed", holder=seen.holder or "nobody", transitions=seen.transitions)
+        if not self._observer.may_be_taken(self._identity, at):
+            return None
+        return await self._api.update(seen.taken(self._identity, self._timers.lease_seconds, now))
+
+    def _taken(self, record: LeaseRecord, asked_at: float) -> Tenure:
+        _log.info("lease acquired", holder=record.holder, transitions=record.transitions)
+        watchdog = self._make_watchdog(self._clock, self._timers.stop_seconds)
+        return Tenure(self._api, self._timers, self._clock, self._figures, watchdog, record, asked_at)
+
+    async def _begin(self, tenure: Tenure, stopping: asyncio.Event) -> Term:
+        """The term, under the next epoch.
+
+        Raises:
+            StaleLeader: the Lease was lost meanwhile.
+            DatabaseUnavailable: no epoch could be had; another candidate may be better off.
+        """
+        give_up_at = self._clock.monotonic() + self._timers.renew_seconds
+        while True:
+            try:
+                return await self._begin_unless_lost(tenure)
+            except DatabaseUnavailable as error:
+                if stopping.is_set() or self._clock.monotonic() > give_up_at:
+                    raise
+                _log.warning("the Lease is held, but no epoch can be had", reason=error.message)
+                await pause(stopping, RETRY_SECONDS)
+
+    async def _begin_unless_lost(self, tenure: Tenure) -> Term:
+        beginning = asyncio.ensure_future(self._fence.begin(tenure.lost))
+        lost = asyncio.ensure_future(tenure.lost.wait())
+        try:
+            await asyncio.wait({beginning, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not beginning.done():
+                raise StaleLeader("the Lease was lost before the term began")
+            return beginning.result()
+        finally:
+            lost.cancel()
+            beginning.cancel()
+            await asyncio.wait({beginning})
+
+    def _fail(self, reason: str, message: str) -> None:
+        self._figures.lease_failed(reason)
+        if message != self._trouble:  # once, not every two seconds
+            _log.warning("cannot ask for the Lease", reason=message)
+            self._trouble = message

@@ -1,0 +1,164 @@
+"""The Lease in a Kubernetes API server: the one module that imports lightkube.
+
+lightkube finds the server itself: the pod's service account, else the file that KUBECONFIG names, else ~/.kube/config. It
+reads a service account's token anew when the old one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+import httpx2
+from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.core.exceptions import ConfigError
+from lightkube.models.coordination_v1 import LeaseSpec
+from lightkube.models.core_v1 import EventSource, ObjectReference
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Event
+
+from services.kernel.errors import SettingsInvalid
+from services.kernel.logs import get_logger
+from services.outbox_relay.lease.api import LeaseConflict, LeaseUnavailable
+from services.outbox_relay.lease.record import LeaseRecord
+
+_log = get_logger(__name__)
+
+_NOT_FOUND = 404
+_CONFLICT = 409
+_REFUSED = (401, 403)
+_COMPONENT = "coursegen-outbox-relay"
+
+
+class KubernetesLease:
+    """One Lease, by name and namespace."""
+
+    def __init__(self, client: AsyncClient, name: str, namespace: str, identity: str) -> None:
+        self._client = client
+        self._name = name
+        self._namespace = namespace
+        self._identity = identity
+        self._metadata = ObjectMeta()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, name: str, namespace: str, identity: str, call_seconds: float
+    ) -> AsyncIterator[KubernetesLease]:
+        """Prepare the connection; nothing is sent yet.
+
+        Args:
+            name: of the Lease.
+            namespace: of the Lease; empty for the pod's own.
+            identity: whose Events these are.
+            call_seconds: longest wait for an answer.
+
+        Raises:
+            SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
+        """
+        try:
+            client = AsyncClient(KubeConfig.from_env(), timeout=httpx2.Timeout(call_seconds), lazy=False)
+        except (ConfigError, OSError, KeyError, ValueError) as error:
+            raise SettingsInvalid(
+                [f"RELAY_ELECTION: lease needs a pod's service account or a KUBECONFIG that can be used ({error})"]
+            ) from error
+        try:
+            yield cls(client, name, namespace or str(client.namespace), identity)
+        finally:
+            await client.close()
+
+    async def read(self) -> LeaseRecord | None:
+        """As `LeaseApi.read`."""
+        with _translated(self._name, self._namespace):
+            try:
+                return self._seen(await self._client.get(Lease, self._name, namespace=self._namespace))
+            except ApiError as error:
+                if error.response.status_code == _NOT_FOUND:
+                    return None
+                raise
+
+    async def create(self, record: LeaseRecord) -> LeaseRecord:
+        """As `LeaseApi.create`."""
+        with _translated(self._name, self._namespace):
+            return self._seen(await self._client.create(self._lease(record)))
+
+    async def update(self, record: LeaseRecord) -> LeaseRecord:
+        """As `LeaseApi.update`; labels and annotations stay as they were."""
+        with _translated(self._name, self._namespace):
+            return self._seen(await self._client.replace(self._lease(record)))
+
+    async def announce(self, message: str) -> None:
+        """As `LeaseApi.announce`: what `kubectl describe lease` shows."""
+        try:
+            await self._client.create(self._event(message))
+        except (ApiError, httpx2.HTTPError) as error:
+            _log.debug("no Event is left on the Lease", reason=str(error))
+
+    def _seen(self, lease: Lease) -> LeaseRecord:
+        self._metadata = lease.metadata or ObjectMeta()
+        return _record(lease)
+
+    def _lease(self, record: LeaseRecord) -> Lease:
+        kept = self._metadata if record.version else ObjectMeta()
+        return Lease(
+            metadata=ObjectMeta(
+                name=self._name,
+                namespace=self._namespace,
+                resourceVersion=record.version or None,
+                labels=kept.labels,
+                annotations=kept.annotations,
+                ownerReferences=kept.ownerReferences,
+                finalizers=kept.finalizers,
+            ),
+            spec=LeaseSpec(
+                holderIdentity=record.holder,
+                leaseDurationSeconds=record.duration_seconds,
+                acquireTime=record.acquired_at,
+                renewTime=record.renewed_at,
+                leaseTransitions=record.transitions,
+            ),
+        )
+
+    def _event(self, message: str) -> Event:
+        now = datetime.now(UTC)
+        return Event(
+            metadata=ObjectMeta(generateName=f"{self._name}-", namespace=self._namespace),
+            involvedObject=ObjectReference(
+                apiVersion="coordination.k8s.io/v1", kind="Lease", name=self._name, namespace=self._namespace
+            ),
+            reason="LeaderElection",
+            message=message,
+            type="Normal",
+            source=EventSource(component=_COMPONENT, host=self._identity),
+            firstTimestamp=now.replace(microsecond=0),
+            lastTimestamp=now.replace(microsecond=0),
+            count=1,
+        )
+
+
+def _record(lease: Lease) -> LeaseRecord:
+    spec, metadata = lease.spec or LeaseSpec(), lease.metadata or ObjectMeta()
+    return LeaseRecord(
+        holder=spec.holderIdentity or "",
+        duration_seconds=spec.leaseDurationSeconds or 1,
+        acquired_at=spec.acquireTime,
+        renewed_at=spec.renewTime,
+        transitions=spec.leaseTransitions or 0,
+        version=metadata.resourceVersion or "",
+    )
+
+
+@contextmanager
+def _translated(name: str, namespace: str) -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        code = error.response.status_code
+        if code in {_CONFLICT, _NOT_FOUND}:
+            raise LeaseConflict(f"somebody else has written the Lease {namespace}/{name}") from error
+        remedy = f"; see `kubectl auth can-i update lease/{name} -n {namespace}`" if code in _REFUSED else ""
+        raise LeaseUnavailable(f"the API server refuses the Lease {namespace}/{name}: {error}{remedy}") from error
+    except (httpx2.HTTPError, httpx2.StreamError, ConfigError, OSError, ValueError) as error:
+        raise LeaseUnavailable(f"the API server does not answer ({type(error).__name__})") from error
