@@ -70,7 +70,15 @@ class Execution:
         job.status, job.started, job.touched = Status.ACTIVE, now(), now()
         job.attempts += 1
         job.worker_id = self.queue.worker_id
+        await self._show()
         await self._conclude(await self._call(self._handler, payload))
+
+    async def _show(self) -> None:
+        """Let people see since when it runs, and how often it was tried. Where Redis is away the next heartbeat says so."""
+        try:
+            await self.queue.touch(self.job)
+        except RetryableError as error:
+            logger.debug("job runs, which cannot be shown yet", reason=_line(error))
 
     async def _call(self, handler: Handler, payload: dict[str, Any]) -> Exception | None:
         """What the handler raised, or None."""

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from services.api.cursors import LARGEST_PAGE
 from services.kernel.concurrency.settings import TierLimits
 from services.kernel.database import Database
 from services.kernel.errors import PermanentError, RetryableError
@@ -98,14 +99,18 @@ async def test_a_queue_shows_what_waits_by_priority_and_who_serves_it(
     assert [job["key"] for job in pages["waiting"]] == ["premium", "free-1", "free-2"]
     assert [job["priority"] for job in pages["waiting"]] == [10, 1, 1]
     [running] = pages["running"]
-    assert {key: running[key] for key in ("key", "status", "courseId", "runNumber", "worker", "jobType")} == {
+    assert {
+        key: running[key] for key in ("key", "status", "courseId", "runNumber", "worker", "jobType", "attempts")
+    } == {
         "key": "now",
         "status": "running",
         "courseId": str(course),
         "runNumber": 3,
         "worker": "one",
         "jobType": "WORK",
+        "attempts": 1,
     }
+    assert running["startedAt"] is not None
     assert [job["key"] for job in pages["scheduled"]] == ["later"]
     assert [(job["reason"], job["detail"]) for job in pages["dead"]] == [("refused", "PermanentError: it cannot be")]
 
@@ -125,6 +130,22 @@ async def test_the_jobs_of_a_queue_come_page_by_page(admin: httpx.AsyncClient, p
         offset = page["nextOffset"]
 
     assert found == [f"job-{n}" for n in range(5)]
+
+
+@pytest.mark.parametrize("waiting", [LARGEST_PAGE, LARGEST_PAGE + 1, 2 * LARGEST_PAGE + 1])
+async def test_the_largest_page_holds_what_it_says(admin: httpx.AsyncClient, producer: Producer, waiting: int) -> None:
+    """Each job once and in order, the page full, and no page after the last one."""
+    await producer.enqueue_batch(ANALYSIS, [queued_row(f"{n}", queue=ANALYSIS) for n in range(waiting)], 1)
+    pages: list[list[str]] = []
+    offset = 0
+    while offset is not None:
+        answer = await admin.get(f"queues/{ANALYSIS}/jobs", params={"limit": LARGEST_PAGE, "offset": offset})
+        pages.append([job["key"] for job in answer.json()["jobs"]])
+        offset = answer.json()["nextOffset"]
+
+    assert [key for page in pages for key in page] == [f"{n}" for n in range(waiting)]
+    assert {len(page) for page in pages[:-1]} <= {LARGEST_PAGE}
+    assert pages[-1]
 
 
 async def test_a_paused_queue_is_left_alone_until_it_is_resumed(

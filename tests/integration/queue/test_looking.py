@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from services.kernel.errors import PermanentError, UpstreamUnavailable
-from services.kernel.queue import PIPELINE_QUEUES, Inspector, JobContext, Place, Producer
+from services.kernel.errors import BrokerUnavailable, PermanentError, UpstreamUnavailable
+from services.kernel.queue import PIPELINE_QUEUES, Inspector, JobContext, JobView, Place, Producer
+from services.kernel.queue.course_queue import CourseQueue
 from services.kernel.queue.keys import QueueKeys
 from services.kernel.queue.views import MOST_LISTED
 from tests.integration.queue.conftest import QUEUE, row, working
@@ -130,6 +131,41 @@ async def test_a_job_shows_what_it_is(redis: Redis, producer: Producer) -> None:
 
 async def _started(redis: Redis) -> bool:
     return any(job.started_at for job in await Inspector(redis).jobs(QUEUE, Place.RUNNING))
+
+
+async def test_a_running_job_shows_its_start_from_the_first_moment(redis: Redis, producer: Producer) -> None:
+    """When its handler begins, its start and its attempt are in Redis: nobody waits for the first heartbeat."""
+    seen: list[JobView] = []
+
+    async def work(payload: dict[str, Any], job: JobContext) -> None:
+        seen.extend(await Inspector(redis).jobs(QUEUE, Place.RUNNING))
+        if job.attempt == 1:
+            raise ValueError("once more")
+
+    await producer.enqueue_batch(QUEUE, [row("a")], 1)
+    async with working(redis, {"WORK": work}):
+        await eventually(lambda: len(seen) == 2)
+
+    assert [(job.key, job.attempts) for job in seen] == [("a", 1), ("a", 2)]
+    assert all(job.started_at is not None for job in seen)
+
+
+async def test_a_job_runs_although_its_start_cannot_be_shown(
+    redis: Redis, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be seen is no condition for running."""
+    ran = asyncio.Event()
+
+    async def away(*_: object) -> bool:
+        raise BrokerUnavailable
+
+    async def work(*_: object) -> None:
+        ran.set()
+
+    monkeypatch.setattr(CourseQueue, "touch", away)
+    await producer.enqueue_batch(QUEUE, [row("a")], 1)
+    async with working(redis, {"WORK": work}):
+        await asyncio.wait_for(ran.wait(), 10)
 
 
 async def test_scheduled_and_dead_jobs_say_why_and_when(redis: Redis, producer: Producer) -> None:
