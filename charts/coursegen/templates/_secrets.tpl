@@ -1,0 +1,53 @@
+{{/* Where secrets come from: a Secret of yours, a value for development, or what dev.enabled has made; in this order. */}}
+
+{{- define "coursegen.secretName" -}}{{ include "coursegen.fullname" . }}-values{{- end }}
+{{- define "coursegen.devSecretName" -}}{{ include "coursegen.fullname" . }}-dev{{- end }}
+
+{{/* One variable, or nothing; (list ROOT VARIABLE REFERENCE INLINE-KEY DEV-KEY) */}}
+{{- define "coursegen.secretVariable" -}}
+{{- $root := index . 0 -}}
+{{- $reference := index . 2 -}}
+{{- $inline := coalesce $reference.url $reference.value -}}
+{{- $name := "" -}}
+{{- $key := "" -}}
+{{- if $reference.existingSecret -}}
+{{- $name = $reference.existingSecret -}}{{- $key = $reference.key -}}
+{{- else if $inline -}}
+{{- $name = include "coursegen.secretName" $root -}}{{- $key = index . 3 -}}
+{{- else if and $root.Values.dev.enabled (index . 4) -}}
+{{- $name = include "coursegen.devSecretName" $root -}}{{- $key = index . 4 -}}
+{{- end -}}
+{{- if $name }}
+- name: {{ index . 1 }}
+  valueFrom:
+    secretKeyRef: {name: {{ $name }}, key: {{ $key }}}
+{{- end }}
+{{- end }}
+
+{{- define "coursegen.databaseVariable" -}}
+{{- include "coursegen.secretVariable" (list . "DATABASE_URL" .Values.database "database-url" "database-url") -}}
+{{- end }}
+{{- define "coursegen.redisVariable" -}}
+{{- include "coursegen.secretVariable" (list . "REDIS_URL" .Values.redis "redis-url" "redis-url") -}}
+{{- end }}
+{{- define "coursegen.jwtVariable" -}}
+{{- include "coursegen.secretVariable" (list . "JWT_SECRET" .Values.auth.jwtSecret "jwt-secret" "jwt-secret") -}}
+{{- end }}
+{{- define "coursegen.storeVariables" -}}
+{{- include "coursegen.secretVariable" (list . "WEBHOOK_ENCRYPTION_KEYS" .Values.webhooks.encryptionKeys "webhook-keys" "webhook-keys") -}}
+{{- include "coursegen.secretVariable" (list . "OBJECT_STORE_ACCESS_KEY_ID" .Values.objectStore.accessKeyId "object-store-access-key-id" "") -}}
+{{- include "coursegen.secretVariable" (list . "OBJECT_STORE_SECRET_ACCESS_KEY" .Values.objectStore.secretAccessKey "object-store-secret-access-key" "") -}}
+{{- end }}
+
+{{/* Values for development, as YAML: what the release's own Secret holds. */}}
+{{- define "coursegen.inlineSecrets" -}}
+{{- $secrets := dict -}}
+{{- range $key, $reference := dict
+    "database-url" .Values.database "owner-database-url" .Values.database.migrations "redis-url" .Values.redis
+    "jwt-secret" .Values.auth.jwtSecret "webhook-keys" .Values.webhooks.encryptionKeys "openai-api-key" .Values.engine.openaiApiKey
+    "object-store-access-key-id" .Values.objectStore.accessKeyId "object-store-secret-access-key" .Values.objectStore.secretAccessKey -}}
+{{- $inline := coalesce $reference.url $reference.value -}}
+{{- if and $inline (not $reference.existingSecret) -}}{{- $_ := set $secrets $key $inline -}}{{- end -}}
+{{- end -}}
+{{- if $secrets -}}{{- toYaml $secrets -}}{{- end -}}
+{{- end }}

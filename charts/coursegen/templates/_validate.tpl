@@ -1,0 +1,43 @@
+{{/* What cannot work is refused with a sentence that says what to set. */}}
+{{- define "coursegen.validate" -}}
+{{- $faults := list -}}
+{{- if not .Values.dev.enabled -}}
+{{- if not (or .Values.database.existingSecret .Values.database.url) -}}
+{{- $faults = append $faults "database.existingSecret: name the Secret with the address of PostgreSQL (or set dev.enabled to try coursegen out)" -}}
+{{- end -}}
+{{- if and (eq .Values.migrations.mode "job") (not (or .Values.database.migrations.existingSecret .Values.database.migrations.url)) -}}
+{{- $faults = append $faults "database.migrations.existingSecret: name the Secret with the address of PostgreSQL for its owner" -}}
+{{- end -}}
+{{- if not (or .Values.redis.existingSecret .Values.redis.url) -}}
+{{- $faults = append $faults "redis.existingSecret: name the Secret with the address of Redis" -}}
+{{- end -}}
+{{- if not (or .Values.auth.jwtSecret.existingSecret .Values.auth.jwtSecret.value .Values.config.api.JWT_JWKS_URL .Values.config.api.JWT_JWKS_FILE) -}}
+{{- $faults = append $faults "auth.jwtSecret.existingSecret: name the Secret of the tokens' secret, or set config.api.JWT_JWKS_URL" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.leaderElection.mode "none") (gt (int .Values.outboxRelay.replicaCount) 1) -}}
+{{- $faults = append $faults "leaderElection.mode: none is for one relay only; set outboxRelay.replicaCount to 1" -}}
+{{- end -}}
+{{- $workloads := dict "api" .Values.api "outboxRelay" .Values.outboxRelay -}}
+{{- range $queue, $own := .Values.stageWorker.queues -}}
+{{- if not (kindIs "invalid" $own) -}}
+{{- $_ := set $workloads (printf "stageWorker.queues.%s" $queue) (mergeOverwrite (omit (deepCopy $.Values.stageWorker) "queues") (deepCopy $own)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $where, $each := $workloads -}}
+{{- if ge (addf $each.preStopSeconds $each.drainSeconds 3) (float64 $each.terminationGracePeriodSeconds) -}}
+{{- $faults = append $faults (printf "%s.terminationGracePeriodSeconds: must be more than preStopSeconds + drainSeconds + 3" $where) -}}
+{{- end -}}
+{{- if and $each.autoscaling $each.keda -}}
+{{- if and $each.autoscaling.enabled $each.keda.enabled -}}
+{{- $faults = append $faults (printf "%s: autoscaling and keda cannot both be enabled" $where) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
+{{- $faults = append $faults "metrics: podMonitor and serviceMonitor would both read the same pods; enable one" -}}
+{{- end -}}
+{{- with $faults -}}
+{{- fail (printf "\n\n  - %s\n" (join "\n  - " .)) -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,203 @@
+{{/* Pods and Deployments of the processes. */}}
+
+{{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA) */}}
+{{- define "coursegen.settings" -}}
+{{- $root := index . 0 -}}
+{{- $settings := dict "LOG_FORMAT" "json" -}}
+{{- range $each := list $root.Values.config.common (index . 1) (index . 2) -}}
+{{- range $name, $value := $each -}}
+{{- if not (kindIs "invalid" $value) -}}{{- $_ := set $settings $name (include "coursegen.text" $value) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end }}
+
+{{/* One probe; (list DEFAULTS OVERRIDES) */}}
+{{- define "coursegen.probe" -}}
+{{- toYaml (mergeOverwrite (deepCopy (index . 0)) (index . 1)) -}}
+{{- end }}
+
+{{/* Fields that every pod has; (list ROOT COMPONENT VALUES) */}}
+{{- define "coursegen.podFields" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- $values := index . 2 -}}
+serviceAccountName: {{ include "coursegen.serviceAccount" (list $root (index . 3) $values) }}
+automountServiceAccountToken: {{ index . 4 }}
+enableServiceLinks: false
+securityContext:
+  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* A Deployment with its ConfigMap. A dict: root, component, process, values, settings (YAML), secrets (YAML of variables), account (component
+     of the service account), token (bool), scaled (bool), ports (YAML, beside metrics). */}}
+{{- define "coursegen.deployment" -}}
+{{- $root := .root -}}
+{{- $values := .values -}}
+{{- $name := printf "%s-%s" (include "coursegen.fullname" $root) .component -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "coursegen.metadata" (list $root .component $name) | nindent 2 }}
+data:
+  {{- range $key, $value := fromYaml .settings }}
+  {{ $key }}: {{ $value | quote }}
+  {{- end }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  {{- include "coursegen.metadata" (list $root .component $name $values.annotations) | nindent 2 }}
+spec:
+  {{- if not .scaled }}
+  replicas: {{ int $values.replicaCount }}
+  {{- end }}
+  revisionHistoryLimit: {{ int $root.Values.revisionHistoryLimit }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  selector:
+    matchLabels:
+      {{- include "coursegen.selector" (list $root .component) | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "coursegen.labels" (list $root .component) | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        checksum/config: {{ .settings | sha256sum }}
+        checksum/secret: {{ include "coursegen.inlineSecrets" $root | sha256sum }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      {{- include "coursegen.podFields" (list $root .component $values .account .token) | nindent 6 }}
+      terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
+      topologySpreadConstraints:
+        {{- if $values.topologySpreadConstraints }}
+        {{- toYaml $values.topologySpreadConstraints | nindent 8 }}
+        {{- else }}
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              {{- include "coursegen.selector" (list $root .component) | nindent 14 }}
+        {{- end }}
+      containers:
+        - name: {{ .process }}
+          image: {{ include "coursegen.image" (list $root .process $values.image) }}
+          imagePullPolicy: {{ default $root.Values.image.pullPolicy $values.image.pullPolicy }}
+          securityContext:
+            {{- toYaml $root.Values.securityContext | nindent 12 }}
+          ports:
+            {{- with .ports }}
+            {{- . | nindent 12 }}
+            {{- end }}
+            - {name: metrics, containerPort: 9090}
+          envFrom:
+            - configMapRef: {name: {{ $name }}}
+            {{- with $values.extraEnvFrom }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          env:
+            {{- .secrets | trim | nindent 12 }}
+            {{- with $values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          startupProbe:
+            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 90) $values.probes.startup) | nindent 12 }}
+          livenessProbe:
+            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) $values.probes.liveness) | nindent 12 }}
+          readinessProbe:
+            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/readyz" "port" "metrics") "periodSeconds" 3 "timeoutSeconds" 4 "failureThreshold" 3) $values.probes.readiness) | nindent 12 }}
+          {{- if gt (int $values.preStopSeconds) 0 }}
+          lifecycle:
+            preStop:
+              sleep: {seconds: {{ int $values.preStopSeconds }}}
+          {{- end }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - {name: tmp, mountPath: /tmp}
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+        {{- with $values.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumes:
+        - name: tmp
+          emptyDir: {sizeLimit: {{ $values.tmpSize }}}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end }}
+
+{{/* A PodDisruptionBudget where more than one pod runs. A dict: root, component, values, least (least number of pods). */}}
+{{- define "coursegen.pdb" -}}
+{{- if and .values.pdb.enabled (gt (int .least) 1) }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "coursegen.metadata" (list .root .component (printf "%s-%s" (include "coursegen.fullname" .root) .component)) | nindent 2 }}
+spec:
+  maxUnavailable: {{ .values.pdb.maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "coursegen.selector" (list .root .component) | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* A HorizontalPodAutoscaler. A dict: root, component, values. */}}
+{{- define "coursegen.hpa" -}}
+{{- if .values.autoscaling.enabled }}
+{{- $name := printf "%s-%s" (include "coursegen.fullname" .root) .component }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "coursegen.metadata" (list .root .component $name) | nindent 2 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ $name }}}
+  minReplicas: {{ int .values.autoscaling.minReplicas }}
+  maxReplicas: {{ int .values.autoscaling.maxReplicas }}
+  {{- with .values.autoscaling.behavior }}
+  behavior:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ int .values.autoscaling.targetCPUUtilizationPercentage }}}
+{{- end }}
+{{- end }}
