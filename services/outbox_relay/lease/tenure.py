@@ -74,6 +74,7 @@ class Tenure:
                 rest = 0.0  # who holds it now is seen in the next round, at once
             except TimeoutError:
                 self._note("timeout", "the API server takes too long")
+                rest = 0.0  # it has been waited for long enough
             except LeaseUnavailable as error:
                 self._note("unavailable", error.message)
             except _LostToAnother as other:

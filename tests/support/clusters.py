@@ -1,0 +1,79 @@
+"""A namespace of the test's own in the cluster that KUBECONFIG names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from lightkube import Client, KubeConfig
+from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
+from lightkube.resources.core_v1 import Namespace, ServiceAccount, ServiceAccountToken
+from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
+
+REQUIRE = "COURSEGEN_REQUIRE_CLUSTER"
+
+
+def require_cluster() -> Client:
+    """A client of the cluster; without KUBECONFIG the test is skipped, or fails where a cluster is required."""
+    if not os.environ.get("KUBECONFIG"):
+        reason = "KUBECONFIG names no cluster"
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(f"{reason}, and {REQUIRE}=1")
+        pytest.skip(reason)
+    return Client(lazy=False)
+
+
+@contextmanager
+def own_namespace(client: Client, prefix: str) -> Iterator[str]:
+    """A new namespace, deleted with everything in it when the block ends."""
+    name = f"{prefix}-{secrets.token_hex(4)}"
+    client.create(Namespace(metadata=ObjectMeta(name=name)))
+    try:
+        yield name
+    finally:
+        client.delete(Namespace, name)
+
+
+def kubeconfig_of(client: Client, namespace: str, account: str, rules: list[PolicyRule], folder: Path) -> Path:
+    """A kubeconfig for a new service account that may do what `rules` say, in `namespace` only."""
+    client.create(ServiceAccount(metadata=ObjectMeta(name=account, namespace=namespace)))
+    client.create(Role(metadata=ObjectMeta(name=account, namespace=namespace), rules=rules))
+    client.create(
+        RoleBinding(
+            metadata=ObjectMeta(name=account, namespace=namespace),
+            roleRef=RoleRef(apiGroup="rbac.authorization.k8s.io", kind="Role", name=account),
+            subjects=[Subject(kind="ServiceAccount", name=account, namespace=namespace)],
+        )
+    )
+    request = ServiceAccountToken(
+        metadata=ObjectMeta(name=account, namespace=namespace),
+        spec=TokenRequestSpec(audiences=[], expirationSeconds=3600),
+    )
+    token = client.create(request, account).status.token
+    path = folder / f"{account}.kubeconfig"
+    path.write_text(yaml.safe_dump(_described(KubeConfig.from_env(), namespace, account, token)), encoding="utf-8")
+    return path
+
+
+def _described(admin: KubeConfig, namespace: str, account: str, token: str) -> dict[str, object]:
+    config = admin.get()
+    assert config is not None
+    if config.cluster.certificate_auth:
+        authority = {"certificate-authority": str(config.abs_file(config.cluster.certificate_auth))}
+    else:
+        authority = {"certificate-authority-data": config.cluster.certificate_auth_data}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": account,
+        "clusters": [{"name": account, "cluster": {"server": config.cluster.server, **authority}}],
+        "users": [{"name": account, "user": {"token": token}}],
+        "contexts": [{"name": account, "context": {"cluster": account, "user": account, "namespace": namespace}}],
+    }
