@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Any, Final
 
 from services.api.auth import Authenticator, Principal, require_admin
 from services.api.browser.sessions import Sessions
@@ -24,10 +24,15 @@ from services.kernel import metrics, tracing
 from services.kernel.database import DatabaseRefused
 from services.kernel.errors import CoursegenError, OperatorError, RetryableError
 from services.kernel.ids import new_request_id
-from services.kernel.logs import bind_context, get_logger
+from services.kernel.logs import bind_context, get_logger, scrub_text
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FIXED_HEADERS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+UNKNOWN: Final = "unknown"
+"""The operation of a request that meets none."""
+LONGEST_PATH: Final = 200
+"""Characters of such a request's path that are logged."""
 
 _REQUESTS = metrics.counter("http_requests", "Requests answered", ["route", "status"])
 _SECONDS = metrics.histogram("http_request_duration_seconds", "Time to answer a request", ["route"])
@@ -76,7 +81,7 @@ class Api:
             self._note(request, route, reply, time.perf_counter() - started)
 
     async def _answer(self, request: Request) -> tuple[str, Reply]:
-        route = "unknown"
+        route = UNKNOWN
         try:
             preflight = self._cors.preflight(request) if self._cors.is_on else None
             if preflight is not None:
@@ -163,6 +168,9 @@ def _failed(error: Exception, request: Request, route: str) -> Reply:
     """The answer for `error`, and the one line that says what was decided and why."""
     caller = request.caller
     facts: dict[str, Any] = {"operation": route, "course": request.path.get("course")}
+    if route == UNKNOWN:
+        # Scrubbed before it is cut: half a token no longer looks like one.
+        facts |= {"method": request.method, "path": scrub_text(request.scope["path"])[:LONGEST_PATH]}
     if caller is not None:
         facts |= {"userId": str(caller.user_id), "tier": caller.tier}
     with bind_context(**facts):

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 
+from services.cli.api_client import ApiClient
 from services.kernel import tracing
 from services.kernel.database import Database
 from tests.support.courses import add_course
@@ -122,6 +123,34 @@ async def test_every_refusal_leaves_one_line_with_its_reason(stack: Stack, db: D
         assert len(line["reason"]) > 10
         assert len(line["traceId"]) == 32
         assert ("userId" in line) == bool(token)
+
+
+async def test_a_path_where_nothing_is_stands_in_the_line(stack: Stack) -> None:
+    """Method and path, without a secret and not at any length; a route that there is stays with its operation."""
+    api = await stack.start("api")
+    token = bearer()["Authorization"].removeprefix("Bearer ")
+    paths = ["/api/course/bees?token=x", f"/api/{token}", "/" + "x" * 1000, "/docs", f"/api/courses/{uuid4()}"]
+    async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
+        for number, path in enumerate(paths):
+            await client.delete(path, headers={"X-Request-ID": f"n-{number}"})
+
+    lines = [of_request(api, f"n-{number}")[0] for number in range(len(paths))]
+    assert {line["event"] for line in lines} == {"request refused"}
+    assert [line.get("method") for line in lines] == ["DELETE"] * 4 + [None]
+    assert [lines[0]["path"], lines[1]["path"], lines[3]["path"]] == ["/api/course/bees", "/api/***", "/docs"]
+    assert len(lines[2]["path"]) <= 200
+    assert lines[4]["operation"] not in ("unknown", "docs")
+
+
+async def test_the_command_asks_who_answers_without_being_refused(stack: Stack) -> None:
+    """A run of the command leaves no line of a refusal in the api's log."""
+    api = await stack.start("api", env={"STACK_ID": "here"})
+    token = bearer()["Authorization"].removeprefix("Bearer ")
+    async with ApiClient(api.url, token, stack_id="here") as client:
+        await client.create_course("Bees", "academic", None, "bees-1")
+
+    assert lines_of(api, "course created")
+    assert lines_of(api, "request refused") == []
 
 
 async def test_a_headers_trace_that_is_not_valid_is_left_behind(stack: Stack) -> None:

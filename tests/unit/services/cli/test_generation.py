@@ -279,7 +279,7 @@ async def test_a_stranger_who_comes_later_is_noticed(api: FakeApi) -> None:
     api.after = overtaken
     with pytest.raises(StrangeApi):
         await _ask(api)
-    assert [each.split()[0] for each in api.requests] == ["GET", "POST", "GET"]
+    assert [each.split()[0] for each in api.requests] == ["HEAD", "POST", "HEAD"]
 
     api.stack_id, api.after = "this-stack", lambda _request, _number: None
     api.breaks = lambda request, _number: setattr(api, "stack_id", "another") if request.method == "POST" else None
