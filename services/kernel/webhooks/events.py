@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
@@ -24,10 +24,11 @@ _SQL = Queries.load("services.kernel", "webhooks.sql")
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a run failed, in a word for programs and a sentence for people."""
+    """Why a run failed, as the owner's progress shows it."""
 
-    code: str
-    message: str
+    code: Annotated[str, msgspec.Meta(description="what went wrong, for programs")]
+    message: Annotated[str, msgspec.Meta(description="for the owner of the course, in Russian: what he can do")]
+    detail: Annotated[str, msgspec.Meta(description="what the part that failed said, for whoever looks into it")]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

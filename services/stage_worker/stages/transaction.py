@@ -144,7 +144,7 @@ class StageTransaction:
             self._sql["fail_course"], self.course.id, message, self.state, self.course.run_number, FAILED_BY, metadata
         )
         self.state = "error"
-        await self._announce(Failure(code, message))
+        await self._announce(Failure(**error))
 
     async def _announce(self, failure: Failure | None = None) -> None:
         """Have the end of the run told to the address that was given for it, if one was."""

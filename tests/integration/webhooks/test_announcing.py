@@ -56,7 +56,11 @@ async def test_a_failed_run_is_too_with_its_reason(pipeline: Pipeline, db: Datab
     assert (row["event_type"], row["status"], row["run_number"]) == ("course.failed", "delivered", 1)
     assert received.event["type"] == "course.failed"
     assert (data["status"], data["runNumber"]) == ("error", 1)
-    assert data["error"]["message"] == "The material is about nothing."
+    progress = await db.fetchval("SELECT generation_progress FROM courses WHERE id = $1", course)
+    (shown,) = [step["error"] for step in progress["steps"] if step.get("error")]
+    assert data["error"] == {name: shown[name] for name in ("code", "message", "detail")}
+    assert data["error"]["message"].startswith("Не удалось")
+    assert data["error"]["detail"] == "The material is about nothing."
     assert "resultPath" not in data
 
 

@@ -28,6 +28,7 @@ from services.api.routes.queues import QueueRoutes
 from services.api.routes.tickets import TicketRoutes
 from services.api.routes.webhooks import WebhookRoutes
 from services.api.routing import Operation
+from services.kernel.owner_errors import told
 from services.kernel.webhooks.events import EndedRun, Failure, body_of
 
 EXPECTED = """
@@ -197,9 +198,11 @@ def test_what_is_sent_to_webhooks_is_described(description: dict[str, Any]) -> N
         priority=1,
         url="https://example.com/",
     )
-    for failure in (None, Failure("nothing_readable", "No document could be read.")):
+    for failure in (None, Failure(**told("nothing_readable", "a.pdf: encrypted"))):
         sent = msgspec.to_builtins(body_of(run, datetime.now(UTC), failure))
 
         assert list(validator.iter_errors(sent)) == []
+        if failure is not None:
+            assert set(sent["data"]["error"]) == {"code", "message", "detail"}
         del sent["data"]["courseId"]
         assert list(validator.iter_errors(sent)) != []
