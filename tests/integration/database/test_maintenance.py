@@ -12,6 +12,7 @@ import pytest
 from services.kernel.database import Database, DatabaseRefused, connect
 from services.kernel.maintenance import CLEANUP_JOBS, JobRun, Scheduler, run_job, scheduled_jobs
 from tests.support.courses import add_course
+from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually
 
 _OUTBOX, _KEYS, _EVENTS = CLEANUP_JOBS
@@ -106,6 +107,78 @@ async def test_events_go_after_ninety_days(db: Database) -> None:
     assert await db.fetchval("SELECT cleanup_old_fsm_events()") == 1
     assert await db.fetchval("SELECT cleanup_old_fsm_events(interval '30 days')") == 1
     assert await db.fetchval("SELECT count(*) FROM fsm_events") == 1
+
+
+async def add_event(db: Database, event_type: str, age: str) -> int:
+    """A critical event as old as `age`."""
+    identifier: int = await db.fetchval(
+        "INSERT INTO system_metrics (event_type, created_at)"
+        " VALUES ($1::text::metric_event_type, now() - $2::text::interval) RETURNING id",
+        event_type, age,
+    )  # fmt: skip
+    return identifier
+
+
+async def add_action(db: Database, age: str) -> int:
+    """An action of an administrator as old as `age`."""
+    identifier: int = await db.fetchval(
+        "INSERT INTO admin_actions (user_id, action, target, at)"
+        " VALUES (gen_random_uuid(), 'queue.pause', 'q', now() - $1::text::interval) RETURNING id",
+        age,
+    )  # fmt: skip
+    return identifier
+
+
+async def test_the_job_that_removes_history_bounds_the_event_log_too(app_db: Database, db: Database) -> None:
+    """Critical events of every type after ninety days, actions of administrators after a year; all in batches."""
+    types = ("job_rollback", "orphaned_job_recovery", "concurrency_limit_hit")
+    kept = {await add_event(db, each, "89 days") for each in types}
+    for each in types:
+        await add_event(db, each, "91 days")
+    for _ in range(3):
+        await add_action(db, "1 year 1 day")
+    actions = {await add_action(db, "364 days")}
+    await db.execute("UPDATE cron.job SET command = replace(command, '10000', '2') WHERE jobname = $1", _EVENTS)
+
+    assert await run_job(app_db, _EVENTS) == JobRun(_EVENTS, "succeeded", 6, "6 rows removed")
+    assert await left(db, "system_metrics", "id") == kept
+    assert await left(db, "admin_actions", "id") == actions
+
+
+async def test_the_application_removes_no_action_of_this_year(app_db: Database, db: Database) -> None:
+    """Neither itself nor by the cleanup, whose period it cannot shorten."""
+    action = await add_action(db, "364 days")
+
+    assert await app_db.fetchval("SELECT cleanup_old_admin_actions()") == 0
+    with pytest.raises(DatabaseRefused, match="permission denied"):
+        await app_db.execute("DELETE FROM admin_actions")
+    assert await left(db, "admin_actions", "id") == {action}
+
+
+async def test_history_is_cleaned_where_a_rollback_took_the_event_log_away(db: Database) -> None:
+    """The other tables go on being cleaned."""
+    await db.execute("DROP TABLE system_metrics")
+    await add_action(db, "2 years")
+
+    assert await run_job(db, _EVENTS) == JobRun(_EVENTS, "succeeded", 1, "1 rows removed")
+
+
+async def test_a_command_of_an_operators_own_outlives_the_migration(db: Database) -> None:
+    """What was the default is replaced, what somebody wrote is not."""
+    migration = (REPOSITORY / "migrations" / "20251122170000_bound_event_log.sql").read_text(encoding="utf-8")
+    own, default = (
+        "SELECT public.cleanup_old_fsm_events(interval '1 day')",
+        "SELECT public.cleanup_old_fsm_events(p_batch => 10000)",
+    )
+    found = []
+    for command in (own, default):
+        await db.execute("UPDATE cron.job SET command = $2 WHERE jobname = $1", _EVENTS, command)
+        async with db.acquire() as session:
+            await session.execute(migration)
+        found.append(await db.fetchval("SELECT command FROM cron.job WHERE jobname = $1", _EVENTS))
+
+    assert found[0] == own
+    assert "cleanup_old_system_metrics" in found[1]
 
 
 async def test_the_schedule_lists_three_jobs_as_the_sources_read_it(app_db: Database) -> None:

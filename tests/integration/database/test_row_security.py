@@ -115,9 +115,10 @@ class TestFunction:
         )
         assert [row["name"] for row in rows if "search_path=public, pg_temp" not in (row["proconfig"] or [])] == []
         assert [row["name"] for row in rows if row["open"]] == []
-        assert [row["name"] for row in rows if row["prosecdef"]] == [
-            "initialize_fsm_with_outbox(uuid,uuid,uuid,text,text,text,jsonb,jsonb)"
-        ]
+        assert {row["name"] for row in rows if row["prosecdef"]} == {
+            "initialize_fsm_with_outbox(uuid,uuid,uuid,text,text,text,jsonb,jsonb)",
+            "cleanup_old_admin_actions(integer)",
+        }
 
     async def test_a_user_may_act_for_himself(self, db: Database, owner: Connection) -> None:
         """Though he may not see the tables that are written."""
