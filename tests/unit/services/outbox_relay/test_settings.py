@@ -36,3 +36,28 @@ def test_what_cannot_work_is_refused_by_name(variable: str, value: str) -> None:
     """The message names the variable."""
     with pytest.raises(SettingsInvalid, match=variable):
         RelaySettings.from_environ({**GIVEN, variable: value})
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RELAY_ELECTION": "none", "RELAY_REPLICAS": "2"},
+        {"RELAY_LEASE_SECONDS": "10"},
+        {"RELAY_LEASE_RENEW_SECONDS": "2.4"},
+        {"RELAY_LEASE_RETRY_SECONDS": "9"},
+    ],
+)
+def test_an_election_that_cannot_work_is_refused(variables: dict[str, str]) -> None:
+    """Several relays without an election; timers that leave no room."""
+    with pytest.raises(SettingsInvalid, match="RELAY_"):
+        RelaySettings.from_environ({**GIVEN, **variables})
+
+
+def test_every_start_is_another_candidate() -> None:
+    """A restarted pod must not take itself for the holder."""
+    settings = RelaySettings.from_environ({**GIVEN, "RELAY_ELECTION": "lease", "RELAY_NODE_ID": "relay-0"})
+    first, second = settings.new_identity(), settings.new_identity()
+
+    assert first != second
+    assert first.startswith("relay-0_")
+    assert len(first) == len("relay-0_") + 8
