@@ -1,0 +1,228 @@
+"""Write the chart's README.md and values.schema.json: ``.venv/bin/python scripts/chart_pages.py``.
+
+Values and their meaning are read from charts/coursegen/values.yaml (`# --` above a value), settings from the code that declares
+them. A test compares both files with what this makes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.api.settings import ApiSettings
+from services.kernel.settings import CommonSettings, declarations
+from services.migrate.settings import MigrateSettings
+from services.outbox_relay.settings import RelaySettings
+from services.stage_worker.settings import WorkerSettings
+
+CHART = Path(__file__).resolve().parents[1] / "charts" / "coursegen"
+SETTINGS: dict[str, type[Any]] = {
+    "common": CommonSettings,
+    "api": ApiSettings,
+    "relay": RelaySettings,
+    "worker": WorkerSettings,
+    "migrate": MigrateSettings,
+}
+SECRETS = {
+    "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
+    "OBJECT_STORE_ACCESS_KEY_ID", "OBJECT_STORE_SECRET_ACCESS_KEY",
+}  # fmt: skip
+"""Given by references to Secrets, never under `config`."""
+OWNED = {
+    "PORT", "METRICS_PORT", "DRAIN_SECONDS", "UPLOAD_FOLDER", "STAGE_WORKER_QUEUES", "RELAY_ELECTION", "RELAY_REPLICAS",
+    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE",
+}  # fmt: skip
+"""Decided by values of the chart's own, because other objects depend on them."""
+
+_TEXT = {"type": "string"}
+_FREE = {"type": "object"}
+_ENUMS = {
+    "image.pullPolicy": ["Always", "IfNotPresent", "Never"],
+    "migrations.mode": ["job", "operator"],
+    "leaderElection.mode": ["lease", "postgres", "none"],
+    "api.service.type": ["ClusterIP", "NodePort", "LoadBalancer"],
+}
+_OPEN = re.compile(
+    r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|podSecurityContext|securityContext|behavior)$"
+)
+"""Maps whose keys are the user's, or Kubernetes'."""
+
+
+def settings_of(process: str) -> Iterator[tuple[str, str]]:
+    """The settings that `config.<process>` takes, with their meaning."""
+    for _, each in declarations(SETTINGS[process]):
+        if each.env not in SECRETS | OWNED:
+            yield each.env, each.doc
+
+
+def _config(process: str) -> dict[str, Any]:
+    kinds = ["string", "number", "boolean", "null"]
+    properties = {env: {"type": kinds, "description": doc} for env, doc in settings_of(process)}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of value
+    if path in _ENUMS:
+        return {"enum": _ENUMS[path]}
+    if path.startswith("config."):
+        return _config(path.removeprefix("config."))
+    if path.endswith("maxUnavailable"):
+        return {"type": ["integer", "string"]}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int):
+        return {"type": "integer", "minimum": 0}
+    if isinstance(value, str):
+        return (
+            dict(_TEXT) if not path.endswith(("digest",)) else {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
+        )
+    if isinstance(value, list):
+        return {"type": "array"}
+    if _OPEN.search(path):
+        return dict(_FREE)
+    node = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: _node(each, f"{path}.{key}" if path else key) for key, each in value.items()},
+    }
+    if "autoscaling" in value:
+        node["properties"]["autoscaling"]["properties"]["behavior"] = dict(_FREE)
+    return node
+
+
+def schema() -> dict[str, Any]:
+    """The schema of values.yaml."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    values["stageWorker"].pop("queues")
+    root = _node(values, "")
+    worker = root["properties"]["stageWorker"]["properties"]
+    own = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {**worker, "config": _config("worker")},
+    }
+    both = {
+        "properties": {
+            kind: {"properties": {"enabled": {"const": True}}, "required": ["enabled"]}
+            for kind in ("autoscaling", "keda")
+        }
+    }
+    forbidden = {"not": {**both, "required": ["autoscaling", "keda"]}}
+    root["properties"]["stageWorker"] |= {
+        **forbidden,
+        "properties": {
+            **worker,
+            "queues": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": "^[a-z]([-a-z0-9]{0,14}[a-z0-9])?$"},
+                "additionalProperties": {"$ref": "#/definitions/queue"},
+            },
+        },
+    }
+    alone = {"properties": {"leaderElection": {"properties": {"mode": {"const": "none"}}, "required": ["mode"]}}}
+    root["allOf"] = [
+        {
+            "if": {**alone, "required": ["leaderElection"]},
+            "then": {"properties": {"outboxRelay": {"properties": {"replicaCount": {"maximum": 1}}}}},
+        }
+    ]
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the chart coursegen",
+        **root,
+        "definitions": {"queue": {**own, **forbidden}},
+    }
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Path, default and meaning of each value, in the file's order; a map in one line describes itself."""
+    path: list[str] = []
+    doc: list[str] = []
+    for line in (CHART / "values.yaml").read_text(encoding="utf-8").splitlines():
+        comment = re.fullmatch(r"\s*# (?:-- )?(.*)", line)
+        if comment:
+            doc = [comment[1]] if "# -- " in line else [*doc, comment[1]] if doc else []
+            continue
+        entry = re.fullmatch(r"( *)([\w-]+):(?: (.*))?", line)
+        if entry:
+            depth = len(entry[1]) // 2
+            path = [*path[:depth], entry[2]]
+            if entry[3] or doc:
+                yield ".".join(path), entry[3] or "see values.yaml", " ".join(doc)
+        doc = []
+
+
+def readme() -> str:
+    """The chart's README."""
+    rows = "\n".join(f"| `{path}` | `{value}` | {doc} |" for path, value, doc in described())
+    return _README.replace("@VALUES@", rows.replace("\\", "\\\\"))
+
+
+_README = """# coursegen
+
+The api, the outbox-relay, one Deployment of stage-workers for each queue, and the Job that migrates the database. This file is
+made from values.yaml by `scripts/chart_pages.py`.
+
+## Try it
+
+PostgreSQL and Redis come along, with passwords made at install; nothing is backed up.
+
+```bash
+helm install coursegen charts/coursegen --namespace coursegen --create-namespace --set dev.enabled=true
+kubectl -n coursegen wait deployment -l app.kubernetes.io/instance=coursegen --for=condition=Available --timeout=15m
+helm test coursegen --namespace coursegen --logs
+```
+
+## Install it
+
+1. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
+   The first migration makes `coursegen_app` unless it is there; it needs a password:
+   `CREATE ROLE coursegen_app LOGIN PASSWORD '…'`.
+2. Their addresses, Redis' and the tokens' secret as Secrets of yours:
+
+```bash
+kubectl -n coursegen create secret generic coursegen-database --from-literal=DATABASE_URL=postgresql://coursegen_app:…@host:5432/coursegen
+kubectl -n coursegen create secret generic coursegen-database-owner --from-literal=DATABASE_URL=postgresql://owner:…@host:5432/coursegen
+kubectl -n coursegen create secret generic coursegen-redis --from-literal=REDIS_URL=redis://:…@host:6379/0
+kubectl -n coursegen create secret generic coursegen-jwt --from-literal=JWT_SECRET=…
+helm install coursegen charts/coursegen --namespace coursegen -f charts/coursegen/ci/minimal-values.yaml
+```
+
+`examples/` has the values for CloudNativePG and for a Redis that Sentinel watches.
+
+- **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
+  Until it is done pods are not Ready, and start again.
+- **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready.
+- **Secrets** that you change are read at the next start:
+  `kubectl rollout restart deployment -l app.kubernetes.io/instance=coursegen`.
+- **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume of PostgreSQL goes with its StatefulSet.
+- **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
+  and your Prometheus in `networkPolicy.metricsFrom`.
+- Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
+
+## Values
+
+Settings under `config` bear the names of [docs/SETTINGS.md](../../docs/SETTINGS.md); the schema knows them and refuses others.
+
+| value | default | meaning |
+|---|---|---|
+@VALUES@
+"""
+
+
+def main() -> None:
+    """Write both files."""
+    (CHART / "values.schema.json").write_text(
+        json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (CHART / "README.md").write_text(readme(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Every file of values lints, and renders objects that Kubernetes knows."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from tests.charts.conftest import CHART, NEWEST, OLDEST, Render, values_files
+
+_FOREIGN = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io"}
+_PAGES = Path(__file__).resolve().parents[2] / "scripts" / "chart_pages.py"
+
+
+@pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
+def test_the_values_lint(helm: str, file: Path) -> None:
+    """`helm lint --strict` has nothing to say."""
+    done = subprocess.run(
+        [helm, "lint", "--strict", str(CHART), "-f", str(file), "--kube-version", NEWEST],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
+def test_the_objects_are_valid(render: Render, file: Path, version: str) -> None:
+    """By the schemas of the oldest and the newest version; no field that it does not know."""
+    objects = render(file, version=version)
+
+    assert {"Deployment", "Service", "ServiceAccount"} <= {each["kind"] for each in objects}
+    for each in objects:
+        if each["apiVersion"].partition("/")[0] not in _FOREIGN:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_pages_are_what_the_values_say() -> None:
+    """README.md and values.schema.json; made anew by scripts/chart_pages.py."""
+    pages = runpy.run_path(str(_PAGES))
+
+    assert (CHART / "README.md").read_text(encoding="utf-8") == pages["readme"]()
+    assert json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")) == pages["schema"]()

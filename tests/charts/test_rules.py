@@ -1,0 +1,182 @@
+"""What every object of the chart has, whatever the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from services.kernel import lifecycle
+from services.kernel.settings import CommonSettings, declarations
+from tests.charts.conftest import Render, values_files
+from tests.charts.objects import of_kind, pods, settings
+
+_PROCESSES = {"api", "outbox-relay", "stage-worker"}
+_ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
+
+
+@_ALL
+def test_pods_are_restricted(render: Render, file: Path) -> None:
+    """The restricted standard, a root that cannot be written, and no token but the relay's with a Lease."""
+    for name, pod in pods(render(file)):
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["automountServiceAccountToken"] in {False, name.endswith("outbox-relay")}, name
+        for container in pod["containers"]:
+            allowed = container["securityContext"]
+            assert allowed["allowPrivilegeEscalation"] is False, name
+            assert allowed["readOnlyRootFilesystem"] is True, name
+            assert allowed["capabilities"] == {"drop": ["ALL"]}, name
+            resources = container["resources"]
+            assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
+
+
+@_ALL
+def test_objects_bear_the_labels_and_a_namespace(render: Render, file: Path) -> None:
+    """The recommended ones; names of at most 63 characters; selectors of three labels that never change."""
+    needed = {
+        f"app.kubernetes.io/{each}" for each in ("name", "instance", "version", "component", "part-of", "managed-by")
+    }
+    for each in render(file):
+        metadata = each["metadata"]
+        if metadata["name"] in {"more", "cg-text"}:  # the user's own
+            continue
+        assert needed | {"helm.sh/chart"} <= metadata["labels"].keys(), metadata["name"]
+        assert len(metadata["name"]) <= 63
+        assert metadata["namespace"] in {"courses", "elsewhere"}
+        if each["kind"] == "Deployment":
+            assert {key.rpartition("/")[2] for key in each["spec"]["selector"]["matchLabels"]} == {
+                "name",
+                "instance",
+                "component",
+            }
+
+
+def test_long_names_stay_short(render: Render) -> None:
+    """A full name of any length leaves room for the component's."""
+    objects = render("ha", f"fullnameOverride={'x' * 60}")
+
+    assert max(len(each["metadata"]["name"]) for each in objects) <= 63
+
+
+@_ALL
+def test_the_three_probes_differ(render: Render, file: Path) -> None:
+    """Startup is patient, liveness asks the process only, readiness asks for database and queue."""
+    for name, deployment in of_kind(render(file), "Deployment").items():
+        container = deployment["spec"]["template"]["spec"]["containers"][0]
+        if container["name"] not in _PROCESSES:
+            continue
+        startup, live, ready = (container[f"{each}Probe"] for each in ("startup", "liveness", "readiness"))
+        assert (live["httpGet"]["path"], ready["httpGet"]["path"]) == ("/livez", "/readyz"), name
+        assert startup != live != ready, name
+        assert startup["periodSeconds"] * startup["failureThreshold"] >= 120, name
+
+
+@_ALL
+def test_the_end_fits_into_the_grace_period(render: Render, file: Path) -> None:
+    """The sleep of preStop + the drain that the process itself knows + closing < terminationGracePeriodSeconds."""
+    default = dict(declarations(CommonSettings))["drain_seconds"].default
+    objects = render(file)
+    for name, deployment in of_kind(objects, "Deployment").items():
+        pod = deployment["spec"]["template"]["spec"]
+        container = pod["containers"][0]
+        if container["name"] not in _PROCESSES:
+            continue
+        before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        drain = float(settings(objects, name).get("DRAIN_SECONDS", default))
+        assert before + drain + lifecycle._CLOSE_SECONDS < pod["terminationGracePeriodSeconds"], name
+        assert before >= 5 or container["name"] != "api"
+
+
+def test_settings_are_plain_text(render: Render) -> None:
+    """Large numbers keep their digits, switches are words, and each part gets its own."""
+    objects = render("servicemonitor")
+
+    api = settings(objects, "courses-api")
+    assert (api["MAX_UPLOAD_BYTES"], api["JWT_LEEWAY_SECONDS"], api["ACCESS_LOG"]) == ("104857600", "0.5", "true")
+    assert api["LOG_LEVEL"] == settings(objects, "courses-outbox-relay")["LOG_LEVEL"] == "debug"
+    assert "MAX_UPLOAD_BYTES" not in settings(objects, "courses-outbox-relay")
+    assert settings(objects, "courses-worker-documents")["STAGE_WORKER_QUEUES"] == "documents"
+    assert "courses-worker-webhooks" not in of_kind(objects, "Deployment")
+
+
+def test_every_object_but_tests_is_no_hook(render: Render) -> None:
+    """Only the pods of `helm test` are hooks."""
+    for each in render("dev"):
+        hook = each["metadata"].get("annotations", {}).get("helm.sh/hook")
+        assert (hook == "test") == (each["kind"] == "Pod"), each["metadata"]["name"]
+
+
+def test_another_image_is_another_job(render: Render) -> None:
+    """A Job cannot be changed: its name says what it runs, and the same values give the same name."""
+    names = [
+        next(iter(of_kind(render("minimal", *sets), "Job")))
+        for sets in ((), (), ("image.tag=other",), ("migrations.rerun=a",))
+    ]
+
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+def test_images_by_digest_and_registry(render: Render) -> None:
+    """A digest follows the tag and wins; the global registry replaces the chart's."""
+    deployments = of_kind(render("ha", "global.imageRegistry=mirror.example.org"), "Deployment")
+    image = deployments["cg-coursegen-api"]["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    assert image.startswith("mirror.example.org/coursegen/coursegen-api:0.1.0@sha256:")
+
+
+def test_budgets_where_more_than_one_runs(render: Render) -> None:
+    """PodDisruptionBudgets, and no number of replicas where something scales."""
+    objects = render("ha")
+
+    assert {"cg-coursegen-api", "cg-coursegen-outbox-relay", "cg-coursegen-worker-generation"} <= of_kind(
+        objects, "PodDisruptionBudget"
+    ).keys()
+    assert of_kind(render("dev"), "PodDisruptionBudget") == {}
+    assert "replicas" not in of_kind(objects, "Deployment")["cg-coursegen-api"]["spec"]
+    assert of_kind(objects, "HorizontalPodAutoscaler").keys() == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
+
+
+def test_the_relay_may_touch_its_lease_and_nothing_else(render: Render) -> None:
+    """Role only with a Lease; get and update by name."""
+    (role,) = of_kind(render("ha"), "Role").values()
+    by_name = [(rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]]
+
+    assert by_name == [
+        (["leases"], ["create"], None),
+        (["leases"], ["get", "update"], ["cg-coursegen-outbox-relay"]),
+        (["events"], ["create"], None),
+    ]
+    assert of_kind(render("minimal"), "Role") == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "sets", "says"),
+    [
+        ("minimal", ["leaderElection.mode=none"], "outboxRelay/replicaCount"),
+        ("minimal", ["leaderElection.mode=raft"], "leaderElection/mode"),
+        ("keda", ["stageWorker.autoscaling.enabled=true"], "stageWorker"),
+        ("minimal", ["config.api.NO_SUCH_SETTING=1"], "NO_SUCH_SETTING"),
+        ("minimal", ["config.api.JWT_SECRET=plain"], "JWT_SECRET"),
+        ("minimal", ["api.replicas=3"], "replicas"),
+        ("minimal", ["api.image.digest=latest"], "digest"),
+        ("minimal", ["stageWorker.queues.documents.tmpsize=1Gi"], "tmpsize"),
+        ("minimal", ["api.drainSeconds=25"], "terminationGracePeriodSeconds"),
+        ("minimal", ["stageWorker.queues.documents.drainSeconds=60"], "terminationGracePeriodSeconds"),
+        ("minimal", ["database.existingSecret="], "database.existingSecret"),
+        ("minimal", ["auth.jwtSecret.existingSecret="], "auth.jwtSecret"),
+        ("monitoring", ["metrics.serviceMonitor.enabled=true"], "podMonitor and serviceMonitor"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    attempt: Callable[..., CompletedProcess[str]], file: str, sets: list[str], says: str
+) -> None:
+    """By the schema or by a sentence, either of which names the value."""
+    done = attempt(file, *sets)
+
+    assert done.returncode != 0
+    assert says in done.stderr
