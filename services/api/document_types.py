@@ -46,7 +46,11 @@ _TAIL_BYTES = 64 * 1024
 _SCAN_BYTES = 256 * 1024
 _BINARY_ENDINGS = {".pdf": PDF, ".docx": DOCX, ".pptx": PPTX}
 _TEXT_ENDINGS = {".html": HTML, ".htm": HTML, ".xhtml": HTML, ".md": MARKDOWN, ".markdown": MARKDOWN}
-_HTML_START = re.compile(rb"\s*(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])", re.IGNORECASE | re.DOTALL)
+# Possessive (`*+`): what a comment has taken it keeps. Otherwise a few dozen comments before anything else are tried in every
+# division, which takes days, and the whole process stands still meanwhile.
+_HTML_START = re.compile(
+    rb"\s*+(?:<!--(?:(?!-->).)*+-->\s*+)*+(?:<!doctype\s+html|<html[\s>])", re.IGNORECASE | re.DOTALL
+)
 _ENCRYPTION_OBJECT = re.compile(rb"/Encrypt\s+(\d{1,10})\s+(\d{1,5})\s+R\b")
 _FILE_ID = re.compile(rb"/ID\s*\[")
 _LONGEST_MARK = 40

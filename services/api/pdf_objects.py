@@ -14,8 +14,10 @@ Value = object
 """bytes for strings, str for names, int, float, bool, None, `Reference`, list, dict."""
 
 _DEEPEST = 8
+# Blanks and comments are possessive (`*+`): given back, they would be tried in every division, and text inside a comment
+# could be taken for a token.
 _TOKEN: Final = re.compile(
-    rb"(?:[\x00\t\n\x0c\r ]|%[^\r\n]*)*"
+    rb"(?:[\x00\t\n\x0c\r ]++|%[^\r\n]*+)*+"
     rb"(<<|>>|\[|\]|\(|<[0-9A-Fa-f\x00\t\n\x0c\r ]*>|/[^\x00\t\n\x0c\r ()<>\[\]{}/%]*|[^\x00\t\n\x0c\r ()<>\[\]{}/%]+)"
 )
 _REFERENCE = re.compile(rb"[\x00\t\n\x0c\r ]+(\d{1,10})[\x00\t\n\x0c\r ]+R\b")

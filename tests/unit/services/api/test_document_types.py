@@ -200,3 +200,13 @@ def test_damage_anywhere_is_no_crash(seed: int) -> None:
     start = chance.randrange(2) * chance.randrange(50)
     with contextlib.suppress(PermanentError):
         assert look(bytes(content[start : chance.randrange(len(content))]), chance.choice(["a.pdf", "a.docx", "a"]))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("start", [b"<!---->", b"<!---->\n", b"<!-- a --> <!-- b -->", b" \t\n"])
+def test_comments_without_a_document_cost_no_time(start: bytes) -> None:
+    """A file of comments is text, found out at once: the search holds the whole process up."""
+    content = start * 500 + b"x"
+    assert recognise(io.BytesIO(content), len(content), "notes.txt") == TEXT
+    page = start * 100 + b"<!DOCTYPE html><title>x</title>"
+    assert recognise(io.BytesIO(page), len(page), "page.html") == HTML

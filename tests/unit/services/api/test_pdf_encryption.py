@@ -171,3 +171,18 @@ def test_no_bytes_crash_the_reader(noise: bytes) -> None:
             Lock.of(dictionary, b"").opens_without_password()
         except Unreadable:
             pass
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("filling", [b"%", b"% ", b" ", b"%\n", b"(", b"<", b"[", b"/"])
+def test_a_dictionary_that_never_comes_to_anything_costs_no_time(filling: bytes) -> None:
+    """Reading holds the whole process up, so it must be linear whatever is written."""
+    with pytest.raises(Unreadable):
+        read_dictionary(b"<< " + filling * 4000)
+
+
+def test_text_in_a_comment_is_no_token() -> None:
+    """A comment reaches to the end of its line, also when nothing follows that could be read."""
+    assert read_dictionary(b"<< /A % /B 1\n 2 >>") == {"A": 2}
+    with pytest.raises(Unreadable):
+        read_dictionary(b"<< /A % 1 >>")
