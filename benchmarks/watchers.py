@@ -39,6 +39,8 @@ P95_MS: Final = 1000.0
 MOVE_SECONDS: Final = 0.05
 _TOLD = re.compile(rb'event: state\ndata: .*?"createdAt":"([^"]+)"')
 _LOOKS = r'live_looks_total\{result="done"\}'
+_ENVIRONMENT: Final = {"LOG_FORMAT": "json", "LOG_LEVEL": "warning", "MAX_WATCHERS_PER_USER": "2000"}
+"""One user is everybody here."""
 _OPEN = r"live_watchers"
 _MOVE = """
 WITH moved AS (UPDATE courses SET title = title WHERE id = $1 RETURNING id)
@@ -112,7 +114,7 @@ class _Scene:
 async def _open_scene(courses: int) -> AsyncIterator[_Scene]:
     with open_grounds() as grounds:
         prepared = Courses(grounds, courses)
-        api = await grounds.stack.start("api", env={"LOG_FORMAT": "json", "LOG_LEVEL": "warning"})
+        api = await grounds.stack.start("api", env=_ENVIRONMENT)
         session = await connect(grounds.owner_url)
         yield _Scene(grounds, api, prepared, session)
         await session.close()

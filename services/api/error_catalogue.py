@@ -17,7 +17,10 @@ _LIMIT: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["limitType", "tier", "limit", "current", "retryAfterSeconds"],
     "properties": {
-        "limitType": {"enum": ["user", "global"], "description": "which of the two limits is reached"},
+        "limitType": {
+            "enum": ["user", "global", "streams"],
+            "description": "which limit is reached: courses of the user, courses of all, or live streams of the user",
+        },
         "tier": {"type": "string"},
         "limit": {"type": "integer", "minimum": 0},
         "current": {"type": "integer", "minimum": 0},

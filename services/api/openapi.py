@@ -56,7 +56,7 @@ _REASONS = {
     409: "The request contradicts the present state",
     413: "The body is too large",
     415: "The content type is not accepted",
-    429: "As many courses as allowed are in generation; `details` says which limit was met",
+    429: "As many courses as allowed are in generation, or streams open; `details` says which limit was met",
     431: "The headers are too large",
     500: "It is our fault; the message is in Russian",
     503: "The service is unavailable for the moment; try again",

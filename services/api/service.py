@@ -220,7 +220,12 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
 
 def _live(settings: ApiSettings, db: Database, courses: Courses) -> tuple[Hub, LiveRoutes]:
     desk = NewsDesk(db)
-    hub = Hub(desk, Listener(db, application="coursegen-api live streams"), most=settings.max_watchers)
+    hub = Hub(
+        desk,
+        Listener(db, application="coursegen-api live streams"),
+        most=settings.max_watchers,
+        most_per_user=settings.max_watchers_per_user,
+    )
     routes = LiveRoutes(
         courses,
         desk,

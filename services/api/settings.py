@@ -154,6 +154,13 @@ class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings, Webh
         minimum=1,
         doc="live streams of one process at once; more are answered 503. Keep it below MAX_CONNECTIONS",
     )
+    max_watchers_per_user: int = setting(
+        "MAX_WATCHERS_PER_USER",
+        default=100,
+        unit="streams",
+        minimum=1,
+        doc="of them, live streams of one user; more are answered 429",
+    )
     watch_seconds: float = setting(
         "WATCH_SECONDS",
         default=3600.0,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 from uuid import UUID
@@ -24,7 +25,7 @@ from services.api.live.news import CourseNews, NewsDesk
 from services.api.live.places import Place
 from services.api.live.watcher import Watcher
 from services.kernel import metrics
-from services.kernel.errors import CoursegenError, RetryableError
+from services.kernel.errors import CoursegenError, LimitReached, RetryableError
 from services.kernel.listening import Listener
 from services.kernel.logs import get_logger
 
@@ -34,6 +35,8 @@ REST_SECONDS: Final = 0.1
 """Shortest time between two looks."""
 LINGER_SECONDS: Final = 10.0
 """How long the hub goes on listening after the last reader has left."""
+RETRY_AFTER_SECONDS: Final = 10
+"""What a user is asked to wait who has too many streams open."""
 
 _NOTABLE: Final = frozenset({"too_slow", "not_yours", "failed"})
 """Ends that somebody may ask about."""
@@ -52,6 +55,24 @@ class TooManyWatchers(RetryableError):
     code = "too_many_watchers"
 
 
+class TooManyStreams(LimitReached):
+    """This user has as many live streams open here as one may have; close one, or poll check-status."""
+
+    code = "stream_limit"
+
+    @classmethod
+    def of(cls, tier: str, limit: int) -> TooManyStreams:
+        """The refusal, in the shape of every limit (contract.md GAP2)."""
+        return cls(
+            f"You have {limit} live stream(s) open, as many as one user may have. Close one, or poll check-status.",
+            limitType="streams",
+            tier=tier,
+            limit=limit,
+            current=limit,
+            retryAfterSeconds=RETRY_AFTER_SECONDS,
+        )
+
+
 class Desk(Protocol):
     """Where news come from."""
 
@@ -62,17 +83,20 @@ class Desk(Protocol):
 class Hub:
     """Knows who watches what."""
 
-    def __init__(self, desk: NewsDesk | Desk, listener: Listener, *, most: int) -> None:
+    def __init__(self, desk: NewsDesk | Desk, listener: Listener, *, most: int, most_per_user: int) -> None:
         """Nobody watches yet.
 
         Args:
             desk: where news come from.
             listener: says that it is worth looking.
             most: streams at once.
+            most_per_user: of them, those of one user.
         """
         self._desk = desk
         self._listener = listener
         self._most = most
+        self._most_per_user = most_per_user
+        self._users: Counter[UUID] = Counter()
         self._watchers: dict[UUID, set[Watcher]] = {}
         self._open = 0
         self._occupied = asyncio.Event()
@@ -84,17 +108,21 @@ class Hub:
         """How many streams are open."""
         return self._open
 
-    def watch(self, course_id: UUID, user_id: UUID, place: Place, *, until: float, why: str) -> Watcher:
+    def watch(self, course_id: UUID, user_id: UUID, place: Place, *, until: float, why: str, tier: str) -> Watcher:
         """Open a stream for a reader who is allowed to; its first messages come with the next look.
 
         Raises:
+            TooManyStreams: this user has as many open as one may have.
             TooManyWatchers: as many as are allowed are open.
         """
+        if self._users[user_id] >= self._most_per_user:
+            raise TooManyStreams.of(tier, self._most_per_user)
         if self._open >= self._most:
             raise TooManyWatchers(limit=self._most)
         watcher = Watcher(course_id, user_id, place, until=until, why=why, leave=self._release)
         self._watchers.setdefault(course_id, set()).add(watcher)
         self._open += 1
+        self._users[user_id] += 1
         _WATCHERS.set(self._open)
         self._occupied.set()
         self._listener.woken.set()
@@ -108,6 +136,9 @@ class Hub:
         if not present:
             del self._watchers[watcher.course_id]
         self._open -= 1
+        self._users[watcher.user_id] -= 1
+        if not self._users[watcher.user_id]:
+            del self._users[watcher.user_id]
         _WATCHERS.set(self._open)
         _STREAMS.labels(watcher.reason).inc()
         note = _log.info if watcher.reason in _NOTABLE else _log.debug

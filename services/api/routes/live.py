@@ -83,6 +83,7 @@ class LiveRoutes:
                 },
                 query=(_LAST_EVENT_ID_IN_QUERY,),
                 headers=(_LAST_EVENT_ID,),
+                errors=(429,),
             ),
         ]
 
@@ -106,7 +107,8 @@ class LiveRoutes:
             if place.position > latest:  # of another course, or from before the database was restored
                 place = Place()
         until, why = self._limit(request.principal)
-        watcher = self._hub.watch(course["id"], request.principal.user_id, place, until=until, why=why)
+        caller = request.principal
+        watcher = self._hub.watch(course["id"], caller.user_id, place, until=until, why=why, tier=caller.tier)
         return Reply(200, content_type=frames.MEDIA_TYPE, headers=_STREAM_HEADERS, stream=watcher)
 
     def _limit(self, caller: Principal) -> tuple[float, str]:
@@ -125,6 +127,7 @@ def _get(
     *,
     query: tuple[QueryParameter, ...] = (),
     headers: tuple[QueryParameter, ...] = (),
+    errors: tuple[int, ...] = (),
 ) -> Operation:
     return Operation(
         method="GET",
@@ -134,6 +137,7 @@ def _get(
         answers=answers,
         query=query,
         headers=headers,
+        errors=errors,
     )
 
 

@@ -404,6 +404,28 @@ async def test_too_many_streams_are_told_so_and_a_reader_who_leaves_makes_room(
     assert refused.headers["retry-after"] == "1"
 
 
+async def test_one_user_cannot_take_every_stream(app_database_url: str, redis_url: str, db: Database) -> None:
+    """429 in the shape of every limit, with a time to come back; another user still gets his stream."""
+    course = await add_course(db)
+    theirs = await add_course(db, user=STRANGER)
+    async with running_api(app_database_url, redis_url, max_watchers=3, max_watchers_per_user=1) as api:
+        async with following(api.port, course) as one:
+            refused = await api.client.get(f"{COURSES}/{course}/events")
+            async with following(api.port, theirs, headers=tokens.bearer(user=STRANGER)) as other:
+                assert (one.status, other.status) == (200, 200)
+        await eventually(lambda: api.parts.hub.watchers == 0, within=5)
+        async with following(api.port, course) as again:
+            assert again.status == 200
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], refused.headers["retry-after"]) == (429, "stream_limit", "10")
+    assert {name: error["details"][name] for name in ("limitType", "limit", "current")} == {
+        "limitType": "streams",
+        "limit": 1,
+        "current": 1,
+    }
+
+
 async def test_a_healthy_stream_is_never_cut(
     app_database_url: str, redis_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -633,7 +655,7 @@ async def test_a_thousand_watchers_cost_one_statement_per_look(
 
     monkeypatch.setattr(NewsDesk, "since", counted)
     courses = [await add_course(db) for _ in range(100)]
-    async with running_api(app_database_url, redis_url) as api:
+    async with running_api(app_database_url, redis_url, max_watchers_per_user=1000) as api:
         managers = [following(api.port, courses[number % 100]) for number in range(1000)]
         streams = [await manager.__aenter__() for manager in managers]
         for stream in streams:

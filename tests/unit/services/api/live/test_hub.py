@@ -14,7 +14,7 @@ import pytest
 from services.api.live import hub as hub_module
 from services.api.live import watcher as watcher_module
 from services.api.live.bulletin import Bulletin
-from services.api.live.hub import Hub, TooManyWatchers
+from services.api.live.hub import Hub, TooManyStreams, TooManyWatchers
 from services.api.live.news import MOST_EVENTS, CourseNews
 from services.api.live.places import Place
 from services.api.live.watcher import Watcher
@@ -83,10 +83,10 @@ def news(
 
 
 @asynccontextmanager
-async def opened(desk: Desk, *, most: int = 10) -> AsyncIterator[tuple[Hub, Deaf]]:
+async def opened(desk: Desk, *, most: int = 10, most_per_user: int = 10) -> AsyncIterator[tuple[Hub, Deaf]]:
     """A hub at work."""
     listener, stopping = Deaf(), asyncio.Event()
-    hub = Hub(desk, listener, most=most)  # type: ignore[arg-type]
+    hub = Hub(desk, listener, most=most, most_per_user=most_per_user)  # type: ignore[arg-type]
     running = asyncio.create_task(hub.run(stopping))
     try:
         yield hub, listener
@@ -98,7 +98,7 @@ async def opened(desk: Desk, *, most: int = 10) -> AsyncIterator[tuple[Hub, Deaf
 def watch(hub: Hub, place: Place = Place(), seconds: float = 3600, user: UUID = USER) -> Watcher:  # noqa: B008
     """A reader."""
     until = asyncio.get_running_loop().time() + seconds
-    return hub.watch(COURSE, user, place, until=until, why="token_expired")
+    return hub.watch(COURSE, user, place, until=until, why="token_expired", tier="FREE")
 
 
 async def chunk(watcher: Watcher) -> str:
@@ -249,6 +249,27 @@ async def test_only_so_many_may_watch_and_a_place_is_given_back() -> None:
         assert hub.watchers == 2
 
 
+async def test_one_user_leaves_room_for_the_others() -> None:
+    """His limit counts what he has open, of whatever course; the others' streams and his closed ones do not count."""
+    other = UUID(int=7)
+    async with opened(Desk(), most=4, most_per_user=2) as (hub, _):
+        one, _two = watch(hub), watch(hub)
+        with pytest.raises(TooManyStreams) as refused:
+            watch(hub)
+        watch(hub, user=other)
+        one.close()
+        watch(hub)
+
+        assert hub.watchers == 3
+    assert refused.value.details == {
+        "limitType": "streams",
+        "tier": "FREE",
+        "limit": 2,
+        "current": 2,
+        "retryAfterSeconds": 10,
+    }
+
+
 @pytest.mark.parametrize("failure", [DatabaseUnavailable(), ZeroDivisionError("a row that nobody foresaw")])
 async def test_a_failed_look_is_repeated(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The streams stay open; nothing is lost; the process does not end."""
@@ -266,7 +287,7 @@ async def test_a_course_that_cannot_be_told_ends_its_own_streams_only() -> None:
     odd = CourseNews(UUID(int=9), USER, "pending", object(), 1, ())
     desk.news = [[odd, news(1)]]
     async with opened(desk) as (hub, _):
-        unlucky = hub.watch(UUID(int=9), USER, Place(), until=1e12, why="renew")
+        unlucky = hub.watch(UUID(int=9), USER, Place(), until=1e12, why="renew", tier="FREE")
         lucky = watch(hub)
 
         assert ids(await chunk(lucky)) == ["1:0", "1:1"]
@@ -315,7 +336,7 @@ async def test_a_hub_that_is_told_to_stop_ends_what_is_there_and_what_comes() ->
 
 async def test_a_hub_that_breaks_says_so() -> None:
     """Whoever runs it hears of it, and every stream is ended."""
-    hub = Hub(Desk(), Deaf(), most=5)  # type: ignore[arg-type]
+    hub = Hub(Desk(), Deaf(), most=5, most_per_user=5)  # type: ignore[arg-type]
     hub._feed = None  # type: ignore[assignment,method-assign]
     running = asyncio.create_task(hub.run(asyncio.Event()))
     watcher = watch(hub)
