@@ -159,6 +159,15 @@ SELECT s.secret_id, s.ciphertext
  ORDER BY s.created_at DESC
  LIMIT $2::integer;
 
+-- name: rotation_possible_at
+-- From when organization $1 has fewer than $2 secrets that sign; nothing if that is so now.
+SELECT s.retires_at
+  FROM webhook_secrets AS s
+ WHERE s.organization_id = $1::uuid AND (s.retires_at IS NULL OR s.retires_at > clock_timestamp())
+ ORDER BY s.retires_at DESC NULLS FIRST
+OFFSET $2::integer - 1
+ LIMIT 1;
+
 -- name: retire_current
 -- The present secret of organisation $1 signs for $2 more seconds beside its successor; says until when.
 UPDATE webhook_secrets AS s

@@ -1,22 +1,23 @@
 """The secrets that sign an organisation's webhooks: made here, shown once, kept encrypted.
 
 An organisation has one current secret. A new one replaces it, and both sign for 24 hours, so that receivers can be changed
-over without losing a delivery. What is stored is encrypted with a key that PostgreSQL never sees, and bound to its
-organisation: copied into another row it is refused.
+over without losing a delivery. While two sign there is no third: nothing that somebody does in between takes a secret its
+24 hours, and only an administrator can force a rotation, after a leak. What is stored is encrypted with a key that
+PostgreSQL never sees, and bound to its organisation: copied into another row it is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from services.kernel.database import Connection, Database, Row
-from services.kernel.errors import InvalidInput, OperatorError
+from services.kernel.errors import Conflict, InvalidInput, OperatorError
 from services.kernel.logs import get_logger
 from services.kernel.queries import Queries
 from services.kernel.settings import Secret
@@ -26,8 +27,9 @@ OVERLAP_SECONDS: Final = 24 * 3600.0
 """How long a replaced secret signs beside its successor."""
 
 MOST_VALID: Final = 5
-"""Secrets that sign at the same time, at most: whoever replaces his more often in a day loses the oldest first."""
+"""Secrets that sign at the same time, at most, however often a rotation is forced: none is ever taken its 24 hours."""
 
+_MOST_IN_ROTATION: Final = 2
 _SQL = Queries.load("services.kernel", "webhooks.sql")
 _log = get_logger(__name__)
 
@@ -39,6 +41,20 @@ class WebhooksUnavailable(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__(setting="WEBHOOK_ENCRYPTION_KEYS")
+
+
+class RotationUnderWay(Conflict):
+    """Two secrets are valid already; a new one can be made when the older one has had its 24 hours."""
+
+    code = "rotation_under_way"
+
+    def __init__(self, possible_at: datetime) -> None:
+        moment = possible_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        super().__init__(
+            "A rotation is under way: the secret before the present one is valid too, so that receivers can be changed over. "
+            f"Ask for a new one after {moment}; if a secret has leaked or was lost, an administrator can force it.",
+            possibleAt=moment,
+        )
 
 
 class SecretsUnreadable(OperatorError):
@@ -78,14 +94,24 @@ class SecretVault:
         if self._all is None:
             raise WebhooksUnavailable
 
-    async def issue(self, session: Connection, organization_id: UUID) -> IssuedSecret:
+    async def issue(self, session: Connection, organization_id: UUID, *, force: bool = False) -> IssuedSecret:
         """Make a new current secret, in the caller's transaction; the one before it retires in 24 hours.
+
+        Args:
+            session: the transaction.
+            organization_id: whose.
+            force: make it although a rotation is under way; those that are valid go on signing.
 
         Raises:
             WebhooksUnavailable: no keys are set.
+            RotationUnderWay: two are valid, or with `force` as many as may ever be.
         """
         self.require_keys()
         await session.execute(_SQL["lock_secrets"], organization_id)
+        most = MOST_VALID if force else _MOST_IN_ROTATION
+        possible_at = await session.fetchval(_SQL["rotation_possible_at"], organization_id, most)
+        if possible_at is not None:
+            raise RotationUnderWay(possible_at)
         secret_id, secret = uuid4(), new_secret()
         previous = await session.fetchval(_SQL["retire_current"], organization_id, OVERLAP_SECONDS)
         created = await session.fetchval(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -110,6 +111,30 @@ async def test_a_new_secret_leaves_the_old_one_valid_for_a_day(api: RunningApi, 
     assert 86_000 < float(overlap) <= 86_400
     assert await vault.valid(db, tokens.ORGANIZATION) == [second["secret"], first["secret"]]
     assert await vault.valid(db, other) == [foreign["secret"]]
+
+
+async def test_nobody_takes_the_receivers_secret_by_asking_again_and_again(api: RunningApi, db: Database) -> None:
+    """409 with the time; `force` is for administrators and is recorded, and even then every secret keeps signing."""
+    first, second = [(await api.client.post("/api/webhooks/secret")).json() for _ in range(2)]
+    refused = [await api.client.post("/api/webhooks/secret") for _ in range(5)]
+    forbidden = await api.client.post("/api/webhooks/secret?force=true")
+    unclear = await api.client.post("/api/webhooks/secret?force=1")
+    vault = SecretVault(Secret(WEBHOOK_KEY))
+
+    assert {(each.status_code, each.json()["error"]["code"]) for each in refused} == {(409, "rotation_under_way")}
+    possible_at = datetime.fromisoformat(refused[0].json()["error"]["details"]["possibleAt"])
+    assert abs(possible_at - datetime.fromisoformat(second["previousValidUntil"])).total_seconds() <= 1
+    assert (forbidden.status_code, unclear.status_code) == (403, 400)
+    assert await vault.valid(db, tokens.ORGANIZATION) == [second["secret"], first["secret"]]
+    assert await db.fetchval("SELECT count(*) FROM admin_actions") == 0
+
+    forced = await api.client.post("/api/webhooks/secret?force=true", headers=tokens.admin_bearer())
+    (action,) = await db.fetch("SELECT user_id, action, target, detail FROM admin_actions")
+
+    assert forced.status_code == 201
+    assert await vault.valid(db, tokens.ORGANIZATION) == [forced.json()["secret"], second["secret"], first["secret"]]
+    assert (action["user_id"], action["action"]) == (tokens.ADMIN, "webhook_secret.force")
+    assert (action["target"], action["detail"]) == (str(tokens.ORGANIZATION), {"secretId": forced.json()["secretId"]})
 
 
 async def test_a_token_without_an_organisation_is_told_which_claim_is_missing(api: RunningApi, db: Database) -> None:

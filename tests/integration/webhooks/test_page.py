@@ -66,5 +66,5 @@ def test_the_page_has_the_codes_numbers() -> None:
     assert "within 15 s" in PAGE
     assert "has 16\n  attempts in hand" in PAGE
     assert (MOST_PER_RECEIVER, "at most four of them at one receiver" in PAGE) == (4, True)
-    assert (MOST_VALID, "At most five sign at a time" in PAGE) == (5, True)
+    assert (MOST_VALID, "(At most five\nsign at a time" in PAGE) == (5, True)
     assert {name for name in settings if f"`{name}`" not in PAGE} == set()

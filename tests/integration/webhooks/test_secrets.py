@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,15 +11,21 @@ from cryptography.fernet import Fernet
 
 from services.kernel.database import Database
 from services.kernel.settings import Secret
-from services.kernel.webhooks.secrets import MOST_VALID, SecretsUnreadable, SecretVault, WebhooksUnavailable
+from services.kernel.webhooks.secrets import (
+    MOST_VALID,
+    RotationUnderWay,
+    SecretsUnreadable,
+    SecretVault,
+    WebhooksUnavailable,
+)
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
 
-async def issue(vault: SecretVault, db: Database, organization: object) -> str:
+async def issue(vault: SecretVault, db: Database, organization: object, *, force: bool = False) -> str:
     """A new secret."""
     async with db.transaction() as session:
-        return (await vault.issue(session, organization)).secret  # type: ignore[arg-type]
+        return (await vault.issue(session, organization, force=force)).secret  # type: ignore[arg-type]
 
 
 async def test_the_first_delivery_makes_a_secret_once(db: Database) -> None:
@@ -58,23 +65,44 @@ async def test_a_secret_is_worth_nothing_in_another_row(db: Database) -> None:
         await vault.valid(db, theirs)
 
 
-async def test_at_the_same_time_two_people_get_two_secrets_in_a_row(db: Database) -> None:
-    """One of them is current, the other one retires; both sign."""
+async def test_of_many_who_ask_at_the_same_time_two_get_a_secret(db: Database) -> None:
+    """One of them is current, the other one retires; both sign, and nobody else has changed anything."""
     vault, organization = SecretVault(Secret(OLD)), uuid4()
-    made = await asyncio.gather(*(issue(vault, db, organization) for _ in range(4)))
+    answers = await asyncio.gather(*(issue(vault, db, organization) for _ in range(5)), return_exceptions=True)
+    made = [each for each in answers if isinstance(each, str)]
     current = await db.fetchval("SELECT count(*) FROM webhook_secrets WHERE retires_at IS NULL")
 
-    assert len(set(made)) == 4
+    assert len(set(made)) == 2
+    assert sum(isinstance(each, RotationUnderWay) for each in answers) == 3
     assert current == 1
     assert set(await vault.valid(db, organization)) == set(made)
 
 
-async def test_the_number_of_signatures_is_bounded(db: Database) -> None:
-    """Whoever changes his secret all day loses the oldest first."""
+async def test_a_rotation_leaves_no_room_for_another_until_it_is_over(db: Database) -> None:
+    """The refusal says from when; then the old secret is gone and the next rotation begins."""
     vault, organization = SecretVault(Secret(OLD)), uuid4()
-    made = [await issue(vault, db, organization) for _ in range(MOST_VALID + 2)]
+    first, second = [await issue(vault, db, organization) for _ in range(2)]
+    with pytest.raises(RotationUnderWay) as refused:
+        await issue(vault, db, organization)
+    until = await db.fetchval("SELECT retires_at FROM webhook_secrets WHERE retires_at IS NOT NULL")
 
-    assert await vault.valid(db, organization) == made[::-1][:MOST_VALID]
+    assert refused.value.details == {"possibleAt": until.isoformat(timespec="seconds").replace("+00:00", "Z")}
+    assert await vault.valid(db, organization) == [second, first]
+
+    await db.execute("UPDATE webhook_secrets SET retires_at = retires_at - $1::interval", timedelta(hours=24))
+    third = await issue(vault, db, organization)
+
+    assert await vault.valid(db, organization) == [third, second]
+
+
+async def test_by_force_there_are_more_but_none_loses_its_hours(db: Database) -> None:
+    """As many as may sign at a time; the next one is refused until the oldest of them has retired."""
+    vault, organization = SecretVault(Secret(OLD)), uuid4()
+    made = [await issue(vault, db, organization, force=True) for _ in range(MOST_VALID)]
+    with pytest.raises(RotationUnderWay):
+        await issue(vault, db, organization, force=True)
+
+    assert await vault.valid(db, organization) == made[::-1]
 
 
 async def test_without_keys_nothing_is_made(db: Database) -> None:
