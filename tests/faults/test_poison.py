@@ -151,7 +151,7 @@ async def _abandon(db: Database, redis: Any, journal: Journal) -> UUID:
 async def _seen(db: Database, redis: Any, given: list[Poison]) -> bool:
     """Whether every bad value lies where a person would look, with its reason."""
     aside = {dead.key: dead for dead in await Inspector(redis).dead_jobs(QUEUE)}
-    listed = await DeadRows(db).page(Filter(), None, 10_000)
+    listed = (await DeadRows(db).look(Filter(), None, 10_000))[0]
     dead = {letter.uuid: letter.reason for letter in listed}
     for poison in given:
         for key, reason in poison.in_redis.items():

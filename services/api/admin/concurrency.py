@@ -72,7 +72,8 @@ class ConcurrencyDesk:
         async with self._db.transaction() as session:
             was = await session.fetchval(_QUERIES["lock_limit"], scope)
             await self._limits.set(scope, slots, author.user_id, session)
-            await self._audit.record(author, SET, scope, {"slots": slots, "was": was}, session=session)
+            recorded = await self._audit.record_within(session, author, SET, scope, {"slots": slots, "was": was})
+        self._audit.announce(recorded)
         await self._limits.refresh()
         return next(limit for limit in await self._limit_replies() if limit.scope == scope)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from services.api.admin.audit import Audit, Author
+from services.api.admin.audit import Audit, Author, Recorded
 from services.api.admin.models import (
     DeadLetter,
     DeadLetterBody,
@@ -85,21 +86,24 @@ class Letters:
     async def _recorded(
         self, author: Author, action: Action, letters: Sequence[Letter], body: DeadLetterBody
     ) -> list[Result]:
-        recorded: list[int] = []
+        recorded: list[Recorded] = []
 
-        async def witness(session: Connection, results: Sequence[Result]) -> None:
+        async def witness(session: Connection, results: Sequence[Result]) -> Callable[[], None] | None:
             done = [{"id": each.letter.id, "step": each.step.value} for each in results if each.is_done]
             if not done:
-                return
+                return None
             asked = {"ids": len(body.ids)} if body.ids is not None else {"filter": msgspec.to_builtins(body.filter)}
             target = (body.filter.kind if body.filter else None) or ("named" if body.ids else "all")
             detail = {**asked, "letters": done}
-            recorded.append(await self._audit.record(author, f"dead_letters.{action}", target, detail, session=session))
+            name = f"dead_letters.{action}"
+            written = await self._audit.record_within(session, author, name, target, detail)
+            recorded.append(written)
+            return partial(self._audit.announce, written)
 
         results = await self._desk.act(action, letters, witness, author.request_id)
         failed = {each.letter.id: each.failure for each in results if each.failure is not None}
-        for action_id in recorded:
-            await self._audit.complete(action_id, {"done": sum(each.is_done for each in results), "failed": failed})
+        for each in recorded:
+            await self._audit.complete(each.id, {"done": sum(result.is_done for result in results), "failed": failed})
         return results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -32,17 +32,17 @@ class PriorityCount(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class QueueReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One queue as Redis has it now."""
+    """One queue as Redis has it now; figures are null while Redis does not answer."""
 
     queue: str
     waiting: list[PriorityCount]
     """The most urgent first; priorities without jobs are left out."""
-    waiting_total: int
-    scheduled: int
+    waiting_total: int | None
+    scheduled: int | None
     """Jobs that wait for their next try."""
-    running: int
-    dead: int
-    workers: int
+    running: int | None
+    dead: int | None
+    workers: int | None
     paused: bool
     paused_by: UUID | None
     paused_at: datetime | None
@@ -53,6 +53,8 @@ class QueueList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Every queue that is known."""
 
     queues: list[QueueReply]
+    message: str | None
+    """What is not known, and why; null otherwise."""
     read_at: datetime
 
 
@@ -274,6 +276,18 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     reason: Annotated[str, Meta(max_length=200, description="part of the reason or its detail")] | None = None
     before: Moment | None = None
     """Dead before this moment."""
+
+    def __post_init__(self) -> None:
+        if self.before is not None:
+            _check_in_calendar(self.before, "before")
+
+
+def _check_in_calendar(moment: datetime, name: str) -> None:
+    """A zone can push a moment out of the calendar."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{name} must lie in the years 1 to 9999 of UTC") from error
 
 
 class DeadLetterBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

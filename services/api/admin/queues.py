@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from services.kernel.queue.controls import QueueControl, QueueControls
 PAUSE: Final = "queue.pause"
 RESUME: Final = "queue.resume"
 
+_NO_FIGURES: Final = "Redis does not answer: what is in the queues is not known, nor whether there are others."
 _QUERIES = Queries.load("services.api", "admin.sql")
 
 
@@ -37,16 +39,19 @@ class QueueDesk:
         self._audit = audit
 
     async def overview(self) -> QueueList:
-        """Every queue that is known, in figures.
-
-        Raises:
-            BrokerUnavailable: Redis, which has the figures, does not answer.
-        """
+        """Every queue that is known, in figures; without Redis, which has the figures, what is paused and by whom."""
         controls = {control.queue: control for control in await self._controls.all()}
+        message = None
+        try:
+            queues = await self._counted(controls)
+        except BrokerUnavailable:
+            queues, message = _uncounted(controls), _NO_FIGURES
+        return QueueList(queues=queues, message=message, read_at=datetime.now(UTC))
+
+    async def _counted(self, controls: Mapping[str, QueueControl]) -> list[QueueReply]:
         names = await self._inspector.known_queues()
         names += sorted(set(controls) - set(names))
-        queues = [_queue(each, controls.get(each.queue)) for each in await self._inspector.overview(names)]
-        return QueueList(queues=queues, read_at=datetime.now(UTC))
+        return [_queue(each, controls.get(each.queue)) for each in await self._inspector.overview(names)]
 
     async def jobs(self, queue: str, state: JobState, size: int, offset: int) -> JobPage:
         """A page of the jobs in one place, in the order in which they will be served.
@@ -76,7 +81,9 @@ class QueueDesk:
             was_paused = bool(await session.fetchval(_QUERIES["lock_control"], queue))
             control = await self._controls.record(session, queue, paused=paused, by=author.user_id, reason=reason)
             detail = {"reason": reason, "was": was_paused}
-            await self._audit.record(author, PAUSE if paused else RESUME, queue, detail, session=session)
+            action = PAUSE if paused else RESUME
+            recorded = await self._audit.record_within(session, author, action, queue, detail)
+        self._audit.announce(recorded)
         await self._controls.apply(control)
         return QueueControlReply(
             queue=control.queue,
@@ -98,17 +105,10 @@ class QueueDesk:
             if queue not in known:
                 raise
         if queue not in known:
-            raise NotFound("There is no such queue; `GET /api/admin/queues` lists those there are.", queue=queue[:200])
+            raise NotFound(_no_queue(queue, known), queue=queue[:200])
 
 
 def _queue(overview: QueueOverview, control: QueueControl | None) -> QueueReply:
-    said: dict[str, Any] = {"paused_by": None, "paused_at": None, "pause_reason": None}
-    if control is not None and control.paused:
-        said = {
-            "paused_by": control.changed_by,
-            "paused_at": control.changed_at,
-            "pause_reason": control.reason,
-        }
     return QueueReply(
         queue=overview.queue,
         waiting=[PriorityCount(priority=priority, jobs=jobs) for priority, jobs in overview.waiting.items()],
@@ -118,8 +118,39 @@ def _queue(overview: QueueOverview, control: QueueControl | None) -> QueueReply:
         dead=overview.dead,
         workers=overview.workers,
         paused=overview.paused if control is None else control.paused,
-        **said,
+        **_pause(control),
     )
+
+
+def _uncounted(controls: Mapping[str, QueueControl]) -> list[QueueReply]:
+    """The queues that are known without Redis."""
+    unknown = dict.fromkeys(("waiting_total", "scheduled", "running", "dead", "workers"))
+    names = [*PIPELINE_QUEUES, *sorted(set(controls) - set(PIPELINE_QUEUES))]
+    return [
+        QueueReply(
+            queue=name,
+            waiting=[],
+            paused=name in controls and controls[name].paused,
+            **unknown,
+            **_pause(controls.get(name)),
+        )
+        for name in names
+    ]
+
+
+def _pause(control: QueueControl | None) -> dict[str, Any]:
+    if control is None or not control.paused:
+        return {"paused_by": None, "paused_at": None, "pause_reason": None}
+    return {"paused_by": control.changed_by, "paused_at": control.changed_at, "pause_reason": control.reason}
+
+
+def _no_queue(queue: str, known: set[str]) -> str:
+    stages = [
+        each for each in (*PIPELINE_QUEUES, *sorted(known - set(PIPELINE_QUEUES))) if each.startswith(f"{queue}:")
+    ]
+    if stages:
+        return f"`{queue}` is not one queue; each stage has its own: {', '.join(stages)}."
+    return "There is no such queue; `GET /api/admin/queues` lists those there are."
 
 
 def _job(job: JobView, state: JobState) -> JobReply:

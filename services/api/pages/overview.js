@@ -5,7 +5,7 @@ import { CONCURRENCY, unready } from "./concurrency.js";
 import { h } from "./dom.js";
 import { NONE, moment, number, signed, span } from "./format.js";
 import { badge, figure, loaded, notice, panel, table } from "./parts.js";
-import { QUEUES, queueTable } from "./queues.js";
+import { QUEUES, queueTable, unknown } from "./queues.js";
 
 const OUTBOX = "/api/admin/outbox";
 const LEADER = "/api/admin/leader";
@@ -23,7 +23,7 @@ export const overview = {
       panel("Courses at once", h("a", { href: "#concurrency" }, "Counters"), loaded(context.source(CONCURRENCY), courses)),
       panel("Dead letters", h("a", { href: "#dead-letters" }, "Look"), loaded(context.source(LETTERS), letters))),
     panel("Queues", h("a", { href: "#jobs" }, "Jobs"),
-      loaded(context.source(QUEUES), (data) => queueTable(context, data.queues))),
+      loaded(context.source(QUEUES), (data) => [unknown(data), queueTable(context, data.queues)])),
     panel("Outbox by queue", null, loaded(context.source(OUTBOX), outboxTable)),
   ],
 };

@@ -17,10 +17,13 @@ export const jobs = {
   title: "Jobs",
   sources: (context) => [QUEUES, ...wanted(context).map(([queue, state]) => path(context, queue, state))],
   render: (context) => [
-    panel("Queues", null, loaded(context.source(QUEUES), (data) => queueTable(context, data.queues))),
+    panel("Queues", null, loaded(context.source(QUEUES), (data) => [unknown(data), queueTable(context, data.queues)])),
     panel("Jobs", null, loaded(context.source(QUEUES), () => list(context))),
   ],
 };
+
+/** What is not known of the queues, and why. */
+export const unknown = ({ message }) => message && notice("warn", message);
 
 /** The queues, each with what waits by priority, who serves it, and the switch that pauses it. */
 export function queueTable(context, queues) {
@@ -37,7 +40,7 @@ export function queueTable(context, queues) {
       { label: "Running", number: true, cell: (queue) => number(queue.running) },
       { label: "Scheduled", number: true, cell: (queue) => number(queue.scheduled) },
       { label: "Dead", number: true, cell: (queue) => (queue.dead
-        ? h("a", { class: "bad", href: `#jobs?queue=${encodeURIComponent(queue.queue)}&state=dead` }, number(queue.dead)) : "0") },
+        ? h("a", { class: "bad", href: `#jobs?queue=${encodeURIComponent(queue.queue)}&state=dead` }, number(queue.dead)) : number(queue.dead)) },
       { label: "Workers", number: true, cell: (queue) => (queue.workers || !queue.waitingTotal
         ? number(queue.workers) : badge("bad", "none", "Jobs wait, and no worker serves this queue")) },
       { label: "", name: "Change", cell: (queue) => (queue.paused

@@ -92,7 +92,9 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that nobody encoded
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except OverflowError as error:
+        raise InvalidInput(f"`{name}` must lie in the years 1 to 9999 of UTC.", field=name) from error
+    except ValueError as error:
         raise _no_moment(name) from error
     raise _no_moment(name)
 

@@ -44,6 +44,8 @@ def queues(*, as_json: AsJson = False) -> None:
     if as_json:
         output.document(found)
         return
+    if found["message"]:
+        output.say(found["message"])
     headers = ("queue", "waiting", "by priority", "scheduled", "running", "dead", "workers", "")
     _say_table(headers, [_queue_row(each) for each in found["queues"]])
 

@@ -41,8 +41,8 @@ class Page:
     """Kinds that could not be looked at."""
 
 
-Witness: TypeAlias = Callable[[Connection, Sequence[Result]], Awaitable[None]]
-"""Writes down, in the transaction, what is about to be done."""
+Witness: TypeAlias = Callable[[Connection, Sequence[Result]], Awaitable[Callable[[], None] | None]]
+"""Writes down, in the transaction, what is about to be done; what it returns is called after the commit."""
 
 
 class DeadLetterDesk:
@@ -65,8 +65,8 @@ class DeadLetterDesk:
         unreachable: list[Kind] = []
         for kind in filter(which.asks_for, KINDS):
             try:
-                letters += await self._sources[kind].page(which, after, size)
-                matched[kind] = await self._sources[kind].count(which)
+                found, matched[kind] = await self._sources[kind].look(which, after, size)
+                letters += found
             except BrokerUnavailable:
                 unreachable.append(kind)
         return Page(_latest(letters, size), matched, tuple(unreachable))
@@ -108,8 +108,10 @@ class DeadLetterDesk:
             await lock_courses(session, _names(letters))
             results = await self._judge(session, action, letters, settling)
             ended = await carry_out(session, results, request_id)
-            await witness(session, results)
+            announce = await witness(session, results)
             await reach("dead_letters.before_commit")
+        if announce is not None:
+            announce()
         await reach("dead_letters.after_commit")
         await self._aftermath.follow(results, ended, request_id)
         return results

@@ -1,4 +1,4 @@
-"""Where dead letters lie: in the outbox, in the queues, among the webhooks. One source each, with the same three questions.
+"""Where dead letters lie: in the outbox, in the queues, among the webhooks. One source each, with the same two questions.
 
 A job that its queue has set aside and whose outbox row has not left (or is dead itself) is shown once, as the row: the queue
 holds an older delivery of it, which is forgotten as soon as the row leaves.
@@ -25,11 +25,8 @@ class Source(Protocol):
 
     kind: Kind
 
-    async def page(self, which: Filter, after: Place | None, size: int) -> list[Letter]:
-        """Up to `size` letters that match, the latest first, after a place in the list."""
-
-    async def count(self, which: Filter) -> int:
-        """How many match."""
+    async def look(self, which: Filter, after: Place | None, size: int) -> tuple[list[Letter], int]:
+        """Up to `size` letters that match, the latest first, after a place in the list; and how many match in all."""
 
     async def named(self, keys: Sequence[str]) -> list[Letter]:
         """Those among `keys` that are dead: for a queue `<queue>/<key>`, else the identifiers."""
@@ -43,14 +40,10 @@ class DeadRows:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def page(self, which: Filter, after: Place | None, size: int) -> list[Letter]:
-        """Read through the index of rows that have not left."""
+    async def look(self, which: Filter, after: Place | None, size: int) -> tuple[list[Letter], int]:
+        """Read through the index of rows that have not left, and count the same way."""
         rows = await self._db.fetch(_SQL["dead_rows"], *_of_rows(which), *(after or _NO_PLACE), size)
-        return [_row(row) for row in rows]
-
-    async def count(self, which: Filter) -> int:
-        """Count the same way."""
-        return int(await self._db.fetchval(_SQL["count_dead_rows"], *_of_rows(which)))
+        return [_row(row) for row in rows], int(await self._db.fetchval(_SQL["count_dead_rows"], *_of_rows(which)))
 
     async def named(self, keys: Sequence[str]) -> list[Letter]:
         """Read by identifier."""
@@ -65,18 +58,13 @@ class DeadWebhooks:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def page(self, which: Filter, after: Place | None, size: int) -> list[Letter]:
-        """Read through the index of dead webhooks."""
+    async def look(self, which: Filter, after: Place | None, size: int) -> tuple[list[Letter], int]:
+        """Read through the index of dead webhooks, and count the same way."""
         if which.queue is not None:
-            return []
+            return [], 0
         rows = await self._db.fetch(_SQL["dead_webhooks"], *_of_webhooks(which), *(after or _NO_PLACE), size)
-        return [_webhook(row) for row in rows]
-
-    async def count(self, which: Filter) -> int:
-        """Count the same way."""
-        if which.queue is not None:
-            return 0
-        return int(await self._db.fetchval(_SQL["count_dead_webhooks"], *_of_webhooks(which)))
+        matched = int(await self._db.fetchval(_SQL["count_dead_webhooks"], *_of_webhooks(which)))
+        return [_webhook(row) for row in rows], matched
 
     async def named(self, keys: Sequence[str]) -> list[Letter]:
         """Read by identifier."""
@@ -92,14 +80,11 @@ class DeadJobs:
         self._db = db
         self._inspector = inspector
 
-    async def page(self, which: Filter, after: Place | None, size: int) -> list[Letter]:
-        """Read all, keep what matches."""
-        letters = [letter for letter in await self._all(which) if after is None or letter.place < after]
-        return sorted(letters, key=lambda letter: letter.place, reverse=True)[:size]
-
-    async def count(self, which: Filter) -> int:
-        """Count what matches."""
-        return len(await self._all(which))
+    async def look(self, which: Filter, after: Place | None, size: int) -> tuple[list[Letter], int]:
+        """Read all, once; keep what matches."""
+        matching = await self._all(which)
+        letters = [letter for letter in matching if after is None or letter.place < after]
+        return sorted(letters, key=lambda letter: letter.place, reverse=True)[:size], len(matching)
 
     async def named(self, keys: Sequence[str]) -> list[Letter]:
         """Look in those queues that the names begin with."""

@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from services.api.admin.audit import Audit
 from services.api.cursors import LARGEST_PAGE
 from services.kernel.concurrency.settings import TierLimits
 from services.kernel.database import Database
 from services.kernel.errors import PermanentError, RetryableError
-from services.kernel.queue import JobContext, Producer
+from services.kernel.queue import PIPELINE_QUEUES, JobContext, Producer
 from tests.integration.api.test_dead_letters import administrator
 from tests.integration.queue.conftest import row as queued_row
 from tests.integration.queue.conftest import working
@@ -206,6 +207,14 @@ async def test_a_misspelt_queue_is_not_an_empty_one(
     )
 
 
+async def test_the_pipelines_name_is_answered_with_its_queues(admin: httpx.AsyncClient) -> None:
+    """It is what everyone calls the three of them; the answer names each."""
+    answer = await admin.post("queues/course-generation/pause", json={})
+
+    assert answer.status_code == 404
+    assert [each in answer.json()["error"]["message"] for each in PIPELINE_QUEUES] == [True, True, True]
+
+
 @pytest.mark.parametrize("reason", ["x" * 501, "two\nlines", 7])
 async def test_a_reason_is_one_line(admin: httpx.AsyncClient, reason: object) -> None:
     """400, and the queue goes on."""
@@ -227,6 +236,47 @@ async def test_a_queue_can_be_paused_while_redis_is_away(
     assert (paused.status_code, paused.json()["paused"]) == (200, True)
     assert unknown.status_code == 503
     assert await db.fetch("SELECT saq_queue FROM queue_controls") == [(ANALYSIS,)]
+
+
+async def test_without_redis_the_list_says_which_queues_are_paused(
+    app_database_url: str, private_redis: Any, db: Database
+) -> None:
+    """What PostgreSQL knows is shown; figures are null, and the message says why."""
+    async with running_api(app_database_url, private_redis.url()) as api, administrator(api) as admin:
+        private_redis.kill()
+        await admin.post(f"queues/{ANALYSIS}/pause", json={"reason": "a look"})
+        answer = await admin.get("queues")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert "Redis does not answer" in body["message"]
+    assert [(each["queue"], each["paused"], each["pauseReason"]) for each in body["queues"]] == [
+        (queue, queue == ANALYSIS, "a look" if queue == ANALYSIS else None) for queue in PIPELINE_QUEUES
+    ]
+    figures = ("waitingTotal", "scheduled", "running", "dead", "workers")
+    assert {each[name] for each in body["queues"] for name in figures} == {None}
+
+
+async def test_a_change_is_announced_once_it_is_committed(
+    admin: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause that PostgreSQL refuses at the commit leaves neither a line in the record nor one in the metric."""
+    announced: list[str] = []
+    monkeypatch.setattr(Audit, "announce", lambda _, recorded: announced.append(recorded.action))
+    await db.execute(
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON queue_controls
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"""
+    )
+    try:
+        refused = await admin.post(f"queues/{ANALYSIS}/pause", json={})
+        before = list(announced)
+    finally:
+        await db.execute("DROP TRIGGER refuse ON queue_controls; DROP FUNCTION refuse()")
+    accepted = await admin.post(f"queues/{ANALYSIS}/pause", json={})
+
+    assert (refused.status_code >= 400, before) == (True, [])
+    assert (accepted.status_code, announced) == (200, ["queue.pause"])
 
 
 # --- courses at once ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from services.kernel.database import Database
 from services.kernel.dead_letters.writing import copy_name
 from services.kernel.errors import PermanentError
-from services.kernel.queue import JobContext, Producer
+from services.kernel.queue import PIPELINE_QUEUES, Inspector, JobContext, JobView, Producer
 from tests.integration.queue.conftest import row as queued_row
 from tests.integration.queue.conftest import working
 from tests.integration.stage_worker.test_worker import completed, relaying, running
@@ -743,12 +743,39 @@ async def test_without_redis_what_lies_in_postgresql_can_be_dealt_with(
         private_redis.kill()
         page = (await admin.get("dead-letters")).json()
         everything = await admin.post("dead-letters/replay", json={"filter": {}})
-        queues = await admin.get("queues")
         outcome = await act(admin, "replay", filter={"kind": "outbox"})
 
     assert [each["id"] for each in page["deadLetters"]] == [f"outbox:{job}"]
     assert page["message"].startswith("Redis does not answer")
     assert "queue" not in page["matched"]
     assert (everything.status_code, everything.json()["error"]["code"]) == (503, "broker_unavailable")
-    assert queues.status_code == 503
     assert said(outcome) == ["replayed"]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+async def test_a_moment_outside_the_calendar_is_refused_in_clear_words(api: RunningApi, moment: str) -> None:
+    """A zone can push a moment beyond what can be stored; the answer says what is possible."""
+    async with administrator(api) as admin:
+        shown = await admin.get("dead-letters", params={"before": moment})
+        replayed = await admin.post("dead-letters/replay", json={"filter": {"before": moment}})
+
+    for answer in (shown, replayed):
+        assert answer.status_code == 400
+        assert "the years 1 to 9999" in answer.json()["error"]["message"]
+
+
+async def test_dead_jobs_are_read_once_for_a_page(api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has no index for them: the page and the number come from one reading."""
+    asked: list[str] = []
+    read = Inspector.jobs
+
+    async def counted(self: Inspector, queue: str, *args: Any) -> list[JobView]:
+        asked.append(queue)
+        return await read(self, queue, *args)
+
+    monkeypatch.setattr(Inspector, "jobs", counted)
+    async with administrator(api) as admin:
+        answer = await admin.get("dead-letters", params={"kind": "queue"})
+
+    assert answer.json()["matched"] == {"queue": 0}
+    assert sorted(asked) == sorted(PIPELINE_QUEUES)
