@@ -10,13 +10,18 @@ from urllib.parse import quote
 import typer
 
 from services.cli import interrupts, output
-from services.cli.api_client import ApiClient
+from services.cli.api_client import ApiClient, ApiRefused
 from services.cli.target import api_target
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
 _PATIENCE_SECONDS = 10.0
+_NO_ADMINISTRATOR = 403
+_BECOME_ONE = (
+    "Set API_TOKEN to an administrator's token (`coursegen token --role admin` makes one where the api's JWT_SECRET is set), "
+    "or unset API_URL and API_TOKEN to use the stack that runs here."
+)
 
 
 class AdminApi(ApiClient):
@@ -54,13 +59,22 @@ def ask(question: Callable[[AdminApi], Awaitable[T]]) -> T:
             patience_seconds=_PATIENCE_SECONDS,
             on_outage=output.note,
         ) as api:
-            answers.append(await question(api))
+            answers.append(await _answer(question, api))
         return 0
 
     code = interrupts.run(main, os.environ)
     if code:
         raise typer.Exit(code)
     return answers[0]
+
+
+async def _answer(question: Callable[[AdminApi], Awaitable[T]], api: AdminApi) -> T:
+    try:
+        return await question(api)
+    except ApiRefused as refused:
+        if refused.status != _NO_ADMINISTRATOR:
+            raise
+        raise ApiRefused(f"{refused.message} {_BECOME_ONE}", status=refused.status) from refused
 
 
 def _admin(path: tuple[str, ...]) -> str:

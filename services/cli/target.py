@@ -51,12 +51,16 @@ def running_stack(environ: Mapping[str, str]) -> Running:
 def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTarget:
     """The api that API_URL and API_TOKEN name, else that of the running stack; a token made here has `role`.
 
+    On the caller's own stack one is made also where API_TOKEN, such as `coursegen env` sets, lacks the role.
+
     Raises:
         StackStopped: neither is there.
     """
     url, token = environ.get("API_URL"), environ.get("API_TOKEN")
     running = state_folder(environ).running() if url and token else running_stack(environ)
     own = running is not None and (not url or url.rstrip("/") == running.api_url)
+    if own and token and role is not None and not tokens.has_role(token, role):
+        token = None
     return ApiTarget(
         url or running_stack(environ).api_url,
         token or developer_token(environ, role=role),

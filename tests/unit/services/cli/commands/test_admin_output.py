@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from services.cli.api_client import ApiRefused
 from services.cli.commands import admin, admin_letters
 from services.cli.errors import CalledWrongly
 
@@ -24,6 +25,7 @@ class Answers:
     def __init__(self) -> None:
         self.pages: dict[str, list[Json]] = {}
         """By method and path; the last one is repeated."""
+        self.status = 200
         self.asked: list[tuple[str, Json | None]] = []
 
     def answer(self, method: str, target: str, body: Json | None) -> Json:
@@ -43,7 +45,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Answers]:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length)) if length else None
             text = json.dumps(answers.answer(self.command, self.path, body)).encode()
-            self.send_response(200)
+            self.send_response(answers.status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
@@ -88,10 +90,39 @@ def queue(**changes: Any) -> Json:
     return usual | changes
 
 
+def test_whoever_is_no_administrator_is_told_how_to_become_one(api: Answers) -> None:
+    """The refusal names the next step."""
+    api.status = 403
+    api.pages["GET /api/admin/queues"] = [
+        {"error": {"code": "forbidden", "message": "Only administrators may do this."}}
+    ]
+
+    refused = call("queues").exception
+
+    assert isinstance(refused, ApiRefused)
+    assert "Only administrators may do this. Set API_TOKEN" in refused.message
+    assert "coursegen token --role admin" in refused.message
+
+
+def test_queues_without_figures_say_why(api: Answers) -> None:
+    """What is paused is shown all the same."""
+    unknown = dict.fromkeys(("waitingTotal", "scheduled", "running", "dead", "workers"))
+    api.pages["GET /api/admin/queues"] = [
+        {"queues": [queue(paused=True, **unknown)], "message": "Redis does not answer."}
+    ]
+
+    lines = call("queues").stdout.splitlines()
+
+    assert lines[0] == "Redis does not answer."
+    assert lines[2].split() == ["own", "-", "-", "-", "-", "-", "-", "PAUSED"]
+
+
 def test_queues_are_shown_as_a_table(api: Answers) -> None:
     """With what waits by priority, and why one is paused."""
     busy = queue(waiting=[{"priority": 10, "jobs": 1}, {"priority": 1, "jobs": 99}], waitingTotal=100, running=2)
-    api.pages["GET /api/admin/queues"] = [{"queues": [busy, queue(queue="b", paused=True, pauseReason="disk")]}]
+    api.pages["GET /api/admin/queues"] = [
+        {"queues": [busy, queue(queue="b", paused=True, pauseReason="disk")], "message": None}
+    ]
 
     lines = call("queues").stdout.splitlines()
 
