@@ -173,9 +173,10 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         counters = await stack.enter_async_context(Counters(db).writing())
         bell = WakeUp(db)
         stack.push_async_callback(bell.drain)
-        cache = ResultCache(redis, wait_seconds=_CACHE_SECONDS)
         limits = Limits(db, settings)
         gate = Gate(db, redis, limits, book=Book(db, patient_redis), wait_seconds=_CACHE_SECONDS)
+        # A request that has waited for the cache in vain must not wait for a slot as well.
+        cache = ResultCache(redis, wait_seconds=_CACHE_SECONDS, on_outage=gate.doubt)
         await gate.open()
         commands = CommandHandler(
             db, cache=cache, counters=counters, bell=bell, gate=gate, deadline_seconds=settings.initiation_seconds

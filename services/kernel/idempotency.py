@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -118,12 +118,15 @@ class ResultCache:
         wait_seconds: float = 0.2,
         ttl_seconds: int = TTL_SECONDS,
         clock: Clock | None = None,
+        on_outage: Callable[[str], None] | None = None,
     ) -> None:
-        """Remember in `redis`, waiting at most `wait_seconds` for it."""
+        """Remember in `redis`, waiting at most `wait_seconds` for it; `on_outage` is told why it was in vain."""
         self._redis = redis
         self._wait_seconds = wait_seconds
         self._ttl_seconds = ttl_seconds
-        self._breaker = Breaker(clock or SystemClock())
+        # One failure is enough: who has just waited in vain for a look-up shall not wait again to have it remembered.
+        self._breaker = Breaker(clock or SystemClock(), threshold=1)
+        self._on_outage = on_outage
         script = resources.files("services.kernel") / "lua" / "remember.lua"
         self._set_all = redis.register_script(script.read_text(encoding="utf-8"))
         self._encoder = msgspec.json.Encoder()
@@ -172,6 +175,8 @@ class ResultCache:
         except (BrokerUnavailable, TimeoutError) as error:
             if self._breaker.failed():
                 _log.warning("idempotency cache unavailable", error=str(error) or type(error).__name__)
+            if self._on_outage is not None:
+                self._on_outage("Redis does not answer")
             return None
         except Exception as error:  # noqa: BLE001 - a full or misconfigured Redis must not fail a request either
             self._breaker.failed()

@@ -110,7 +110,7 @@ class Gate:
             if not await self._book.is_ready():
                 await self._book.rebuild()
         except BrokerUnavailable:
-            self._doubt("Redis does not answer")
+            self.doubt("Redis does not answer")
 
     async def admit(self, request: InitiationRequest, run_number: int) -> Permit:
         """A permit for the run that the request would begin.
@@ -160,6 +160,13 @@ class Gate:
             await self.refusals.retry()
             await self._pause(stopping)
 
+    def doubt(self, reason: str) -> None:
+        """From now on PostgreSQL counts, until the counters are rebuilt: somebody has waited for Redis in vain."""
+        if not self._is_doubted:
+            _log.warning("courses at once are counted in PostgreSQL for now", reason=reason)
+        self._is_doubted = True
+        self._doubts.set()
+
     async def drain(self) -> None:
         """Return when nothing is under way."""
         if self._tasks:
@@ -173,10 +180,10 @@ class Gate:
         try:
             verdict = await self._slots.reserve(claim, self._limits.of_all)
         except BrokerUnavailable as error:
-            self._doubt(error.message)
+            self.doubt(error.message)
             return Decision.NOT_READY, 0
         if verdict.decision is Decision.NOT_READY:
-            self._doubt("Redis has lost its counters")
+            self.doubt("Redis has lost its counters")
         return verdict.decision, verdict.current
 
     def _needs_claim(self, permit: Permit, outcome: InitiationOutcome) -> bool:
@@ -190,14 +197,7 @@ class Gate:
         try:
             await self._slots.claim(permit.course_id, permit.user_id, run_number)
         except BrokerUnavailable as error:
-            self._doubt(error.message)
-
-    def _doubt(self, reason: str) -> None:
-        """From now on PostgreSQL counts, until the counters are rebuilt."""
-        if not self._is_doubted:
-            _log.warning("courses at once are counted in PostgreSQL for now", reason=reason)
-        self._is_doubted = True
-        self._doubts.set()
+            self.doubt(error.message)
 
     async def _recover(self) -> None:
         """Rebuild the counters of a Redis that is back, and believe them again."""

@@ -53,7 +53,7 @@ async def test_a_redis_that_is_gone_costs_nothing_but_speed(
 async def test_a_redis_that_hangs_is_waited_for_briefly(
     app_database_url: str, db: Database, private_redis: PrivateRedis
 ) -> None:
-    """A black hole is worse than a refusal: the breaker steps aside after two tries."""
+    """A black hole is worse than a refusal: the breaker steps aside after one try."""
     async with running_api(app_database_url, private_redis.url()) as api:
         course_id = await add_course(db)
         await api.client.post(INITIATE, json={"courseId": str(course_id)})

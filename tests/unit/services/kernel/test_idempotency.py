@@ -122,7 +122,7 @@ async def test_no_error_of_redis_reaches_the_caller(error: Exception) -> None:
 
 
 async def test_a_redis_that_does_not_answer_costs_its_patience_and_no_more() -> None:
-    """The wait is bounded; after two failures the layer steps aside."""
+    """The wait is bounded; after one failure the layer steps aside."""
     redis = FakeRedis()
     redis.hangs = True
     cache = cache_on(redis)
@@ -130,7 +130,18 @@ async def test_a_redis_that_does_not_answer_costs_its_patience_and_no_more() -> 
         for _ in range(20):
             await cache.recall("k")
 
-    assert redis.calls == 2
+    assert redis.calls == 1
+
+
+async def test_one_request_waits_for_a_frozen_redis_once() -> None:
+    """What was looked up in vain is not remembered in vain; whoever else would wait for Redis is told."""
+    redis, told = FakeRedis(), list[str]()
+    redis.hangs = True
+    cache = ResultCache(cast(Any, redis), wait_seconds=0.05, clock=StandingClock(), on_outage=told.append)
+    await cache.recall("k")
+    await cache.remember("k", result())
+
+    assert (redis.calls, told) == (1, ["Redis does not answer"])
 
 
 async def test_one_call_a_second_tries_whether_redis_is_back() -> None:
@@ -140,10 +151,10 @@ async def test_one_call_a_second_tries_whether_redis_is_back() -> None:
     cache = cache_on(redis, clock)
     for _ in range(5):
         await cache.recall("k")
-    assert redis.calls == 2
+    assert redis.calls == 1
     clock.pass_by(1.1)
     await asyncio.gather(*(cache.recall("k") for _ in range(5)))
-    assert redis.calls == 3
+    assert redis.calls == 2
     redis.error = None
     clock.pass_by(1.1)
     await cache.recall("k")

@@ -129,6 +129,18 @@ async def test_a_run_that_began_keeps_the_slot_and_one_that_did_not_gives_it_bac
     assert permit.limits is None
 
 
+async def test_a_gate_that_was_told_of_an_outage_does_not_wait_for_redis_itself() -> None:
+    """PostgreSQL counts at once, until the counters are rebuilt."""
+    bench = Bench()
+    bench.slots.down = True
+    bench.gate.doubt("the cache has waited in vain")
+    bench.slots.reserve = None  # type: ignore[method-assign, assignment]  # asking would fail
+    permit = await bench.gate.admit(bench.request, 1)
+
+    assert (permit.decision, bench.gate.is_counting_in_redis) == (Decision.NOT_READY, False)
+    assert permit.limits is not None
+
+
 async def test_whoever_found_the_slot_held_never_gives_it_back() -> None:
     """It is the other request's; but if this one began the run, the slot becomes the run's."""
     bench = Bench(Verdict(Decision.HELD))
