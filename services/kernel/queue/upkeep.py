@@ -19,6 +19,7 @@ from services.kernel.queue.course_queue import RENEW_SECONDS, CourseQueue, Taken
 from services.kernel.queue.execution import Execution
 from services.kernel.queue.inspector import Inspector
 from services.kernel.queue.jobs import DeadLetter, DeadReason
+from services.kernel.redis_connection import translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -119,8 +120,9 @@ class Upkeep:
             await queue.promote()
 
     async def _show(self) -> None:
-        for queue in self._queues:
-            await queue.worker_info(queue.worker_id, queue_key=queue.name, ttl=int(INFO_SECONDS) * 3)
+        with translated():  # saq's own call, the one duty that does not go through our scripts
+            for queue in self._queues:
+                await queue.worker_info(queue.worker_id, queue_key=queue.name, ttl=int(INFO_SECONDS) * 3)
 
     async def _bury(self) -> None:
         while self._pending:
