@@ -2,8 +2,9 @@
 
 Promises, for each request: state, outbox rows, event and key are written together or not at all; the same key gives the
 same job for 24 hours, whoever races; a repeat is answered before a slot is asked for (TRAP3); a broken Redis costs nothing
-but speed; a transient fault of PostgreSQL is retried three times, then the caller gets one clean error, the slot is given
-back and the failure leaves a witness. A failed result is never remembered.
+but speed; a transient fault of PostgreSQL is retried three times, then the caller gets one clean error. The slot is given
+back and the failure leaves a witness once it is known that no run began: a write that is under way when the caller has
+waited long enough is followed to its end. A failed result is never remembered.
 
 ::
 
@@ -27,8 +28,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -45,18 +47,10 @@ from services.kernel.commands import (
 )
 from services.kernel.concurrency.gate import Gate, Permit
 from services.kernel.database import Database
-from services.kernel.errors import (
-    CourseBusy,
-    CoursegenError,
-    Forbidden,
-    InvalidInput,
-    KeyConflict,
-    LimitReached,
-    NotFound,
-    RetryableError,
-)
+from services.kernel.errors import CoursegenError, DatabaseUnavailable, LimitReached, RetryableError
 from services.kernel.faults import reach
 from services.kernel.idempotency import RememberedResult, ResultCache, derived_lookup
+from services.kernel.initiation_refusals import refusal
 from services.kernel.logs import get_logger
 from services.kernel.queries import Queries
 
@@ -75,12 +69,24 @@ _WITNESS_RETRY_SECONDS: Final = 1.0
 _MOST_WITNESSES: Final = 1000
 
 _UNKNOWN: Final = InitiationOutcome(status="failed", error="deadline reached")
+_BEGAN: Final = frozenset({"accepted", "replay"})
+_UNCONFIRMED: Final = (
+    "Не удалось подтвердить запуск генерации курса: возможно, она ещё начнётся. "
+    "Повторите тот же запрос немного позже: повтор безопасен, второй генерации он не запустит."
+)
 _QUERIES = Queries.load("services.kernel", "initiation.sql")
 _log = get_logger(__name__)
 
 
-_Item = tuple[InitiationRequest, Mapping[str, int] | None]
-"""What is written: a request, and the limits that PostgreSQL is to count against."""
+@dataclass(slots=True, eq=False)
+class _Write:
+    """One request on its way to PostgreSQL."""
+
+    request: InitiationRequest
+    limits: Mapping[str, int] | None
+    """What PostgreSQL is to count against."""
+    batch: int | None = None
+    """The lock that its transaction holds to its end, once it has been sent."""
 
 
 class InitiationFailed(CoursegenError):
@@ -112,6 +118,21 @@ class _Visit:
     """Once the gate has let it in; kept over all attempts."""
     outcome: InitiationOutcome = _UNKNOWN
     """Of the last attempt."""
+    write: _Write | None = None
+    """The last that was submitted."""
+    answer: asyncio.Future[InitiationOutcome] | None = None
+    """To it, while it is under way."""
+    doubtful: list[int] = field(default_factory=list)
+    """Batches that were sent and never answered: they may be committed, or may yet be."""
+    is_resolved: bool = False
+    """Whether it is known what became of it, and the slot is in the right hands."""
+    started: float = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the last answer tells all."""
+        is_told = self.permit is None or self.outcome.running is not None
+        return self.answer is None and not self.doubtful and is_told
 
 
 class CommandHandler:
@@ -149,14 +170,14 @@ class CommandHandler:
         self._probes: Batcher[InitiationRequest, InitiationOutcome] = Batcher(
             self._probe_together, largest=_LARGEST_BATCH, in_flight=2
         )
-        self._writes: Batcher[_Item, InitiationOutcome] = Batcher(
+        self._writes: Batcher[_Write, InitiationOutcome] = Batcher(
             self._write_together,
             largest=_LARGEST_BATCH,
             in_flight=_BATCHES_IN_FLIGHT,
             patience_seconds=_BATCH_PATIENCE_SECONDS,
         )
         # What failed in company is tried alone: one locked course must not take its neighbours down with it.
-        self._single_writes: Batcher[_Item, InitiationOutcome] = Batcher(
+        self._single_writes: Batcher[_Write, InitiationOutcome] = Batcher(
             self._write_together, largest=1, in_flight=_SINGLES_IN_FLIGHT
         )
         self._checks: Batcher[tuple[UUID, UUID, str], bool] = Batcher(self._check_together, largest=256, in_flight=2)
@@ -172,7 +193,7 @@ class CommandHandler:
             KeyConflict: the key belongs to another course.
             InvalidInput: files are asked for and there are none, or an organisation is needed and unknown.
             LimitReached: too many courses are in generation already.
-            InitiationFailed: the database could not do it after all retries; nothing is remembered.
+            InitiationFailed: the database could not do it, or did not say so, after all retries; nothing is remembered.
         """
         started = self._clock.monotonic()
         lookup = request.client_key or derived_lookup(request.user_id, request.course_id, request.has_files)
@@ -180,9 +201,9 @@ class CommandHandler:
         if remembered is not None:
             self._counters.add("fsm_cache", "hit")
             return _initiation(remembered, from_cache=True)
-        outcome = await self._decide(_Visit(request))
-        if outcome.status not in {"accepted", "replay"}:
-            raise _refusal(outcome, request)
+        outcome = await self._decide(_Visit(request, started=started))
+        if outcome.status not in _BEGAN:
+            raise refusal(outcome, request)
         result = _remembered(outcome, request)
         if self._cache is not None:
             await self._cache.remember(lookup, result)
@@ -221,6 +242,8 @@ class CommandHandler:
             await self._gate.drain()
         if self._witnesses:
             await asyncio.wait(self._witnesses)
+            if self._gate is not None:
+                await self._gate.drain()
 
     def abandon(self) -> None:
         """Give up witnesses that the database has not taken yet (at the end of a shutdown)."""
@@ -251,8 +274,9 @@ class CommandHandler:
                     if visit.outcome.status != "failed":
                         return await self._settled(visit)
                     _log.warning("initiation attempt failed", attempt=attempt + 1, error=visit.outcome.error)
+        is_unconfirmed = visit.answer is not None or bool(visit.doubtful)
         await self._give_up(visit)
-        raise InitiationFailed(requestId=visit.request.request_id)
+        raise InitiationFailed(_UNCONFIRMED if is_unconfirmed else None, requestId=visit.request.request_id)
 
     async def _attempt(self, visit: _Visit, *, alone: bool) -> InitiationOutcome:
         try:
@@ -262,12 +286,25 @@ class CommandHandler:
                     return probe
                 visit.permit = await self._gate.admit(visit.request, probe.run_number or 1)
                 await reach("api.after_reserve")
-            limits = None if visit.permit is None else visit.permit.limits
-            return await (self._single_writes if alone else self._writes).submit((visit.request, limits))
+            return await self._write(visit, self._single_writes if alone else self._writes)
         except LimitReached:
             raise
         except CoursegenError as error:
             return InitiationOutcome(status="failed", error=error.message)
+
+    async def _write(self, visit: _Visit, writes: Batcher[_Write, InitiationOutcome]) -> InitiationOutcome:
+        """Write, and remember what was sent: a caller who has waited long enough does not end the transaction."""
+        visit.write = write = _Write(visit.request, None if visit.permit is None else visit.permit.limits)
+        visit.answer = answer = asyncio.ensure_future(writes.submit(write))
+        answer.add_done_callback(_seen)
+        try:
+            await asyncio.wait([answer])
+        except asyncio.CancelledError:
+            if write.batch is None:
+                answer.cancel()  # it has not left yet, and never will
+                visit.answer = None
+            raise
+        return _landed(visit, answer)
 
     async def _settled(self, visit: _Visit) -> InitiationOutcome:
         """The outcome, with the slot in the right hands; a limit that PostgreSQL found is refused here."""
@@ -295,8 +332,12 @@ class CommandHandler:
         ]
         return msgspec.convert(await self._db.fetchval(_QUERIES["initiate"], rows), list[InitiationOutcome])
 
-    async def _write_together(self, items: Sequence[_Item]) -> Sequence[InitiationOutcome]:
-        answers = await self._db.fetchval(_QUERIES["initiate"], [_row(*item) for item in items])
+    async def _write_together(self, writes: Sequence[_Write]) -> Sequence[InitiationOutcome]:
+        batch = secrets.randbits(62)
+        for write in writes:
+            write.batch = batch
+        rows = [_row(write) for write in writes]
+        answers = await self._db.fetchval(_QUERIES["write"], rows)
         await reach("api.after_commit")
         outcomes = msgspec.convert(answers, list[InitiationOutcome])
         if any(outcome.entries and outcome.status == "accepted" for outcome in outcomes):
@@ -315,30 +356,26 @@ class CommandHandler:
             self._counters.observe("fsm_duration", seconds)
 
     async def _give_up(self, visit: _Visit) -> None:
-        """Count the failure, give the slot back, and leave a witness as soon as the database takes one."""
+        """Answer the caller now; follow what is under way, give the slot back and leave a witness beside."""
         self._counters.add("fsm_cache", "miss")
-        self._counters.add("fsm_total", "failed")
-        _log.error("initiation given up", error=visit.outcome.error)
-        if visit.outcome.running is not None:
-            await self._settled(visit)
-            visit.permit = None
-        if len(self._witnesses) < _MOST_WITNESSES:
-            task = asyncio.ensure_future(self._witness(visit))
-            self._witnesses.add(task)
-            task.add_done_callback(self._witnesses.discard)
+        _log.error("initiation given up", error=visit.outcome.error, isConfirmed=visit.is_known)
+        if visit.is_known:
+            await self._resolve(visit, visit.outcome)
+        if len(self._witnesses) >= _MOST_WITNESSES:
+            _log.error("failed initiation left no witness", error="too many of them")
+            return
+        task = asyncio.ensure_future(self._witness(visit))
+        self._witnesses.add(task)
+        task.add_done_callback(self._witnesses.discard)
 
     async def _witness(self, visit: _Visit) -> None:
-        request = visit.request
+        """Find out what became of it; if no run began, say so in the database."""
         while True:
             try:
-                await self._settle_late(visit)
-                await self._db.execute(
-                    _QUERIES["record_failure"],
-                    request.course_id,
-                    visit.outcome.error,
-                    request.request_id,
-                    request.initiated_by,
-                )
+                if not visit.is_resolved:
+                    await self._resolve(visit, await self._truth(visit))
+                if visit.outcome.status not in _BEGAN:
+                    await self._record_failure(visit)
             except RetryableError:
                 await asyncio.sleep(_WITNESS_RETRY_SECONDS)
             except CoursegenError as refused:
@@ -347,19 +384,76 @@ class CommandHandler:
             else:
                 return
 
-    async def _settle_late(self, visit: _Visit) -> None:
-        """Nobody knew whether the last attempt was committed; now PostgreSQL answers again, and knows."""
-        if self._gate is None or visit.permit is None:
-            return
-        running = await self._db.fetchval(_QUERIES["is_running"], str(visit.permit.course_id))
-        await self._gate.settle(visit.permit, InitiationOutcome(status="failed", running=running))
-        visit.permit = None
+    async def _record_failure(self, visit: _Visit) -> None:
+        request = visit.request
+        await self._db.execute(
+            _QUERIES["record_failure"],
+            request.course_id,
+            visit.outcome.error or _UNKNOWN.error,
+            request.request_id,
+            request.initiated_by,
+            request.user_id,
+        )
+
+    async def _truth(self, visit: _Visit) -> InitiationOutcome:
+        """What the request has come to, asked when none of its writes can change that any more.
+
+        Raises:
+            DatabaseUnavailable: nobody knows yet.
+        """
+        if visit.answer is not None:
+            await asyncio.wait([visit.answer])  # as long as a statement may take, or the connection lives
+            with contextlib.suppress(Exception):  # it has left its doubt
+                visit.outcome = _landed(visit, visit.answer)
+        if visit.outcome.status in _BEGAN or visit.is_known:
+            return visit.outcome
+        if visit.doubtful:
+            await asyncio.sleep(_WITNESS_RETRY_SECONDS)  # what PostgreSQL has received, it has begun by then
+            if not await self._db.fetchval(_QUERIES["have_ended"], visit.doubtful):
+                raise DatabaseUnavailable("The lost transaction is still under way.")
+        found = await self._probes.submit(visit.request)
+        if found.status == "failed":
+            raise DatabaseUnavailable(found.error)
+        return found
+
+    async def _resolve(self, visit: _Visit, truth: InitiationOutcome) -> None:
+        """Count what became of it, and put the slot in the right hands."""
+        has_begun = truth.status in _BEGAN
+        if has_begun:
+            # Also when it was found as a replay: its slot may have been verified away meanwhile.
+            visit.outcome = msgspec.structs.replace(truth, status="accepted")
+            _log.warning("initiation given up has begun a run", courseId=str(visit.request.course_id))
+        visit.is_resolved = True
+        self._counters.add("fsm_total", "success" if has_begun else "failed")
+        if has_begun:
+            self._counters.observe("fsm_duration", self._clock.monotonic() - visit.started)
+        if self._gate is not None and visit.permit is not None:
+            settled = visit.outcome if has_begun else InitiationOutcome(status="failed", running=bool(truth.running))
+            await self._gate.settle(visit.permit, settled)
 
 
-def _row(request: InitiationRequest, limits: Mapping[str, int] | None) -> dict[str, Any]:
-    row: dict[str, Any] = msgspec.to_builtins(request)
-    if limits is not None:
-        row["limits"] = limits
+def _seen(answer: asyncio.Future[InitiationOutcome]) -> None:
+    """An error that nobody waits for any more is no news for the event loop."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _landed(visit: _Visit, answer: asyncio.Future[InitiationOutcome]) -> InitiationOutcome:
+    """The answer that has come, or its error; one that was lost on the way leaves a doubt."""
+    visit.answer = None
+    if not answer.cancelled() and answer.exception() is None:
+        return answer.result()
+    if visit.write is not None and visit.write.batch is not None:
+        visit.doubtful.append(visit.write.batch)
+    if answer.cancelled():
+        raise DatabaseUnavailable("The write was cancelled.")
+    return answer.result()
+
+
+def _row(write: _Write) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(write.request) | {"batch": write.batch}
+    if write.limits is not None:
+        row["limits"] = write.limits
     return row
 
 
@@ -376,32 +470,3 @@ def _initiation(result: RememberedResult, *, from_cache: bool) -> Initiation:
     return Initiation(
         course_id=result.course_id, job_id=result.job_id, run_number=result.run_number, from_cache=from_cache
     )
-
-
-def _refusal(outcome: InitiationOutcome, request: InitiationRequest) -> CoursegenError:
-    match outcome.status:
-        case "not_found":
-            return NotFound(
-                "There is no such course. Create it first (POST /api/courses), or send a `title` to create it here.",
-                courseId=str(request.course_id),
-            )
-        case "forbidden":
-            return Forbidden("This course belongs to someone else.", courseId=str(request.course_id))
-        case "busy":
-            return CourseBusy(
-                "The course is being generated already; wait for it, cancel it, or repeat the request that began it.",
-                courseId=str(request.course_id),
-                jobId=None if outcome.job_id is None else str(outcome.job_id),
-            )
-        case "key_conflict":
-            return KeyConflict(courseId=str(request.course_id))
-        case "no_documents":
-            return InvalidInput(
-                "`hasFiles` is true but the course has no documents; upload one, or send `hasFiles: false`.",
-                field="hasFiles",
-            )
-        case _:
-            return InvalidInput(
-                "To create a course the token must name an organisation: claim `app_metadata.organization_id`.",
-                claim="app_metadata.organization_id",
-            )

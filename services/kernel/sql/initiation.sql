@@ -1,6 +1,19 @@
 -- name: initiate
--- Decide and write a batch of initiations in one transaction; $1 is a JSON array, the answer is one too, in its order.
+-- Decide a batch of initiations; $1 is a JSON array, the answer is one too, in its order.
 SELECT initiate_generation_v2($1::jsonb);
+
+-- name: write
+-- Decide and write a batch of initiations in one transaction that holds the batch's own lock: who has lost the answer can see its end.
+WITH under_way AS MATERIALIZED (
+  SELECT pg_advisory_xact_lock(($1::jsonb -> 0 ->> 'batch')::bigint)
+)
+SELECT initiate_generation_v2($1::jsonb)
+  FROM under_way;
+
+-- name: have_ended
+-- Whether the transactions of all these batches are over, committed or not; the next statement sees what they wrote.
+SELECT COALESCE(bool_and(pg_try_advisory_xact_lock(batch)), true)
+  FROM unnest($1::bigint[]) AS given(batch);
 
 -- name: initialize
 -- Set one course's state, write its jobs, its event and its key, or return what the key stored before.
@@ -9,10 +22,10 @@ SELECT initialize_fsm_with_outbox($1::uuid, $2::uuid, $3::uuid, $4::text, $5::te
 -- name: record_failure
 -- Witness an initiation that was given up (D15, TRAP28): a metric row, and an event when the course exists.
 WITH course AS (
-  SELECT id, user_id FROM courses WHERE id = $1::uuid
+  SELECT id FROM courses WHERE id = $1::uuid
 ), metric AS (
   INSERT INTO system_metrics (event_type, severity, user_id, course_id, metadata)
-  VALUES ('job_rollback', 'error', (SELECT user_id FROM course), (SELECT id FROM course),
+  VALUES ('job_rollback', 'error', $5::uuid, $1::uuid,
           jsonb_build_object('error', $2::text, 'requestId', $3::text, 'requestedCourseId', $1::uuid))
 )
 INSERT INTO fsm_events (entity_id, old_state, new_state, triggered_by, event_type, created_by, metadata)
@@ -33,7 +46,3 @@ SELECT EXISTS (
        ) AS stands
   FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS asked(course_id, user_id, key, place)
  ORDER BY asked.place;
-
--- name: is_running
--- Whether a run of course $1 is under way.
-SELECT course_is_running($1::text);

@@ -234,6 +234,75 @@ async def test_an_initiation_given_up_returns_its_slot(api: RunningApi, db: Data
     assert await shown(redis) == [0, 0]
 
 
+async def witnesses(db: Database) -> int:
+    """Initiations written down as given up."""
+    rows = await db.fetchval("SELECT count(*) FROM system_metrics WHERE event_type = 'job_rollback'")
+    events = await db.fetchval("SELECT count(*) FROM fsm_events WHERE event_type = 'FSM_FAILED'")
+    return int(rows + events)
+
+
+WRITING = "query LIKE '%under_way%' AND pid <> pg_backend_pid() AND state = 'active' AND datname = current_database()"
+
+
+async def test_a_write_that_outlasts_the_deadline_keeps_its_slot(
+    app_database_url: str, redis_url: str, db: Database, redis: Any
+) -> None:
+    """D15: given up is what has no rows; a row lock held past the deadline only delays the commit, and the run has a slot."""
+    async with running_api(app_database_url, redis_url, **PRODUCT, initiation_seconds=1.0) as api:
+        course = await add_course(db)
+        async with db.transaction() as holder:
+            await holder.execute("SELECT 1 FROM courses WHERE id = $1 FOR UPDATE", course)
+            answer = await initiate(api, course=course)
+            meanwhile = (await witnesses(db), await shown(redis))
+        await api.parts.commands.drain()
+        again = await initiate(api, course=course)
+
+        assert answer.status_code == 500
+        assert "ничего не изменил" not in answer.json()["error"]["message"]
+        assert meanwhile == (0, [1, 1])
+        assert (again.status_code, again.json()["fromCache"]) == (200, True)
+        assert (await footprint(db, course)).job_types == ["STRUCTURE_ANALYSIS"]
+        assert await witnesses(db) == 0
+        assert await shown(redis) == [1, 1]
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["known course", "new course"])
+@pytest.mark.parametrize("commits", [True, False])
+async def test_a_write_whose_connection_is_lost_is_asked_for_when_it_has_ended(
+    app_database_url: str, redis_url: str, db: Database, redis: Any, exists: bool, commits: bool
+) -> None:
+    """The session goes on without its client, waits for a lock and then commits, or is killed: only then is it judged."""
+    await db.execute(
+        "CREATE TABLE held (at int); CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$"
+        " BEGIN LOCK TABLE held IN SHARE MODE; RETURN NEW; END $$;"
+        "CREATE TRIGGER hold BEFORE INSERT ON job_outbox FOR EACH ROW EXECUTE FUNCTION hold()"
+    )
+    async with running_api(app_database_url, redis_url, **PRODUCT, initiation_seconds=1.0) as api:
+        course = await add_course(db) if exists else uuid4()
+        async with db.transaction() as holder:
+            await holder.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+            asked = asyncio.ensure_future(initiate(api, course=course))
+            await eventually(lambda: db.fetchval(f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {WRITING}"))
+            for each in api.parts.commands._db._pool._holders:
+                if each._con is not None and each._in_use is not None:
+                    each._con._transport.abort()  # the network is gone, the session does not know
+            answer = await asked
+            await asyncio.sleep(1.5)
+            meanwhile = (await witnesses(db), await shown(redis))
+            if not commits:
+                await db.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {WRITING}")
+                await eventually(lambda: db.fetchval(f"SELECT count(*) = 0 FROM pg_stat_activity WHERE {WRITING}"))
+        await api.parts.commands.drain()
+
+        assert answer.status_code == 500
+        assert "повтор безопасен" in answer.json()["error"]["message"]
+        assert meanwhile == (0, [1, 1])
+        assert await shown(redis) == ([1, 1] if commits else [0, 0])
+        rows = await db.fetch("SELECT user_id, course_id FROM system_metrics WHERE event_type = 'job_rollback'")
+        assert [tuple(row) for row in rows] == ([] if commits else [(tokens.USER, course)])
+        assert len((await footprint(db, course)).rows) == int(commits)
+
+
 async def test_a_changed_limit_holds_within_seconds(api: RunningApi, db: Database) -> None:
     """The global limit, while everything runs; then back to what is configured."""
     await db.execute("INSERT INTO concurrency_limits (scope, slots) VALUES ('global', 1), ('FREE', 2)")

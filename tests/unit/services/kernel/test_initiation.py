@@ -42,8 +42,12 @@ class FakeDatabase:
         self.stands = True
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """initiate_generation or initialize_fsm_with_outbox."""
+        """initiate_generation or initialize_fsm_with_outbox; a lost transaction has ended and left nothing."""
         await asyncio.sleep(0)
+        if query == initiation._QUERIES["have_ended"]:
+            return True
+        if query == initiation._QUERIES["initiate"]:
+            return [{"status": "clear", "courseId": row["courseId"]} for row in args[0]]
         if len(args) > 1:
             return {
                 "fsmState": {"courseId": str(args[0])},
@@ -324,7 +328,7 @@ async def test_all_tries_together_have_a_deadline() -> None:
     async def hang(*_: Any) -> Any:
         await hanging.wait()
 
-    bench.db.fetchval = hang  # type: ignore[method-assign]
+    bench.db.fetchval = hang  # type: ignore[method-assign, assignment]
     with pytest.raises(InitiationFailed):
         await bench.begin()
     hanging.set()
@@ -420,17 +424,17 @@ class FakeGate:
 
 
 class GatedDatabase(FakeDatabase):
-    """Answers probes with `clear`, and says whether a course runs."""
+    """Answers probes as told, or with `clear`; says whether lost transactions have ended."""
 
     def __init__(self, decide: Decide) -> None:
         super().__init__(decide)
         self.probes: list[Sequence[dict[str, Any]] | Exception] = []
-        self.running: list[bool | Exception] = [False]
+        self.ended: list[bool | Exception] = []
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """A probe, the question whether a course runs, or a write."""
-        if isinstance(args[0], str):
-            return _take(self.running)
+        """A probe, the question whether transactions have ended, or a write."""
+        if query == initiation._QUERIES["have_ended"]:
+            return _take(self.ended) if self.ended else True
         if args[0][0].get("probe"):
             if self.probes:
                 return _take(self.probes)
@@ -518,17 +522,89 @@ async def test_a_slot_is_asked_for_once_however_often_the_write_is_tried() -> No
     assert len(bench.db.witnesses) == 1
 
 
-@pytest.mark.parametrize("runs", [True, False])
-async def test_when_nobody_knows_what_was_committed_postgresql_is_asked_later(runs: bool) -> None:
+AGAIN: dict[str, Any] = {"status": "replay", "idempotencyKey": "k", "runNumber": 3, "running": True}
+
+
+async def test_when_nobody_knows_what_was_committed_postgresql_is_asked_later() -> None:
     """The slot is kept until it answers; there is one witness, however often it takes."""
     bench, database, gate = gated(unavailable)
-    database.running = [DatabaseUnavailable("still"), runs]
+    database.ended = [DatabaseUnavailable("still"), False, True]
     database.witness_errors = [DatabaseUnavailable("again")]
-    with pytest.raises(InitiationFailed):
+    with pytest.raises(InitiationFailed, match="повтор безопасен") as caught:
         await bench.begin()
     before = list(gate.settled)
     await bench.handler.drain()
 
+    assert "ничего не изменил" not in caught.value.message
     assert before == []
-    assert gate.settled == [runs]
+    assert gate.settled == [False]
     assert len(bench.db.witnesses) == 1
+    assert bench.tally.counts == {("fsm_cache", "miss"): 1, ("fsm_total", "failed"): 1}
+
+
+async def test_a_lost_answer_to_a_run_that_began_is_no_failure() -> None:
+    """Its slot is kept, and nobody writes that it was given up."""
+    bench, database, gate = gated(unavailable)
+    database.probes = [[{"status": "clear", "runNumber": 3}], DatabaseUnavailable("still"), [AGAIN]]
+    with pytest.raises(InitiationFailed):
+        await bench.begin()
+    await bench.handler.drain()
+
+    assert gate.settled == [True]
+    assert bench.db.witnesses == []
+    assert bench.tally.counts == {("fsm_cache", "miss"): 1, ("fsm_total", "success"): 1}
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_write_under_way_at_the_deadline_is_followed_to_its_end(accepted: bool) -> None:
+    """The caller is answered in time; what the transaction then did decides about slot, event and counters."""
+    bench, database, gate = gated()
+    bench.handler._deadline_seconds = 0.05
+    released, ask = asyncio.Event(), database.fetchval
+
+    async def slow(query: str, *args: Any) -> Any:
+        if query != initiation._QUERIES["write"]:
+            return await ask(query, *args)
+        await released.wait()
+        return [{**accept(args[0])[0], "running": True}] if accepted else [{"status": "failed", "running": False}]
+
+    database.fetchval = slow  # type: ignore[method-assign]
+    with pytest.raises(InitiationFailed, match="повтор безопасен"):
+        await bench.begin()
+    await asyncio.sleep(0.02)
+    before = (list(gate.settled), list(database.witnesses), ("fsm_total", "failed") in bench.tally.counts)
+    released.set()
+    await bench.handler.drain()
+
+    assert before == ([], [], False)
+    assert gate.settled == [accepted]
+    assert len(database.witnesses) == (0 if accepted else 1)
+    assert bench.tally.counts["fsm_total", "success" if accepted else "failed"] == 1
+
+
+async def test_a_write_that_has_not_left_at_the_deadline_never_does() -> None:
+    """Nothing is begun for a caller who was told that it failed."""
+    bench = Bench(deadline_seconds=0.05)
+    hanging = asyncio.Event()
+    sent: list[Any] = []
+
+    async def hang(query: str, *args: Any) -> Any:
+        sent.extend(args[0] if query == initiation._QUERIES["write"] else [])
+        await hanging.wait()
+        return accept(args[0])
+
+    bench.db.fetchval = hang  # type: ignore[method-assign]
+    bench.handler._writes._free = 1
+    answers = await asyncio.gather(bench.begin(), _later(bench), return_exceptions=True)
+    hanging.set()
+    await bench.handler.drain()
+
+    assert [type(each) for each in answers] == [InitiationFailed] * 2
+    assert len(sent) == 1
+    assert [str(each).count("ничего не изменил") for each in answers] == [0, 1]
+
+
+async def _later(bench: Bench) -> Initiation:
+    """A request whose batch finds no place."""
+    await asyncio.sleep(0.01)
+    return await bench.begin()
