@@ -6,6 +6,7 @@ The api names each message; whoever was cut off comes back with the last name he
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import orjson
 from services.cli.api_client import ApiClient, ApiUnreachable, StreamBroken
 
 _LONGEST_PAUSE_SECONDS: Final = 2.0
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Following:
                 self._is_over = True
                 return
             fields: dict[str, str] = {}
-            async for line in answer.aiter_lines():
+            async for line in _lines(answer.aiter_text()):
                 name, _, value = line.partition(":")
                 if name:
                     fields[name] = value.removeprefix(" ")
@@ -92,9 +94,26 @@ class Following:
     def _message(self, fields: dict[str, str]) -> Message | None:
         if fields.get("retry", "").isdecimal():
             self._pause = int(fields["retry"]) / 1000
-        self._place = fields.get("id", self._place)
         if "data" not in fields:
+            self._place = fields.get("id", self._place)
             return None
         event = fields.get("event", "message")
+        try:
+            content = orjson.loads(fields["data"])
+        except orjson.JSONDecodeError as error:
+            raise StreamBroken("a message of the stream cannot be read") from error
         self._is_over = event == "end"
-        return Message(event, orjson.loads(fields["data"]), fields.get("id"))
+        self._place = fields.get("id", self._place)
+        return Message(event, content, fields.get("id"))
+
+
+async def _lines(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The lines of a stream of events: they end at CR, LF or CRLF, and nowhere else; what has no end yet is no line."""
+    rest = ""
+    async for piece in pieces:
+        text = rest + piece
+        kept = "\r" if text.endswith("\r") else ""  # its LF may be in the next piece
+        *whole, rest = _LINE_END.split(text.removesuffix(kept))
+        rest += kept
+        for line in whole:
+            yield line

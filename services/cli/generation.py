@@ -21,6 +21,8 @@ _POLL_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 30.0
 _UPLOAD_TRIES = 3
 _LIMITED = 429
+_UNUSABLE = frozenset({400, 413, 415, 422})
+"""What the api answers to a document that it cannot use; every other refusal is about the caller or the course."""
 
 
 class GenerationFailed(StackError):
@@ -134,6 +136,8 @@ class Generation:
                 present = {(document["filename"], document["sha256"]) for document in documents}
                 continue
             except ApiRefused as refusal:
+                if refusal.status not in _UNUSABLE:
+                    raise
                 self._display.say(f"{path.name}: {refusal.message}")
                 return False
             self._display.say(f"uploaded {path.name} ({_size(path)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -83,6 +84,33 @@ async def test_messages_come_whole_however_they_are_cut() -> None:
 
     assert await script.follow() == [Message("state", {"newState": "ж"}, "1:0"), Message("end", {}, "1:2:end")]
     assert script.asked == [None]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_lines_end_only_where_the_protocol_says(end: str, size: int) -> None:
+    """A text may hold what other programs take for the end of a line."""
+    title = "one\u2028two\u2029three\u0085four"
+    told = message("state", "1:0", json.dumps({"title": title}, ensure_ascii=False)) + message("end", "1:2:end")
+    text = told.replace("\n", end) + (":" if end == "\r" else "")
+
+    assert await Script(stream(*[text[at : at + size] for at in range(0, len(text), size)])).follow() == [
+        Message("state", {"title": title}, "1:0"),
+        Message("end", {}, "1:2:end"),
+    ]
+
+
+async def test_a_message_that_cannot_be_read_is_a_broken_stream() -> None:
+    """It is asked for again, from the last one that could be; without end it is an error with a next step."""
+    spoilt = message("state", "1:0") + message("state", "2:0", '{"new')
+    script = Script(stream(spoilt), stream(message("end", "2:1:end")))
+    heard = await script.follow()
+
+    assert [each.place for each in heard] == ["1:0", "2:1:end"]
+    assert script.asked == [None, "1:0"]
+    assert len(script.outages) == 1
+    with pytest.raises(ApiUnreachable, match="cannot be read"):
+        await Script(lambda: stream(message("state", "2:0", "{"))).follow(patience=0.05)
 
 
 async def test_a_broken_stream_is_taken_up_where_it_broke() -> None:

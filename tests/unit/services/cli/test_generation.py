@@ -187,6 +187,27 @@ async def test_a_document_that_is_refused_does_not_stop_the_others(api: FakeApi,
         await _run(api, order)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 429])
+async def test_a_refusal_that_is_not_about_the_document_ends_the_order_and_deletes_nothing(
+    api: FakeApi, order: Order, status: int
+) -> None:
+    """The documents are as good as they were: the same command can go on when the caller may again."""
+
+    def refuse(request: httpx.Request, _number: int) -> httpx.Response | None:
+        upload = request.method == "POST" and request.url.path.endswith("/documents")
+        error = {"error": {"code": "no", "message": "Not now.", "details": {}}}
+        return httpx.Response(status, json=error) if upload else None
+
+    api.breaks = refuse
+    notes = Notes()
+    with pytest.raises(ApiRefused, match="Not now") as raised:
+        await _run(api, order, notes=notes)
+
+    assert raised.value.status == status
+    assert len(api.courses) == 1
+    assert notes.said == []
+
+
 async def test_a_course_that_ends_in_an_error_is_reported_with_its_reasons(api: FakeApi, order: Order) -> None:
     """The course's error, and every document's reason that it does not name: each is said once."""
     api.outcome = "error"
