@@ -10,7 +10,7 @@ Fault point: `webhook.sent`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,11 +31,15 @@ from services.kernel.webhooks.urls import Target, UrlRules
 from services.stage_worker.stages.course_run import CourseRun
 from services.stage_worker.stages.stage import NothingToDo, Stage
 from services.stage_worker.stages.transaction import StageTransaction
+from services.stage_worker.webhooks.resolving import on_behalf_of
 from services.stage_worker.webhooks.schedule import RetrySchedule, seconds_asked
 from services.stage_worker.webhooks.sender import Answer, AttemptFailed, Sender
 
 MOST_PER_RECEIVER: Final = 4
 """Attempts of one worker at one receiver at a time: a slow receiver must not hold up the others."""
+
+MOST_PER_ORGANIZATION: Final = 8
+"""Attempts of one worker for one organisation at a time: nobody with many slow receivers takes all places."""
 
 _GONE: Final = 410
 _BUSY_SECONDS: Final = 2.0
@@ -87,7 +91,7 @@ class WebhookDelivery(Stage[Job, Attempt]):
         self._db = db
         self._outlet = outlet
         self._clock = clock or SystemClock()
-        self._in_hand: Counter[str] = Counter()
+        self._in_hand: Counter[Hashable] = Counter()
         self._sql = Queries.load("services.kernel", "webhooks.sql")
 
     async def compute(self, job: Job, course: CourseRun) -> Attempt:
@@ -95,14 +99,14 @@ class WebhookDelivery(Stage[Job, Attempt]):
 
         Raises:
             NothingToDo: a later attempt or a person has overtaken this one.
-            UpstreamUnavailable: enough attempts at this receiver are under way; no attempt was made.
+            UpstreamUnavailable: enough attempts at this receiver or of this organisation are under way; none was made.
             WebhookUrlRefused: the address is not allowed (any more).
         """
         row = await self._db.fetchrow(self._sql["attempt_of"], job.outbox_id)
         if row is None:
             raise NothingToDo("this attempt is not the one under way any more")
         target = self._outlet.rules.target(row["url"])
-        with self._place(target):
+        with self._place(target.origin, MOST_PER_RECEIVER), self._place(row["organization_id"], MOST_PER_ORGANIZATION):
             attempt = await self._send(job, row, target)
         await reach("webhook.sent")
         self._report(row, target, attempt)
@@ -124,14 +128,14 @@ class WebhookDelivery(Stage[Job, Attempt]):
         await tx.connection.execute(self._sql["bury"], tx.job.outbox_id, None, error.message)
 
     @contextmanager
-    def _place(self, target: Target) -> Iterator[None]:
-        if self._in_hand[target.origin] >= MOST_PER_RECEIVER:
-            raise UpstreamUnavailable(f"{target.origin} is busy with other webhooks", retry_after=_BUSY_SECONDS)
-        self._in_hand[target.origin] += 1
+    def _place(self, whose: Hashable, most: int) -> Iterator[None]:
+        if self._in_hand[whose] >= most:
+            raise UpstreamUnavailable(f"{whose} is busy with other webhooks", retry_after=_BUSY_SECONDS)
+        self._in_hand[whose] += 1
         try:
             yield
         finally:
-            self._in_hand[target.origin] -= 1
+            self._in_hand[whose] -= 1
             self._in_hand += Counter()  # forgets receivers with nothing in hand
 
     async def _send(self, job: Job, row: Row, target: Target) -> Attempt:
@@ -147,7 +151,8 @@ class WebhookDelivery(Stage[Job, Attempt]):
         }
         started = self._clock.monotonic()
         try:
-            answer = await self._outlet.sender.post(target, headers, body)
+            with on_behalf_of(row["organization_id"]):
+                answer = await self._outlet.sender.post(target, headers, body)
         except AttemptFailed as failure:
             return self._failed(row, None, str(failure), None)
         finally:

@@ -7,7 +7,6 @@ mind in between (DNS rebinding) gains nothing. A name that resolves to several a
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import httpcore
 
 from services.kernel.webhooks.addresses import Address, AddressRules
+from services.stage_worker.webhooks.resolving import Resolver, Unresolved
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host and port, in the order in which to try them."""
@@ -24,30 +24,12 @@ class AddressRefused(httpcore.ConnectError):
     """The name leads to an address that must not be called."""
 
 
-class Unresolved(httpcore.ConnectError):
-    """The name has no address."""
-
-
-async def system_resolver(host: str, port: int) -> list[str]:
-    """What the system's resolver says.
-
-    Raises:
-        Unresolved: nothing.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    except (socket.gaierror, UnicodeError) as error:
-        raise Unresolved(f"the name {host} cannot be resolved") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens TCP connections for httpcore, to addresses that the rules allow."""
 
-    def __init__(self, rules: AddressRules, resolve: Resolve = system_resolver) -> None:
+    def __init__(self, rules: AddressRules, resolve: Resolve | None = None) -> None:
         self._rules = rules
-        self._resolve = resolve
+        self._resolve = resolve or Resolver()
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -63,6 +45,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         Raises:
             AddressRefused: one of them must not be called; nothing was sent to any.
             Unresolved: there is none.
+            UpstreamUnavailable: too many names are being looked up; nothing was tried.
             httpcore.ConnectError: none answers.
         """
         failure: Exception = Unresolved(f"the name {host} has no address")

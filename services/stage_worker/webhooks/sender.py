@@ -79,6 +79,7 @@ class Sender:
 
         Raises:
             AttemptFailed: none came in time, or the connection could not be made or trusted.
+            UpstreamUnavailable: too many names are being looked up; no attempt was made.
         """
         answer: Answer | None = None
         try:

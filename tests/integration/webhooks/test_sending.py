@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from services.kernel.errors import SettingsInvalid
+from services.kernel.errors import SettingsInvalid, UpstreamUnavailable
 from services.kernel.settings import load
 from services.kernel.webhooks.addresses import AddressRules
 from services.kernel.webhooks.urls import UrlRules
 from services.stage_worker import builtin
-from services.stage_worker.webhooks.network import AddressRefused, GuardedBackend, Unresolved, system_resolver
+from services.stage_worker.webhooks.network import AddressRefused, GuardedBackend
+from services.stage_worker.webhooks.resolving import MOST_PER_ORGANIZATION, Resolver, Unresolved, on_behalf_of
 from services.stage_worker.webhooks.sender import LARGEST_ANSWER, Answer, AttemptFailed, Sender, tls_context
 from services.stage_worker.webhooks.settings import DeliverySettings
 from tests.support.receiver import LOCAL_RECEIVERS, Receiver, answer, open_receiver
@@ -37,7 +40,7 @@ def names(**table: list[str]) -> Callable[[str, int], object]:
 
 @asynccontextmanager
 async def sending(
-    rules: AddressRules = LOOPBACK, *, resolve: object = system_resolver, seconds: float = 5.0, ca: Path | None = None
+    rules: AddressRules = LOOPBACK, *, resolve: object = None, seconds: float = 5.0, ca: Path | None = None
 ) -> AsyncIterator[Sender]:
     """A sender under the given rules."""
     sender = Sender(GuardedBackend(rules, resolve), tls_context(ca), seconds=seconds)  # type: ignore[arg-type]
@@ -119,6 +122,48 @@ async def test_names_without_an_address_and_closed_ports_are_said_plainly() -> N
     async with sending(resolve=names(empty_example=[])) as sender:
         with pytest.raises(AttemptFailed, match="has no address"):
             await post(sender, "http://empty.example/")
+
+
+async def test_names_that_hang_hold_up_nobody_else(receiver: Receiver) -> None:
+    """Their owner uses up his own share; others are served, and so is what needs the process's other threads (an export)."""
+    end, asked = threading.Event(), []
+
+    def lookup(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if host.startswith("hanging"):
+            end.wait(30)
+        return ["127.0.0.1"]
+
+    async def attempt(number: int) -> Answer:
+        with on_behalf_of(guilty):
+            return await post(sender, f"http://hanging-{number}.example:{receiver.port}/")
+
+    guilty, innocent = uuid4(), uuid4()
+    async with sending(resolve=Resolver(lookup, seconds=2.0)) as sender:
+        hanging = [asyncio.create_task(attempt(number)) for number in range(60)]
+        with on_behalf_of(innocent):
+            served = await asyncio.wait_for(post(sender, f"http://innocent.example:{receiver.port}/"), 10)
+        exported = await asyncio.wait_for(asyncio.to_thread(lambda: "course"), 10)
+        ended = await asyncio.wait_for(asyncio.gather(*hanging, return_exceptions=True), 20)
+        failed = [each for each in ended if isinstance(each, AttemptFailed)]
+        not_begun = [each for each in ended if isinstance(each, UpstreamUnavailable)]
+        with pytest.raises(UpstreamUnavailable):  # what was given up counts until its thread has ended
+            await attempt(99)
+        end.set()
+
+    assert (served.status, exported) == (204, "course")
+    assert len(failed) == MOST_PER_ORGANIZATION == len(asked) - 1
+    assert "was not resolved within 2 s" in str(failed[0])
+    assert len(not_begun) == 60 - MOST_PER_ORGANIZATION
+    assert all(each.retry_after for each in not_begun)
+
+
+async def test_a_share_of_lookups_is_free_again_when_they_have_ended(receiver: Receiver) -> None:
+    """However many there have been."""
+    async with sending(resolve=Resolver(lambda host, port: ["127.0.0.1"])) as sender:
+        with on_behalf_of(uuid4()):
+            for _ in range(2 * MOST_PER_ORGANIZATION):
+                assert (await post(sender, f"http://quick.example:{receiver.port}/")).status == 204
 
 
 async def test_a_socket_of_this_machine_is_never_opened() -> None:
