@@ -103,14 +103,20 @@ class ProgressBoard:
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
         await self._write_directly(connection, course_id, step, status, message, error)
 
-    async def close(self, connection: Connection, course_id: UUID) -> None:
-        """Show that the run was cancelled, on the step that was open; the percentage stays. Raises as `mark`."""
+    async def close(self, connection: Connection, course_id: UUID, error: dict[str, Any] | None = None) -> None:
+        """Show that the run was ended, on the step that was open; the percentage stays. Raises as `mark`.
+
+        Args:
+            connection: the transaction that ends the run.
+            course_id: whose run.
+            error: why, as `owner_errors.told` says it; by default that its owner has cancelled it.
+        """
+        error = error or told("cancelled", "The run was cancelled by its owner.")
         with translated():
             progress = await connection.fetchval(self._sql["read_progress"], course_id)
         step = open_step(progress) if progress is not None else None
         if step is not None:
-            error = told("cancelled", "The run was cancelled by its owner.")
-            await self.mark(connection, course_id, step, "failed", CANCELLED, error=error)
+            await self.mark(connection, course_id, step, "failed", error["message"], error=error)
 
     async def _try_call(self, connection: Connection, course_id: UUID, step: Step, *rest: Any) -> bool:
         try:

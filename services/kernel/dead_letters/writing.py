@@ -6,12 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID, uuid5
 
+from services.kernel.clock import SystemClock
 from services.kernel.database import Connection
 from services.kernel.dead_letters.decisions import Decision, JobFacts, Step
 from services.kernel.dead_letters.results import EndedRun, Result
+from services.kernel.owner_errors import told
 from services.kernel.progress import ProgressBoard
 from services.kernel.queries import Queries
 from services.kernel.webhooks import deliveries
+from services.kernel.webhooks.events import EndedRun as RunToTell
+from services.kernel.webhooks.events import Failure, announce
 
 DISCARDED: Final = "discarded by an administrator"
 """The reason in whatever a discarded job leaves behind."""
@@ -92,8 +96,19 @@ async def _end_runs(session: Connection, results: Sequence[Result], request_id: 
         event = {key: value for key, value in context.items() if value is not None}
         await session.execute(_SQL["end_run"], facts.course_id, facts.state, event, facts.course_run)
         await session.execute(_SQL["release_documents"], facts.course_id)
-        await ProgressBoard().close(session, facts.course_id)
+        error = told("discarded", f"The run was ended: its job {facts.job_type} was {DISCARDED}.")
+        await ProgressBoard().close(session, facts.course_id, error)
+        await _announce(session, facts, Failure(**error))
     return [EndedRun(course_id, facts.course_run) for course_id, facts in waiting.items()]
+
+
+async def _announce(session: Connection, facts: JobFacts, failure: Failure) -> None:
+    """Have the end of the run told to the address that was given for it, if one was."""
+    row = await session.fetchrow(_SQL["to_be_told"], facts.course_id, facts.outbox_id)
+    if row is not None:
+        fields = dict(row.items())
+        metadata = fields.pop("metadata") or {}
+        await announce(session, RunToTell(**fields), at=SystemClock().now(), metadata=metadata, failure=failure)
 
 
 async def _settle(session: Connection, jobs: list[UUID]) -> None:

@@ -152,6 +152,13 @@ INSERT INTO fsm_events (entity_id, event_type, old_state, new_state, triggered_b
 SELECT ended.id, 'STATE_CHANGED', $2::text, 'cancelled', 'API_ADMIN_DISCARD', 'API', $3::jsonb, $4::integer
   FROM ended;
 
+-- name: to_be_told
+-- What the webhook of course $1 is to say of its run's end, if it has one; job $2 knows the request that began the run.
+SELECT c.id AS course_id, c.slug, c.title, c.organization_id, c.run_number, c.priority, c.webhook_url AS url, o.metadata
+  FROM courses AS c
+  JOIN job_outbox AS o ON o.outbox_id = $2::uuid
+ WHERE c.id = $1::uuid AND c.webhook_url IS NOT NULL;
+
 -- name: release_documents
 -- Sets the documents of a locked course back that nobody goes on reading.
 UPDATE documents SET status = 'uploaded' WHERE course_id = $1::uuid AND status = 'processing';

@@ -86,7 +86,7 @@ class UrlRules:
         if scheme == "http" and not self.allow_http:
             raise _refused("must begin with https:// (http is for development, with WEBHOOK_ALLOW_HTTP)")
         if scheme not in _PORTS:
-            raise _refused("must begin with https://")
+            raise _refused("must begin with https://" + (" or http://" if self.allow_http else ""))
 
     def _check_host(self, host: str) -> None:
         address = _literal(host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -177,3 +178,20 @@ async def test_the_relay_is_woken_when_rows_are_to_leave(db: Database, redis: Re
     assert (result.letter.uuid, result.step) == (job, Step.END_RUN)
     assert await _state(db, course) == "cancelled"
     assert bell.rung == 2
+
+
+async def test_the_owner_and_his_receiver_are_told_of_a_discarded_run(db: Database, redis: Redis) -> None:
+    """That an administrator ended it, in the same transaction; nobody says that the owner did."""
+    course, job = await began(db)
+    await db.execute("UPDATE courses SET webhook_url = 'https://hooks.example.com/' WHERE id = $1", course)
+    await set_aside(redis, str(job))
+    desk = open_desk(db, redis)
+    await desk.act("discard", await every_letter(desk), nothing)
+    (row,) = await db.fetch("SELECT event_type, body, outbox_id FROM webhook_deliveries WHERE course_id = $1", course)
+    progress = await db.fetchval("SELECT generation_progress FROM courses WHERE id = $1", course)
+    told = json.loads(row["body"])["data"]["error"]
+    (shown,) = [step["error"] for step in progress["steps"] if step["error"]]
+
+    assert (row["event_type"], told["code"]) == ("course.failed", "discarded")
+    assert told == shown
+    assert await db.fetchval("SELECT count(*) FROM job_outbox WHERE outbox_id = $1", row["outbox_id"]) == 1
