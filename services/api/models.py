@@ -23,9 +23,8 @@ Title = Annotated[
 WebhookUrl = Annotated[
     str,
     Meta(
-        min_length=9,
         max_length=LONGEST_URL,
-        pattern="^https?://",
+        pattern="^https?://.",
         description="https address in the public internet that is told when the run ends; `http` is for development",
     ),
 ]

@@ -20,7 +20,7 @@ _LARGEST_NUMBER = 2**63
 _PATTERNS_IN_WORDS: Final = {
     "title": "it needs a visible character, and no line breaks or control characters",
     "language": "send a code of two or three small letters, such as `ru` or `en`",
-    "webhookUrl": "it must begin with `https://`",
+    "webhookUrl": "send an address that begins with `https://` (`http://` only where the operator allows it), or null for none",
 }
 """What a regular expression asks of a field, for people."""
 

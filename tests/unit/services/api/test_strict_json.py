@@ -152,3 +152,14 @@ def test_no_document_makes_it_fail_otherwise(value: object) -> None:
         return
     with contextlib.suppress(InvalidInput):
         assert decode(text, InitiateBody).course_id
+
+
+@pytest.mark.parametrize("value", [b'""', b'"later"', b'"ftp://example.com"', b'"https://"'])
+def test_a_malformed_webhook_address_is_explained_in_words(value: bytes) -> None:
+    """Both schemes are named, for either may be allowed; nothing speaks of Python's types."""
+    with pytest.raises(InvalidInput) as refused:
+        decode(body(b',"webhookUrl":' + value), InitiateBody)
+
+    assert "`https://`" in refused.value.message
+    assert "`http://`" in refused.value.message
+    assert "Expected" not in refused.value.message
