@@ -69,6 +69,20 @@ def test_two_demos_at_once_do_not_meet(home: Home, document: Path) -> None:
     assert ":3000" not in said
 
 
+def test_two_demos_in_one_place_share_a_stack_that_ends_after_both(home: Home, document: Path) -> None:
+    """The second borrows the first one's; whoever is done first, both courses are finished."""
+    one = home.start("demo", str(document), "--out", str(home.out))
+    one.wrote("everything runs")
+    other = home.start("demo", "--out", str(home.folder / "other-out"))
+
+    assert other.ended() == 0, other.text()
+    assert one.ended() == 0, one.text()
+    assert "using the stack that runs at" in other.text()
+    assert (home.folder / "other-out" / "course.json").exists()
+    assert _course(home)["sections"]
+    assert home.left() == []
+
+
 @pytest.mark.parametrize("victim", ["api", "outbox-relay", "worker-documents", "worker-analysis", "postgres", "redis"])
 def test_the_demo_survives_the_kill_of(home: Home, victim: str) -> None:
     """`kill -9` in the middle (of Redis with its data): it comes back by itself, and the course is finished."""

@@ -24,7 +24,7 @@ import secrets
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,7 @@ class StateFolder:
         self._secrets = root / "secrets.json"
         self._running = root / "running.json"
         self._lock = root / "lock"
+        self._guests = root / "guests"
 
     def order(self, fingerprint: str) -> Path:
         """Where a command keeps how far the order with this fingerprint has come."""
@@ -209,6 +210,32 @@ class StateFolder:
             except BlockingIOError:
                 return True
         return False
+
+    @contextlib.contextmanager
+    def guest(self) -> Iterator[bool]:
+        """Use the stack of another command for the length of the block; False while its owner is stopping it."""
+        with self._held(self._guests, fcntl.LOCK_SH) as admitted:
+            yield admitted
+
+    @contextlib.contextmanager
+    def without_guests(self) -> Iterator[bool]:
+        """Admit no guest for the length of the block; False while there are some."""
+        with self._held(self._guests, fcntl.LOCK_EX) as alone:
+            yield alone
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _held(path: Path, kind: int) -> Iterator[bool]:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # goes with the process at the latest
+        try:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
 
     def purge(self) -> None:
         """Remove the folder with everything in it.
