@@ -18,8 +18,6 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
-import httpcore
-
 from services.kernel.errors import UpstreamUnavailable
 
 Lookup = Callable[[str, int], list[str]]
@@ -37,7 +35,7 @@ _BUSY_SECONDS: Final = 5.0
 _organization: ContextVar[UUID | None] = ContextVar("organization_that_names_a_receiver", default=None)
 
 
-class Unresolved(httpcore.ConnectError):
+class Unresolved(OSError):
     """The name has no address, or nobody says which."""
 
 

@@ -14,6 +14,7 @@ import pytest
 from services.kernel.database import Database
 from services.kernel.dead_letters.writing import copy_name
 from services.kernel.errors import PermanentError
+from services.kernel.owner_errors import told
 from services.kernel.queue import PIPELINE_QUEUES, Inspector, JobContext, JobView, Producer
 from tests.integration.queue.conftest import row as queued_row
 from tests.integration.queue.conftest import working
@@ -327,7 +328,7 @@ async def test_a_row_whose_run_is_over_is_not_replayed(admin: httpx.AsyncClient,
 async def test_discarding_what_a_course_waits_for_cancels_its_run(
     api: RunningApi, admin: httpx.AsyncClient, db: Database, redis: Redis
 ) -> None:
-    """Its owner sees it cancelled, its slot is free, and no late delivery begins it again."""
+    """Its owner sees that an administrator ended it, its slot is free, and no late delivery begins it again."""
     course = await add_course(db)
     body = {"courseId": str(course), "hasFiles": False}
     begun = await api.client.post("/api/trpc/generation.initiate", json=body)
@@ -344,7 +345,7 @@ async def test_discarding_what_a_course_waits_for_cancels_its_run(
 
     assert dry["results"][0]["message"] == "cancels run 1 of the course, which waits for it"
     assert said(outcome) == ["discarded"]
-    assert (shown["status"], shown["progress"]["message"]) == ("cancelled", "Генерация отменена")
+    assert (shown["status"], shown["progress"]["message"]) == ("cancelled", told("discarded", "")["message"])
     assert history[-1]["triggeredBy"] == "API_ADMIN_DISCARD"
     assert str(ADMIN) not in str(history)
     assert (slots_before, await redis.get("concurrency:global")) == (b"1", b"0")
