@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.cli import tokens
-from services.cli.errors import StackError, StackStopped
+from services.cli.errors import CalledWrongly, StackError, StackStopped
 from services.cli.stack.processes import jwt_secret
 from services.cli.stack.state import Running, StateFolder, default_folder
 from services.kernel.database import Connection, connect, translated
@@ -54,9 +54,14 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
     On the caller's own stack one is made also where API_TOKEN, such as `coursegen env` sets, lacks the role.
 
     Raises:
+        CalledWrongly: API_URL is no address, or that of an api elsewhere without a token for it in API_TOKEN.
         StackStopped: neither is there.
     """
     url, token = environ.get("API_URL"), environ.get("API_TOKEN")
+    if url and not url.lower().startswith(("http://", "https://")):
+        raise CalledWrongly(f"API_URL is {url!r}; it must begin with http:// or https://.")
+    if url and not token:
+        _require_own(url, state_folder(environ).running())
     running = state_folder(environ).running() if url and token else running_stack(environ)
     own = running is not None and (not url or url.rstrip("/") == running.api_url)
     if own and token and role is not None and not tokens.has_role(token, role):
@@ -66,6 +71,15 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
         token or developer_token(environ, role=role),
         stack_id=running.stack_id if running is not None and own else None,
     )
+
+
+def _require_own(url: str, running: Running | None) -> None:
+    """What is signed with this machine's secret is for the stack that has it, and told to nobody else."""
+    if running is None or url.rstrip("/") != running.api_url:
+        raise CalledWrongly(
+            f"API_URL names {url}, which is not the stack that runs here, and there is no token for it: set API_TOKEN, or "
+            "unset API_URL to use the stack of `coursegen up`."
+        )
 
 
 def database_url(environ: Mapping[str, str]) -> str:

@@ -13,6 +13,9 @@ from services.cli.errors import CalledWrongly
 TIERS = ("FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM")
 """What a user may have booked."""
 
+ROLES = ("admin",)
+"""What a token may claim beside being a user's."""
+
 DEVELOPER = UUID("00000000-0000-0000-0000-000000000012")
 """The user of the fixtures, and of the tokens made for the local stack."""
 
@@ -20,6 +23,8 @@ ORGANIZATION = UUID("759ba851-3f16-4294-9627-dc5a0a366c8e")
 """The organisation of the fixtures."""
 
 _TTL = re.compile(r"(?P<number>\d+)(?P<unit>[smhd]?)")
+_LONGEST_SECONDS = 3650 * 86_400
+_DIGITS = 20
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -30,9 +35,12 @@ def parse_ttl(text: str) -> int:
         CalledWrongly: with an example, when it is none of these.
     """
     match = _TTL.fullmatch(text.strip())
-    if match is None or int(match["number"]) == 0:
+    if match is None or not match["number"].strip("0"):
         raise CalledWrongly(f"--ttl {text!r} is no duration. Write for example 3600, 15m, 12h or 7d.")
-    return int(match["number"]) * _UNITS[match["unit"]]
+    seconds = int(match["number"]) * _UNITS[match["unit"]] if len(match["number"]) < _DIGITS else _LONGEST_SECONDS + 1
+    if seconds > _LONGEST_SECONDS:
+        raise CalledWrongly(f"--ttl {text[:_DIGITS]!r} is too long. A token is valid for 3650d at most.")
+    return seconds
 
 
 def has_role(token: str, role: str) -> bool:

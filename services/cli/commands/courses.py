@@ -25,6 +25,9 @@ from services.cli.orders import Notebook, Order, resume, unusable
 from services.cli.outline import outline
 from services.cli.target import api_target, state_folder
 
+_ABOUT_THE_CALLER = frozenset({401, 403, 429})
+_LONGEST_TITLE = 300
+"""What the api takes."""
 _NUMBERING = re.compile(r"^\d{1,3}[\s_\-.]+(?=\S)")
 _WORD_BREAKS = re.compile(r"[\s_\-.]+")
 
@@ -46,7 +49,7 @@ def generate(
     Talks to the stack that runs here (`coursegen up`), or to the api that API_URL and API_TOKEN name. Interrupted and called
     again with the same documents, it goes on with the same course.
     """
-    if not files and not title:
+    if not files and title is None:
         raise typer.BadParameter("name documents, or a --title to make an outline from")
     order = make_order(files or (), title, style, language)
     ready_to_write(out)
@@ -81,6 +84,11 @@ async def carry_out(api: ApiClient, order: Order, notebook: Notebook, display: D
         return await Generation(api, order, record, display=display, keep=notebook.keep).run()
     except GenerationFailed:
         notebook.forget()
+        raise
+    except ApiRefused as refusal:
+        # An earlier run's key may stand for a course that it never heard of: kept while only the caller is refused.
+        if record.course_id is None and not (resumed and refusal.status in _ABOUT_THE_CALLER):
+            notebook.forget()
         raise
 
 
@@ -134,12 +142,15 @@ def make_order(files: Sequence[Path], title: str | None, style: str, language: s
     """What the caller wants, checked.
 
     Raises:
-        CalledWrongly: a file is missing or empty.
+        CalledWrongly: a file is missing or empty, or the title is no line that a course can have.
     """
     fault = unusable(files)
     if fault:
         raise CalledWrongly(fault)
-    return Order(title or title_of(files), tuple(files), style, language)
+    name = title_of(files)[:_LONGEST_TITLE] if title is None else title
+    if not name.strip() or len(name) > _LONGEST_TITLE or any(ord(each) < 32 or ord(each) == 127 for each in name):
+        raise CalledWrongly(f"--title must be one line of 1 to {_LONGEST_TITLE} characters.")
+    return Order(name, tuple(files), style, language)
 
 
 def title_of(files: Sequence[Path]) -> str:

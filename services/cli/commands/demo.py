@@ -50,7 +50,9 @@ def demo(
     Uses the stack that runs here already, if one does; a stack of its own stops after the last demo that uses it. Killed in
     the middle and called again with the same documents, it finishes the same course.
     """
-    order = make_order(files or example_files(), title or (None if files else _EXAMPLES_TITLE), style, language)
+    order = make_order(
+        files or example_files(), _EXAMPLES_TITLE if title is None and not files else title, style, language
+    )
     ready_to_write(out)
 
     async def main(hurry: asyncio.Event) -> int:

@@ -19,6 +19,12 @@ def _known_tier(value: str) -> str:
     return value.upper()
 
 
+def _known_role(value: str | None) -> str | None:
+    if value is not None and value not in tokens.ROLES:
+        raise typer.BadParameter(f"choose one of {', '.join(tokens.ROLES)}, or leave it out")
+    return value
+
+
 def token(
     *,
     user: Annotated[UUID, typer.Option(help="Whom the token speaks for.")] = tokens.DEVELOPER,
@@ -26,7 +32,7 @@ def token(
     tier: Annotated[
         str, typer.Option(callback=_known_tier, help=f"What the user has booked: {', '.join(tokens.TIERS)}.")
     ] = "FREE",
-    role: Annotated[str | None, typer.Option(help="admin opens the administration.")] = None,
+    role: Annotated[str | None, typer.Option(callback=_known_role, help="admin opens the administration.")] = None,
     ttl: Annotated[str, typer.Option(help="How long it is valid: 3600, 15m, 12h, 7d.")] = "24h",
     as_json: AsJson = False,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from services.cli import api_client
 from services.cli.api_client import ApiClient, ApiRefused, ApiUnreachable, StrangeApi
+from services.cli.commands.courses import carry_out
 from services.cli.generation import Generation, GenerationFailed
 from services.cli.orders import Notebook, Order, Record, resume, unusable
 from services.cli.stack.state import StateFolder
@@ -333,6 +334,26 @@ async def test_an_unfinished_order_is_taken_up_by_the_next_command(
     assert (while_another_works[0].course_id, while_another_works[1]) == (None, False)
     assert (kept[0].course_id, kept[1]) == (made["id"], True)
     assert (gone[0].course_id, gone[1]) == (None, False)
+
+
+async def test_an_order_whose_creation_is_refused_leaves_no_note(api: FakeApi, order: Order, tmp_path: Path) -> None:
+    """There is nothing to go on with; once there is a course, there is."""
+    state = StateFolder(tmp_path / "state")
+    refused = "/api/courses"
+    error = {"error": {"code": "no", "message": "Not so.", "details": {}}}
+    api.breaks = lambda request, _number: (
+        httpx.Response(400, json=error) if request.method == "POST" and request.url.path == refused else None
+    )
+    async with ApiClient("http://api", "t", transport=api.transport()) as client:
+        with pytest.raises(ApiRefused):
+            await carry_out(client, order, Notebook(state, order), Notes())
+        without_course = list(state.root.glob("order-*.json"))
+        refused = "/api/trpc/generation.initiate"
+        with pytest.raises(ApiRefused):
+            await carry_out(client, order, Notebook(state, order), Notes())
+
+    assert without_course == []
+    assert len(list(state.root.glob("order-*.json"))) == 1
 
 
 def test_an_order_without_a_folder_to_note_it_in_is_carried_out_all_the_same(order: Order, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from services.cli import tokens
+from services.cli.errors import CalledWrongly
 from services.cli.stack.state import Running, StateFolder
 from services.cli.target import ApiTarget, api_target
 
@@ -50,6 +51,29 @@ def test_an_administrators_own_token_is_used(tmp_path: Path) -> None:
 def test_elsewhere_no_token_is_made(tmp_path: Path) -> None:
     """What this machine's stack signs says nothing there."""
     assert target_of(tmp_path, API_URL="https://api.example.com", API_TOKEN=USER).token == USER
+
+
+@pytest.mark.parametrize("url", ["https://api.example.com", "http://127.0.0.1:4712", URL + ".example.com"])
+@pytest.mark.parametrize("role", ["admin", None])
+@pytest.mark.parametrize("token", [{}, {"API_TOKEN": ""}])
+def test_nothing_signed_here_is_sent_elsewhere(
+    tmp_path: Path, url: str, role: str | None, token: dict[str, str]
+) -> None:
+    """Without a token for the other api there is no call."""
+    with pytest.raises(CalledWrongly, match="set API_TOKEN"):
+        target_of(tmp_path, role, API_URL=url, **token)
+
+
+def test_ones_own_address_needs_no_token(tmp_path: Path) -> None:
+    """However it is written."""
+    assert target_of(tmp_path, None, API_URL=URL + "/").stack_id == "own"
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://api", "127.0.0.1:3000"])
+def test_an_address_says_how_it_is_reached(tmp_path: Path, url: str) -> None:
+    """The error names the variable and what it lacks."""
+    with pytest.raises(CalledWrongly, match=r"API_URL is .* must begin with http:// or https://"):
+        target_of(tmp_path, API_URL=url, API_TOKEN=USER)
 
 
 def test_who_asks_for_no_role_keeps_his_token(tmp_path: Path) -> None:

@@ -90,14 +90,27 @@ def test_a_token_needs_no_stack_when_the_secret_is_named(home: Path) -> None:
         ("up", "--port", "99999"),
         ("sing",),
         ("token", "--ttl", "soon"),
+        ("token", "--ttl", "9999999999999999d"),
+        ("token", "--ttl", "9" * 5000),
+        ("token", "--ttl", "3651d"),
+        ("token", "--role", "king"),
+        ("generate", "--title", ""),
+        ("generate", "--title", "two\nlines"),
+        ("generate", "README.md", "--title", " "),
+        ("generate", "README.md", "--title", "x" * 301),
+        ("demo", "--title", ""),
         ("generate", "no-such-file.md"),
         ("generate", "README.md", "--language", "xx"),
         ("up", "--host", "203.0.113.9"),
     ],
 )
 def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> None:
-    """As everywhere on Unix."""
-    assert _run(home, *arguments).returncode == 2
+    """As everywhere on Unix; nothing is written."""
+    done = _run(home, *arguments, JWT_SECRET="0123456789abcdef0123456789abcdef")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not list(home.glob("order-*"))
 
 
 def test_the_version_is_told(home: Path) -> None:
