@@ -1,6 +1,6 @@
 """Migration process: brings the database named by DATABASE_URL up to date, or says where it stands.
 
-Exit codes: 0 done, 1 failed (the message names the next command), 78 settings invalid.
+Exit codes: 0 done, 1 failed (the message names the next command), 2 called wrongly, 78 settings invalid.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from pathlib import Path
 from services.kernel.errors import CoursegenError, SettingsInvalid
 from services.kernel.lifecycle import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, run_loop
 from services.migrate.console import Console
+from services.migrate.errors import UnknownVersion
 from services.migrate.runner import Runner, with_directory
 from services.migrate.settings import MigrateSettings
+
+_WRONG_CALL = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +44,7 @@ async def _run(options: argparse.Namespace, settings: MigrateSettings) -> int:
             console.finished(await runner.apply(accept=options.accept))
     except CoursegenError as error:
         console.failed(error)
-        return EXIT_FAILED
+        return _WRONG_CALL if isinstance(error, UnknownVersion) else EXIT_FAILED
     return EXIT_OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from services.kernel.database import translate
@@ -23,10 +24,22 @@ class ChecksumChanged(OperatorError):
     code = "checksum_changed"
 
 
+class UnknownVersion(OperatorError):
+    """A version was named that no file has."""
+
+    code = "unknown_version"
+
+
 class RunnerBusy(RetryableError):
     """Another runner is at work on this database."""
 
     code = "migration_running"
+
+
+def unknown(versions: Iterable[str]) -> UnknownVersion:
+    """The error for versions to accept that are not among the files."""
+    names = ", ".join(versions)
+    return UnknownVersion(f"--accept {names}: no migration has this version. `coursegen migrate --status` lists them.")
 
 
 def changed(files: list[MigrationFile]) -> ChecksumChanged:

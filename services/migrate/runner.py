@@ -83,10 +83,14 @@ class Runner:
         """Apply what is pending. `accept` names versions whose changed text is taken for the one that was applied.
 
         Raises:
+            UnknownVersion: a version in `accept` is none of the files'; nothing was done.
             MigrationFailed, ChecksumChanged, MigrationFilesInvalid: each says what to do next.
             RunnerBusy, DatabaseUnavailable: call it again later.
         """
         files = self._files()
+        strangers = sorted(set(accept) - {file.version for file in files})
+        if strangers:
+            raise errors.unknown(strangers)
         async with self._session() as session:
             history = History(session)
             async with history.locked(self._settings.wait_seconds):
