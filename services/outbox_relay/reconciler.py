@@ -35,7 +35,9 @@ SETTLED_SECONDS: Final = 2.0
 MOST_NAMED: Final = 20
 """Jobs that one line names."""
 PAGE: Final = 500
-"""Courses looked at together."""
+"""Courses, open jobs or lost jobs looked at together."""
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Bodies put back together; a larger one goes by itself."""
 _FIRST = UUID(int=0)
 
 
@@ -48,6 +50,8 @@ class Reconciler:
         self._producer = producer
         self._figures = figures
         self._suspects: set[UUID] = set()
+        self._idle: dict[str, UUID] = {}
+        """How far the open jobs of queues without a worker were looked at: a page in each look."""
 
     async def look(self, term: Term) -> int:
         """Compare once; how many jobs were put back.
@@ -68,27 +72,42 @@ class Reconciler:
         while courses := await self._db.fetch(_QUERIES["running_courses"], last, PAGE):
             ids = [course["id"] for course in courses]
             last = ids[-1]
-            by_queue: defaultdict[str, list[UUID]] = defaultdict(list)
-            for row in await self._db.fetch(_QUERIES["unfinished_rows"], ids, SETTLED_SECONDS):
-                by_queue[row["saq_queue"]].append(row["outbox_id"])
-            for queue, rows in by_queue.items():
-                absent |= await self._not_alive(queue, rows)
+            rows = await self._db.fetch(_QUERIES["unfinished_rows"], ids, SETTLED_SECONDS)
+            for queue, members in by_queue(rows).items():
+                absent |= await self._not_alive(queue, [row["outbox_id"] for row in members])
         return absent
 
     async def _absent_beside(self) -> dict[UUID, JobState]:
         """Jobs beside the pipeline that are in no queue and not done; those that are done are closed."""
         absent: dict[UUID, JobState] = {}
         queues = [row["saq_queue"] for row in await self._db.fetch(_QUERIES["open_queues"])]
-        for queue in sorted(await self._inspector.served(queues)):
-            last = _FIRST
-            while page := await self._db.fetch(_QUERIES["open_rows"], queue, last, PAGE, SETTLED_SECONDS):
-                last = page[-1]["outbox_id"]
-                found = await self._not_alive(queue, [row["outbox_id"] for row in page if row["is_due"]])
-                done = [outbox_id for outbox_id, state in found.items() if state is JobState.FINISHED]
-                if done:
-                    await self._db.execute(_QUERIES["close_jobs"], done)
-                absent |= {outbox_id: state for outbox_id, state in found.items() if state is not JobState.FINISHED}
+        served = await self._inspector.served(queues)
+        for queue in queues:
+            if queue in served:
+                last = _FIRST
+                while page := await self._open_page(queue, last):
+                    last = page[-1]["outbox_id"]
+                    absent |= await self._absent_in(queue, page)
+            else:
+                page = await self._open_page(queue, self._idle.get(queue, _FIRST))
+                self._idle[queue] = page[-1]["outbox_id"] if page else _FIRST
         return absent
+
+    async def _open_page(self, queue: str, last: UUID) -> list[Row]:
+        """The next open jobs of a queue; those with a ledger row are closed."""
+        page = await self._db.fetch(_QUERIES["open_rows"], queue, last, PAGE, SETTLED_SECONDS)
+        await self._close([row["outbox_id"] for row in page if row["is_done"]])
+        return page
+
+    async def _absent_in(self, queue: str, page: Sequence[Row]) -> dict[UUID, JobState]:
+        due = [row["outbox_id"] for row in page if row["is_due"] and not row["is_done"]]
+        found = await self._not_alive(queue, due)
+        await self._close([outbox_id for outbox_id, state in found.items() if state is JobState.FINISHED])
+        return {outbox_id: state for outbox_id, state in found.items() if state is not JobState.FINISHED}
+
+    async def _close(self, done: list[UUID]) -> None:
+        if done:
+            await self._db.execute(_QUERIES["close_jobs"], done)
 
     async def _not_alive(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, JobState]:
         try:
@@ -99,37 +118,43 @@ class Reconciler:
         return {each: states[str(each)] for each in ids if states[str(each)] is not JobState.ALIVE}
 
     async def _put_back(self, absent: dict[UUID, JobState], term: Term) -> int:
-        if not absent:
-            return 0
-        rows = await self._db.fetch(_QUERIES["bodies"], list(absent))
-        hopeless = await self._hopeless([row for row in rows if absent[row["outbox_id"]] is JobState.DEAD])
+        """Put jobs back, page by page: so many bodies as fit into `PAGE_BYTES` are in hand, however many jobs are lost."""
+        left = sorted(absent, reverse=True)
         revived = 0
-        for row in rows:
-            if row["outbox_id"] in hopeless:
-                continue
-            queued = QueuedRow(str(row["outbox_id"]), row["job_body"], row["priority"])
+        try:
+            while left:
+                page = [left.pop() for _ in range(min(PAGE, len(left)))]
+                rows = await self._db.fetch(_QUERIES["bodies"], page, PAGE_BYTES)
+                left += [row["outbox_id"] for row in reversed(rows) if row["job_body"] is None]
+                at_hand = [row for row in rows if row["job_body"] is not None]
+                hopeless = await self._hopeless([row for row in at_hand if absent[row["outbox_id"]] is JobState.DEAD])
+                revived += await self._revive([row for row in at_hand if row["outbox_id"] not in hopeless], term)
+                await self._return_dead(hopeless, term)
+        finally:
+            if revived:
+                _log.warning("jobs put back that Redis had lost", jobs=revived)
+                self._figures.revived(revived)
+        return revived
+
+    async def _revive(self, rows: Iterable[Row], term: Term) -> int:
+        revived = 0
+        for queue, members in by_queue(rows).items():
+            jobs = [QueuedRow(str(row["outbox_id"]), row["job_body"], row["priority"]) for row in members]
             try:
-                is_revived = await self._producer.revive(row["saq_queue"], queued, term.epoch)
+                put = await self._producer.revive(queue, jobs, term.epoch)
             except QueueDamaged as error:
-                _log.error("a job cannot be put back yet", queue=row["saq_queue"], reason=error.message)
+                _log.error("jobs cannot be put back yet", queue=queue, reason=error.message)
                 continue
-            revived += is_revived
-            if is_revived:
-                _log.debug("job put back", jobId=queued.key, queue=row["saq_queue"])
-        if revived:
-            _log.warning("jobs put back that Redis had lost", jobs=revived)
-            self._figures.revived(revived)
-        await self._return_dead(hopeless, term)
+            revived += len(put)
+            for key in put:
+                _log.debug("job put back", jobId=key, queue=queue)
         return revived
 
     async def _hopeless(self, rows: Iterable[Row]) -> dict[UUID, str]:
         """Which of these jobs, all set aside, must not run again as they are, and why."""
-        by_queue: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_queue[row["saq_queue"]].append(row)
         hopeless: dict[UUID, str] = {}
-        for queue, members in by_queue.items():
-            dead = {job.key: job for job in await self._inspector.dead_jobs(queue)}
+        for queue, members in by_queue(rows).items():
+            dead = await self._inspector.dead_among(queue, [str(row["outbox_id"]) for row in members])
             for row in members:
                 job = dead.get(str(row["outbox_id"]))
                 if job is not None and not (job.reason.from_storage and is_sound(row)):
@@ -146,6 +171,14 @@ class Reconciler:
             named = [str(each) for each in hopeless][:MOST_NAMED]
             _log.error("jobs that no worker can run are dead rows now", jobs=returned, jobIds=named)
             self._figures.returned_dead(returned)
+
+
+def by_queue(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each queue."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["saq_queue"]].append(row)
+    return found
 
 
 def is_sound(row: Row) -> bool:

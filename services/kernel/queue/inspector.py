@@ -136,6 +136,14 @@ class Inspector:
         found = [await self._dead(names, job_id, reason) for job_id, reason in reasons.items()]
         return sorted(found, key=lambda dead: -dead.at)
 
+    async def dead_among(self, queue: str, keys: Sequence[str]) -> dict[str, DeadJob]:
+        """Those of `keys` that were set aside, by key and without what they were: only why."""
+        names = QueueKeys(queue)
+        with damage_seen(names), translated():
+            reasons = await self._redis.hmget(names.poison, [*map(names.job_id, keys)]) if keys else []
+        found = zip(keys, reasons, strict=True)
+        return {key: _dead_job(names, key, reason, None) for key, reason in found if reason is not None}
+
     async def unreported(self, queue: str, most: int) -> list[DeadJob]:
         """Jobs set aside that no dead-letter function has taken note of, the longest waiting first."""
         names = QueueKeys(queue)
@@ -178,18 +186,22 @@ class Inspector:
     async def _dead(self, names: QueueKeys, job_id: bytes, reason: bytes | None) -> DeadJob:
         with damage_seen(names), translated():
             body: bytes | None = await self._redis.hget(names.poison_bodies, job_id)
-        why = parsed(reason)
-        job = parsed(body)
-        kwargs = job.get("kwargs")
-        payload = kwargs.get("payload") if isinstance(kwargs, dict) else None
-        function = job.get("function")
-        return DeadJob(
-            queue=names.queue,
-            key=name_of(names, job_id),
-            reason=reason_of(why.get("reason")),
-            detail=str(why.get("detail", "")),
-            at=float(at) if isinstance(at := why.get("at"), int | float) else 0.0,
-            function=function if isinstance(function, str) else None,
-            payload=payload if isinstance(payload, dict) else None,
-            body=body,
-        )
+        return _dead_job(names, name_of(names, job_id), reason, body)
+
+
+def _dead_job(names: QueueKeys, key: str, reason: bytes | None, body: bytes | None) -> DeadJob:
+    why = parsed(reason)
+    job = parsed(body)
+    kwargs = job.get("kwargs")
+    payload = kwargs.get("payload") if isinstance(kwargs, dict) else None
+    function = job.get("function")
+    return DeadJob(
+        queue=names.queue,
+        key=key,
+        reason=reason_of(why.get("reason")),
+        detail=str(why.get("detail", "")),
+        at=float(at) if isinstance(at := why.get("at"), int | float) else 0.0,
+        function=function if isinstance(function, str) else None,
+        payload=payload if isinstance(payload, dict) else None,
+        body=body,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -149,20 +149,26 @@ class Producer:
                 return f"the key {name} is a {actual.decode()}, not a {kind.decode()}"
         return None
 
-    async def revive(self, queue: str, row: QueuedRow, epoch: int) -> bool:
-        """Put a lost job back with the body of `row`; False when it is alive after all.
+    async def revive(self, queue: str, rows: Sequence[QueuedRow], epoch: int) -> list[str]:
+        """Put lost jobs back with the bodies of `rows`; the keys of those that were put, for others are alive after all.
+
+        All of each 500 of them in one step.
 
         Raises:
             StaleLeader: a higher epoch has been here.
-            BrokerUnavailable: Redis does not answer.
+            BrokerUnavailable: Redis does not answer; some may have been put.
             QueueDamaged: the queue takes nothing at present.
         """
         keys = self._names(queue)
-        priority = clamp_priority(row.priority)
-        answer = await self._scripts.run("revive", keys, epoch, keys.job_id(row.key), row.body, priority)
-        if answer < 0:
-            raise StaleLeader(f"the queue {queue} has seen a higher epoch than {epoch}")
-        return bool(answer)
+        revived: list[str] = []
+        for start in range(0, len(rows), LARGEST_CHUNK):
+            chunk = rows[start : start + LARGEST_CHUNK]
+            jobs = ((keys.job_id(row.key), row.body, clamp_priority(row.priority)) for row in chunk)
+            answer = await self._scripts.run("revive", keys, epoch, *chain.from_iterable(jobs))
+            if answer == -1:
+                raise StaleLeader(f"the queue {queue} has seen a higher epoch than {epoch}")
+            revived += [row.key for row, is_revived in zip(chunk, answer, strict=True) if is_revived]
+        return revived
 
     async def _hang_up(self) -> None:
         """Have the next call open a connection of its own: Redis closes one on which it was sent too much."""

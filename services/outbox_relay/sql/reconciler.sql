@@ -31,8 +31,8 @@ WITH RECURSIVE queues AS (
 SELECT q.saq_queue FROM queues AS q WHERE q.saq_queue IS NOT NULL;
 
 -- name: open_rows
--- The next $3 open jobs of queue $1 after $2, and whether each is in Redis, as far as we know, for more than $4 seconds.
--- Rows flushed by hand are not ours to repeat.
+-- The next $3 open jobs of queue $1 after $2: whether each is in Redis, as far as we know, for more than $4 seconds, and whether it
+-- is done, for it may have been noted anew since. Rows flushed by hand are not ours to repeat.
 WITH page AS (
   SELECT j.outbox_id
     FROM open_jobs AS j
@@ -41,21 +41,31 @@ WITH page AS (
    LIMIT $3::int
 )
 SELECT p.outbox_id,
-       coalesce(o.processed_at < now() - make_interval(secs => $4::float8) AND o.retry_count < o.max_retries, false) AS is_due
+       coalesce(o.processed_at < now() - make_interval(secs => $4::float8) AND o.retry_count < o.max_retries, false) AS is_due,
+       EXISTS (SELECT 1 FROM effect_ledger AS l WHERE l.effect_id = p.outbox_id) AS is_done
   FROM page AS p
   LEFT JOIN job_outbox AS o ON o.outbox_id = p.outbox_id
  ORDER BY p.outbox_id;
 
 -- name: close_jobs
--- Jobs $1 are done, as their workers have said in Redis; those that write a ledger row are closed by it.
+-- Jobs $1 are done: their workers have said so in Redis, or their ledger row was there when they were noted.
 DELETE FROM open_jobs AS j WHERE j.outbox_id = ANY ($1::uuid[]);
 
 -- name: bodies
--- What is to be put back for rows $1, unless they have had their effect meanwhile.
-SELECT o.outbox_id, o.saq_queue, o.job_body, o.priority
-  FROM job_outbox AS o
- WHERE o.outbox_id = ANY ($1::uuid[])
-   AND NOT EXISTS (SELECT 1 FROM effect_ledger AS l WHERE l.effect_id = o.outbox_id);
+-- What is to be put back for rows $1, unless they have had their effect meanwhile. Bodies are cut off after $2 bytes in all, except
+-- that one always passes; those to be asked for again come as NULL.
+WITH lost AS (
+  SELECT o.outbox_id, o.saq_queue, o.job_body, o.priority, octet_length(o.job_body)::bigint AS size
+    FROM job_outbox AS o
+   WHERE o.outbox_id = ANY ($1::uuid[])
+     AND NOT EXISTS (SELECT 1 FROM effect_ledger AS l WHERE l.effect_id = o.outbox_id)
+), measured AS (
+  SELECT l.outbox_id, l.saq_queue, l.job_body, l.priority, l.size, sum(l.size) OVER (ORDER BY l.outbox_id) AS total
+    FROM lost AS l
+)
+SELECT m.outbox_id, m.saq_queue, CASE WHEN m.total <= $2::bigint OR m.total = m.size THEN m.job_body END AS job_body, m.priority
+  FROM measured AS m
+ ORDER BY m.outbox_id;
 
 -- name: return_dead
 -- Makes rows $1 (reasons $3) dead and visible in the outbox: they reached Redis, but no worker can run them.

@@ -69,7 +69,7 @@ async def test_a_stale_leader_puts_nothing_into_redis(redis: Redis) -> None:
     with pytest.raises(StaleLeader):
         await producer.enqueue_batch(QUEUE, [QueuedRow("b", "{}", 1)], 1)
     with pytest.raises(StaleLeader):
-        await producer.revive(QUEUE, QueuedRow("c", "{}", 1), 1)
+        await producer.revive(QUEUE, [QueuedRow("c", "{}", 1)], 1)
 
     assert await redis.exists(f"saq:job:{QUEUE}:b", f"saq:job:{QUEUE}:c") == 0
 

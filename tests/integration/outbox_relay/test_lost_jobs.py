@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
 from services.kernel.database import Database
-from services.kernel.queue import Inspector, JobContext, QueueControls
+from services.kernel.queries import Queries
+from services.kernel.queue import Inspector, JobContext, Producer, QueueControls, QueuedRow
+from services.outbox_relay import reconciler
 from tests.integration.outbox_relay.conftest import QUEUE, StartRelay, add_rows, outbox, processed, waiting
 from tests.integration.queue.conftest import working
 from tests.support.courses import add_course
@@ -24,6 +27,8 @@ _RECORD = (
     "INSERT INTO effect_ledger (effect_id, course_id, job_type, run_number, outcome)"
     " VALUES ($1::uuid, $2::uuid, 'X', 1, 'applied')"
 )
+
+_COPY = Queries.load("services.kernel", "dead_letters.sql")["copy_rows"]
 
 
 class Handler:
@@ -100,6 +105,36 @@ async def test_a_job_that_leaves_no_ledger_row_is_not_repeated(
         await asyncio.sleep(4)
 
     assert sorted(handler.ran) == sorted(map(str, ids))
+
+
+@pytest.mark.parametrize("is_served", [True, False], ids=["served", "without a worker"])
+async def test_a_job_noted_anew_after_its_end_is_closed(
+    db: Database, redis: Redis, course: UUID, relaying: StartRelay, is_served: bool
+) -> None:
+    """A row that is there already is skipped, but its trigger has fired: what has its ledger row neither stays nor runs again."""
+    handler = Handler(db)
+    ids = await add_rows(db, course, 2, queue="quiz")
+    async with relaying():
+        async with working(redis, {"STRUCTURE_ANALYSIS": handler}, queues=["quiz"]):
+            await eventually(lambda: len(handler.ran) == 2)
+            await eventually(lambda: _none_open(db))
+            await redis.flushdb()
+            if is_served:
+                await _write_again(db, ids)
+                await eventually(lambda: _none_open(db))
+        if not is_served:
+            await redis.flushdb()
+            await _write_again(db, ids)
+            await eventually(lambda: _none_open(db))
+
+    assert sorted(handler.ran) == sorted(map(str, ids))
+
+
+async def _write_again(db: Database, ids: list[UUID]) -> None:
+    """As replaying the same jobs twice does."""
+    written = await db.execute(_COPY, ids, ids)
+    assert written == "INSERT 0 0"
+    assert await open_jobs(db) == set(ids)
 
 
 @pytest.mark.parametrize("state", ["pending", "stage_4_init"])
@@ -232,6 +267,38 @@ async def test_a_damaged_queue_does_not_keep_others_from_their_lost_jobs(
         await asyncio.sleep(2)
         await redis.delete(f"saq:{QUEUE}:{key}")
         await eventually(lambda: _has(redis, QUEUE), within=20)
+
+
+async def test_lost_jobs_come_back_a_few_bodies_at_a_time(
+    db: Database, redis: Redis, relaying: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many jobs are lost, the bodies in hand are bounded; one that is larger than the bound goes by itself."""
+    monkeypatch.setattr(reconciler, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(reconciler, "PAGE", 7)
+    course = await add_course(db, state="stage_4_init")
+    small = await add_rows(db, course, 40, job_data='{"x": "' + "s" * 4_000 + '"}')
+    large = await add_rows(db, course, 2, job_data='{"x": "' + "l" * 30_000 + '"}')
+    at_once: list[list[int]] = []
+    revive = Producer.revive
+
+    async def noted(self: Producer, queue: str, rows: Sequence[QueuedRow], epoch: int) -> list[str]:
+        at_once.append([len(row.body) for row in rows])
+        return await revive(self, queue, rows, epoch)
+
+    monkeypatch.setattr(Producer, "revive", noted)
+    async with relaying():
+        await eventually(lambda: _all_processed(db, [*small, *large]))
+        await redis.flushdb()
+        await eventually(lambda: _waiting(redis, 42), within=20)
+
+    assert sorted(await waiting(redis)) == sorted(map(str, [*small, *large]))
+    assert all(len(sizes) <= 7 and (len(sizes) == 1 or sum(sizes) <= 20_000) for sizes in at_once)
+    assert sum(map(len, at_once)) == 42
+    assert len(at_once) >= 12
+
+
+async def _waiting(redis: Redis, jobs: int) -> bool:
+    return len(await waiting(redis)) == jobs
 
 
 async def _has(redis: Redis, queue: str) -> bool:

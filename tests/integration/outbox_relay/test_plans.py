@@ -27,7 +27,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "open queues": (RECONCILER["open_queues"], (), "idx_open_jobs_queue"),
     "open rows": (RECONCILER["open_rows"], ("quiz", UUID(int=0), 500, 2.0), "idx_open_jobs_queue"),
     "close jobs": (RECONCILER["close_jobs"], ([uuid4()],), "open_jobs_pkey"),
-    "bodies": (RECONCILER["bodies"], ([uuid4()],), "job_outbox_pkey"),
+    "bodies": (RECONCILER["bodies"], ([uuid4()], 10**6), "job_outbox_pkey"),
 }
 
 
@@ -51,7 +51,7 @@ async def test_no_statement_reads_the_whole_outbox(database_url: str, course: UU
 
     for name, plan in plans.items():
         assert STATEMENTS[name][2] in plan, name
-        for table in ("job_outbox", "open_jobs", "courses"):
+        for table in ("job_outbox", "open_jobs", "courses", "effect_ledger"):
             assert f"Seq Scan on {table}" not in plan, name
 
 
