@@ -34,8 +34,8 @@ _MOST_JOBS = 4
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """How many `-n auto` means: at least two, since tests wait most of their time."""
-    return max(2, min(_MOST_JOBS, os.cpu_count() or 1))
+    """How many `-n auto` means: at least three, since tests wait most of their time."""
+    return max(3, min(_MOST_JOBS, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")
