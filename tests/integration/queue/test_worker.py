@@ -107,7 +107,9 @@ async def test_what_no_repeat_can_cure_is_set_aside_at_once(
     told: list[DeadJob] = []
     await producer.enqueue_batch(QUEUE, [row("a", function=function), row("b")], 1)
 
-    async with working(redis, {"WORK": ran}, dead_letter=_into(told, fail_first=1), concurrency=1):  # "a" meets the failure
+    async with working(
+        redis, {"WORK": ran}, dead_letter=_into(told, fail_first=1), concurrency=1
+    ):  # "a" meets the failure
         await eventually(lambda: told, within=15)
 
     assert [("a", reason)] == [(dead.key, dead.reason) for dead in told]
