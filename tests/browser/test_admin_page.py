@@ -236,6 +236,7 @@ async def test_refreshing_can_be_stopped(open_admin: OpenAdmin) -> None:
     await expect(page.get_by_text("live", exact=True)).to_be_visible()
     await page.get_by_role("button", name="Stop refreshing").click()
     await expect(page.get_by_text("stopped", exact=True)).to_be_visible()
+    await asyncio.sleep(2)  # the round under way when the button was pressed comes to its end
     page.on("request", lambda request: asked.append(request.url))
     await asyncio.sleep(4)
 
