@@ -194,9 +194,10 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         tickets = TicketRoutes(sessions, site)
         admin = admin_routes(settings, db, patient_redis, commands, bell)
         hub, live = _live(settings, db, courses)
-        webhooks = WebhookRoutes(db, SecretVault(settings.webhook_keys))
+        vault = SecretVault(settings.webhook_keys)
+        webhooks = WebhookRoutes(db, vault)
         pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)))
-        routes = _routes(settings, courses, documents, commands, live, metric_routes, tickets, *pages, *admin)
+        routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
             authenticator(settings, keys),
@@ -242,9 +243,10 @@ def _routes(
     courses: Courses,
     documents: Documents,
     commands: CommandHandler,
+    vault: SecretVault,
     *others: RouteGroup,
 ) -> RouteTable:
-    door = WebhookDoor(settings.url_rules, SecretVault(settings.webhook_keys))
+    door = WebhookDoor(settings.url_rules, vault)
     views = CourseRoutes(courses, documents, door)
     uploads = DocumentRoutes(
         courses,
