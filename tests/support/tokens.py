@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 from uuid import UUID
 
 import jwt
@@ -19,14 +20,20 @@ def mint(
     user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD", role: str | None = None
 ) -> str:
     """A token that is good for an hour."""
+    return jwt.encode(claims(user, organization, tier=tier, role=role), SECRET, algorithm="HS256")
+
+
+def claims(
+    user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD", role: str | None = None
+) -> dict[str, Any]:
+    """What such a token says."""
     app_metadata = {} if organization is None else {"organization_id": str(organization)}
-    claims = {
+    return {
         "sub": str(user),
         "exp": int(time.time()) + 3600,
         "user_metadata": {"tier": tier},
         "app_metadata": app_metadata if role is None else {**app_metadata, "role": role},
     }
-    return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
 def bearer(user: UUID = USER, organization: UUID | None = ORGANIZATION, *, tier: str = "STANDARD") -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""Clients in pods: what they reach, they reach through Services, policies and the cluster's DNS, as applications do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.kube.commands import apply, kubectl, run
+from tests.support.kube.values import image
+from tests.support.waiting import eventually_sync
+
+PROGRAMS = Path(__file__).parent / "programs"
+_IDLE = "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})"
+_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+class Client:
+    """A pod with Python and httpx that does what a test asks it."""
+
+    def __init__(self, namespace: str, name: str) -> None:
+        self.namespace = namespace
+        self.name = name
+
+    def python(self, program: str, *arguments: str, seconds: float = 120) -> str:
+        """What a Python program prints in the pod.
+
+        Raises:
+            CommandFailed: it ended with an error.
+        """
+        return kubectl("-n", self.namespace, "exec", "-i", self.name, "--", "python", "-", *arguments,
+                       stdin=program, seconds=seconds)  # fmt: skip
+
+    def copy_in(self, path: Path) -> None:
+        """Put a file into /documents of the pod; its name is kept."""
+        program = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
+        command = ["kubectl", "-n", self.namespace, "exec", "-i", self.name, "--", "python", "-c", program,
+                   f"/documents/{path.name}"]  # fmt: skip
+        subprocess.run(command, input=path.read_bytes(), check=True, capture_output=True, timeout=60)
+
+
+@contextmanager
+def client_pod(
+    namespace: str,
+    name: str = "client",
+    *,
+    labels: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Client]:
+    """A pod that waits for programs; gone when the block ends."""
+    apply(json.dumps(_pod(namespace, name, [_IDLE], labels or {}, environment or {})))
+    try:
+        kubectl("-n", namespace, "wait", f"pod/{name}", "--for=condition=Ready", "--timeout=90s")
+        yield Client(namespace, name)
+    finally:
+        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false")
+
+
+class Load:
+    """A load that runs in a pod."""
+
+    def __init__(self, namespace: str, name: str) -> None:
+        self.namespace = namespace
+        self.name = name
+
+    def report(self) -> dict[str, Any]:
+        """Tell it to stop; what came of its requests: attempts, accepted, failures, longest_seconds."""
+        run(["kubectl", "-n", self.namespace, "exec", self.name, "-c", "load", "--", "python", "-c",
+             "import os, signal; os.kill(1, signal.SIGTERM)"])  # fmt: skip
+        phase = ["-n", self.namespace, "get", "pod", self.name, "-o", "jsonpath={.status.phase}"]
+        eventually_sync(lambda: kubectl(*phase) in {"Succeeded", "Failed"}, within=60, every=0.5)
+        said = kubectl("-n", self.namespace, "logs", self.name).strip().splitlines()
+        report: dict[str, Any] = json.loads(said[-1])
+        return report
+
+
+@contextmanager
+def load_on(namespace: str, *, url: str, token: str, per_second: float = 5, name: str = "load") -> Iterator[Load]:
+    """Orders of courses from a pod, from the moment the block begins; the pod is gone when it ends."""
+    environment = {"API_URL": url, "API_TOKEN": token, "PER_SECOND": str(per_second)}
+    program = (PROGRAMS / "load.py").read_text(encoding="utf-8")
+    apply(json.dumps(_pod(namespace, name, [program], {}, environment, container="load")))
+    try:
+        logs = ["-n", namespace, "logs", name]
+        eventually_sync(lambda: "loading" in run(["kubectl", *logs], check=False).stdout, within=90, every=0.5)
+        yield Load(namespace, name)
+    finally:
+        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false")
+
+
+def _pod(
+    namespace: str,
+    name: str,
+    program: list[str],
+    labels: Mapping[str, str],
+    environment: Mapping[str, str],
+    *,
+    container: str = "client",
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name, **labels}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001,
+                                "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": container,
+                    "image": image("stage-worker"),
+                    "command": ["python", "-c"],
+                    "args": program,
+                    "env": [{"name": key, "value": value} for key, value in environment.items()],
+                    "securityContext": _SECURITY,
+                    "resources": {"requests": {"cpu": "25m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "documents", "mountPath": "/documents"}],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "documents", "emptyDir": {}}],
+        },
+    }  # fmt: skip

@@ -1,0 +1,84 @@
+"""kubectl and helm, as an operator would type them, against the cluster that KUBECONFIG names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.clusters import is_required, require_cluster
+
+Object = dict[str, Any]
+
+COMMAND_SECONDS = 120.0
+
+
+class CommandFailed(AssertionError):
+    """A command ended with an error; the message shows the command and what it said."""
+
+
+def run(
+    command: Sequence[str], *, stdin: str | None = None, seconds: float = COMMAND_SECONDS, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    Raises:
+        CommandFailed: it ended with an error (unless `check` is false), or did not end in `seconds`.
+    """
+    try:
+        done = subprocess.run(
+            list(command), input=stdin, capture_output=True, text=True, timeout=seconds, check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"{' '.join(command)}: not done in {seconds:g} s") from error
+    if check and done.returncode != 0:
+        raise CommandFailed(
+            f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+    return done
+
+
+def kubectl(*arguments: str, stdin: str | None = None, seconds: float = COMMAND_SECONDS) -> str:
+    """What `kubectl ARGUMENTS` prints.
+
+    Raises:
+        CommandFailed: it ended with an error.
+    """
+    return run(["kubectl", *arguments], stdin=stdin, seconds=seconds).stdout
+
+
+def get(*arguments: str) -> Object:
+    """What `kubectl get ARGUMENTS` shows, as data."""
+    found: Object = json.loads(kubectl("get", *arguments, "-o", "json"))
+    return found
+
+
+def items(*arguments: str) -> list[Object]:
+    """The objects of a list."""
+    found: list[Object] = get(*arguments)["items"]
+    return found
+
+
+def apply(text: str, *arguments: str) -> str:
+    """`kubectl apply` of a manifest."""
+    return kubectl("apply", "-f", "-", *arguments, stdin=text)
+
+
+def program(name: str) -> str:
+    """The path of a program that a cluster test needs; without it the test is skipped, or fails where a cluster is required."""
+    require_cluster()
+    found = shutil.which(name)
+    if found is None:
+        refuse(f"{name} is not on the PATH")
+    return str(found)
+
+
+def refuse(reason: str) -> None:
+    """Skip the test, or fail it where a cluster is required."""
+    if is_required():
+        pytest.fail(reason)
+    pytest.skip(reason)
