@@ -18,7 +18,7 @@ JOBS ?= auto
 
 export PYTHON
 
-.PHONY: help env demo up down test lint format bench prove-faults lock clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -40,7 +40,15 @@ down: ## stop the stack: make down [OPTIONS=--purge]
 
 test: ## run the tests: make test [ARGS="-k name"]
 	@scripts/environment dev
-	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@JOBS=$(JOBS) exec scripts/test.sh $(ARGS)
+
+test-local: ## only the tests that need no cluster, Helm or image builder
+	@scripts/environment dev
+	@PART=local JOBS=$(JOBS) exec scripts/test.sh $(ARGS)
+
+test-cluster: ## only the tests on Kubernetes, of charts and of images: KUBECONFIG names the cluster
+	@scripts/environment dev
+	@PART=platform exec scripts/test.sh $(ARGS)
 
 lint: ## ruff, mypy --strict, import contracts, shellcheck
 	@scripts/environment dev

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,13 +71,27 @@ def apply(text: str, *arguments: str) -> str:
     return kubectl("apply", "-f", "-", *arguments, stdin=text)
 
 
+PROGRAMS_COMING = "TEST_PROGRAMS_COMING"
+"""Names a file that is there while programs are still being built beside the tests."""
+COMING_SECONDS = 2400.0
+
+
 def program(name: str) -> str:
     """The path of a program that a cluster test needs; without it the test is skipped, or fails where a cluster is required."""
     require_cluster()
-    found = shutil.which(name)
+    found = await_program(name)
     if found is None:
         refuse(f"{name} is not on the PATH")
     return str(found)
+
+
+def await_program(name: str) -> str | None:
+    """The path of a program; None when it is not there, and not being built either."""
+    coming = Path(os.environ.get(PROGRAMS_COMING) or "nothing is being built")
+    deadline = time.monotonic() + COMING_SECONDS
+    while shutil.which(name) is None and coming.exists() and time.monotonic() < deadline:
+        time.sleep(1)
+    return shutil.which(name)
 
 
 def refuse(reason: str) -> None:

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The tests, in two parts: what a machine alone can show, several processes side by side; then, one after the other, what
+# needs Kubernetes, Helm or an image builder. Arguments go to pytest.
+#
+#   PART           local or platform: only that part
+#   JOBS           processes of the first part (default: auto)
+#   KUBECONFIG     the cluster of the second part; without one what needs a cluster is skipped, or fails where CI=true
+#   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run between the parts when
+#                  KUBECONFIG is not set
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+NOTHING_SELECTED=5
+platform="helm or cluster or images"
+part=${PART:-all}
+python=.venv/bin/python
+status=0
+selected=no
+
+pytest() { # PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
+    local code=0
+    "$python" -m pytest "$@" || code=$?
+    [ "$code" -eq "$NOTHING_SELECTED" ] || selected=yes
+    if [ "$code" -ne 0 ] && [ "$code" -ne "$NOTHING_SELECTED" ]; then status=$code; fi
+}
+
+find_cluster() {
+    if [ -n "${KUBECONFIG:-}" ] || [ -z "${TEST_CLUSTER:-}" ]; then return; fi
+    local exports
+    if exports=$($TEST_CLUSTER); then
+        eval "$exports"
+    else
+        echo "TEST_CLUSTER ($TEST_CLUSTER) has brought no cluster up; what needs one will say so." >&2
+        status=1
+    fi
+}
+
+if [ "$part" != platform ]; then pytest -n "${JOBS:-auto}" --dist worksteal -m "not ($platform)" "$@"; fi
+if [ "$part" != local ]; then
+    find_cluster
+    if [ $# -eq 0 ]; then set -- tests/e2e tests/cluster tests/images tests/charts; fi # what waits for Helm 3 and skaffold, last
+    pytest -n 0 -m "$platform" "$@"
+fi
+if [ "$selected" = no ]; then
+    echo "No test is selected." >&2
+    exit "$NOTHING_SELECTED"
+fi
+exit "$status"
