@@ -206,7 +206,7 @@ class Gate:
         self._doubts.clear()
         await self._book.distrust()
         rebuilt = await self._book.rebuild()
-        if rebuilt is not None:
+        if rebuilt is not None and not self._doubts.is_set():  # a doubt of meanwhile is about what was just counted
             self._is_doubted = False
             _log.info("courses at once are counted in Redis again", slots=rebuilt.slots)
 

@@ -207,6 +207,42 @@ async def test_a_redis_that_was_away_is_asked_again_only_after_a_rebuild(monkeyp
     assert after.decision is Decision.TAKEN
 
 
+async def test_a_doubt_during_the_rebuild_is_followed_by_another_rebuild_and_then_by_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A claim that failed while the counters were rebuilt: they are counted once more, and the watch then sleeps between looks."""
+    monkeypatch.setattr(gate_module, "WATCH_SECONDS", 0.01)
+    bench = Bench()
+    looks = 0
+
+    async def doubted_rebuild() -> Rebuilt:
+        bench.book.rebuilds += 1
+        if bench.book.rebuilds == 1:
+            bench.gate.doubt("a claim was not taken")
+        return Rebuilt(0, 0, 0, 0)
+
+    async def counted_fetch(*_: Any) -> list[Any]:
+        nonlocal looks
+        looks += 1
+        return []
+
+    monkeypatch.setattr(bench.book, "rebuild", doubted_rebuild)
+    monkeypatch.setattr(bench.db, "fetch", counted_fetch)
+    bench.gate.doubt("Redis does not answer")
+    stopping = asyncio.Event()
+    watching = asyncio.create_task(bench.gate.watch(stopping))
+    await eventually(lambda: bench.gate.is_counting_in_redis)
+    monkeypatch.setattr(gate_module, "WATCH_SECONDS", 60)
+    await asyncio.sleep(0.03)
+    before = looks
+    await asyncio.sleep(0.1)
+    stopping.set()
+    await watching
+
+    assert bench.book.rebuilds == 2
+    assert looks == before
+
+
 async def test_a_claim_that_redis_does_not_take_raises_doubts() -> None:
     """A run without a slot: the counters are not true, so they are not believed."""
     bench = Bench(Verdict(Decision.HELD))
