@@ -51,7 +51,7 @@ from services.kernel.listening import Listener
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import require_relations
+from services.kernel.schema import hold_schema
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
 from services.kernel.webhooks.secrets import SecretVault
@@ -142,8 +142,8 @@ async def open_api(settings: ApiSettings, health: HealthRegistry) -> AsyncIterat
     """Open everything the api needs for as long as the block runs.
 
     Raises:
-        SchemaMissing: the database lacks a relation; the message names it (TRAP33).
-        DatabaseUnavailable: PostgreSQL does not answer.
+        SchemaMissing: the database lacks a relation or a migration; the message names it (TRAP33).
+        DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
         SettingsInvalid: a key file cannot be used.
     """
     async with open_parts(settings, health) as parts:
@@ -158,7 +158,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen-api")
         stack.push_async_callback(db.close)
-        await require_relations(db, _RELATIONS)
+        await hold_schema(db, _RELATIONS, health)
         health.register("database", db.ping)
         redis = open_redis(
             settings.redis_url,

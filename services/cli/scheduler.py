@@ -12,7 +12,7 @@ from services.kernel import lifecycle
 from services.kernel.database import Database
 from services.kernel.health import HealthRegistry
 from services.kernel.maintenance import Scheduler
-from services.kernel.schema import require_relations
+from services.kernel.schema import PIPELINE_RELATIONS, hold_schema
 from services.kernel.settings import CommonSettings, load
 
 
@@ -21,7 +21,7 @@ async def open_scheduler(settings: CommonSettings, health: HealthRegistry) -> As
     """The scheduler with its database."""
     db = await Database.open(settings, application="coursegen-scheduler")
     try:
-        await require_relations(db)
+        await hold_schema(db, PIPELINE_RELATIONS, health)
         health.register("database", db.ping)
         yield Scheduler(db)
     finally:

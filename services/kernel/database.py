@@ -19,6 +19,7 @@ from asyncpg import exceptions as pg
 from services.kernel.cancellation import cancellation_kept
 from services.kernel.errors import (
     CoursegenError,
+    DatabaseDenied,
     DatabaseUnavailable,
     InvalidInput,
     PermanentError,
@@ -81,6 +82,7 @@ _UNAVAILABLE: tuple[type[BaseException], ...] = (
     pg.InvalidTransactionStateError,
     pg.InternalClientError,
 )
+_DENIED = (pg.InvalidAuthorizationSpecificationError, pg.InvalidCatalogNameError)
 _MISSING = (pg.UndefinedTableError, pg.UndefinedFunctionError, pg.UndefinedColumnError, pg.InvalidSchemaNameError)
 _REFUSED = (
     pg.DataError,
@@ -120,7 +122,7 @@ def translate(error: BaseException) -> CoursegenError | None:
         return DatabaseUnavailable(f"PostgreSQL does not answer ({type(error).__name__})")
     if isinstance(error, _MISSING):
         return SchemaMissing(f"{error}; run `coursegen migrate`")
-    if isinstance(error, _REFUSED):
+    if isinstance(error, (*_DENIED, *_REFUSED)):
         return _refusal(cast(Any, error))
     if isinstance(error, pg.PostgresError):
         return DatabaseRefused(str(error), sqlstate=error.sqlstate)
@@ -134,6 +136,8 @@ def _is_misuse(error: BaseException) -> bool:
 
 def _refusal(error: Any) -> CoursegenError:
     text = str(error)
+    if isinstance(error, _DENIED):
+        return DatabaseDenied(f"PostgreSQL refuses the login: {text}")
     if _ILLEGAL_MOVE in text:
         return TransitionRefused(text)
     if isinstance(error, pg.DataError):
@@ -183,6 +187,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: when no session can be opened within `acquire_seconds`.
+            DatabaseDenied: when the server refuses the login.
         """
         with translated():
             pool = await asyncio.wait_for(
@@ -287,6 +292,7 @@ async def connect(
 
     Raises:
         DatabaseUnavailable: when the server does not answer.
+        DatabaseDenied: when it refuses the login.
     """
     with translated():
         session = await asyncpg.connect(

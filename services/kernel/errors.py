@@ -24,6 +24,7 @@
     └── OperatorError             a person must change something before the process can run
         ├── SettingsInvalid       exit code 78
         ├── SchemaMissing
+        ├── DatabaseDenied
         └── StaleLeader           another leader with a higher epoch is at work
 
 The class decides how a caller reacts; `code` is the word the outside sees (contract.md GAP1); `message` is a
@@ -195,6 +196,12 @@ class SchemaMissing(OperatorError):
     """The database lacks relations this process needs; run `coursegen migrate`."""
 
     code = "schema_missing"
+
+
+class DatabaseDenied(OperatorError):
+    """PostgreSQL refuses the login: the role, its password or the database."""
+
+    code = "database_denied"
 
 
 class StaleLeader(OperatorError):

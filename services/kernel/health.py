@@ -1,6 +1,6 @@
 """Whether this process is ready for work, and whether it is still alive.
 
-Ready: not stopping, and every registered check passes. Alive: every registered loop has beaten lately; a loop that hangs
+Ready: started, not stopping, and every registered check passes. Alive: every registered loop has beaten lately; a loop that hangs
 makes `/livez` fail although the process runs. Both answers name what is wrong.
 """
 
@@ -49,6 +49,13 @@ class HealthRegistry:
         """Set once the service is open; before that it is not ready."""
         self.stopping = False
         """Set at SIGTERM; from then on it is not ready."""
+        self.obstacle: str | None = None
+        """What the process waits for before it can start."""
+
+    def forget(self) -> None:
+        """Drop every check and heartbeat: those of a start that failed, before the next one."""
+        self._checks.clear()
+        self._heartbeats.clear()
 
     def register(self, name: str, check: Check) -> None:
         """Make readiness depend on `check`."""
@@ -69,7 +76,7 @@ class HealthRegistry:
         if self.stopping:
             return {"process": "stopping"}
         if not self.started:
-            return {"process": "starting"}
+            return {"process": self.obstacle or "starting"}
         names = list(self._checks)
         verdicts = await asyncio.gather(*(_verdict(self._checks[name]) for name in names))
         return {name: verdict for name, verdict in zip(names, verdicts, strict=True) if verdict is not None}

@@ -4,6 +4,7 @@ Promises:
 
 - Invalid settings end the process with exit code 78 (EX_CONFIG) and the list of faults on standard error.
 - Probes answer from the first moment; `/readyz` says 503 until the service is open.
+- What it needs and is not there yet is waited for, up to `start_wait_seconds` (`start_wait`); then the exit code is 1.
 - SIGTERM or SIGINT sets `stopping`: `/readyz` turns 503 at once, the service takes nothing new and has `drain_seconds` to
   finish what it holds; then it is closed and the exit code is 0. A second signal ends the process at once.
 - A service that returns or raises unasked ends the process with exit code 1, so that whoever supervises it starts it anew.
@@ -18,7 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib import metadata
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from services.kernel.errors import OperatorError, SettingsInvalid
 from services.kernel.health import HealthRegistry
 from services.kernel.probes import serve_probes
 from services.kernel.settings import CommonSettings, refuse_supabase_only, secrets_of
+from services.kernel.start_wait import StartWait
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -85,7 +87,12 @@ async def _supervise(open_service: Open[S], settings: S) -> int:
     _watch_signals(stopping, health)
     async with serve_probes(health, settings.metrics_host, settings.metrics_port):
         try:
-            async with open_service(settings, health) as service:
+            async with AsyncExitStack() as stack:
+                waiting = StartWait(health, settings.start_wait_seconds)
+                service = await waiting.open(stack, lambda: open_service(settings, health), stopping)
+                if service is None:
+                    _log.info("stopped before it could start")
+                    return EXIT_OK
                 health.started = True
                 return await _serve(service, stopping, settings.drain_seconds)
         except OperatorError as error:

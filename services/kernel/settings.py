@@ -294,6 +294,16 @@ class CommonSettings:
         maximum=65535,
         doc="port of /livez, /readyz and /metrics; 0 picks a free one",
     )
+    start_wait_seconds: float = setting(
+        "START_WAIT_SECONDS",
+        default=60.0,
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+        doc="longest wait at start for PostgreSQL, its schema and a login it accepts, in which the process lives and is not "
+        "ready; after it the process ends with exit code 1, without it (0) at once. Time enough to start a server or to "
+        "migrate beside it; on Kubernetes the chart gives as long as a migration may take",
+    )
     drain_seconds: float = setting(
         "DRAIN_SECONDS",
         default=20.0,

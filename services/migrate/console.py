@@ -25,6 +25,10 @@ class Console:
         if not self._as_json:
             print(f"applied  {applied.version}  {applied.name}  ({applied.seconds * 1000:.0f} ms)", flush=True)
 
+    def waiting(self, reason: str) -> None:
+        """The server does not answer yet."""
+        print(f"migrate: {reason}", file=sys.stderr, flush=True)
+
     def finished(self, applied: Sequence[Applied]) -> None:
         """All files are applied."""
         if self._as_json:

@@ -30,10 +30,21 @@ class UnknownVersion(OperatorError):
     code = "unknown_version"
 
 
+class Stopped(OperatorError):
+    """The run was told to stop."""
+
+    code = "stopped"
+
+
 class RunnerBusy(RetryableError):
     """Another runner is at work on this database."""
 
     code = "migration_running"
+
+
+def stopped(by: str) -> Stopped:
+    """The error for a run that a signal ended."""
+    return Stopped(f"stopped by {by}; files that were applied stay applied, {AGAIN} for the rest")
 
 
 def unknown(versions: Iterable[str]) -> UnknownVersion:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from services.kernel.database import Connection, connect, translated
-from services.kernel.errors import DatabaseUnavailable, OperatorError
+from services.kernel.errors import DatabaseDenied, DatabaseUnavailable, OperatorError
 from services.kernel.settings import Secret
 from services.migrate import errors
 from services.migrate.files import MigrationFile, due, find_directory, read_directory
@@ -32,6 +33,7 @@ from services.migrate.settings import MigrateSettings
 from services.migrate.statements import Statement, split
 
 _RETRY_SECONDS: Final = 1.0
+_SAY_SECONDS: Final = 30.0
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
 State = Literal["applied", "pending", "changed", "unknown"]
@@ -69,15 +71,23 @@ async def apply_all(database_url: str, directory: Path | None = None) -> list[Ap
 class Runner:
     """Applies the files of one folder to one database."""
 
-    def __init__(self, settings: MigrateSettings, *, report: Callable[[Applied], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: MigrateSettings,
+        *,
+        report: Callable[[Applied], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
         """Build a runner; nothing is opened yet.
 
         Args:
             settings: where, and how long to wait.
             report: called after each file that was applied.
+            waiting: called with the reason while the server does not answer: at once, then twice a minute.
         """
         self._settings = settings
         self._report = report or (lambda _: None)
+        self._waiting = waiting or (lambda _: None)
 
     async def apply(self, accept: Collection[str] = ()) -> list[Applied]:
         """Apply what is pending. `accept` names versions whose changed text is taken for the one that was applied.
@@ -136,18 +146,24 @@ class Runner:
                 await session.close(timeout=3.0)
 
     async def _connect(self) -> Connection:
-        deadline = time.monotonic() + self._settings.connect_seconds
+        seconds = self._settings.connect_seconds
+        deadline, said = time.monotonic() + seconds, -math.inf
         while True:
             try:
                 return await connect(
                     self._settings.database_url, application="coursegen-migrate", statement_seconds=None
                 )
+            except DatabaseDenied as error:
+                raise DatabaseDenied(f"{error.message}; look at DATABASE_URL, then {errors.AGAIN}") from error
             except DatabaseUnavailable as error:
-                if time.monotonic() + _RETRY_SECONDS > deadline:
+                now = time.monotonic()
+                if now + _RETRY_SECONDS > deadline:
                     raise DatabaseUnavailable(
-                        f"PostgreSQL did not answer within {self._settings.connect_seconds:g} s; look at DATABASE_URL, "
-                        f"then {errors.AGAIN}"
+                        f"PostgreSQL did not answer within {seconds:g} s; look at DATABASE_URL, then {errors.AGAIN}"
                     ) from error
+                if now - said >= _SAY_SECONDS:
+                    said = now
+                    self._waiting(f"{error.message}; waiting for it, {deadline - now:.0f} s more at most")
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _prepare(self, history: History) -> None:

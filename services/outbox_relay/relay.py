@@ -18,7 +18,7 @@ from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
 from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import require_relations
+from services.kernel.schema import hold_schema
 from services.outbox_relay import queue_keeper
 from services.outbox_relay.dispatch import Dispatcher
 from services.outbox_relay.figures import Figures
@@ -114,14 +114,14 @@ class Relay:
         """Open the connections and build the parts; close everything at the end.
 
         Raises:
-            SchemaMissing: a relation is missing; run `coursegen migrate`.
-            DatabaseUnavailable: PostgreSQL does not answer.
+            SchemaMissing: a relation or a migration is missing; run `coursegen migrate`.
+            DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
             SettingsInvalid: a Lease is asked for, and there is no Kubernetes.
         """
         async with AsyncExitStack() as stack:
             db = await Database.open(settings, application="coursegen outbox-relay", parameters=SESSION)
             stack.push_async_callback(db.close)
-            await require_relations(db, RELATIONS)
+            await hold_schema(db, RELATIONS, health)
             redis = open_redis(settings.redis_url, name="outbox-relay")
             stack.push_async_callback(redis.aclose)
             figures = Figures(await stack.enter_async_context(Counters(db).writing()))

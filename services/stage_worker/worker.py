@@ -21,7 +21,7 @@ from services.kernel.logs import get_logger
 from services.kernel.objects import open_store
 from services.kernel.queue import Producer, QueueWorker
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import require_relations
+from services.kernel.schema import hold_schema
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks import deliveries as deliveries_of_webhooks
 from services.stage_worker import builtin
@@ -111,7 +111,7 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
             stack.push_async_callback(engine.close)
         db = await Database.open(settings, application="coursegen stage-worker")
         stack.push_async_callback(db.close)
-        await require_relations(db, RELATIONS)
+        await hold_schema(db, RELATIONS, health)
         redis = open_redis(settings.redis_url, name="stage-worker", max_connections=64, socket_timeout=10.0)
         stack.push_async_callback(redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())

@@ -91,6 +91,28 @@ def test_the_end_fits_into_the_grace_period(render: Render, file: Path) -> None:
         assert before >= 5 or container["name"] != "api"
 
 
+def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: Render) -> None:
+    """A pod that gave up earlier would be restarted for nothing; whoever names a time gets his own."""
+    objects = render("minimal", "migrations.activeDeadlineSeconds=7200", "config.worker.START_WAIT_SECONDS=5")
+
+    assert settings(objects, "cg-coursegen-api")["START_WAIT_SECONDS"] == "7200"
+    assert settings(objects, "cg-coursegen-outbox-relay")["START_WAIT_SECONDS"] == "7200"
+    assert settings(objects, "cg-coursegen-worker-documents")["START_WAIT_SECONDS"] == "5"
+    longest = render("minimal", "migrations.activeDeadlineSeconds=1000000")
+    most = dict(declarations(CommonSettings))["start_wait_seconds"].maximum
+    assert float(settings(longest, "cg-coursegen-api")["START_WAIT_SECONDS"]) == most
+
+
+@pytest.mark.parametrize(("sets", "seconds"), [((), "600"), (("config.migrate.MIGRATE_CONNECT_SECONDS=7",), "7")])
+def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...], seconds: str) -> None:
+    """Ten minutes, in one try of the Job's and within its deadline, unless somebody says otherwise."""
+    job = next(iter(of_kind(render("minimal", *sets), "Job").values()))["spec"]
+    variables = {each["name"]: each.get("value") for each in job["template"]["spec"]["containers"][0]["env"]}
+
+    assert variables["MIGRATE_CONNECT_SECONDS"] == seconds
+    assert float(seconds) < job["activeDeadlineSeconds"]
+
+
 def test_settings_are_plain_text(render: Render) -> None:
     """Large numbers keep their digits, switches are words, and each part gets its own."""
     objects = render("servicemonitor")

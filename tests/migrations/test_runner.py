@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from services.kernel.database import connect
-from services.kernel.errors import DatabaseUnavailable, OperatorError
+from services.kernel.errors import DatabaseDenied, DatabaseUnavailable, OperatorError
 from services.kernel.settings import Secret
 from services.migrate.errors import ChecksumChanged, MigrationFailed, RunnerBusy
 from services.migrate.files import find_directory, read_directory
 from services.migrate.history import LOCK_KEY
 from services.migrate.runner import Runner, apply_all
 from services.migrate.settings import MigrateSettings
-from tests.support.servers import APPLICATION_ROLE, Postgres, with_user
-from tests.support.waiting import eventually
+from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, with_user
+from tests.support.waiting import eventually, eventually_sync
 
 _FIRST = "20260101000000_make_things"
 _SECOND = "20260102000000_make_more"
@@ -267,6 +270,14 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
         await _runner("postgresql://nobody@127.0.0.1:1/x", folder, connect_seconds=1).apply()
 
 
+async def test_a_login_that_is_refused_is_not_waited_for(postgres_server: Postgres, tmp_path: Path) -> None:
+    """Nobody else makes the owner's role; the error names DATABASE_URL."""
+    folder = _folder(tmp_path, **{_FIRST: "SELECT 1;"})
+    url = postgres_server.url("no_such_database")
+    with pytest.raises(DatabaseDenied, match='"no_such_database" does not exist; look at DATABASE_URL'):
+        await asyncio.wait_for(_runner(url, folder, connect_seconds=600).apply(), 10)
+
+
 class TestProcess:
     """`python -m services.migrate`."""
 
@@ -314,3 +325,67 @@ class TestProcess:
 
         assert done.returncode == 78
         assert "DATABASE_URL" in done.stderr
+
+    @contextmanager
+    def _start(self, url: str, log: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        argv = [sys.executable, "-m", "services.migrate", *arguments]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                argv, env={**os.environ, "DATABASE_URL": url, **environment}, stdout=output, stderr=output
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def test_it_waits_for_a_server_that_is_not_there_yet(
+        self, private_postgres: PrivatePostgres, tmp_path: Path
+    ) -> None:
+        """It says so once, and migrates when the server is there: no attempt of a Job is used up."""
+        url, log = Postgres(private_postgres.url()).create(migrated=False), tmp_path / "log"
+        private_postgres.stop()
+        with self._start(url, log, MIGRATE_CONNECT_SECONDS="60") as process:
+            eventually_sync(lambda: "migrate: PostgreSQL does not answer" in log.read_text(), within=20)
+            private_postgres.start()
+
+            assert process.wait(30) == 0
+            assert log.read_text().count("does not answer") == 1
+            assert "the database is up to date" in log.read_text()
+
+    @pytest.mark.parametrize("each", [signal.SIGTERM, signal.SIGINT])
+    def test_it_stops_waiting_when_told(self, each: signal.Signals, tmp_path: Path) -> None:
+        """At once, with the code of the signal and no traceback."""
+        log = tmp_path / "log"
+        with self._start("postgresql://nobody@127.0.0.1:1/x", log, MIGRATE_CONNECT_SECONDS="600") as process:
+            eventually_sync(lambda: "does not answer" in log.read_text(), within=20)
+            process.send_signal(each)
+
+            assert process.wait(2) == 128 + each
+            assert f"stopped by {each.name}; files that were applied stay applied" in log.read_text()
+            assert "Traceback" not in log.read_text()
+
+    def test_of_a_file_in_hand_nothing_is_kept_when_it_is_told_to_stop(
+        self, empty_database_url: str, postgres_server: Postgres, tmp_path: Path
+    ) -> None:
+        """Its transaction ends with the process, in time for Kubernetes; the files before it stay."""
+        folder = _folder(
+            tmp_path / "files",
+            **{_FIRST: "CREATE TABLE things (id int);", _SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"},
+        )
+        sleeping = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND datname = current_database()"
+        )
+        with self._start(empty_database_url, tmp_path / "log", "--directory", str(folder)) as process:
+            eventually_sync(
+                lambda: (
+                    postgres_server.run_sql(f"{sleeping} AND pid <> pg_backend_pid()", url=empty_database_url) == "1"
+                )
+            )
+            process.send_signal(signal.SIGTERM)
+
+            assert process.wait(5) == 128 + signal.SIGTERM
+        tables = "SELECT to_regclass('things') IS NOT NULL, to_regclass('more') IS NULL"
+        assert postgres_server.run_sql(tables, url=empty_database_url) == "t|t"
+        left = f"{sleeping} AND pid <> pg_backend_pid()"
+        eventually_sync(lambda: postgres_server.run_sql(left, url=empty_database_url) == "0")

@@ -92,7 +92,8 @@ class PrivatePostgres:
     def resume(self) -> None:
         """Let a paused server go on."""
         for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a backend ends when its client has gone
+                os.kill(pid, signal.SIGCONT)
 
     def _family(self) -> list[int]:
         """The postmaster and its backends, each of which leads a process group of its own."""

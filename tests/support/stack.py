@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
@@ -58,6 +59,22 @@ class Process:
     def url(self) -> str:
         """Where an api listens."""
         return f"http://{ports.LOOPBACK}:{self.port}"
+
+    async def ask(self, path: str) -> tuple[int, dict[str, Any]]:
+        """What the metrics port answers to a probe: the status and the document.
+
+        Raises:
+            httpx.TransportError: nobody listens yet, or any more.
+        """
+        async with httpx.AsyncClient(timeout=5) as client:
+            answer = await client.get(f"http://{ports.LOOPBACK}:{self.metrics_port}{path}")
+            return answer.status_code, answer.json()
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log that say `event`."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
 
     async def ready(self, *, within: float = _START_SECONDS) -> Process:
         """Return when `/readyz` answers 200.

@@ -29,7 +29,8 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       env:
-        {{- range $name, $value := .Values.config.migrate }}
+        {{- /* Images are pulled and volumes made for a new PostgreSQL: waiting for it uses up no try. */}}
+        {{- range $name, $value := mergeOverwrite (dict "MIGRATE_CONNECT_SECONDS" 600) .Values.config.migrate }}
         - {name: {{ $name }}, value: {{ include "coursegen.text" $value | quote }}}
         {{- end }}
         {{- include "coursegen.secretVariable" (list . "DATABASE_URL" .Values.database.migrations "owner-database-url" "owner-database-url") | trim | nindent 8 }}

@@ -1,9 +1,9 @@
 {{/* Pods and Deployments of the processes. */}}
 
-{{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA) */}}
+{{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA). At its start it waits as long as migrations may take. */}}
 {{- define "coursegen.settings" -}}
 {{- $root := index . 0 -}}
-{{- $settings := dict "LOG_FORMAT" "json" -}}
+{{- $settings := dict "LOG_FORMAT" "json" "START_WAIT_SECONDS" (min (int $root.Values.migrations.activeDeadlineSeconds) 86400 | toString) -}}
 {{- range $each := list $root.Values.config.common (index . 1) (index . 2) -}}
 {{- range $name, $value := $each -}}
 {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $settings $name (include "coursegen.text" $value) -}}{{- end -}}

@@ -34,7 +34,13 @@ def refused_start(**environment: str) -> tuple[int, str]:
     """Exit code and output of an api that should not start."""
     done = subprocess.run(
         [sys.executable, "-m", "services.api"],
-        env={"PATH": "/usr/bin:/bin", "METRICS_PORT": "0", "HOST": "127.0.0.1", **environment},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "METRICS_PORT": "0",
+            "HOST": "127.0.0.1",
+            "START_WAIT_SECONDS": "0",
+            **environment,
+        },
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -43,6 +43,7 @@ _ENVIRONMENT = {
     "METRICS_PORT": "0",
     "METRICS_HOST": "127.0.0.1",
     "DRAIN_SECONDS": "1",
+    "START_WAIT_SECONDS": "0",
 }
 
 
