@@ -18,7 +18,7 @@ JOBS ?= auto
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock tools images cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -50,13 +50,15 @@ test-cluster: ## only the tests on Kubernetes, of charts and of images: KUBECONF
 	@scripts/environment dev
 	@PART=platform exec scripts/test.sh $(ARGS)
 
-lint: ## ruff, mypy --strict, import contracts, shellcheck
+lint: ## ruff, mypy --strict, import contracts, shellcheck, hadolint, zizmor
 	@scripts/environment dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck scripts/*.sh scripts/environment scripts/lock .ci/run
+	$(BIN)/shellcheck scripts/*.sh scripts/environment scripts/install-process scripts/lock .ci/run
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --offline --quiet .github
 
 format: ## put the code into its format
 	@scripts/environment dev
@@ -74,6 +76,21 @@ prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev
 	@scripts/lock $(ARGS)
+
+tools: ## build what is missing of Helm and the other programs of scripts/tools.py
+	@python3 scripts/tools.py helm helm3 actionlint kind-config >/dev/null
+
+images: ## build the image of each process
+	@scripts/build-images.sh
+
+cluster-up: ## make a kind cluster, or say which one KUBECONFIG names
+	@scripts/cluster.sh up
+
+deploy: ## build the images, bring them to the cluster, install the chart
+	@scripts/cluster.sh deploy
+
+cluster-down: ## delete the kind cluster; of one that KUBECONFIG names, only the release
+	@scripts/cluster.sh down
 
 clean: ## remove what can be made again
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build

@@ -12,6 +12,7 @@
 # The same tree gives the same layers: every file bears one date.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/builder.sh
 
 prefix=${IMAGE_PREFIX:-coursegen-}
 tag=${IMAGE_TAG:-dev}
@@ -19,16 +20,6 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800} # 1980-01-01, the first that a zip file knows
 export SOURCE_DATE_EPOCH
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -1)
-
-find_builder() {
-    if [ -n "${BUILDER:-}" ]; then echo "$BUILDER"; return; fi
-    if docker info >/dev/null 2>&1; then echo docker; return; fi
-    for candidate in podman buildah; do
-        if command -v "$candidate" >/dev/null 2>&1; then echo "$candidate"; return; fi
-    done
-    echo "Nothing here can build images: install docker, podman or buildah, or name one with BUILDER." >&2
-    exit 1
-}
 
 read -ra extra <<<"${BUILD_FLAGS:-}"
 arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")

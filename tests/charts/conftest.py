@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.tools import tool
+
 CHART = Path(__file__).resolve().parents[2] / "charts" / "coursegen"
 OLDEST, NEWEST = "1.31.0", "1.37.0"
 """Versions of Kubernetes that the chart is for."""
-REQUIRE = "COURSEGEN_REQUIRE_HELM"
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -26,16 +25,17 @@ def values_files() -> list[Path]:
     return [*sorted((CHART / "ci").glob("*.yaml")), *sorted((CHART / "examples").glob("*.yaml"))]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What renders a chart needs Helm, and can be run apart: `-m helm`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "helm" in item.fixturenames:
+            item.add_marker("helm")
+
+
 @pytest.fixture(scope="session", params=["helm", "helm3"])
 def helm(request: pytest.FixtureRequest) -> str:
-    """Helm 4, and Helm 3 where it is called `helm3`; skipped without, or failed where helm is required."""
-    program = shutil.which(request.param)
-    if program is None:
-        reason = f"{request.param} is not on the PATH"
-        if os.environ.get(REQUIRE) == "1" and request.param == "helm":
-            pytest.fail(f"{reason}, and {REQUIRE}=1")
-        pytest.skip(reason)
-    return program
+    """Helm 4, then Helm 3."""
+    return tool(request.param)
 
 
 @pytest.fixture(scope="session")
