@@ -38,7 +38,7 @@ size_of() { # BUILDER IMAGE, in MB
     case $1 in
     docker) docker image inspect --format '{{.Size}}' "$2" ;;
     podman) podman image inspect --format '{{.Size}}' "$2" ;;
-    buildah) buildah images --format '{{.Size}}' "$2" ;;
+    buildah) buildah images --format '{{.Size}}' "$2" | head -1 ;; # one line for each of its names
     esac
 }
 

@@ -120,7 +120,7 @@ def schema() -> dict[str, Any]:
             "queues": {
                 "type": "object",
                 "minProperties": 1,
-                "propertyNames": {"pattern": "^[a-z]([-a-z0-9]{0,14}[a-z0-9])?$"},
+                "propertyNames": {"pattern": "^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"},
                 "additionalProperties": {"$ref": "#/definitions/queue"},
             },
         },

@@ -55,7 +55,9 @@ class ImageArchive:
         seen: dict[str, tuple[int, tarfile.TarInfo]] = {}
         for number, members in enumerate(self._members()):
             _remove(seen, members)
-            seen |= {name: (number, member) for name, member in members.items() if _GONE not in posixpath.basename(name)}
+            seen |= {
+                name: (number, member) for name, member in members.items() if _GONE not in posixpath.basename(name)
+            }
         return seen
 
     def read(self, paths: list[str]) -> dict[str, bytes]:

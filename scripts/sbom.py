@@ -74,7 +74,9 @@ def _debian_packages(image: ImageArchive) -> Iterator[Component]:
         fields = HeaderParser().parsestr(paragraph)
         if str(fields["Status"]).endswith(" installed"):
             name, version = str(fields["Package"]), str(fields["Version"])
-            yield _component(name, version, PackageURL("deb", "debian", name, version, {"arch": str(fields["Architecture"])}))
+            yield _component(
+                name, version, PackageURL("deb", "debian", name, version, {"arch": str(fields["Architecture"])})
+            )
 
 
 def _component(name: str, version: str, address: PackageURL, licence: str = "") -> Component:

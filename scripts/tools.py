@@ -47,14 +47,39 @@ class Tool:
 
 
 TOOLS = {
-    "helm": Tool("helm.sh/helm/v4", "v4.3.1", "cmd/helm", ("helm",), ("version", "--short"), "v4", otherwise="https://helm.sh/docs/intro/install"),
-    "helm3": Tool(
-        "helm.sh/helm/v3", "v3.22.0", "cmd/helm", ("helm3", "helm"), ("version", "--short"), "v3", otherwise="https://helm.sh/docs/intro/install"
+    "helm": Tool(
+        "helm.sh/helm/v4",
+        "v4.3.1",
+        "cmd/helm",
+        ("helm",),
+        ("version", "--short"),
+        "v4",
+        otherwise="https://helm.sh/docs/intro/install",
     ),
-    "actionlint": Tool("github.com/rhysd/actionlint", "v1.7.12", "cmd/actionlint", ("actionlint",), otherwise="https://github.com/rhysd/actionlint"),
+    "helm3": Tool(
+        "helm.sh/helm/v3",
+        "v3.22.0",
+        "cmd/helm",
+        ("helm3", "helm"),
+        ("version", "--short"),
+        "v3",
+        otherwise="https://helm.sh/docs/intro/install",
+    ),
+    "actionlint": Tool(
+        "github.com/rhysd/actionlint",
+        "v1.7.12",
+        "cmd/actionlint",
+        ("actionlint",),
+        otherwise="https://github.com/rhysd/actionlint",
+    ),
     "kind": Tool("sigs.k8s.io/kind", "v0.33.0", named=("kind",), otherwise="https://kind.sigs.k8s.io"),
     "kind-config": Tool("sigs.k8s.io/kind", "v0.33.0", "pkg/kind-config", source="kind-config"),
-    "kubectl": Tool("", "", named=("kubectl",), otherwise="https://kubernetes.io/docs/tasks/tools, or Debian's package kubernetes-client"),
+    "kubectl": Tool(
+        "",
+        "",
+        named=("kubectl",),
+        otherwise="https://kubernetes.io/docs/tasks/tools, or Debian's package kubernetes-client",
+    ),
 }
 """`kind-config` is scripts/kind-config: kind's own reading of a configuration, which kind itself does only where Docker is."""
 
@@ -115,7 +140,9 @@ def _build(name: str) -> str:
     go = shutil.which("go")
     if go is None:
         or_else = f", or {name} itself ({tool.otherwise})" if tool.otherwise else ""
-        raise Unavailable(f"{name} is not on the PATH, and Go, which it would be built with, is not either. Install Go (https://go.dev/dl){or_else}.")
+        raise Unavailable(
+            f"{name} is not on the PATH, and Go, which it would be built with, is not either. Install Go (https://go.dev/dl){or_else}."
+        )
     print(f"building {name} {tool.version} (once; it may take minutes)", file=sys.stderr)
     target = _kept(name)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +166,9 @@ def _go(go: str, where: Path, *arguments: str) -> str:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     done = subprocess.run([go, *arguments], cwd=where, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Unavailable(f"`go {arguments[0]}` failed:\n{(done.stderr or done.stdout).strip()}\nRun it again, or put the program on the PATH.")
+        raise Unavailable(
+            f"`go {arguments[0]}` failed:\n{(done.stderr or done.stdout).strip()}\nRun it again, or put the program on the PATH."
+        )
     return done.stdout
 
 
@@ -158,7 +187,10 @@ def main() -> int:
             print(error, file=sys.stderr)
         else:
             if path is None:
-                print(f"{name} is not on the PATH and has not been built. Build what is missing: make tools", file=sys.stderr)
+                print(
+                    f"{name} is not on the PATH and has not been built. Build what is missing: make tools",
+                    file=sys.stderr,
+                )
         if path is None:
             status = 1
         else:

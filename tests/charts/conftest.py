@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -40,13 +41,16 @@ def helm(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def attempt(helm: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `helm template` with a file of values and further ones, whatever comes of it."""
+    """Runs `helm template` with a file of values and further ones, whatever comes of it; the same question is asked once."""
 
-    def run(file: str | Path, *sets: str, version: str = NEWEST) -> subprocess.CompletedProcess[str]:
+    @functools.cache
+    def run(
+        file: str | Path, *sets: str, version: str = NEWEST, release: str = "cg"
+    ) -> subprocess.CompletedProcess[str]:
         path = file if isinstance(file, Path) else CHART / "ci" / f"{file}-values.yaml"
-        further = [part for each in sets for part in ("--set", each)]
+        further = [part for each in sets for part in ("--set-json" if "={" in each or "=[" in each else "--set", each)]
         return subprocess.run(
-            [helm, "template", "cg", str(CHART), "-n", "courses", "-f", str(path), "--kube-version", version, *further],
+            [helm, "template", release, CHART, "-n", "courses", "-f", path, "--kube-version", version, *further],
             capture_output=True,
             text=True,
             timeout=60,
@@ -60,9 +64,9 @@ def attempt(helm: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 def render(attempt: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
     """The objects that values make."""
 
-    def objects(file: str | Path, *sets: str, version: str = NEWEST) -> list[Object]:
-        done = attempt(file, *sets, version=version)
+    def objects(file: str | Path, *sets: str, version: str = NEWEST, release: str = "cg") -> list[Object]:
+        done = attempt(file, *sets, version=version, release=release)
         assert done.returncode == 0, done.stderr
-        return [each for each in yaml.safe_load_all(done.stdout) if each]
+        return [each for each in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if each]
 
     return objects

@@ -14,7 +14,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "scripts" / "tools.py"
 
 
 def tool(name: str) -> str:
-    """The path of a program of scripts/tools.py; without it the test is skipped, or fails where CI=true. Nothing is built here."""
+    """The path of a program of scripts/tools.py, never built here; without it the test is skipped, or fails with CI=true."""
     path, reason = _looked_for(name)
     if path:
         return path
@@ -25,5 +25,7 @@ def tool(name: str) -> str:
 
 @functools.cache
 def _looked_for(name: str) -> tuple[str, str]:
-    done = subprocess.run([sys.executable, TOOLS, "--find", name], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, TOOLS, "--find", name], capture_output=True, text=True, timeout=60, check=False
+    )
     return done.stdout.strip(), done.stderr.strip()

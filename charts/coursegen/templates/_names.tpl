@@ -1,4 +1,5 @@
-{{/* Names and labels. Components add at most 23 characters to the full name, so that all names keep below 63. */}}
+{{/* Names and labels. Components add at most 23 characters (-worker- and a queue's name of at most 15) to the
+     full name of at most 40, so that no name is longer than 63. */}}
 {{- define "coursegen.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end }}

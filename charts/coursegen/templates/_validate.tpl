@@ -15,6 +15,9 @@
 {{- $faults = append $faults "auth.jwtSecret.existingSecret: name the Secret of the tokens' secret, or set config.api.JWT_JWKS_URL" -}}
 {{- end -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" (include "coursegen.fullname" .)) -}}
+{{- $faults = append $faults (printf "fullnameOverride: names of Services begin with a letter, and %s does not" (include "coursegen.fullname" .)) -}}
+{{- end -}}
 {{- if and (eq .Values.leaderElection.mode "none") (gt (int .Values.outboxRelay.replicaCount) 1) -}}
 {{- $faults = append $faults "leaderElection.mode: none is for one relay only; set outboxRelay.replicaCount to 1" -}}
 {{- end -}}
@@ -27,6 +30,12 @@
 {{- range $where, $each := $workloads -}}
 {{- if ge (addf $each.preStopSeconds $each.drainSeconds 3) (float64 $each.terminationGracePeriodSeconds) -}}
 {{- $faults = append $faults (printf "%s.terminationGracePeriodSeconds: must be more than preStopSeconds + drainSeconds + 3" $where) -}}
+{{- end -}}
+{{- $probes := fromYaml (include "coursegen.probes" $each) -}}
+{{- if eq (toYaml $probes.livenessProbe) (toYaml $probes.readinessProbe) -}}
+{{- $faults = append $faults (printf "%s.probes: liveness and readiness are the same; a database that is away would restart the pods" $where) -}}
+{{- else if eq (dig "httpGet" "path" "" $probes.livenessProbe) "/readyz" -}}
+{{- $faults = append $faults (printf "%s.probes.liveness: /readyz asks the database, and a restart does not bring that back; use /livez" $where) -}}
 {{- end -}}
 {{- if and $each.autoscaling $each.keda -}}
 {{- if and $each.autoscaling.enabled $each.keda.enabled -}}

@@ -12,9 +12,18 @@
 {{- toYaml $settings -}}
 {{- end }}
 
-{{/* One probe; (list DEFAULTS OVERRIDES) */}}
-{{- define "coursegen.probe" -}}
-{{- toYaml (mergeOverwrite (deepCopy (index . 0)) (index . 1)) -}}
+{{/* The three probes of a process, with the values' own fields; VALUES. Startup is patient, liveness asks the process only,
+     readiness asks for database and queue. */}}
+{{- define "coursegen.probes" -}}
+{{- $startup := dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 90 -}}
+{{- $liveness := dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6 -}}
+{{- $readiness := dict "httpGet" (dict "path" "/readyz" "port" "metrics") "periodSeconds" 3 "timeoutSeconds" 4 "failureThreshold" 3 -}}
+startupProbe:
+  {{- toYaml (mergeOverwrite $startup (deepCopy .probes.startup)) | nindent 2 }}
+livenessProbe:
+  {{- toYaml (mergeOverwrite $liveness (deepCopy .probes.liveness)) | nindent 2 }}
+readinessProbe:
+  {{- toYaml (mergeOverwrite $readiness (deepCopy .probes.readiness)) | nindent 2 }}
 {{- end }}
 
 {{/* Fields that every pod has; (list ROOT COMPONENT VALUES) */}}
@@ -131,12 +140,7 @@ spec:
             {{- with $values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-          startupProbe:
-            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 90) $values.probes.startup) | nindent 12 }}
-          livenessProbe:
-            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/livez" "port" "metrics") "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) $values.probes.liveness) | nindent 12 }}
-          readinessProbe:
-            {{- include "coursegen.probe" (list (dict "httpGet" (dict "path" "/readyz" "port" "metrics") "periodSeconds" 3 "timeoutSeconds" 4 "failureThreshold" 3) $values.probes.readiness) | nindent 12 }}
+          {{- include "coursegen.probes" $values | nindent 10 }}
           {{- if gt (int $values.preStopSeconds) 0 }}
           lifecycle:
             preStop:

@@ -1,0 +1,62 @@
+"""What helm prints after an installation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.charts.conftest import CHART
+
+
+@pytest.fixture(scope="session")
+def notes(helm: str) -> Callable[..., str]:
+    """The notes for a file of values."""
+
+    def printed(file: str, *sets: str) -> str:
+        values = str(CHART / "ci" / f"{file}-values.yaml")
+        further = [part for each in sets for part in ("--set", each)]
+        done = subprocess.run(
+            [helm, "install", "cg", str(CHART), "-n", "courses", "-f", values, "--dry-run=client", *further],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:\n")[2]
+
+    return printed
+
+
+def test_the_commands_that_watch_it_come_up(notes: Callable[..., str]) -> None:
+    """Three, in the namespace of the release, then how to reach the api."""
+    said = notes("minimal")
+    watch, _, reach = said.partition("Try it:")
+
+    assert [line.split()[3] for line in watch.splitlines() if line.startswith("  kubectl -n courses ")] == [
+        "get",
+        "wait",
+        "wait",
+    ]
+    assert "app.kubernetes.io/instance=cg" in watch
+    assert "helm test cg -n courses" in reach
+    assert re.search(r"port-forward svc/cg-coursegen-api 3000:3000 +# then http://localhost:3000/docs", reach)
+
+
+def test_secrets_of_yours_need_a_restart(notes: Callable[..., str]) -> None:
+    """And the command for it is there."""
+    assert "kubectl -n courses rollout restart deployment -l app.kubernetes.io/instance=cg" in notes("minimal")
+
+
+def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
+    """Warnings only where they hold."""
+    minimal, closed = notes("minimal"), notes("networkpolicy", "webhooks.encryptionKeys.existingSecret=keys")
+
+    assert "WARNING: without webhooks.encryptionKeys" in minimal
+    assert "networkPolicy.enabled is false" in minimal
+    assert "WARNING" not in closed
+    assert "networkPolicy.enabled is false" not in closed
+    assert "get lease cg-coursegen-outbox-relay" in closed

@@ -1,0 +1,102 @@
+"""The images of the processes, built as scripts/build-images.sh builds them, and looked into."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.clusters import is_required
+from tests.support.servers import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "scripts"))  # where programs are, not a package
+from image_archive import ImageArchive
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
+
+__all__ = [
+    "PROCESSES",
+    "SAVE",
+    "ImageArchive",
+    "build",
+    "builder",
+    "lock_of",
+    "own_layers",
+    "removed",
+    "require_builder",
+]
+
+SAVE = REPOSITORY / "scripts" / "image.sh"
+
+PROCESSES = {"api": "api", "outbox-relay": "outbox_relay", "stage-worker": "stage_worker", "migrate": "migrate"}
+"""Each image, and the package that it runs."""
+_ROOT = "opt/coursegen"
+_BASE = "PYTHON_IMAGE"
+
+
+def builder() -> str:
+    """The program that builds images here; empty when there is none."""
+    command = f". {REPOSITORY / 'scripts' / 'builder.sh'}; find_builder"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def require_builder() -> None:
+    """Skip the test, or fail it where a cluster is required, unless images can be built and their base is named."""
+    reason = ""
+    if not os.environ.get(_BASE):
+        reason = f"{_BASE} names no base image; {_BASE}=python:3.13-slim takes the official one"
+    elif not builder():
+        reason = "nothing here builds images: install docker, podman or buildah"
+    if reason and is_required():
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def build(target: str, *, tag: str = "test", flags: str = "") -> str:
+    """The name of a new image of a process. `flags` are further arguments of the builder."""
+    prefix = "localhost/coursegen-test-"
+    environment = {
+        **os.environ,
+        "IMAGE_PREFIX": prefix,
+        "IMAGE_TAG": tag,
+        "BUILD_FLAGS": f"{os.environ.get('BUILD_FLAGS', '')} {flags}",
+    }
+    done = subprocess.run(
+        [REPOSITORY / "scripts" / "build-images.sh", target],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return f"{prefix}{target}:{tag}"
+
+
+def own_layers(image: ImageArchive) -> dict[str, TarInfo]:
+    """What lies above the base: the files of the layers that hold libraries and project, and the folders on the way there."""
+    own = {number for path, (number, _) in image.files.items() if path.startswith(f"{_ROOT}/")}
+    return {path: entry for path, (number, entry) in image.files.items() if number in own}
+
+
+@contextmanager
+def removed(name: str) -> Iterator[None]:
+    """Take an image away when the block ends."""
+    try:
+        yield
+    finally:
+        command = [builder(), "rmi", name]
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def lock_of(target: str) -> Path:
+    """The lock that a process' image is made from."""
+    lock = {"outbox-relay": "relay", "stage-worker": "worker"}.get(target, target)
+    return REPOSITORY / "requirements" / f"{lock}.txt"
