@@ -16,9 +16,12 @@ ARGS ?=
 # JOBS=0 in one process, for a debugger.
 JOBS ?= auto
 
+# Images that make images, sbom and push are about; all by default.
+TARGETS ?=
+
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock tools images cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock tools images sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -80,8 +83,15 @@ lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 tools: ## build what is missing of Helm and the other programs of scripts/tools.py
 	@python3 scripts/tools.py helm helm3 actionlint kind-config >/dev/null
 
-images: ## build the image of each process
-	@scripts/build-images.sh
+images: ## build the image of each process: make images [TARGETS=api]
+	@scripts/build-images.sh $(TARGETS)
+
+sbom: ## write what each image is made of into build/sbom
+	@scripts/environment dev
+	@$(BIN)/python scripts/sbom.py --into build/sbom $$(scripts/image.sh names $(TARGETS))
+
+push: ## push the images to the registry that IMAGE_PREFIX begins with
+	@scripts/image.sh push $$(scripts/image.sh names $(TARGETS))
 
 cluster-up: ## make a kind cluster, or say which one KUBECONFIG names
 	@scripts/cluster.sh up

@@ -14,8 +14,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/builder.sh
 
-prefix=${IMAGE_PREFIX:-coursegen-}
-tag=${IMAGE_TAG:-dev}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800} # 1980-01-01, the first that a zip file knows
 export SOURCE_DATE_EPOCH
@@ -44,9 +42,9 @@ size_of() { # BUILDER IMAGE, in MB
 
 builder=$(find_builder)
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(api outbox-relay stage-worker migrate)
+[ ${#targets[@]} -gt 0 ] || targets=("${all_targets[@]}")
 for target in "${targets[@]}"; do
-    image="$prefix$target:$tag"
+    image=$(image_names "$target")
     build "$builder" "$target" "$image" >/dev/null
     echo "$image  $(size_of "$builder" "$image")"
 done

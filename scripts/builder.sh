@@ -1,5 +1,12 @@
-# shellcheck shell=bash
-# Which program builds images here. Sourced, never run.
+# shellcheck shell=bash disable=SC2034
+# Which program builds images here, and what they are called. Sourced, never run.
+
+all_targets=(api outbox-relay stage-worker migrate)
+
+image_names() { # [TARGET...]: one a line
+    [ $# -gt 0 ] || set -- "${all_targets[@]}"
+    printf "${IMAGE_PREFIX:-coursegen-}%s:${IMAGE_TAG:-dev}\n" "$@"
+}
 
 find_builder() { # docker, podman or buildah, by BUILDER or the first that is there and works
     local candidate

@@ -24,7 +24,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 namespace=${NAMESPACE:-coursegen}
 release=${RELEASE:-coursegen}
 export KIND_CLUSTER_NAME=${KIND_CLUSTER_NAME:-coursegen}
-targets=(api outbox-relay stage-worker migrate)
 python=python3
 [ ! -x .venv/bin/python ] || python=.venv/bin/python
 
@@ -104,9 +103,7 @@ name_images() { # sets IMAGE_PREFIX, IMAGE_TAG and images
     */*) ;;
     *) die "IMAGE_PREFIX=$IMAGE_PREFIX names no registry. Set it anew: IMAGE_PREFIX=registry.example.org/team/coursegen-" ;;
     esac
-    images=()
-    local target
-    for target in "${targets[@]}"; do images+=("$IMAGE_PREFIX$target:$IMAGE_TAG"); done
+    mapfile -t images < <(image_names)
 }
 
 can_bring_images() {
@@ -173,7 +170,7 @@ deploy() {
     helm=$(program helm)
     find_builder >/dev/null
     name_images
-    scripts/build-images.sh "${targets[@]}"
+    scripts/build-images.sh
     bring_images
     install_chart
     [ -z "$(on_cluster -n "$namespace" get job -l "app.kubernetes.io/instance=$release" -o name)" ] || await job Complete ""

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Take images out of the builder that made them.
 #
+#   scripts/image.sh names [TARGET...]   what scripts/build-images.sh calls them, by IMAGE_PREFIX and IMAGE_TAG
 #   scripts/image.sh save IMAGE FILE     as an archive, in the form of `docker save`
-#   scripts/image.sh push IMAGE...       to the registry that the name begins with
+#   scripts/image.sh push IMAGE...       to the registry that the name begins with; prints the digest that it has there
 #
 #   BUILDER      docker, podman or buildah (default: the first that is there and works)
 #   PUSH_FLAGS   further arguments of the push: --tls-verify=false for a registry without TLS (podman, buildah)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/builder.sh"
 
-usage() { echo "usage: scripts/image.sh save IMAGE FILE | push IMAGE..." >&2; exit 2; }
+usage() { echo "usage: scripts/image.sh names [TARGET...] | save IMAGE FILE | push IMAGE..." >&2; exit 2; }
 
 save() { # IMAGE FILE
     rm -f "$2"
@@ -21,21 +22,43 @@ save() { # IMAGE FILE
 }
 
 push() { # IMAGE...
-    local image flags
+    local image flags digest
     read -ra flags <<<"${PUSH_FLAGS:-}"
     for image; do
-        "$builder" push --quiet "${flags[@]}" "$image" >/dev/null || {
+        digest=$(push_one "$image") || {
             echo "$image was not pushed. Log in to its registry first: $builder login ${image%%/*}" >&2
             exit 1
         }
-        echo "pushed $image"
+        echo "pushed $image@$digest"
     done
 }
 
-[ $# -ge 2 ] || usage
+push_one() { # IMAGE: its digest
+    case $builder in
+    docker)
+        docker push --quiet "${flags[@]}" "$1" >/dev/null || return
+        docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | sed -n "s|^${1%:*}@||p" | head -1
+        ;;
+    *)
+        local file
+        file=$(mktemp)
+        "$builder" push --quiet --digestfile "$file" "${flags[@]}" "$1" >/dev/null || return
+        cat "$file"
+        rm -f "$file"
+        ;;
+    esac
+}
+
+[ $# -ge 1 ] || usage
+command=$1
+shift
+if [ "$command" = names ]; then
+    image_names "$@"
+    exit
+fi
 builder=$(find_builder)
-case $1 in
-save) [ $# -eq 3 ] || usage; save "$2" "$3" ;;
-push) shift; push "$@" ;;
+case $command in
+save) [ $# -eq 2 ] || usage; save "$1" "$2" ;;
+push) [ $# -ge 1 ] || usage; push "$@" ;;
 *) usage ;;
 esac

@@ -1,4 +1,4 @@
-"""Say what an image is made of, as a CycloneDX bill of materials: ``.venv/bin/python scripts/sbom.py IMAGE > sbom.json``.
+"""Say what images are made of, as CycloneDX bills of materials: ``.venv/bin/python scripts/sbom.py IMAGE > sbom.json``.
 
 Read from the image itself: the Python packages that were installed, those of the base, Debian's packages, and Python. The same
 image gives the same bill.
@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from datetime import datetime
 from email.parser import BytesHeaderParser, HeaderParser
 from pathlib import Path
@@ -87,17 +86,27 @@ def _component(name: str, version: str, address: PackageURL, licence: str = "") 
 
 
 def main() -> int:
-    """Print the bill of an image."""
+    """Print the bill of each image, or write it into a folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("image", help="its name; or, with --archive, a file that scripts/image.sh save has written")
-    parser.add_argument("--archive", action="store_true")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="its name, which a builder here knows")
+    parser.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="write NAME.cdx.json for each, by its title, instead of printing"
+    )
     wanted = parser.parse_args()
-    try:
-        with nullcontext(ImageArchive(Path(wanted.image))) if wanted.archive else saved(wanted.image) as image:
-            print(JsonV1Dot6(bill(image)).output_as_string(indent=2))
-    except subprocess.CalledProcessError:
-        print(f"{wanted.image} could not be read. Build it first: scripts/build-images.sh", file=sys.stderr)
-        return 1
+    for name in wanted.images:
+        try:
+            with saved(name) as image:
+                found = bill(image)
+        except subprocess.CalledProcessError:
+            print(f"{name} could not be read. Build it first: scripts/build-images.sh", file=sys.stderr)
+            return 1
+        text = JsonV1Dot6(found).output_as_string(indent=2)
+        if wanted.into:
+            wanted.into.mkdir(parents=True, exist_ok=True)
+            title = found.metadata.component.name if found.metadata.component else "image"
+            (wanted.into / f"{title}.cdx.json").write_text(text + "\n", encoding="utf-8")
+        else:
+            print(text)
     return 0
 
 

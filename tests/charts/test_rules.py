@@ -125,9 +125,10 @@ def test_settings_are_plain_text(render: Render) -> None:
     assert "courses-worker-webhooks" not in of_kind(objects, "Deployment")
 
 
-def test_every_object_but_tests_is_no_hook(render: Render) -> None:
+@_ALL
+def test_every_object_but_tests_is_no_hook(render: Render, file: Path) -> None:
     """Only the pods of `helm test` are hooks."""
-    for each in render("dev"):
+    for each in render(file):
         hook = each["metadata"].get("annotations", {}).get("helm.sh/hook")
         assert (hook == "test") == (each["kind"] == "Pod"), each["metadata"]["name"]
 
@@ -144,36 +145,44 @@ def test_another_image_is_another_job(render: Render) -> None:
 
 
 def test_images_by_digest_and_registry(render: Render) -> None:
-    """A digest follows the tag and wins; the global registry replaces the chart's."""
-    deployments = of_kind(render("ha", "global.imageRegistry=mirror.example.org"), "Deployment")
-    image = deployments["cg-coursegen-api"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    """Every image of ours may be named by digest, which follows the tag and wins; the global registry replaces the chart's."""
+    digest = f"sha256:{'0' * 64}"
+    parts = ("api", "outboxRelay", "stageWorker", "migrations")
+    objects = render(
+        "ha", "global.imageRegistry=mirror.example.org", *(f"{each}.image.digest={digest}" for each in parts)
+    )
 
-    assert image.startswith("mirror.example.org/coursegen/coursegen-api:0.1.0@sha256:")
+    images = {container["image"] for _, pod in pods(objects) for container in pod["containers"]}
+    assert images == {
+        f"mirror.example.org/coursegen/coursegen-{each}:0.1.0@{digest}"
+        for each in ("api", "outbox-relay", "stage-worker", "migrate")
+    }
+
+
+def test_images_of_development_by_digest(render: Render) -> None:
+    """PostgreSQL and Redis are named as a whole, a digest included."""
+    name = f"registry.example.org/redis@sha256:{'0' * 64}"
+    (redis,) = of_kind(render("dev", f"dev.redis.image={name}"), "Deployment")["cg-coursegen-redis"]["spec"][
+        "template"
+    ]["spec"]["containers"]
+
+    assert redis["image"] == name
 
 
 def test_budgets_where_more_than_one_runs(render: Render) -> None:
     """PodDisruptionBudgets, and no number of replicas where something scales."""
     objects = render("ha")
+    budgets = of_kind(objects, "PodDisruptionBudget")
+    scaled = of_kind(objects, "HorizontalPodAutoscaler").keys()
 
-    assert {"cg-coursegen-api", "cg-coursegen-outbox-relay", "cg-coursegen-worker-generation"} <= of_kind(
-        objects, "PodDisruptionBudget"
-    ).keys()
+    assert {"cg-coursegen-api", "cg-coursegen-outbox-relay", "cg-coursegen-worker-generation"} <= budgets.keys()
+    for budget in budgets.values():
+        assert budget["spec"]["maxUnavailable"] == 1
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert of_kind(render("dev"), "PodDisruptionBudget") == {}
-    assert "replicas" not in of_kind(objects, "Deployment")["cg-coursegen-api"]["spec"]
-    assert of_kind(objects, "HorizontalPodAutoscaler").keys() == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
-
-
-def test_the_relay_may_touch_its_lease_and_nothing_else(render: Render) -> None:
-    """Role only with a Lease; get and update by name."""
-    (role,) = of_kind(render("ha"), "Role").values()
-    by_name = [(rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]]
-
-    assert by_name == [
-        (["leases"], ["create"], None),
-        (["leases"], ["get", "update"], ["cg-coursegen-outbox-relay"]),
-        (["events"], ["create"], None),
-    ]
-    assert of_kind(render("minimal"), "Role") == {}
+    assert scaled == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
+    for name, deployment in of_kind(objects, "Deployment").items():
+        assert ("replicas" not in deployment["spec"]) == (name in scaled), name
 
 
 @pytest.mark.parametrize(

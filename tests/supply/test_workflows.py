@@ -1,0 +1,121 @@
+"""The workflows of .github: thin, pinned, and allowed no more than they need."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.servers import REPOSITORY
+from tests.support.tools import tool
+
+GITHUB = REPOSITORY / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+_ACTIONS = [*WORKFLOWS, *sorted((GITHUB / "actions").rglob("action.yml"))]
+_PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+_EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda each: each.stem)
+
+Job = dict[str, Any]
+
+
+def jobs(workflow: Path) -> dict[str, Job]:
+    """A workflow's jobs, by name."""
+    found: dict[str, Job] = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
+    return found
+
+
+def steps(file: Path) -> Iterator[dict[str, Any]]:
+    """Every step of a workflow or of an action."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for each in content["jobs"].values() if "jobs" in content else [content["runs"]]:
+        yield from each["steps"]
+
+
+@pytest.mark.helm
+def test_actionlint_has_nothing_to_say() -> None:
+    """Of the workflows, nor shellcheck of the scripts in them."""
+    shellcheck = REPOSITORY / ".venv" / "bin" / "shellcheck"
+    command = [tool("actionlint"), "-shellcheck", str(shellcheck), "-pyflakes=", *map(str, WORKFLOWS)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", _ACTIONS, ids=lambda each: each.parent.name + "/" + each.stem)
+def test_every_action_is_a_commit(file: Path) -> None:
+    """By all its 40 digits, with the version that they are in a comment; ours are in this tree."""
+    used = re.findall(r"^\s*(?:- )?uses: (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert len(used) == sum("uses" in each for each in steps(file)) > 0
+    for each in used:
+        if each.startswith("./"):
+            assert (REPOSITORY / each / "action.yml").is_file(), each
+        else:
+            assert _PINNED.fullmatch(each), each
+
+
+@pytest.mark.parametrize("file", _ACTIONS, ids=lambda each: each.parent.name + "/" + each.stem)
+def test_every_target_is_in_the_makefile(file: Path) -> None:
+    """What a workflow runs can be typed by hand."""
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    called = [name for step in steps(file) for name in re.findall(r"\bmake ([\w-]+)", step.get("run", ""))]
+
+    assert called
+    assert set(called) <= targets
+
+
+@_EACH
+def test_a_job_may_do_little_and_not_for_long(workflow: Path) -> None:
+    """Nothing by default; each job says what it needs, and how many minutes; a newer run does not race an older one."""
+    content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+
+    assert content["permissions"] == {}
+    assert content["concurrency"]["group"].startswith(f"{workflow.stem}-")
+    for name, job in jobs(workflow).items():
+        assert 0 < job["timeout-minutes"] <= 90, name
+        assert job["permissions"]["contents"] == "read", name
+        assert job["runs-on"] != "ubuntu-latest", name
+
+
+def test_only_a_release_may_write() -> None:
+    """Packages and attestations, and nothing else."""
+    writing = {
+        (workflow.stem, scope)
+        for workflow in WORKFLOWS
+        for job in jobs(workflow).values()
+        for scope, right in job["permissions"].items()
+        if right == "write"
+    }
+
+    assert writing == {("release-images", each) for each in ("packages", "id-token", "attestations")}
+
+
+@pytest.mark.parametrize("file", _ACTIONS, ids=lambda each: each.parent.name + "/" + each.stem)
+def test_no_credentials_are_left_for_later_steps(file: Path) -> None:
+    """A checkout keeps the token in the tree unless it is told not to."""
+    for step in steps(file):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_every_image_is_released_with_its_bill_and_where_it_is_from() -> None:
+    """All four targets; attested by digest, the base named by digest."""
+    (job,) = jobs(GITHUB / "workflows" / "release-images.yml").values()
+    attested = [each["with"] for each in job["steps"] if each.get("uses", "").startswith("actions/attest@")]
+
+    assert job["strategy"]["matrix"]["target"] == ["api", "outbox-relay", "stage-worker", "migrate"]
+    assert ["sbom-path" in each for each in attested] == [False, True]
+    assert all(each["subject-digest"] == "${{ steps.push.outputs.digest }}" for each in attested)
+    assert any("PYTHON_IMAGE=$base@$digest" in each.get("run", "") for each in job["steps"])
+
+
+def test_every_supported_python_is_tested() -> None:
+    """Those that the project says it is for."""
+    named = re.findall(r"Python :: (3\.\d+)", (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert jobs(GITHUB / "workflows" / "test.yml")["test"]["strategy"]["matrix"]["python"] == named
