@@ -54,12 +54,8 @@ FROM python AS process
 ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.vendor="coursegen" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+# Version and revision are labels that scripts/build-images.sh gives: an argument here would make every layer anew for each commit.
+LABEL org.opencontainers.image.licenses="Apache-2.0" org.opencontainers.image.vendor="coursegen"
 
 FROM process AS api
 LABEL org.opencontainers.image.title="coursegen-api" org.opencontainers.image.description="Accepts courses over HTTP"

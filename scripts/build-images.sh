@@ -20,7 +20,7 @@ export SOURCE_DATE_EPOCH
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -1)
 
 read -ra extra <<<"${BUILD_FLAGS:-}"
-arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+arguments=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision")
 [ -z "${PYTHON_IMAGE:-}" ] || arguments+=(--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
 
 build() { # BUILDER TARGET IMAGE

@@ -6,7 +6,7 @@
 #   scripts/image.sh push IMAGE...       to the registry that the name begins with; prints the digest that it has there
 #
 #   BUILDER      docker, podman or buildah (default: the first that is there and works)
-#   PUSH_FLAGS   further arguments of the push: --tls-verify=false for a registry without TLS (podman, buildah)
+#   PUSH_FLAGS   further arguments of the push; a registry on this machine is spoken to without TLS
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/builder.sh"
 
@@ -23,8 +23,10 @@ save() { # IMAGE FILE
 
 push() { # IMAGE...
     local image flags digest
-    read -ra flags <<<"${PUSH_FLAGS:-}"
     for image; do
+        read -ra flags <<<"${PUSH_FLAGS:-}"
+        # docker knows by itself that a registry on loopback speaks plain HTTP
+        if [ "$builder" != docker ] && [[ $image =~ ^(localhost|127\.[0-9.]+)(:[0-9]+)?/ ]]; then flags+=(--tls-verify=false); fi
         digest=$(push_one "$image") || {
             echo "$image was not pushed. Log in to its registry first: $builder login ${image%%/*}" >&2
             exit 1
