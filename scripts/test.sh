@@ -35,10 +35,18 @@ find_cluster() {
     fi
 }
 
+build_tools() { # what cannot be built the tests will say
+    local names=(actionlint kind-config)
+    [ -n "${TEST_PROGRAMS_COMING:-}" ] || names+=(helm helm3)
+    "$python" scripts/tools.py "${names[@]}" >/dev/null || true
+}
+
 if [ "$part" != platform ]; then pytest -n "${JOBS:-auto}" --dist worksteal -m "not ($platform)" "$@"; fi
 if [ "$part" != local ]; then
     find_cluster
-    if [ $# -eq 0 ]; then set -- tests/e2e tests/cluster tests/images tests/charts; fi # what waits for Helm 3 and skaffold, last
+    build_tools
+    # what waits for Helm 3 and skaffold, last
+    if [ $# -eq 0 ]; then set -- tests/e2e tests/cluster tests/images tests/supply tests/charts; fi
     pytest -n 0 -m "$platform" "$@"
 fi
 if [ "$selected" = no ]; then
