@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.images import SAVE, ImageArchive, build, require_builder
+from tests.support.images import SAVE, ImageArchive, build, checked_out, require_builder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,10 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def built() -> Callable[[str], str]:
+def commits() -> dict[str, str]:
+    """The commit that was checked out when an image was built."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def built(commits: dict[str, str]) -> Callable[[str], str]:
     """The name of a process' image, built from this tree."""
     require_builder()
-    return functools.cache(build)
+
+    @functools.cache
+    def make(target: str) -> str:
+        commits[target] = checked_out()
+        return build(target)
+
+    return make
 
 
 @pytest.fixture(scope="session")

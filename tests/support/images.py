@@ -27,6 +27,7 @@ __all__ = [
     "ImageArchive",
     "build",
     "builder",
+    "checked_out",
     "lock_of",
     "own_layers",
     "removed",
@@ -78,6 +79,12 @@ def build(target: str, *, tag: str = "test", flags: str = "") -> str:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return f"{prefix}{target}:{tag}"
+
+
+def checked_out() -> str:
+    """The commit of this tree, as scripts/build-images.sh sees it."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def own_layers(image: ImageArchive) -> dict[str, TarInfo]:
