@@ -25,7 +25,7 @@ def make(tmp_path: Path) -> Any:
     """Runs a target for a namespace of the test's own, with small pods and the images that the cluster has."""
     require_builder()
     program("helm")
-    values = tmp_path / "small.yaml"
+    values, image = tmp_path / "small.yaml", for_cluster()["image"]
     values.write_text(yaml.safe_dump({**for_cluster(), "image": {}}), encoding="utf-8")
 
     def run(target: str, namespace: str) -> str:
@@ -33,9 +33,9 @@ def make(tmp_path: Path) -> Any:
             **os.environ,
             "NAMESPACE": namespace,
             "RELEASE": "made",
-            "IMAGE_PREFIX": "localhost/coursegen-",
-            "IMAGE_TAG": "dev",  # which the cluster under test has
-            "LOAD_IMAGES": os.environ.get("LOAD_IMAGES", "true"),
+            "IMAGE_PREFIX": f"{image['registry']}/{image['repositoryPrefix']}",
+            "IMAGE_TAG": image["tag"],
+            "LOAD_IMAGES": os.environ.get("LOAD_IMAGES", "true"),  # the cluster under test has them
             "VALUES": f"{CHART / 'ci' / 'dev-values.yaml'} {values}",
         }
         command = ["make", "--no-print-directory", target]
