@@ -30,13 +30,12 @@ from services.kernel.errors import (
 )
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
+from services.kernel.reminders import Reminder
 
 T = TypeVar("T")
 
 LOOK_SECONDS: Final = 1.0
 """Pause between two attempts, more or less, so that many processes do not knock together."""
-SAY_SECONDS: Final = 30.0
-"""How often the same obstacle is said again."""
 
 _WORTH_WAITING: Final = (RetryableError, SchemaMissing, DatabaseDenied)
 _NEXT_STEPS: Final[Mapping[type[CoursegenError], str]] = {
@@ -71,8 +70,7 @@ class StartWait:
         self._seconds = seconds
         self._clock = clock or SystemClock()
         self._begun = self._clock.monotonic()
-        self._said = 0.0
-        self._reason: str | None = None
+        self._reminder = Reminder(self._clock)
         self._code = ""
 
     async def open(
@@ -107,8 +105,7 @@ class StartWait:
             raise StartFailed(reason, waited_seconds=round(now - self._begun)) from error
         self._show(error.code)
         self._health.obstacle = reason
-        if reason != self._reason or now - self._said >= SAY_SECONDS:
-            self._reason, self._said = reason, now
+        if self._reminder.is_due(reason):
             say = _log.error if isinstance(error, DatabaseDenied) else _log.warning
             left = round(self._seconds - (now - self._begun))
             say("waiting to start", reason=reason, waited_seconds=round(now - self._begun), left_seconds=left)
@@ -116,7 +113,7 @@ class StartWait:
     def _arrived(self) -> None:
         self._health.obstacle = None
         self._show("")
-        if self._reason is not None:
+        if self._reminder.has_said:
             _log.info("what was waited for is there", waited_seconds=round(self._clock.monotonic() - self._begun, 1))
 
     def _show(self, code: str) -> None:

@@ -14,6 +14,7 @@ from services.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from services.kernel.health import Heartbeat
 from services.kernel.logs import get_logger
 from services.kernel.queue import Producer
+from services.kernel.reminders import Reminder
 from services.outbox_relay.figures import Figures
 from services.outbox_relay.leadership import Term
 from services.outbox_relay.outbox import Outbox
@@ -87,10 +88,13 @@ class RelayLoop:
 
     async def greet(self) -> None:
         """Say that the queue can be used, as soon as it can."""
+        reminder = Reminder(self._clock)
         while True:
             try:
                 await self._producer.prepare()
-            except BrokerUnavailable:
+            except BrokerUnavailable as error:
+                if reminder.is_due(error.message):
+                    _log.warning("the queue cannot be used yet", reason=error.message)
                 await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             else:
                 _log.info("saq queue initialized")

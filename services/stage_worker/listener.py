@@ -27,6 +27,7 @@ from services.kernel.envelopes import (
 from services.kernel.errors import CoursegenError, RetryableError
 from services.kernel.logs import bind_context, get_logger
 from services.kernel.queries import Queries
+from services.kernel.reminders import Reminder
 from services.stage_worker.stages.course_run import ANALYSIS, DOCUMENTS, GENERATION, Position
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Layer2Listener:
         self._db = db
         self._counters = counters
         self._beat = heartbeat
+        self._reminder = Reminder()
         self._sql = Queries.load("services.stage_worker", "courses.sql")
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
 
@@ -133,11 +135,13 @@ class Layer2Listener:
             with redis_connection.translated():
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(ANNOUNCEMENT_CHANNEL)
+                    self._reminder.forget()
                     while not stopping.is_set():
                         self._beat()
                         self._take(await subscription.get_message(timeout=_READ_SECONDS))
         except Exception as error:  # noqa: BLE001 - a safety net must not tear
-            _log.warning("layer 2 does not hear", error=str(error))
+            if self._reminder.is_due(str(error)):
+                _log.warning("layer 2 does not hear", error=str(error))
             self._beat()
             await asyncio.sleep(_RECONNECT_SECONDS)
 

@@ -153,10 +153,14 @@ async def test_without_redis_the_api_serves_and_the_others_are_not_ready(
             assert "Redis does not answer" in await eventually(look, within=30, every=0.1)
             assert (await process.ask("/livez"))[0] == 200
 
+        await eventually(lambda: started[1].lines("the queue cannot be used yet"), within=10)
+        await eventually(lambda: len(started[2].lines("the queue is unreachable")) == 4, within=10)  # queues
         private_redis.start()
         for process in started:
             await process.ready()
         await _make_course(stack, database_url)
+        assert len(started[1].lines("the queue cannot be used yet")) <= 2  # and not one a second
+        assert len(started[2].lines("the queue is unreachable")) <= 8
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,6 +21,7 @@ from services.kernel.queue.execution import Execution
 from services.kernel.queue.jobs import DeadLetter, Handler
 from services.kernel.queue.scripts import QueueDamaged
 from services.kernel.queue.upkeep import Upkeep
+from services.kernel.reminders import Reminder
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -96,15 +97,17 @@ class QueueWorker:
         return list(self._running.values())
 
     async def _fetch(self, stopping: asyncio.Event) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pause, reminder = FIRST_PAUSE_SECONDS, Reminder()
         while not stopping.is_set():
             self._beat()
             try:
                 if not await self._fill(stopping):
                     await _unless(stopping, wait_for_any(self._redis, self.queues, LOOK_SECONDS))
                 pause = FIRST_PAUSE_SECONDS
+                reminder.forget()
             except BrokerUnavailable as error:
-                logger.warning("the queue is unreachable", reason=error.message, retry_seconds=round(pause, 2))
+                if reminder.is_due(error.message):
+                    logger.warning("the queue is unreachable", reason=error.message)
                 await _unless(stopping, asyncio.sleep(pause * (0.5 + random.random() / 2)))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

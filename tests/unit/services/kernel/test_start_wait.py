@@ -193,6 +193,7 @@ def test_the_metric_names_what_is_waited_for(lines: _Lines) -> None:
     def value(reason: str) -> float | None:
         return metrics.REGISTRY.get_sample_value("start_waiting", {"reason": reason})
 
+    start_wait._WAITING.clear()  # what failed starts of other tests have left
     seen = []
 
     def errors() -> Iterator[Exception]:
