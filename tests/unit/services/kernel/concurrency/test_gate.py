@@ -210,7 +210,7 @@ async def test_a_redis_that_was_away_is_asked_again_only_after_a_rebuild(monkeyp
 async def test_a_doubt_during_the_rebuild_is_followed_by_another_rebuild_and_then_by_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A claim that failed while the counters were rebuilt: they are counted once more, and the watch then sleeps between looks."""
+    """A claim that failed while the counters were rebuilt: they are counted once more, and the watch sleeps between looks."""
     monkeypatch.setattr(gate_module, "WATCH_SECONDS", 0.01)
     bench = Bench()
     looks = 0
