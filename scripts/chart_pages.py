@@ -29,7 +29,7 @@ SETTINGS: dict[str, type[Any]] = {
     "migrate": MigrateSettings,
 }
 SECRETS = {
-    "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
+    "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
     "OBJECT_STORE_ACCESS_KEY_ID", "OBJECT_STORE_SECRET_ACCESS_KEY",
 }  # fmt: skip
 """Given by references to Secrets, never under `config`."""
