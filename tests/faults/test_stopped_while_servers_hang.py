@@ -43,7 +43,7 @@ async def test_a_server_that_hangs_does_not_outlast_the_grace(
     api, *_ = running = await stack.start_all(*KINDS)
     driver = drive(api)
     await driver.load([driver.order() for _ in range(4)], per_second=100)
-    await eventually(lambda: stack.sink.exists(), within=20)
+    await eventually(stack.sink.exists, within=20)
     server = private_postgres if frozen == "postgresql" else private_redis
     server.pause()
     try:
