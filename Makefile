@@ -21,7 +21,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults lock tools images sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling lock tools images sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -75,6 +75,10 @@ bench: ## measure, against others and against the bare database
 prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 	@scripts/environment dev
 	@export PROVE_FAULTS=100; exec $(BIN)/python -m pytest tests/faults --timeout 0 $(ARGS)
+
+prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
+	@scripts/environment dev
+	@export PROVE_ROLLING=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/e2e/kubernetes/test_rolling.py -s --timeout 0 $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

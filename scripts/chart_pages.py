@@ -29,7 +29,7 @@ SETTINGS: dict[str, type[Any]] = {
     "migrate": MigrateSettings,
 }
 SECRETS = {
-    "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
+    "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
     "OBJECT_STORE_ACCESS_KEY_ID", "OBJECT_STORE_SECRET_ACCESS_KEY",
 }  # fmt: skip
 """Given by references to Secrets, never under `config`."""
@@ -200,7 +200,8 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   Until it is done pods are not Ready, and start again.
 - **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready.
 - **Secrets** that you change are read at the next start:
-  `kubectl rollout restart deployment -l app.kubernetes.io/instance=coursegen`.
+  `kubectl rollout restart deployment -l app.kubernetes.io/instance=coursegen`. [SECRETS.md](../../docs/SECRETS.md) says how to
+  change each without a failed request.
 - **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume of PostgreSQL goes with its StatefulSet.
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
   and your Prometheus in `networkPolicy.metricsFrom`.

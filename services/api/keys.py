@@ -174,9 +174,8 @@ async def open_key_ring(settings: ApiSettings) -> KeyRing:
     Raises:
         SettingsInvalid: when the key set's file cannot be read or holds no usable key.
     """
-    fixed: list[VerificationKey] = []
-    if settings.jwt_secret is not None:
-        fixed.append(VerificationKey("HS256", settings.jwt_secret.reveal().encode()))
+    secrets = (settings.jwt_secret, settings.jwt_previous_secret)
+    fixed = [VerificationKey("HS256", secret.reveal().encode()) for secret in secrets if secret is not None]
     if settings.jwt_jwks_file is not None:
         try:
             fixed += parse_key_set(await asyncio.to_thread(settings.jwt_jwks_file.read_bytes))

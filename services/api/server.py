@@ -20,7 +20,8 @@ from services.api.settings import ApiSettings
 from services.kernel.errors import OperatorError
 from services.kernel.logs import get_logger
 
-_LAME_DUCK_SECONDS = 1.0
+LAME_DUCK_SECONDS = 1.0
+"""How long busy clients are told to go elsewhere before idle connections are closed."""
 _BACKLOG = 2048
 _VANISHED_MILLISECONDS = 60_000
 """How long what was sent may stay unacknowledged: the reader of a stream whose network went away says no good-bye."""
@@ -134,7 +135,7 @@ class HttpServer:
         self._config.encoded_headers.append(_CLOSE)
         self._server.server_state.default_headers.append(_CLOSE)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LAME_DUCK_SECONDS
+        deadline = loop.time() + LAME_DUCK_SECONDS
         while self.connections and loop.time() < deadline:  # noqa: ASYNC110 - uvicorn does not say when one ends
             await asyncio.sleep(0.02)
         for connection in list(self._server.server_state.connections):

@@ -74,6 +74,12 @@ class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings, Webh
     jwt_secret: Secret | None = setting(
         "JWT_SECRET", default=None, parse=Secret, doc="shared secret of HS256 tokens, at least 32 bytes"
     )
+    jwt_previous_secret: Secret | None = setting(
+        "JWT_SECRET_PREVIOUS",
+        default=None,
+        parse=Secret,
+        doc="another shared secret that is accepted as well: the one before, until the tokens it has signed have expired",
+    )
     jwt_jwks_file: Path | None = setting("JWT_JWKS_FILE", default=None, doc="file with the issuer's public key set")
     jwt_jwks_url: str | None = setting(
         "JWT_JWKS_URL", default=None, parse=_key_set_address, doc="address of the issuer's public key set"
@@ -213,8 +219,11 @@ def _token_faults(settings: ApiSettings) -> list[str]:
         faults.append(f"JWT_ALGORITHMS: unknown {', '.join(sorted(unknown))}; choose of HS256, RS256, ES256, EdDSA")
     if settings.jwt_secret is None and not settings.has_key_set:
         faults.append("JWT_SECRET: set it, or JWT_JWKS_FILE or JWT_JWKS_URL; without a key no token can be checked")
-    if settings.jwt_secret is not None and len(settings.jwt_secret.reveal().encode()) < _SHORTEST_SECRET:
-        faults.append(f"JWT_SECRET: must have at least {_SHORTEST_SECRET} bytes; a shorter one can be guessed")
+    for name, secret in (("JWT_SECRET", settings.jwt_secret), ("JWT_SECRET_PREVIOUS", settings.jwt_previous_secret)):
+        if secret is not None and len(secret.reveal().encode()) < _SHORTEST_SECRET:
+            faults.append(f"{name}: must have at least {_SHORTEST_SECRET} bytes; a shorter one can be guessed")
+    if settings.jwt_previous_secret is not None and settings.jwt_secret is None:
+        faults.append("JWT_SECRET_PREVIOUS: set JWT_SECRET too; the one before has a successor")
     if settings.jwt_jwks_file is not None and settings.jwt_jwks_url is not None:
         faults.append("JWT_JWKS_URL: set it or JWT_JWKS_FILE, not both")
     if set(settings.jwt_algorithms) & set(SECRET_ALGORITHMS) and settings.jwt_secret is None:

@@ -7,6 +7,8 @@ Promises:
 - What it needs and is not there yet is waited for, up to `start_wait_seconds` (`start_wait`); then the exit code is 1.
 - SIGTERM or SIGINT sets `stopping`: `/readyz` turns 503 at once, the service takes nothing new and has `drain_seconds` to
   finish what it holds; then it is closed and the exit code is 0. A second signal ends the process at once.
+- `CLOSE_SECONDS` after that time it is gone, with exit code 0, whatever a server that hangs does to its closing: nobody's
+  work hangs on what is still open then.
 - A service that returns or raises unasked ends the process with exit code 1, so that whoever supervises it starts it anew.
 
 Budget in Kubernetes: preStop 5 s + drain 20 s + close 3 s < terminationGracePeriodSeconds 30.
@@ -33,7 +35,8 @@ from services.kernel.start_wait import StartWait
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
-_CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 3.0
+"""From the end of the drain to the end of the process, at most."""
 
 _log = logs.get_logger(__name__)
 
@@ -84,7 +87,7 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
 async def _supervise(open_service: Open[S], settings: S) -> int:
     stopping = asyncio.Event()
     health = HealthRegistry()
-    _watch_signals(stopping, health)
+    _watch_signals(stopping, health, settings.drain_seconds + CLOSE_SECONDS)
     async with serve_probes(health, settings.metrics_host, settings.metrics_port):
         try:
             async with AsyncExitStack() as stack:
@@ -103,7 +106,11 @@ async def _supervise(open_service: Open[S], settings: S) -> int:
             return EXIT_FAILED
 
 
-def _watch_signals(stopping: asyncio.Event, health: HealthRegistry) -> None:
+def _watch_signals(stopping: asyncio.Event, health: HealthRegistry, longest_seconds: float) -> None:
+    def leave() -> None:
+        _log.warning("closing takes too long, leaving what is open", seconds=longest_seconds)
+        os._exit(EXIT_OK)
+
     def stop(signal_name: str) -> None:
         if stopping.is_set():
             _log.warning("second signal, leaving at once", signal=signal_name)
@@ -111,6 +118,7 @@ def _watch_signals(stopping: asyncio.Event, health: HealthRegistry) -> None:
         _log.info("stopping", signal=signal_name)
         health.stopping = True
         stopping.set()
+        loop.call_later(longest_seconds, leave)
 
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -139,7 +147,7 @@ async def _drain(serving: asyncio.Task[None], drain_seconds: float) -> int:
         return EXIT_OK
     _log.warning("drain deadline passed, cancelling what is left", drain_seconds=drain_seconds)
     serving.cancel()
-    await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
+    await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
     return EXIT_OK
 
 

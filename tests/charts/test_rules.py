@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import NamedTuple
 
 import pytest
 
+from services.api import server
+from services.api.settings import ApiSettings
 from services.kernel import lifecycle
+from services.kernel.queue import worker
 from services.kernel.settings import CommonSettings, declarations
+from services.outbox_relay.settings import RelaySettings
+from services.stage_worker.settings import WorkerSettings
 from tests.charts.conftest import Render, values_files
-from tests.charts.objects import of_kind, pods, settings
+from tests.charts.objects import Object, of_kind, pods, settings
 
-_PROCESSES = {"api", "outbox-relay", "stage-worker"}
+_PROCESSES: dict[str, type[CommonSettings]] = {
+    "api": ApiSettings,
+    "outbox-relay": RelaySettings,
+    "stage-worker": WorkerSettings,
+}
+_LONGEST_END = 28.0
+"""Seconds that a process may take to its exit (reliability.md R11)."""
 _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
 
 
@@ -77,18 +90,76 @@ def test_the_three_probes_differ(render: Render, file: Path) -> None:
 
 @_ALL
 def test_the_end_fits_into_the_grace_period(render: Render, file: Path) -> None:
-    """The sleep of preStop + the drain that the process itself knows + closing < terminationGracePeriodSeconds."""
-    default = dict(declarations(CommonSettings))["drain_seconds"].default
+    """The sleep of preStop + the drain that the process itself knows + its closing < terminationGracePeriodSeconds."""
     objects = render(file)
     for name, deployment in of_kind(objects, "Deployment").items():
         pod = deployment["spec"]["template"]["spec"]
         container = pod["containers"][0]
         if container["name"] not in _PROCESSES:
             continue
-        before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        drain = float(settings(objects, name).get("DRAIN_SECONDS", default))
-        assert before + drain + lifecycle._CLOSE_SECONDS < pod["terminationGracePeriodSeconds"], name
-        assert before >= 5 or container["name"] != "api"
+        end = _end(container, settings(objects, name))
+        assert sum(end) < pod["terminationGracePeriodSeconds"], name
+        assert sum(end) <= _LONGEST_END, name
+        assert end.before >= 5 or container["name"] != "api"
+
+
+def test_the_drain_leaves_room_for_what_happens_in_it(render: Render) -> None:
+    """Telling busy clients to go elsewhere, and giving unfinished jobs back, are parts of the drain; work comes first."""
+    objects = render("minimal")
+    for name, share in (("api", server.LAME_DUCK_SECONDS), ("worker-documents", worker.GIVE_BACK_SECONDS)):
+        drain = float(settings(objects, f"cg-coursegen-{name}")["DRAIN_SECONDS"])
+        assert share <= drain / 4, name
+
+
+@pytest.mark.parametrize(
+    ("value", "before"),
+    [("api", 5), ("outboxRelay", 0), ("stageWorker", 0), ("stageWorker.queues.documents", 0)],
+)
+def test_a_grace_period_without_room_is_refused(
+    attempt: Callable[..., CompletedProcess[str]], value: str, before: int
+) -> None:
+    """The chart reckons with the closing time of the processes; one second more, and it is taken."""
+    drain = 40
+    least = before + drain + math.ceil(lifecycle.CLOSE_SECONDS)
+
+    tight, roomy = (
+        attempt("minimal", f"{value}.drainSeconds={drain}", f"{value}.terminationGracePeriodSeconds={grace}")
+        for grace in (least, least + 1)
+    )
+
+    assert tight.returncode != 0
+    assert "terminationGracePeriodSeconds: must be more than preStopSeconds" in tight.stderr
+    assert roomy.returncode == 0, roomy.stderr
+
+
+def test_the_development_postgresql_ends_within_its_grace(render: Render) -> None:
+    """A stop that waits for its checkpoint, and not for SIGKILL."""
+    (stateful,) = of_kind(render("dev"), "StatefulSet").values()
+    pod = stateful["spec"]["template"]["spec"]
+    stop = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+
+    assert int(stop[stop.index("-t") + 1]) < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_secret_before_may_be_put_beside_at_any_time(render: Render) -> None:
+    """Rotating the secret of tokens is a change of the Secret alone: what is not there yet keeps no pod from starting."""
+    found = {}
+    for file, sets in (
+        ("minimal", []),
+        ("dev", []),
+        ("minimal", ["auth.jwtSecret.previousKey="]),
+        ("servicemonitor", []),
+    ):
+        (api,) = (each for name, each in of_kind(render(file, *sets), "Deployment").items() if name.endswith("-api"))
+        variables = {each["name"]: each for each in api["spec"]["template"]["spec"]["containers"][0]["env"]}
+        found[(file, *sets)] = variables.get("JWT_SECRET_PREVIOUS", {}).get("valueFrom", {}).get("secretKeyRef")
+
+    assert list(found.values()) == [
+        {"name": "coursegen-jwt", "key": "JWT_SECRET_PREVIOUS", "optional": True},
+        {"name": "cg-coursegen-dev", "key": "jwt-secret-previous", "optional": True},
+        None,
+        None,
+    ]
 
 
 def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: Render) -> None:
@@ -211,3 +282,17 @@ def test_what_cannot_work_is_refused(
 
     assert done.returncode != 0
     assert says in done.stderr
+
+
+class _End(NamedTuple):
+    """How the end of a process goes by, in seconds."""
+
+    before: float
+    drain: float
+    closing: float
+
+
+def _end(container: Object, given: Mapping[str, str]) -> _End:
+    before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    drain = dict(declarations(_PROCESSES[container["name"]]))["drain_seconds"]
+    return _End(before, float(given.get(drain.env, drain.default)), lifecycle.CLOSE_SECONDS)

@@ -44,11 +44,15 @@ CANARIES = {
     "DATABASE_URL": "kanarie-database-7Jq2",
     "REDIS_URL": "kanarie-redis-9Xw4",
     "JWT_SECRET": "kanarie-jwt-5Rt8-0123456789-0123456789",
+    "JWT_SECRET_PREVIOUS": "kanarie-jwt-before-2Fy6-0123456789-0123",
     "OPENAI_API_KEY": "sk-kanarie-openai-3Bn6",
     "OBJECT_STORE_ACCESS_KEY_ID": "KANARIEKEYID1Lm0",
     "OBJECT_STORE_SECRET_ACCESS_KEY": "kanarie-object-store-4Vc7",
     "WEBHOOK_ENCRYPTION_KEYS": base64.urlsafe_b64encode(b"kanarie-webhook-8Zp1-0123456789a").decode(),
 }
+
+PLAIN = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY", "WEBHOOK_ENCRYPTION_KEYS")
+"""Given as they are, and not as part of an address."""
 
 
 def with_password(url: str, user: str, password: str) -> str:
@@ -96,7 +100,7 @@ def environment(stack: Stack, bucket: str, chat: ChatServer) -> dict[str, str]:
     return {
         "DATABASE_URL": with_password(stack.environment["DATABASE_URL"], APPLICATION_ROLE, CANARIES["DATABASE_URL"]),
         "REDIS_URL": with_password(stack.environment["REDIS_URL"], "default", CANARIES["REDIS_URL"]),
-        **{name: CANARIES[name] for name in ("JWT_SECRET", "OPENAI_API_KEY", "WEBHOOK_ENCRYPTION_KEYS")},
+        **{name: CANARIES[name] for name in PLAIN},
         "OBJECT_STORE": "s3://documents/x",
         "OBJECT_STORE_ENDPOINT": bucket,
         "OBJECT_STORE_ACCESS_KEY_ID": CANARIES["OBJECT_STORE_ACCESS_KEY_ID"],
@@ -207,6 +211,7 @@ async def suffer(stack: Stack, haystack: Haystack) -> None:
         "DATABASE_URL": f"postgres:/u:{CANARIES['DATABASE_URL']}@h",
         "REDIS_URL": f"http://u:{CANARIES['REDIS_URL']}@h:x",
         "JWT_SECRET": CANARIES["JWT_SECRET"][:11],
+        "JWT_SECRET_PREVIOUS": CANARIES["JWT_SECRET_PREVIOUS"][:18],
         "WEBHOOK_ENCRYPTION_KEYS": CANARIES["WEBHOOK_ENCRYPTION_KEYS"] + "x",
         "JWT_ALGORITHMS": "none",
     }

@@ -29,20 +29,20 @@ from tests.support.waiting import eventually
 QUIET_SECONDS = 60.0
 """How long the system may take to come to rest after the last fault (reliability.md section 3)."""
 
-_ROWS = """
+ROWS = """
 SELECT outbox_id::text AS effect_id, entity_id::text AS course_id, coalesce(run_number, 0) AS run_number,
        coalesce(job_type, '') AS job_type, coalesce(job_data ->> 'documentId', job_data ->> 'attempt') AS document_id,
        (processed_at IS NULL AND retry_count >= max_retries) AS dead, (processed_at IS NOT NULL) AS processed
   FROM job_outbox
 """
-_EFFECTS = "SELECT effect_id::text AS effect_id, course_id::text AS course_id, outcome FROM effect_ledger"
-_COURSES = """
+EFFECTS = "SELECT effect_id::text AS effect_id, course_id::text AS course_id, outcome FROM effect_ledger"
+COURSES = """
 SELECT c.id::text AS course_id, c.generation_status::text AS state, c.run_number,
        EXISTS (SELECT FROM course_results AS r WHERE r.course_id = c.id AND r.run_number = c.run_number) AS has_result
   FROM courses AS c
  WHERE c.generation_status IS NOT NULL OR c.run_number > 1
 """
-_ARRIVALS = """
+ARRIVALS = """
 SELECT entity_id::text AS course_id, coalesce(run_number, 0) AS run_number, new_state AS state, count(*)::int AS times
   FROM fsm_events
  WHERE new_state IS NOT NULL
@@ -90,8 +90,8 @@ async def collect(
         wanted: how often it was to fire.
         set_aside: jobs that the test has seen among those a worker set aside: dead letters.
     """
-    rows, effects = await db.fetch(_ROWS), await db.fetch(_EFFECTS)
-    courses, arrivals = await db.fetch(_COURSES), await db.fetch(_ARRIVALS)
+    rows, effects = await db.fetch(ROWS), await db.fetch(EFFECTS)
+    courses, arrivals = await db.fetch(COURSES), await db.fetch(ARRIVALS)
     return Evidence(
         attempts=tuple(journal.attempts),
         answers=tuple(journal.answers),

@@ -34,12 +34,12 @@ class PretendedServer:
     """The status with which every call is refused; 0 = none is."""
     _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def kubeconfig(self, folder: Path) -> Path:
-        """A file for KUBECONFIG."""
+    def kubeconfig(self, folder: Path, **cluster: str) -> Path:
+        """A file for KUBECONFIG; `cluster` is said of the server beside its address, or instead."""
         path = folder / "kubeconfig"
         config = {
             "current-context": "x",
-            "clusters": [{"name": "x", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "x", "cluster": {"server": self.url, **cluster}}],
             "users": [{"name": "x", "user": {"token": "t"}}],
             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x", "namespace": "here"}}],
         }

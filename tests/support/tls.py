@@ -37,21 +37,47 @@ class Certificate:
 def make_certificate(folder: Path) -> Certificate:
     """A certificate that is good for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    return _kept(folder, _certificate(key.public_key(), "localhost", key, "localhost", is_authority=True), key)
+
+
+def make_signed_certificate(folder: Path) -> tuple[Certificate, Path]:
+    """A certificate, and that of the authority that has signed it, which says no more of itself than that it is one."""
+    key, authority = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    signer = _certificate(authority.public_key(), "authority", authority, "authority", is_authority=True)
+    path = folder / "authority.crt"
+    path.write_bytes(signer.public_bytes(serialization.Encoding.PEM))
+    return _kept(folder, _certificate(key.public_key(), "localhost", authority, "authority"), key), path
+
+
+def _certificate(
+    key: ec.EllipticCurvePublicKey,
+    name: str,
+    signer: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    *,
+    is_authority: bool = False,
+) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
+    return (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
+        .subject_name(_name(name))
+        .issuer_name(_name(issuer))
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
     )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _kept(folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Certificate:
     made = Certificate(folder / "server.crt", folder / "server.key")
     made.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()

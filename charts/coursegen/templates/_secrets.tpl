@@ -33,6 +33,20 @@
 {{- define "coursegen.jwtVariable" -}}
 {{- include "coursegen.secretVariable" (list . "JWT_SECRET" .Values.auth.jwtSecret "jwt-secret" "jwt-secret") -}}
 {{- end }}
+{{/* The secret before the present one, where there is one: what is optional here may be put into the Secret at any time. */}}
+{{- define "coursegen.previousJwtVariable" -}}
+{{- $reference := .Values.auth.jwtSecret -}}
+{{- $name := $reference.existingSecret -}}
+{{- $key := $reference.previousKey -}}
+{{- if and (not $name) (not $reference.value) .Values.dev.enabled -}}
+{{- $name = include "coursegen.devSecretName" . -}}{{- $key = "jwt-secret-previous" -}}
+{{- end -}}
+{{- if and $name $key }}
+- name: JWT_SECRET_PREVIOUS
+  valueFrom:
+    secretKeyRef: {name: {{ $name }}, key: {{ $key }}, optional: true}
+{{- end }}
+{{- end }}
 {{- define "coursegen.storeVariables" -}}
 {{- include "coursegen.secretVariable" (list . "WEBHOOK_ENCRYPTION_KEYS" .Values.webhooks.encryptionKeys "webhook-keys" "webhook-keys") -}}
 {{- include "coursegen.secretVariable" (list . "OBJECT_STORE_ACCESS_KEY_ID" .Values.objectStore.accessKeyId "object-store-access-key-id" "") -}}

@@ -2,16 +2,23 @@
 
 lightkube finds the server itself: the pod's service account, else the file that KUBECONFIG names, else ~/.kube/config. It
 reads a service account's token anew when the old one is refused.
+
+Certificates are checked as kubectl checks them. Python 3.13 and newer would also refuse an authority whose certificate lacks the
+key usage extension, as those of many clusters do; the chain up to that authority is verified all the same.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import httpx2
 from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.config.client_adapter import verify_cluster
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.core_v1 import EventSource, ObjectReference
@@ -59,7 +66,9 @@ class KubernetesLease:
             SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
         """
         try:
-            client = AsyncClient(KubeConfig.from_env(), timeout=httpx2.Timeout(call_seconds), lazy=False)
+            config = KubeConfig.from_env().get()
+            transport = None if config is None else httpx2.AsyncHTTPTransport(verify=_trust(config))
+            client = AsyncClient(config, timeout=httpx2.Timeout(call_seconds), lazy=False, transport=transport)
         except (ConfigError, OSError, KeyError, ValueError) as error:
             raise SettingsInvalid(
                 [f"RELAY_ELECTION: lease needs a pod's service account or a KUBECONFIG that can be used ({error})"]
@@ -136,6 +145,12 @@ class KubernetesLease:
             lastTimestamp=now.replace(microsecond=0),
             count=1,
         )
+
+
+def _trust(config: SingleConfig) -> ssl.SSLContext:
+    context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _record(lease: Lease) -> LeaseRecord:

@@ -14,7 +14,9 @@ from tests.support.kube.values import image
 from tests.support.waiting import eventually_sync
 
 PROGRAMS = Path(__file__).parent / "programs"
-_IDLE = "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})"
+_IDLE = "import signal; end = {signal.SIGTERM}; signal.pthread_sigmask(signal.SIG_BLOCK, end); signal.sigwait(end)"
+_ANY_PORT = {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
+"""A safe one, by the restricted standard: a pod that stands for somebody outside listens where they do."""
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -53,14 +55,19 @@ def client_pod(
     *,
     labels: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    program: str = _IDLE,
 ) -> Iterator[Client]:
-    """A pod that waits for programs; gone when the block ends."""
-    apply(json.dumps(_pod(namespace, name, [_IDLE], labels or {}, environment or {})))
+    """A pod that waits for programs, or runs one of its own; gone when the block ends."""
+    apply(json.dumps(_pod(namespace, name, [program], labels or {}, environment or {})))
     try:
         kubectl("-n", namespace, "wait", f"pod/{name}", "--for=condition=Ready", "--timeout=90s")
         yield Client(namespace, name)
     finally:
-        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false")
+        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false", "--ignore-not-found")
+
+
+Journal = list[tuple[str, int | None, str | None]]
+"""Every order that was sent: its course, the answer's status and the job that it promises; None where no answer came."""
 
 
 class Load:
@@ -71,20 +78,48 @@ class Load:
         self.name = name
 
     def report(self) -> dict[str, Any]:
-        """Tell it to stop; what came of its requests: attempts, accepted, failures, longest_seconds."""
+        """Tell it to stop; what came of its requests: attempts, accepted, failures, longest_seconds, journal."""
         run(["kubectl", "-n", self.namespace, "exec", self.name, "-c", "load", "--", "python", "-c",
              "import os, signal; os.kill(1, signal.SIGTERM)"])  # fmt: skip
         phase = ["-n", self.namespace, "get", "pod", self.name, "-o", "jsonpath={.status.phase}"]
-        eventually_sync(lambda: kubectl(*phase) in {"Succeeded", "Failed"}, within=60, every=0.5)
+        eventually_sync(lambda: kubectl(*phase) in {"Succeeded", "Failed"}, within=90, every=0.5)
         said = kubectl("-n", self.namespace, "logs", self.name).strip().splitlines()
         report: dict[str, Any] = json.loads(said[-1])
         return report
 
 
 @contextmanager
-def load_on(namespace: str, *, url: str, token: str, per_second: float = 5, name: str = "load") -> Iterator[Load]:
-    """Orders of courses from a pod, from the moment the block begins; the pod is gone when it ends."""
-    environment = {"API_URL": url, "API_TOKEN": token, "PER_SECOND": str(per_second)}
+def load_on(
+    namespace: str,
+    *,
+    url: str,
+    token: str,
+    per_second: float = 5,
+    name: str = "load",
+    insist: bool = False,
+    reads: bool = False,
+    webhook_url: str = "",
+) -> Iterator[Load]:
+    """Orders of courses from a pod, from the moment the block begins; the pod is gone when it ends.
+
+    Args:
+        namespace: where the pod runs.
+        url: of the api.
+        token: whose courses they are.
+        per_second: orders of each of the two clients.
+        name: of the pod.
+        insist: repeat an order under its idempotency key until it is accepted.
+        reads: ask once for each course that was accepted.
+        webhook_url: where the end of each course is told; nowhere when empty.
+    """
+    environment = {
+        "API_URL": url,
+        "API_TOKEN": token,
+        "PER_SECOND": str(per_second),
+        "INSIST": str(insist).lower(),
+        "READS": str(reads).lower(),
+        "WEBHOOK_URL": webhook_url,
+    }
     program = (PROGRAMS / "load.py").read_text(encoding="utf-8")
     apply(json.dumps(_pod(namespace, name, [program], {}, environment, container="load")))
     try:
@@ -92,7 +127,7 @@ def load_on(namespace: str, *, url: str, token: str, per_second: float = 5, name
         eventually_sync(lambda: "loading" in run(["kubectl", *logs], check=False).stdout, within=90, every=0.5)
         yield Load(namespace, name)
     finally:
-        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false")
+        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false", "--ignore-not-found")
 
 
 def _pod(
@@ -113,7 +148,7 @@ def _pod(
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001,
-                                "seccompProfile": {"type": "RuntimeDefault"}},
+                                "seccompProfile": {"type": "RuntimeDefault"}, "sysctls": [_ANY_PORT]},
             "containers": [
                 {
                     "name": container,

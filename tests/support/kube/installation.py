@@ -111,6 +111,20 @@ class Installation:
         found = [each for each in self.items("pods", "-l", labels) if "deletionTimestamp" not in each["metadata"]]
         return [each for each in found if is_ready(each)] if running else found
 
+    def processes(self) -> list[str]:
+        """The components that are processes of ours: "api", "outbox-relay", "worker-analysis"…"""
+        names = [name.removeprefix(f"{self.fullname}-") for name in self.deployments()]
+        return [name for name in names if name != "redis"]
+
+    @property
+    def selector(self) -> str:
+        """The label that all its objects bear."""
+        return f"app.kubernetes.io/instance={self.release}"
+
+    def pod_names(self, component: str) -> set[str]:
+        """Names of the pods of a component that are not being deleted."""
+        return {each["metadata"]["name"] for each in self.pods(component, running=False)}
+
     def restarts(self) -> dict[str, int]:
         """How often containers were started anew, by pod; only those that were."""
         counted = {
@@ -137,15 +151,33 @@ class Installation:
         data = self.get("secret", f"{self.fullname}-dev")["data"]
         return base64.b64decode(data[key]).decode()
 
-    def token(self, user: UUID = tokens.USER, *, tier: str = "PREMIUM", role: str | None = None) -> str:
+    def token(
+        self,
+        user: UUID = tokens.USER,
+        *,
+        tier: str = "PREMIUM",
+        role: str | None = None,
+        organization: UUID = tokens.ORGANIZATION,
+    ) -> str:
         """A token that its api takes."""
-        return pyjwt.encode(tokens.claims(user, tier=tier, role=role), self.secret("jwt-secret"), algorithm="HS256")
+        claims = tokens.claims(user, organization, tier=tier, role=role)
+        return pyjwt.encode(claims, self.secret("jwt-secret"), algorithm="HS256")
 
     def sql(self, query: str) -> str:
         """What psql prints for a query, as the owner: rows as lines, columns between |."""
         pod = f"{self.fullname}-postgresql-0"
         return self.kubectl("exec", "-i", pod, "-c", "postgresql", "--", "psql", "-U", "postgres", "-d", "coursegen",
                             "-qAtX", "-v", "ON_ERROR_STOP=1", stdin=query).strip()  # fmt: skip
+
+    def redis(self, *command: str) -> str:
+        """What Redis answers to a command: values as lines."""
+        deployment = f"deployment/{self.fullname}-redis"
+        return self.kubectl("exec", deployment, "-c", "redis", "--", "redis-cli", "--raw", *command).strip()
+
+    @property
+    def url(self) -> str:
+        """Where its api answers to pods of its namespace."""
+        return f"http://{self.fullname}-api:3000"
 
     def story(self) -> str:
         """Pods, Jobs and the last events: what one looks at first."""

@@ -1,7 +1,9 @@
 """Runs in a pod: orders courses at a steady rate until told to stop, and says what came of each request.
 
-Two clients: one keeps its connections, one opens a new one for every request. Nothing is tried twice: a request that
-fails is a request that failed. The last line of the output is the report.
+Two clients: one keeps its connections, one opens a new one for every request. Without INSIST nothing is tried twice: a request
+that fails is a request that failed. With it an order is repeated under its idempotency key until it is accepted, as a client
+is expected to do, and failed is what was not accepted in a minute. With READS each accepted course is asked for once. The last
+line of the output is the report.
 """
 
 import asyncio
@@ -17,27 +19,69 @@ URL = os.environ["API_URL"]
 TOKEN = os.environ["API_TOKEN"]
 PER_SECOND = float(os.environ.get("PER_SECOND", "5"))
 LONGEST_SECONDS = float(os.environ.get("LONGEST_SECONDS", "1200"))
+INSIST_SECONDS = 60.0 if os.environ.get("INSIST") == "true" else 0.0
+WEBHOOK = {"webhookUrl": os.environ["WEBHOOK_URL"]} if os.environ.get("WEBHOOK_URL") else {}
+READS = os.environ.get("READS") == "true"
+PAUSE_SECONDS = 0.2
 
 
-async def order(client: httpx.AsyncClient, report: dict) -> None:
-    course = str(uuid.uuid4())
+class Report:
+    def __init__(self) -> None:
+        self.journal = []
+        self.accepted = []
+        self.failures = []
+        self.attempts = 0
+        self.longest_seconds = 0.0
+
+    def text(self) -> str:
+        """As the last line."""
+        return json.dumps(vars(self), separators=(",", ":"))
+
+
+async def ask(client: httpx.AsyncClient, report: Report, method: str, path: str, **what: object) -> tuple:
+    """The answer's status and the answer; without one, None and a sentence."""
     began = time.monotonic()
-    report["attempts"] += 1
+    report.attempts += 1
     try:
-        answer = await client.post(
-            "/api/trpc/generation.initiate", json={"courseId": course, "title": "Under load", "hasFiles": False}
-        )
-        if answer.status_code != 200:
-            report["failures"].append([course, answer.status_code, answer.text[:300]])
-            return
-        report["accepted"].append(course)
+        answer = await client.request(method, path, **what)
     except httpx.HTTPError as error:
-        report["failures"].append([course, repr(error), round(time.monotonic() - began, 2)])
+        return None, f"{error!r} after {time.monotonic() - began:.2f} s"
+    else:
+        return answer.status_code, answer
     finally:
-        report["longest_seconds"] = max(report["longest_seconds"], time.monotonic() - began)
+        report.longest_seconds = max(report.longest_seconds, time.monotonic() - began)
 
 
-async def load(*, keep: bool, enough: asyncio.Event, report: dict) -> None:
+async def order(client: httpx.AsyncClient, report: Report) -> None:
+    course = str(uuid.uuid4())
+    if await accepted(client, report, course) and READS:
+        status, answer = await ask(client, report, "GET", f"/api/courses/{course}")
+        if status != 200:
+            report.failures.append([course, status, words(answer)])
+
+
+async def accepted(client: httpx.AsyncClient, report: Report, course: str) -> bool:
+    body = {"courseId": course, "title": "Under load", "hasFiles": False, **WEBHOOK}
+    headers = {"Idempotency-Key": f"load-{course}"} if INSIST_SECONDS else {}
+    deadline = time.monotonic() + INSIST_SECONDS
+    while True:
+        status, answer = await ask(client, report, "POST", "/api/trpc/generation.initiate", json=body, headers=headers)
+        job = answer.json().get("jobId") if status == 200 else None
+        report.journal.append([course, status, job])
+        if status == 200:
+            report.accepted.append(course)
+            return True
+        if time.monotonic() > deadline:
+            report.failures.append([course, status, words(answer)])
+            return False
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def words(answer: object) -> str:
+    return answer if isinstance(answer, str) else answer.text[:300]
+
+
+async def load(*, keep: bool, enough: asyncio.Event, report: Report) -> None:
     limits = httpx.Limits(max_keepalive_connections=20 if keep else 0)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with (
@@ -53,14 +97,14 @@ async def load(*, keep: bool, enough: asyncio.Event, report: dict) -> None:
 
 
 async def main() -> None:
-    report = {"attempts": 0, "accepted": [], "failures": [], "longest_seconds": 0.0}
+    report = Report()
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, enough.set)
     loop.call_later(LONGEST_SECONDS, enough.set)
     print("loading", flush=True)
     await asyncio.gather(load(keep=True, enough=enough, report=report), load(keep=False, enough=enough, report=report))
-    print(json.dumps(report), flush=True)
+    print(report.text(), flush=True)
 
 
 asyncio.run(main())

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.api.keys import KeyRing, KeySetAddress, VerificationKey, open_key_ring, parse_key_set
 from services.kernel.errors import SettingsInvalid
+from services.kernel.settings import Secret
 from tests.support import tokens
 from tests.support.api import api_settings
 from tests.support.clocks import StandingClock
@@ -86,6 +87,15 @@ async def test_the_settings_keys_are_opened(tmp_path: Path) -> None:
     assert [key.material for key in ring.candidates("HS256", None)] == [tokens.SECRET.encode()]
     assert len(ring.candidates("ES256", "ec")) == 1
     assert ring.is_complete
+
+
+async def test_the_secret_before_is_a_key_too() -> None:
+    """While secrets are rotated tokens of both are good; the present one is tried first."""
+    before = "the-secret-before-0123456789-0123456789"
+    ring = await open_key_ring(api_settings("postgresql://x", "redis://x", jwt_previous_secret=Secret(before)))
+
+    assert [key.material for key in ring.candidates("HS256", None)] == [tokens.SECRET.encode(), before.encode()]
+    assert ring.candidates("RS256", None) == []
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])

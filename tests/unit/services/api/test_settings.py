@@ -37,6 +37,8 @@ def test_algorithms_follow_the_keys() -> None:
     [
         ({"JWT_SECRET": ""}, "JWT_SECRET"),
         ({"JWT_SECRET": "short"}, "JWT_SECRET"),
+        ({"JWT_SECRET_PREVIOUS": "short"}, "JWT_SECRET_PREVIOUS"),
+        ({"JWT_SECRET": "", "JWT_JWKS_FILE": "/keys", "JWT_SECRET_PREVIOUS": SECRET}, "JWT_SECRET_PREVIOUS"),
         ({"JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS"),
         ({"JWT_ALGORITHMS": "HS256,RS256"}, "JWT_ALGORITHMS"),
         ({"JWT_SECRET": "", "JWT_JWKS_FILE": "/keys", "JWT_ALGORITHMS": "HS256"}, "JWT_ALGORITHMS"),

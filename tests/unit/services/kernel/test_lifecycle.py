@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from services.kernel import lifecycle
 
 _PROGRAM = """
 import asyncio, sys
@@ -34,6 +37,7 @@ class Sample:
 async def open_sample(settings, health):
     if mode == "schema": raise SchemaMissing("relation job_outbox does not exist; run `coursegen migrate`")
     yield Sample()
+    if mode == "hangs": await asyncio.sleep(60)
     print("closed", flush=True)
 
 raise SystemExit(lifecycle.run("sample", open_sample, partial(load, CommonSettings)))
@@ -94,6 +98,16 @@ def test_work_that_outlasts_the_drain_deadline_is_cancelled() -> None:
 
     assert (0, "draining\nclosed\n") == (code, out)
     assert "drain deadline passed" in err
+
+
+def test_closing_that_hangs_is_left() -> None:
+    """A server that says nothing is no reason to be killed: the exit code is 0, `CLOSE_SECONDS` after the drain at the latest."""
+    begun = time.monotonic()
+    code, out, err = _stopped("hangs", signal.SIGTERM)
+
+    assert (0, "draining\ndrained\n") == (code, out)
+    assert "leaving what is open" in err
+    assert time.monotonic() - begun < float(_ENVIRONMENT["DRAIN_SECONDS"]) + lifecycle.CLOSE_SECONDS + 3
 
 
 def test_a_second_signal_leaves_at_once() -> None:

@@ -1,0 +1,58 @@
+"""Told to stop while PostgreSQL or Redis hangs: a server that says nothing must not make a shutdown outlast its grace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.kernel import lifecycle
+from tests.faults.conftest import OpenDriver
+from tests.support import plugin
+from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
+from tests.support.stack import Kind, Stack, open_stack
+from tests.support.waiting import eventually
+
+KINDS: tuple[Kind, ...] = ("api", "outbox_relay", "stage_worker")
+DRAIN_SECONDS = 4.0
+
+
+@pytest.fixture
+def stack(tmp_path: Path, private_database_url: str, private_redis: PrivateRedis) -> Iterator[Stack]:
+    """Processes on servers that this test may freeze."""
+    url = with_user(private_database_url, APPLICATION_ROLE)
+    with open_stack(tmp_path, database_url=url, redis_url=private_redis.url()) as opened:
+        opened.environment |= {
+            "ENGINE": "instant",
+            "STAGE_WORKER_PLUGINS": plugin.NAME,
+            "INSTANT_SECONDS": "1",
+            "DRAIN_SECONDS": str(DRAIN_SECONDS),
+        }
+        yield opened
+
+
+@pytest.mark.parametrize("frozen", ["postgresql", "redis"])
+async def test_a_server_that_hangs_does_not_outlast_the_grace(
+    stack: Stack, private_postgres: PrivatePostgres, private_redis: Any, drive: OpenDriver, frozen: str
+) -> None:
+    """With work in hand and the server frozen, every process ends with 0, at most closing after the drain."""
+    api, *_ = running = await stack.start_all(*KINDS)
+    driver = drive(api)
+    await driver.load([driver.order() for _ in range(4)], per_second=100)
+    await eventually(stack.sink.exists, within=20)
+    server = private_postgres if frozen == "postgresql" else private_redis
+    server.pause()
+    try:
+        begun = time.monotonic()
+        exits = await asyncio.gather(*(each.stopped() for each in running))
+        took = time.monotonic() - begun
+    finally:
+        server.resume()
+    print(f"{frozen} frozen: {took:.1f} s")
+
+    assert exits == [0, 0, 0], stack.logs()
+    assert took < DRAIN_SECONDS + lifecycle.CLOSE_SECONDS + 1
