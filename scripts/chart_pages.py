@@ -35,7 +35,7 @@ SECRETS = {
 """Given by references to Secrets, never under `config`."""
 OWNED = {
     "PORT", "METRICS_PORT", "DRAIN_SECONDS", "UPLOAD_FOLDER", "STAGE_WORKER_QUEUES", "RELAY_ELECTION", "RELAY_REPLICAS",
-    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE",
+    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE", "RELAY_NODE_ID",
 }  # fmt: skip
 """Decided by values of the chart's own, because other objects depend on them."""
 

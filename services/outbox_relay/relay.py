@@ -166,24 +166,28 @@ class Relay:
                     beating = group.create_task(self._loop.beat_for_ever())
                     async with self._elector.term(stopping) as term:
                         beating.cancel()
-                        if term is not None:
-                            await self._lead(term, stopping)
+                        is_succeeded = term is not None and await self._lead(term, stopping)
+                if is_succeeded:  # the pause comes after the term: nobody is to wait for it
+                    await pause(stopping, STEP_DOWN_SECONDS)
             except* CoursegenError as errors:
                 _log.warning("the term has ended", reason=str(errors.exceptions[0]))
                 await pause(stopping, STEP_DOWN_SECONDS)
 
-    async def _lead(self, term: Term, stopping: asyncio.Event) -> None:
+    async def _lead(self, term: Term, stopping: asyncio.Event) -> bool:
+        """Do the work of one term; whether it ended because the leadership is lost."""
         _log.info("leading", epoch=term.epoch, node=self._settings.name)
         self._role = "leader"
         self._loop.figures.leading(term.epoch)
+        is_succeeded = False
         try:
             await work_until_lost(term, self._work(term, stopping))
         except* StaleLeader as stale:
             _log.warning("stepping down", reason=str(stale.exceptions[0]), epoch=term.epoch)
-            await pause(stopping, STEP_DOWN_SECONDS)
+            is_succeeded = True
         finally:
             self._role = "standby"
             self._loop.figures.leading(None)
+        return is_succeeded
 
     async def _work(self, term: Term, stopping: asyncio.Event) -> None:
         self._slots.begin()

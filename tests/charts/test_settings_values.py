@@ -15,7 +15,7 @@ _OWN_VALUES = {
     "OPENAI_API_KEY": "engine", "OBJECT_STORE_ACCESS_KEY_ID": "objectStore", "OBJECT_STORE_SECRET_ACCESS_KEY": "objectStore",
     "PORT": "api", "METRICS_PORT": "metrics", "DRAIN_SECONDS": "api", "UPLOAD_FOLDER": "api",
     "STAGE_WORKER_QUEUES": "stageWorker", "RELAY_ELECTION": "leaderElection", "RELAY_REPLICAS": "outboxRelay",
-    "RELAY_LEASE_NAME": "leaderElection", "RELAY_LEASE_NAMESPACE": "leaderElection",
+    "RELAY_LEASE_NAME": "leaderElection", "RELAY_LEASE_NAMESPACE": "leaderElection", "RELAY_NODE_ID": "outboxRelay",
 }  # fmt: skip
 """Settings that are given by a value of another name."""
 _SECTIONS = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 from lightkube import Client, KubeConfig
@@ -16,6 +17,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.core_v1 import Namespace, ServiceAccount, ServiceAccountToken
 from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
+
+from services.outbox_relay.lease.kubernetes import cluster_trust
 
 REQUIRE = "COURSEGEN_REQUIRE_CLUSTER"
 """Set to 1, a missing cluster fails the tests that need one; so does CI=true."""
@@ -33,7 +36,9 @@ def require_cluster() -> Client:
         if is_required():
             pytest.fail(reason)
         pytest.skip(reason)
-    return Client(lazy=False)
+    config = KubeConfig.from_env().get()
+    assert config is not None
+    return Client(config, transport=httpx2.HTTPTransport(verify=cluster_trust(config)), lazy=False)
 
 
 @contextmanager

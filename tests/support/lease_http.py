@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.support.tls import Certificate
+
+Object = dict[str, Any]
 
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
@@ -34,13 +39,13 @@ class PretendedServer:
     """The status with which every call is refused; 0 = none is."""
     _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def kubeconfig(self, folder: Path, **cluster: str) -> Path:
-        """A file for KUBECONFIG; `cluster` is said of the server beside its address, or instead."""
+    def kubeconfig(self, folder: Path, cluster: Object | None = None, user: Object | None = None) -> Path:
+        """A file for KUBECONFIG; what `cluster` and `user` say goes into its entries."""
         path = folder / "kubeconfig"
         config = {
             "current-context": "x",
-            "clusters": [{"name": "x", "cluster": {"server": self.url, **cluster}}],
-            "users": [{"name": "x", "user": {"token": "t"}}],
+            "clusters": [{"name": "x", "cluster": {"server": self.url, **(cluster or {})}}],
+            "users": [{"name": "x", "user": user or {"token": "t"}}],
             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x", "namespace": "here"}}],
         }
         path.write_bytes(msgspec.json.encode(config))  # JSON is YAML
@@ -97,8 +102,15 @@ def status(code: int) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def pretended_server() -> AsyncIterator[PretendedServer]:
-    """Run the server in this loop on a free port."""
+async def pretended_server(
+    certificate: Certificate | None = None, clients: Path | None = None
+) -> AsyncIterator[PretendedServer]:
+    """Run the server in this loop on a free port.
+
+    Args:
+        certificate: with which it speaks TLS; without one it does not.
+        clients: the authority by which every client must show a certificate, if any.
+    """
     state = PretendedServer()
     routes = [
         Route(_LEASES, state.post, methods=["POST"]),
@@ -108,8 +120,18 @@ async def pretended_server() -> AsyncIterator[PretendedServer]:
     ]
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    state.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    listening.listen()  # whoever comes before the server is ready waits
+    state.url = f"{'https' if certificate else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
+    config = uvicorn.Config(
+        Starlette(routes=routes),
+        log_level="error",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate.path if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
+        ssl_ca_certs=str(clients) if clients else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if clients else ssl.CERT_NONE,
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listening]))
     try:

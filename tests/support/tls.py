@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _SSL_REQUEST = 80877103
+_DAY = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +35,70 @@ class Certificate:
         return made
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority as many clusters have one: it says neither what its key is for nor which key has signed."""
+
+    path: Path
+    _key: ec.EllipticCurvePrivateKey
+    _name: x509.Name
+
+    def issue(self, folder: Path, name: str, hosts: list[str]) -> Certificate:
+        """A certificate for `hosts`, host names or addresses; for a client without any."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        wanted = _certificate(_name_of(name), self._name, key)
+        if hosts:
+            wanted = wanted.add_extension(x509.SubjectAlternativeName([_host(each) for each in hosts]), critical=False)
+        return _written(folder, name, wanted.sign(self._key, hashes.SHA256()), key)
+
+
+def make_authority(folder: Path, name: str) -> Authority:
+    """A new authority that is good for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    wanted = _certificate(_name_of(name), _name_of(name), key)
+    wanted = wanted.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return Authority(_written(folder, name, wanted.sign(key, hashes.SHA256()), key).path, key, _name_of(name))
+
+
 def make_certificate(folder: Path) -> Certificate:
     """A certificate that is good for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
-    return _kept(folder, _certificate(key.public_key(), "localhost", key, "localhost", is_authority=True), key)
+    names = [_host("localhost"), _host("127.0.0.1")]
+    certificate = (
+        _certificate(_name_of("localhost"), _name_of("localhost"), key)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _written(folder, "server", certificate, key)
 
 
-def make_signed_certificate(folder: Path) -> tuple[Certificate, Path]:
-    """A certificate, and that of the authority that has signed it, which says no more of itself than that it is one."""
-    key, authority = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    signer = _certificate(authority.public_key(), "authority", authority, "authority", is_authority=True)
-    path = folder / "authority.crt"
-    path.write_bytes(signer.public_bytes(serialization.Encoding.PEM))
-    return _kept(folder, _certificate(key.public_key(), "localhost", authority, "authority"), key), path
-
-
-def _certificate(
-    key: ec.EllipticCurvePublicKey,
-    name: str,
-    signer: ec.EllipticCurvePrivateKey,
-    issuer: str,
-    *,
-    is_authority: bool = False,
-) -> x509.Certificate:
+def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     return (
         x509.CertificateBuilder()
-        .subject_name(_name(name))
-        .issuer_name(_name(issuer))
-        .public_key(key)
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .sign(signer, hashes.SHA256())
+        .not_valid_after(now + _DAY)
     )
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def _name_of(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _kept(folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Certificate:
-    made = Certificate(folder / "server.crt", folder / "server.key")
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _written(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Certificate:
+    made = Certificate(folder / f"{name}.crt", folder / f"{name}.key")
     made.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
     made.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))

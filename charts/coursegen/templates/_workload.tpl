@@ -63,7 +63,7 @@ affinity:
 {{- end }}
 
 {{/* A Deployment with its ConfigMap. A dict: root, component, process, values, settings (YAML), secrets (YAML of variables), account (component
-     of the service account), token (bool), scaled (bool), ports (YAML, beside metrics). */}}
+     of the service account), token (bool), scaled (bool), alone (bool: never two pods at once), ports (YAML, beside metrics). */}}
 {{- define "coursegen.deployment" -}}
 {{- $root := .root -}}
 {{- $values := .values -}}
@@ -87,8 +87,12 @@ spec:
   {{- end }}
   revisionHistoryLimit: {{ int $root.Values.revisionHistoryLimit }}
   strategy:
+    {{- if .alone }}
+    type: Recreate
+    {{- else }}
     type: RollingUpdate
     rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+    {{- end }}
   selector:
     matchLabels:
       {{- include "coursegen.selector" (list $root .component) | nindent 6 }}

@@ -63,6 +63,7 @@ class LeaseElector:
         self._make_watchdog = make_watchdog
         self._observer = Observer()
         self._trouble = ""
+        self._asks_at = 0.0
 
     @asynccontextmanager
     async def term(self, stopping: asyncio.Event) -> AsyncIterator[Term | None]:
@@ -71,22 +72,21 @@ class LeaseElector:
         if tenure is None:
             yield None
             return
-        keeping = asyncio.create_task(tenure.keep(), name="lease")
         try:
             term = await self._begin(tenure, stopping)
             announcing = asyncio.create_task(self._api.announce(f"{self._identity} became leader"))
             try:
                 yield term
             finally:
+                tenure.rest()
                 announcing.cancel()
             with suppress(TimeoutError):
                 await bounded(self._fence.end(term), END_SECONDS)
         finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
-            await tenure.release()
+            await tenure.end()
 
     async def _acquire(self, stopping: asyncio.Event) -> Tenure | None:
+        await pause(stopping, max(0.0, self._asks_at - self._clock.monotonic()))
         while not stopping.is_set():
             asked_at = self._clock.monotonic()
             try:
@@ -99,7 +99,7 @@ class LeaseElector:
                 self._fail("unavailable", error.message)
             else:
                 self._trouble = ""
-                if record is not None:
+                if record is not None and self._clock.monotonic() < asked_at + self._timers.renew_seconds:
                     return self._taken(record, asked_at)
             await pause(stopping, self._timers.retry_seconds * random.uniform(0.6, 1.0))
         return None
@@ -107,15 +107,13 @@ class LeaseElector:
     async def _ask(self) -> LeaseRecord | None:
         """One round: the Lease if this candidate has taken it."""
         seen = await self._api.read()
-        now = self._clock.now()
-        if seen is None:
-            return await self._api.create(LeaseRecord().taken(self._identity, self._timers.lease_seconds, now))
         at = self._clock.monotonic()
-        if self._observer.see(seen, at):
+        if seen is not None and self._observer.see(seen, at):
             _log.info("lease observed", holder=seen.holder or "nobody", transitions=seen.transitions)
         if not self._observer.may_be_taken(self._identity, at):
             return None
-        return await self._api.update(seen.taken(self._identity, self._timers.lease_seconds, now))
+        taken = (seen or LeaseRecord()).taken(self._identity, self._timers.lease_seconds, self._clock.now())
+        return await (self._api.create(taken) if seen is None else self._api.update(taken))
 
     def _taken(self, record: LeaseRecord, asked_at: float) -> Tenure:
         _log.info("lease acquired", holder=record.holder, transitions=record.transitions)
@@ -132,21 +130,24 @@ class LeaseElector:
         give_up_at = self._clock.monotonic() + self._timers.renew_seconds
         while True:
             try:
-                return await self._begin_unless_lost(tenure)
+                return await self._begin_unless_lost(tenure, give_up_at - self._clock.monotonic())
             except DatabaseUnavailable as error:
-                if stopping.is_set() or self._clock.monotonic() > give_up_at:
+                if stopping.is_set() or self._clock.monotonic() >= give_up_at:
+                    self._asks_at = self._clock.monotonic() + 2 * self._timers.retry_seconds  # the others come first
                     raise
                 _log.warning("the Lease is held, but no epoch can be had", reason=error.message)
                 await pause(stopping, RETRY_SECONDS)
 
-    async def _begin_unless_lost(self, tenure: Tenure) -> Term:
-        beginning = asyncio.ensure_future(self._fence.begin(tenure.lost))
+    async def _begin_unless_lost(self, tenure: Tenure, seconds: float) -> Term:
+        beginning = asyncio.ensure_future(bounded(self._fence.begin(tenure.lost), max(seconds, 0.0)))
         lost = asyncio.ensure_future(tenure.lost.wait())
         try:
             await asyncio.wait({beginning, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not beginning.done():
+            if tenure.lost.is_set():
                 raise StaleLeader("the Lease was lost before the term began")
             return beginning.result()
+        except TimeoutError as error:
+            raise DatabaseUnavailable("PostgreSQL takes too long to give an epoch") from error
         finally:
             lost.cancel()
             beginning.cancel()

@@ -2,9 +2,6 @@
 
 lightkube finds the server itself: the pod's service account, else the file that KUBECONFIG names, else ~/.kube/config. It
 reads a service account's token anew when the old one is refused.
-
-Certificates are checked as kubectl checks them. Python 3.13 and newer would also refuse an authority whose certificate lacks the
-key usage extension, as those of many clusters do; the chain up to that authority is verified all the same.
 """
 
 from __future__ import annotations
@@ -15,10 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import httpx2
-from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube import ApiError, AsyncClient, KubeConfig, SingleConfig
 from lightkube.config.client_adapter import verify_cluster
-from lightkube.config.kubeconfig import SingleConfig
-from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.core_v1 import EventSource, ObjectReference
@@ -36,7 +31,22 @@ _log = get_logger(__name__)
 _NOT_FOUND = 404
 _CONFLICT = 409
 _REFUSED = (401, 403)
+_NO_ANSWER = (httpx2.HTTPError, httpx2.StreamError, ConfigError, OSError, ValueError)
 _COMPONENT = "coursegen-outbox-relay"
+
+
+def cluster_trust(config: SingleConfig) -> ssl.SSLContext:
+    """What the API server must prove: a chain to the cluster's own authority, no other, and its host name.
+
+    The authorities of many clusters lack extensions that RFC 5280 wants, and Python 3.13 refuses those by itself; kubectl does
+    not, and neither does this.
+    """
+    if config.user is None:
+        raise ConfigError(f"the context {config.context_name} names no user")
+    trust = verify_cluster(config.cluster, config.user, config.abs_file)
+    if config.cluster.certificate_auth or config.cluster.certificate_auth_data:
+        trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return trust
 
 
 class KubernetesLease:
@@ -65,14 +75,7 @@ class KubernetesLease:
         Raises:
             SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
         """
-        try:
-            config = KubeConfig.from_env().get()
-            transport = None if config is None else httpx2.AsyncHTTPTransport(verify=_trust(config))
-            client = AsyncClient(config, timeout=httpx2.Timeout(call_seconds), lazy=False, transport=transport)
-        except (ConfigError, OSError, KeyError, ValueError) as error:
-            raise SettingsInvalid(
-                [f"RELAY_ELECTION: lease needs a pod's service account or a KUBECONFIG that can be used ({error})"]
-            ) from error
+        client = _client(call_seconds)
         try:
             yield cls(client, name, namespace or str(client.namespace), identity)
         finally:
@@ -102,7 +105,7 @@ class KubernetesLease:
         """As `LeaseApi.announce`: what `kubectl describe lease` shows."""
         try:
             await self._client.create(self._event(message))
-        except (ApiError, httpx2.HTTPError) as error:
+        except (ApiError, *_NO_ANSWER) as error:
             _log.debug("no Event is left on the Lease", reason=str(error))
 
     def _seen(self, lease: Lease) -> LeaseRecord:
@@ -147,10 +150,19 @@ class KubernetesLease:
         )
 
 
-def _trust(config: SingleConfig) -> ssl.SSLContext:
-    context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
+def _client(call_seconds: float) -> AsyncClient:
+    try:
+        config = KubeConfig.from_env().get()
+        if config is None:
+            raise ConfigError("no context is the current one")
+        transport = httpx2.AsyncHTTPTransport(verify=cluster_trust(config))
+        return AsyncClient(config, timeout=httpx2.Timeout(call_seconds), transport=transport, lazy=False)
+    except Exception as error:  # there is no end to what a file that somebody has edited may be
+        is_safe = isinstance(error, (ConfigError, OSError))  # others quote the file, and secrets are in it
+        reason = str(error) if is_safe else type(error).__name__
+        raise SettingsInvalid(
+            [f"RELAY_ELECTION: lease needs a pod's service account or a KUBECONFIG that can be used ({reason})"]
+        ) from error
 
 
 def _record(lease: Lease) -> LeaseRecord:
@@ -175,5 +187,6 @@ def _translated(name: str, namespace: str) -> Iterator[None]:
             raise LeaseConflict(f"somebody else has written the Lease {namespace}/{name}") from error
         remedy = f"; see `kubectl auth can-i update lease/{name} -n {namespace}`" if code in _REFUSED else ""
         raise LeaseUnavailable(f"the API server refuses the Lease {namespace}/{name}: {error}{remedy}") from error
-    except (httpx2.HTTPError, httpx2.StreamError, ConfigError, OSError, ValueError) as error:
-        raise LeaseUnavailable(f"the API server does not answer ({type(error).__name__})") from error
+    except _NO_ANSWER as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise LeaseUnavailable(f"the API server does not answer ({reason})") from error

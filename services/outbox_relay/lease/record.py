@@ -96,7 +96,10 @@ class Observer:
         return before is None or before.holder != record.holder
 
     def may_be_taken(self, identity: str, at: float) -> bool:
-        """Whether the holder has let go, is `identity` itself, or has been silent for as long as it promised not to be."""
+        """Whether the holder has let go, is `identity` itself, or has been silent for as long as it promised not to be.
+
+        A Lease that is not there (any more) says nothing: the holder that was seen last may still be at work.
+        """
         seen = self._seen
         if seen is None or seen.is_free or seen.holder == identity:
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
@@ -54,46 +55,55 @@ class Tenure:
         self._record = record
         self._is_doubtful = False
         self._extend(asked_at)
+        self._keeping = asyncio.create_task(self._keep(), name="lease")
+        self._keeping.add_done_callback(self._kept)
 
-    @property
-    def record(self) -> LeaseRecord:
-        """The Lease as it was written last."""
-        return self._record
-
-    async def keep(self) -> None:
-        """Renew until it is lost; then say so by `lost`."""
-        reason = f"not renewed for {self._timers.renew_seconds:g} s"
-        rest = self._timers.retry_seconds
-        while (left := self._left()) > 0:
-            await asyncio.sleep(min(rest, left))
-            rest = self._timers.retry_seconds
-            try:
-                await self._renew()
-            except LeaseConflict as conflict:
-                self._note("conflict", conflict.message)
-                rest = 0.0  # who holds it now is seen in the next round, at once
-            except TimeoutError:
-                self._note("timeout", "the API server takes too long")
-                rest = 0.0  # it has been waited for long enough
-            except LeaseUnavailable as error:
-                self._note("unavailable", error.message)
-            except _LostToAnother as other:
-                reason = str(other)
-                break
-            except Exception as error:  # noqa: BLE001 - whatever it was, nobody renews any more
-                reason = repr(error)
-                break
-        self._lose(reason)
-
-    async def release(self) -> None:
-        """The work has stopped: let the next one in at once. A Lease that is lost, or cannot be written, runs out by itself."""
+    def rest(self) -> None:
+        """The work has stopped: nobody need be ended for it. The Lease is still kept."""
         self._watchdog.disarm()
-        if self.lost.is_set():
+
+    async def end(self) -> None:
+        """Renew no more, and let the next one in at once; a Lease that is lost, or cannot be written, runs out by itself."""
+        self.rest()
+        if self._keeping.done():
             return
+        self._keeping.remove_done_callback(self._kept)
+        self._keeping.cancel()
+        await asyncio.wait({self._keeping})
         try:
             await bounded(self._release(), min(self._timers.call_seconds, max(self._left(), 0.0)))
         except (LeaseConflict, LeaseUnavailable, TimeoutError, _LostToAnother) as error:
             _log.warning("the Lease is left to run out", reason=str(error) or type(error).__name__)
+
+    async def _keep(self) -> str:
+        """Renew until it is lost; returns why."""
+        asked_at = self._renewed_at
+        while (left := self._left()) > 0:
+            rest = asked_at + self._timers.retry_seconds - self._clock.monotonic()
+            await asyncio.sleep(min(max(rest, 0.0), left))
+            asked_at = self._clock.monotonic()
+            try:
+                await self._renew()
+            except LeaseConflict as conflict:
+                if not self._is_doubtful:
+                    asked_at = -math.inf  # who holds it now is seen in the next round, at once
+                self._note("conflict", conflict.message)
+            except TimeoutError:
+                self._note("timeout", "the API server takes too long")
+            except LeaseUnavailable as error:
+                self._note("unavailable", error.message)
+            except _LostToAnother as other:
+                return str(other)
+        return f"not renewed for {self._timers.renew_seconds:g} s"
+
+    def _kept(self, keeping: asyncio.Task[str]) -> None:
+        """Nobody renews any more, for whatever reason: a defect, too, must not leave a leader without a Lease."""
+        if keeping.cancelled():
+            self._lose("its renewal was cancelled")
+        elif (error := keeping.exception()) is not None:
+            self._lose(f"its renewal failed: {error!r}")
+        else:
+            self._lose(keeping.result())
 
     async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
@@ -139,7 +149,8 @@ class Tenure:
 
     def _extend(self, asked_at: float) -> None:
         self._renewed_at = asked_at
-        self._watchdog.arm(asked_at + self._timers.lease_seconds)
+        if self._left() > 0:  # else it is lost at once, and the work has yet to hear of it
+            self._watchdog.arm(asked_at + self._timers.lease_seconds)
 
     def _left(self) -> float:
         return self._renewed_at + self._timers.renew_seconds - self._clock.monotonic()
@@ -155,11 +166,14 @@ class _LostToAnother(Exception):
 
 
 async def bounded(call: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The result of `call`, or `TimeoutError` after `seconds`, however long `call` takes to let itself be cancelled."""
+    """The result of `call`, or `TimeoutError` after `seconds`, however long `call` takes to let itself be cancelled.
+
+    A call that was cancelled by somebody else has no answer either.
+    """
     task = asyncio.ensure_future(call)
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if not done:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done() or task.cancelled():
             raise TimeoutError
         return task.result()
     finally:

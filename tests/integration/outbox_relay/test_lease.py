@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -18,7 +17,6 @@ from services.outbox_relay.lease.record import LeaseRecord
 from tests.integration.outbox_relay.conftest import add_rows, processed
 from tests.support.lease_http import PretendedServer, pretended_server
 from tests.support.stack import Stack, open_stack
-from tests.support.tls import make_certificate, make_signed_certificate, tls_door
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -70,46 +68,6 @@ async def test_a_lease_is_made_read_and_written_in_turn(server: PretendedServer,
     released = await lease.update(renewed.released(NOW))
     assert released.is_free
     assert server.leases[NAME]["spec"]["leaseDurationSeconds"] == 1
-
-
-@pytest.mark.parametrize("known", [True, False])
-async def test_an_authority_is_taken_as_kubectl_takes_it(
-    server: PretendedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
-) -> None:
-    """One without the key usage extension will do, also where Python is strict (3.13); one that is not named will not."""
-    monkeypatch.setattr(ssl, "create_default_context", strict(ssl.create_default_context))
-    certificate, authority = make_signed_certificate(tmp_path)
-    trusted = authority if known else make_certificate(another(tmp_path)).path
-    async with tls_door(certificate, int(server.url.rpartition(":")[2])) as door:
-        kubeconfig = server.kubeconfig(
-            tmp_path, server=f"https://127.0.0.1:{door.port}", **{"certificate-authority": str(trusted)}
-        )
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-        async with KubernetesLease.open(NAME, "", "me", 5.0) as lease:
-            if known:
-                assert await lease.read() is None
-            else:
-                with pytest.raises(LeaseUnavailable):
-                    await lease.read()
-        assert door.encrypted == known
-
-
-def another(folder: Path) -> Path:
-    """A folder inside."""
-    made = folder / "another"
-    made.mkdir()
-    return made
-
-
-def strict(make: Callable[..., ssl.SSLContext]) -> Callable[..., ssl.SSLContext]:
-    """Contexts as Python 3.13 makes them."""
-
-    def made(*args: Any, **options: Any) -> ssl.SSLContext:
-        context = make(*args, **options)
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
-
-    return made
 
 
 async def test_labels_of_a_lease_survive(server: PretendedServer, lease: KubernetesLease) -> None:
