@@ -52,6 +52,9 @@ _OPEN = re.compile(
 )
 """Maps whose keys are the user's, or Kubernetes'."""
 
+_AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod")
+"""Scaling to none is nobody's: Redis' lists would not bring a worker back."""
+
 
 def settings_of(process: str) -> Iterator[tuple[str, str]]:
     """The settings that `config.<process>` takes, with their meaning."""
@@ -76,7 +79,7 @@ def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line 
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):
-        return {"type": "integer", "minimum": 0}
+        return {"type": "integer", "minimum": int(path.endswith(_AT_LEAST_ONE))}
     if isinstance(value, str):
         return (
             dict(_TEXT) if not path.endswith(("digest",)) else {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
@@ -85,14 +88,11 @@ def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line 
         return {"type": "array"}
     if _OPEN.search(path):
         return dict(_FREE)
-    node = {
+    return {
         "type": "object",
         "additionalProperties": False,
         "properties": {key: _node(each, f"{path}.{key}" if path else key) for key, each in value.items()},
     }
-    if "autoscaling" in value:
-        node["properties"]["autoscaling"]["properties"]["behavior"] = dict(_FREE)
-    return node
 
 
 def schema() -> dict[str, Any]:
