@@ -8,24 +8,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.clusters import require_cluster
 from tests.support.kube.installation import Installation, own_namespace
-from tests.support.kube.values import Values
+from tests.support.kube.values import CHART_VALUES, Values
 from tests.support.limits import RAISED
 
 DEPTH = "TEST_DEPTH"
 DEEPEST = 3
 
+OUTSIDE = "coursegen-test"
+"""A label of namespaces that stand for what is outside: `monitoring`, `clients`, `internet`."""
+
+
+def outside(name: str) -> dict[str, Any]:
+    """Such namespaces as a peer of a NetworkPolicy."""
+    return {"namespaceSelector": {"matchLabels": {OUTSIDE: name}}}
+
+
 SHARED: Values = {
     "leaderElection": {"mode": "lease"},
-    "networkPolicy": {"enabled": True},
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [outside("monitoring")],
+        "webhooks": {"to": [outside("internet"), *CHART_VALUES["networkPolicy"]["webhooks"]["to"]]},
+    },
     "api": {"replicaCount": 2},
     "outboxRelay": {"replicaCount": 2},
     "stageWorker": {"replicaCount": 1},
-    "config": {"common": dict(RAISED)},
+    "config": {"api": dict(RAISED)},
 }
 
 

@@ -13,6 +13,8 @@ from tests.support.servers import REPOSITORY
 Values = dict[str, Any]
 
 CHART = REPOSITORY / "charts" / "coursegen"
+CHART_VALUES: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+"""The chart's own."""
 CLUSTER_VALUES = "TEST_CLUSTER_VALUES"
 """Names a file of values that says which images the cluster has, and from where."""
 
