@@ -133,6 +133,13 @@ def test_every_object_but_tests_is_no_hook(render: Render, file: Path) -> None:
         assert (hook == "test") == (each["kind"] == "Pod"), each["metadata"]["name"]
 
 
+def test_postgresql_is_no_first_process(render: Render) -> None:
+    """It takes the end of a child it does not know for a crash, and a first process is given the orphans of `kubectl exec`."""
+    (stateful,) = of_kind(render("dev"), "StatefulSet").values()
+
+    assert stateful["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+
+
 def test_another_image_is_another_job(render: Render) -> None:
     """A Job cannot be changed: its name says what it runs, and the same values give the same name."""
     names = [
