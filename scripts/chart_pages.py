@@ -205,9 +205,9 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
   and your Prometheus in `networkPolicy.metricsFrom`. The relay's way to the API server is open to every address until
   `networkPolicy.kubernetesApi.to` names it, since no chart knows it.
-- **Scaling by CPU** (`autoscaling`) needs a metrics API such as metrics-server; **by waiting jobs** (`stageWorker.keda`) it needs KEDA,
-  which must reach Redis. The number of pods is then theirs: upgrades leave it alone. Kubernetes goes back to one pod when a number that
-  Helm has set is left out, so before you turn it on under load, with Helm 4, scale by hand to another number:
+- **Scaling by CPU** (`autoscaling`) needs a metrics API such as metrics-server; **by waiting jobs** (`stageWorker.keda`) it
+  needs KEDA, which must reach Redis. The number of pods is then theirs: upgrades leave it alone. Kubernetes goes back to one pod
+  when a number that Helm has set is left out, so before you turn it on under load, with Helm 4, scale by hand to another number:
   `kubectl scale deployment/coursegen-api --replicas=3`. To turn it off: `helm upgrade --force-conflicts`.
 - **Scaling by hand**: `kubectl scale`. Until the values say the same number Helm 4 refuses the next upgrade (a conflict on
   `.spec.replicas`); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.

@@ -38,7 +38,7 @@ def test_workers_from_one_to_four_to_none_and_back(whole: Installation) -> None:
     """Orders come in all along; without workers they wait, and are done after the return, once; every worker exits 0."""
     user = uuid4()
     with Endings(whole.namespace, selector=WORKERS) as endings:
-        with load_on(whole.namespace, url=whole.url, token=whole.token(user), per_second=2) as load:
+        with load_on(whole.namespace, url=whole.url, token=whole.token(user), per_second=2, insist=True) as load:
             scale(whole, 4)
             whole.rolled_out(*(f"worker-{each}" for each in QUEUES))
             workers = names(whole)
@@ -103,7 +103,7 @@ def test_pods_grow_under_load_and_shrink_after_it(autoscaled: Installation) -> N
     eventually_sync(lambda: replicas(autoscaled, api) == 1, within=SHRUNK_SECONDS, every=1)
     with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=0.25, name="few") as few:
         began = time.monotonic()
-        with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=8, name="many") as many:
+        with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=3, name="many") as many:
             eventually_sync(lambda: replicas(autoscaled, api) == MOST, within=GROWN_SECONDS, every=1)
             eventually_sync(lambda: replicas(autoscaled, workers) > 1, within=GROWN_SECONDS, every=1)
             grown = time.monotonic() - began
