@@ -52,6 +52,9 @@ _OPEN = re.compile(
 )
 """Maps whose keys are the user's, or Kubernetes'."""
 
+_AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod")
+"""Scaling to none is nobody's: Redis' lists would not bring a worker back."""
+
 
 def settings_of(process: str) -> Iterator[tuple[str, str]]:
     """The settings that `config.<process>` takes, with their meaning."""
@@ -76,7 +79,7 @@ def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line 
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):
-        return {"type": "integer", "minimum": 0}
+        return {"type": "integer", "minimum": int(path.endswith(_AT_LEAST_ONE))}
     if isinstance(value, str):
         return (
             dict(_TEXT) if not path.endswith(("digest",)) else {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
@@ -85,14 +88,11 @@ def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line 
         return {"type": "array"}
     if _OPEN.search(path):
         return dict(_FREE)
-    node = {
+    return {
         "type": "object",
         "additionalProperties": False,
         "properties": {key: _node(each, f"{path}.{key}" if path else key) for key, each in value.items()},
     }
-    if "autoscaling" in value:
-        node["properties"]["autoscaling"]["properties"]["behavior"] = dict(_FREE)
-    return node
 
 
 def schema() -> dict[str, Any]:
@@ -204,7 +204,14 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   change each without a failed request.
 - **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume of PostgreSQL goes with its StatefulSet.
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
-  and your Prometheus in `networkPolicy.metricsFrom`.
+  and your Prometheus in `networkPolicy.metricsFrom`. The relay's way to the API server is open to every address until
+  `networkPolicy.kubernetesApi.to` names it, since no chart knows it.
+- **Scaling by CPU** (`autoscaling`) needs a metrics API such as metrics-server; **by waiting jobs** (`stageWorker.keda`) it
+  needs KEDA, which must reach Redis. The number of pods is then theirs: upgrades leave it alone. Kubernetes goes back to one pod
+  when a number that Helm has set is left out, so before you turn it on under load, with Helm 4, scale by hand to another number:
+  `kubectl scale deployment/coursegen-api --replicas=3`. To turn it off: `helm upgrade --force-conflicts`.
+- **Scaling by hand**: `kubectl scale`. Until the values say the same number Helm 4 refuses the next upgrade (a conflict on
+  `.spec.replicas`); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.
 - Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
 
 ## Values

@@ -1,69 +1,89 @@
-"""Which pod may talk to whom: the whole list, as data, and no path beside it."""
+"""Which pod may talk to whom: the whole list, as data, and no path beside it (S10). A cluster test tries the same list."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from tests.charts.conftest import Render
+import yaml
+
+from services.kernel.webhooks.addresses import REFUSED
+from tests.charts.conftest import CHART, Render
 from tests.charts.objects import of_kind, pods
+from tests.support.network_paths import ANYWHERE, PATHS, Way, with_clients, without_lease
 
-Path = tuple[str, str, tuple[int | str, ...]]
-
-_DNS: Path = ("out", "kube-dns", (53, 53))
-_DATABASE: Path = ("out", "postgresql", (5432,))
-_REDIS: Path = ("out", "redis", (6379,))
-_API: Path = ("out", "api", ("http",))
-_SERVER: Path = ("out", "anywhere", (443, 6443))
-_SCRAPE: Path = ("in", "monitoring", ("metrics",))
-_CLIENTS: Path = ("in", "anywhere", ("http",))
-_WORKER = {_DNS, _DATABASE, _REDIS, _SCRAPE}
-PATHS: dict[str, set[Path]] = {
-    "api": {_DNS, _DATABASE, _REDIS, _SCRAPE, _CLIENTS},
-    "outbox-relay": {*_WORKER, _SERVER},
-    "worker-documents": _WORKER,
-    "worker-analysis": _WORKER,
-    "worker-generation": _WORKER,
-    "worker-webhooks": {*_WORKER, ("out", "public internet", (443,))},
-    "migrate": {_DNS, _DATABASE},
-    "test-health": {_DNS, _API},
-    "test-round-trip": {_DNS, _API},
-    "postgresql": {("in", "release", ("postgresql",))},
-    "redis": {("in", "release", ("redis",))},
-}
-"""With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
+_COMPONENT = "app.kubernetes.io/component"
+_PUBLIC = ["0.0.0.0/0", "2000::/3"]
 
 
-def _peer(peer: dict[str, Any]) -> str:
+def _peers(peer: dict[str, Any]) -> set[str]:
     if "ipBlock" in peer:
-        assert set(peer["ipBlock"]["except"]) >= {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
-        return "public internet"
-    labels = peer.get("podSelector", {}).get("matchLabels", {})
+        assert peer["ipBlock"]["cidr"] in _PUBLIC
+        return {"public internet"}
+    selector = peer.get("podSelector", {})
+    labels = selector.get("matchLabels", {})
     if "namespaceSelector" in peer:
-        return str(labels.get("k8s-app") or peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
-    return str(labels.get("app.kubernetes.io/component", "release"))
+        return {str(labels.get("k8s-app") or peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])}
+    assert {key.rpartition("/")[2] for key in labels} >= {"name", "instance"}
+    if "matchExpressions" in selector:
+        (expression,) = selector["matchExpressions"]
+        assert (expression["key"], expression["operator"]) == (_COMPONENT, "In")
+        return set(expression["values"])
+    return {labels[_COMPONENT]}
 
 
-def _paths(policy: dict[str, Any]) -> set[Path]:
-    found: set[Path] = set()
+def _paths(policy: dict[str, Any]) -> frozenset[Way]:
+    found: set[Way] = set()
     for way, rules, peers in (("in", policy["ingress"], "from"), ("out", policy["egress"], "to")):
         for rule in rules:
             ports = tuple(each["port"] for each in rule["ports"])
-            found |= {(way, name, ports) for name in map(_peer, rule.get(peers, [])) or ()}
-            if peers not in rule:
-                found.add((way, "anywhere", ports))
-    return found
+            names = {name for peer in rule[peers] for name in _peers(peer)} if peers in rule else {ANYWHERE}
+            found |= {(way, name, ports) for name in names}
+    return frozenset(found)
+
+
+def _found(objects: list[dict[str, Any]]) -> dict[str, frozenset[Way]]:
+    policies = of_kind(objects, "NetworkPolicy").values()
+    assert all(each["spec"]["policyTypes"] == ["Ingress", "Egress"] for each in policies)
+    return {each["spec"]["podSelector"]["matchLabels"][_COMPONENT]: _paths(each["spec"]) for each in policies}
 
 
 def test_the_paths_are_these(render: Render) -> None:
     """Both directions of every component, exactly."""
-    policies = of_kind(render("networkpolicy"), "NetworkPolicy").values()
+    assert _found(render("networkpolicy")) == PATHS
 
-    assert all(each["spec"]["policyTypes"] == ["Ingress", "Egress"] for each in policies)
-    found = {
-        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: _paths(each["spec"])
-        for each in policies
+
+def test_named_clients_are_the_only_ones(render: Render) -> None:
+    """With `apiFrom` they and the pods of `helm test` reach the api; without those pods they alone."""
+    client = "networkPolicy.apiFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=ingress"
+
+    assert _found(render("networkpolicy", client)) == with_clients(PATHS, "ingress")
+    untested = _found(render("networkpolicy", client, "tests.enabled=false"))
+    assert untested.keys() == PATHS.keys() - {"test-health", "test-round-trip"}
+    assert {peer for way, peer, ports in untested["api"] if ports == ("http",)} == {"ingress"}
+
+
+def test_without_a_lease_the_relay_stays_inside(render: Render) -> None:
+    """The way to the API server is there for the Lease alone."""
+    for mode in ("postgres", "none"):
+        found = _found(render("networkpolicy", f"leaderElection.mode={mode}", "outboxRelay.replicaCount=1"))
+        assert found == without_lease(PATHS), mode
+
+
+def test_servers_of_ones_own_are_reached_by_their_port(render: Render, tmp_path: Path) -> None:
+    """Without `dev.enabled` nothing stands for PostgreSQL and Redis: anywhere, or where the values say."""
+    values = yaml.safe_load((CHART / "ci" / "minimal-values.yaml").read_text(encoding="utf-8"))
+    there = {
+        "podSelector": {"matchLabels": {f"app.kubernetes.io/{key}": "db" for key in ("name", "instance", "component")}}
     }
-    assert found == PATHS
+    values["networkPolicy"] = {"enabled": True, "database": {"to": [there]}, "redis": {"port": 6380}}
+    file = tmp_path / "own-values.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    found = _found(render(file))
+
+    assert {"postgresql", "redis"}.isdisjoint(found)
+    assert ("out", "db", (5432,)) in found["migrate"] & found["api"] & found["outbox-relay"]
+    assert ("out", ANYWHERE, (6380,)) in found["worker-webhooks"]
 
 
 def test_every_pod_has_its_policy(render: Render) -> None:
@@ -76,15 +96,30 @@ def test_every_pod_has_its_policy(render: Render) -> None:
 
 
 def test_what_is_outside_is_opened_by_name(render: Render) -> None:
-    """Engine, object store and the issuer's keys only where they are needed; without a Lease no way to the API server."""
+    """Engine, object store and the issuer's keys only where they are needed."""
     sets = [f"networkPolicy.{each}.enabled=true" for each in ("engine", "objectStore", "jwks")]
-    policies = of_kind(render("networkpolicy", "leaderElection.mode=postgres", *sets), "NetworkPolicy")
-    rules = {name.removeprefix("cg-coursegen-"): len(each["spec"]["egress"]) for name, each in policies.items()}
+    sets += [f"networkPolicy.{each}.port={port}" for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3))]
+    found = _found(render("networkpolicy", *sets))
+    added = {component: {ports[0] for _, _, ports in paths - PATHS[component]} for component, paths in found.items()}
 
-    assert rules["outbox-relay"] == 3
-    assert rules["api"] == 5
-    assert rules["worker-generation"] == 5
-    assert rules["worker-webhooks"] == 5
+    assert {component: ports for component, ports in added.items() if ports} == {
+        "api": {2, 3},
+        "worker-documents": {1, 2},
+        "worker-analysis": {1, 2},
+        "worker-generation": {1, 2},
+        "worker-webhooks": {2},
+    }
+
+
+def test_webhooks_go_where_their_sender_lets_them() -> None:
+    """The public internet of the policy is that of the code, in IPv4 and IPv6."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    old, new = (each["ipBlock"] for each in values["networkPolicy"]["webhooks"]["to"])
+    refused = [network for network, _ in REFUSED]
+
+    assert [old["cidr"], new["cidr"]] == _PUBLIC
+    assert old["except"] == [each for each in refused if ":" not in each]
+    assert new["except"] == [each for each in refused if each[0] in "23" and ":" in each]
 
 
 def test_off_by_default(render: Render) -> None:

@@ -204,6 +204,13 @@ def test_every_object_but_tests_is_no_hook(render: Render, file: Path) -> None:
         assert (hook == "test") == (each["kind"] == "Pod"), each["metadata"]["name"]
 
 
+def test_postgresql_is_no_first_process(render: Render) -> None:
+    """It takes the end of a child it does not know for a crash, and a first process is given the orphans of `kubectl exec`."""
+    (stateful,) = of_kind(render("dev"), "StatefulSet").values()
+
+    assert stateful["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+
+
 def test_another_image_is_another_job(render: Render) -> None:
     """A Job cannot be changed: its name says what it runs, and the same values give the same name."""
     names = [
@@ -240,6 +247,7 @@ def test_images_of_development_by_digest(render: Render) -> None:
     assert redis["image"] == name
 
 
+<<<<<<< HEAD
 def test_budgets_where_more_than_one_runs(render: Render) -> None:
     """PodDisruptionBudgets, and no number of replicas where something scales."""
     objects = render("ha")
@@ -254,6 +262,19 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
     assert scaled == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
     for name, deployment in of_kind(objects, "Deployment").items():
         assert ("replicas" not in deployment["spec"]) == (name in scaled), name
+=======
+def test_the_relay_may_touch_its_lease_and_nothing_else(render: Render) -> None:
+    """Role only with a Lease; get and update by name."""
+    (role,) = of_kind(render("ha"), "Role").values()
+    by_name = [(rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]]
+
+    assert by_name == [
+        (["leases"], ["create"], None),
+        (["leases"], ["get", "update"], ["cg-coursegen-outbox-relay"]),
+        (["events"], ["create"], None),
+    ]
+    assert of_kind(render("minimal"), "Role") == {}
+>>>>>>> 4a8169e (Let PostgreSQL, Redis and the api admit only the components that need them; scale by the process's own CPU and by every list of a queue)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +283,10 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
         ("minimal", ["leaderElection.mode=none"], "outboxRelay/replicaCount"),
         ("minimal", ["leaderElection.mode=raft"], "leaderElection/mode"),
         ("keda", ["stageWorker.autoscaling.enabled=true"], "stageWorker"),
+        ("keda", ["stageWorker.queues.documents.autoscaling.enabled=true"], "autoscaling and keda"),
+        ("keda", ["stageWorker.keda.redisAddress="], "keda.redisAddress"),
+        ("keda", ["stageWorker.keda.minReplicas=0"], "minReplicas"),
+        ("ha", ["api.autoscaling.maxReplicas=2"], "api.autoscaling.maxReplicas"),
         ("minimal", ["config.api.NO_SUCH_SETTING=1"], "NO_SUCH_SETTING"),
         ("minimal", ["config.api.JWT_SECRET=plain"], "JWT_SECRET"),
         ("minimal", ["api.replicas=3"], "replicas"),

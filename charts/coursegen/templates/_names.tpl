@@ -25,6 +25,17 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{/* Pods of several components, as a peer of a NetworkPolicy; (list ROOT COMPONENTS) */}}
+{{- define "coursegen.components" -}}
+{{- $root := index . 0 -}}
+podSelector:
+  matchLabels:
+    app.kubernetes.io/name: {{ include "coursegen.name" $root }}
+    app.kubernetes.io/instance: {{ $root.Release.Name }}
+  matchExpressions:
+    - {key: app.kubernetes.io/component, operator: In, values: {{ index . 1 | toJson }}}
+{{- end }}
+
 {{/* Labels of an object; (list ROOT COMPONENT) */}}
 {{- define "coursegen.labels" -}}
 {{- $root := index . 0 -}}

@@ -37,6 +37,18 @@
 {{- else if eq (dig "httpGet" "path" "" $probes.livenessProbe) "/readyz" -}}
 {{- $faults = append $faults (printf "%s.probes.liveness: /readyz asks the database, and a restart does not bring that back; use /livez" $where) -}}
 {{- end -}}
+{{- range $scaler := list "autoscaling" "keda" -}}
+{{- with index $each $scaler -}}
+{{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) -}}
+{{- $faults = append $faults (printf "%s.%s.maxReplicas: must be at least minReplicas" $where $scaler) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $each.keda -}}
+{{- if and .enabled (not .redisAddress) -}}
+{{- $faults = append $faults (printf "%s.keda.redisAddress: name the host:port of Redis" $where) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $each.autoscaling $each.keda -}}
 {{- if and $each.autoscaling.enabled $each.keda.enabled -}}
 {{- $faults = append $faults (printf "%s: autoscaling and keda cannot both be enabled" $where) -}}

@@ -122,6 +122,8 @@ spec:
           labelSelector:
             matchLabels:
               {{- include "coursegen.selector" (list $root .component) | nindent 14 }}
+          # Pods of an upgrade are spread among themselves: those that leave do not count.
+          matchLabelKeys: [pod-template-hash]
         {{- end }}
       containers:
         - name: {{ .process }}
@@ -168,9 +170,16 @@ spec:
         {{- end }}
 {{- end }}
 
-{{/* A PodDisruptionBudget where more than one pod runs. A dict: root, component, values, least (least number of pods). */}}
+{{/* The greatest number of pods; VALUES */}}
+{{- define "coursegen.most" -}}
+{{- $scaler := dict -}}
+{{- range $each := list .autoscaling .keda -}}{{- if $each -}}{{- if $each.enabled -}}{{- $scaler = $each -}}{{- end -}}{{- end -}}{{- end -}}
+{{- default .replicaCount $scaler.maxReplicas -}}
+{{- end }}
+
+{{/* A PodDisruptionBudget where more than one pod may run. A dict: root, component, values. */}}
 {{- define "coursegen.pdb" -}}
-{{- if and .values.pdb.enabled (gt (int .least) 1) }}
+{{- if and .values.pdb.enabled (gt (int (include "coursegen.most" .values)) 1) }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -185,7 +194,8 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* A HorizontalPodAutoscaler. A dict: root, component, values. */}}
+{{/* A HorizontalPodAutoscaler. A dict: root, component, process, values. Only the process's own container counts: one without a request,
+     from extraContainers, would leave the pod's use unknown. */}}
 {{- define "coursegen.hpa" -}}
 {{- if .values.autoscaling.enabled }}
 {{- $name := printf "%s-%s" (include "coursegen.fullname" .root) .component }}
@@ -203,9 +213,10 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   metrics:
-    - type: Resource
-      resource:
+    - type: ContainerResource
+      containerResource:
         name: cpu
+        container: {{ .process }}
         target: {type: Utilization, averageUtilization: {{ int .values.autoscaling.targetCPUUtilizationPercentage }}}
 {{- end }}
 {{- end }}

@@ -70,6 +70,19 @@ Journal = list[tuple[str, int | None, str | None]]
 """Every order that was sent: its course, the answer's status and the job that it promises; None where no answer came."""
 
 
+@contextmanager
+def client_pods(namespace: str, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[list[Client]]:
+    """Several at once, by name with the labels of each."""
+    manifests = [_pod(namespace, name, [_IDLE], labels, {}) for name, labels in wanted.items()]
+    apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+    pods = [f"pod/{name}" for name in wanted]
+    try:
+        kubectl("-n", namespace, "wait", *pods, "--for=condition=Ready", "--timeout=120s", seconds=150)
+        yield [Client(namespace, name) for name in wanted]
+    finally:
+        kubectl("-n", namespace, "delete", *pods, "--grace-period=1", "--wait=false")
+
+
 class Load:
     """A load that runs in a pod."""
 
