@@ -33,6 +33,7 @@ sentence for people that says what to do next; `details` holds machine-readable 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -208,3 +209,12 @@ class StaleLeader(OperatorError):
     """Another leader with a higher epoch is at work; this one steps down."""
 
     code = "stale_leader"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """What has failed: `error` itself, or what its groups hold, however deep; a group's own message says nothing."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from causes(each)
+    else:
+        yield error

@@ -29,6 +29,7 @@ _UNAVAILABLE = (
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
     redis_errors.ClusterDownError,
+    redis_errors.InvalidResponse,  # somebody else answers: on Kubernetes the address of a pod that is gone is given to another
     OSError,
     TimeoutError,
 )

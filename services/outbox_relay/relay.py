@@ -13,7 +13,7 @@ from services.kernel.clock import Clock, SystemClock
 from services.kernel.concurrency import Book
 from services.kernel.counters import Counters
 from services.kernel.database import Database
-from services.kernel.errors import CoursegenError, RetryableError, StaleLeader
+from services.kernel.errors import CoursegenError, RetryableError, StaleLeader, causes
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
 from services.kernel.queue import Inspector, Producer, QueueControls
@@ -170,7 +170,7 @@ class Relay:
                 if is_succeeded:  # the pause comes after the term: nobody is to wait for it
                     await pause(stopping, STEP_DOWN_SECONDS)
             except* CoursegenError as errors:
-                _log.warning("the term has ended", reason=str(errors.exceptions[0]))
+                _log.warning("the term has ended", reason="; ".join(map(str, causes(errors))))
                 await pause(stopping, STEP_DOWN_SECONDS)
 
     async def _lead(self, term: Term, stopping: asyncio.Event) -> bool:
@@ -182,7 +182,7 @@ class Relay:
         try:
             await work_until_lost(term, self._work(term, stopping))
         except* StaleLeader as stale:
-            _log.warning("stepping down", reason=str(stale.exceptions[0]), epoch=term.epoch)
+            _log.warning("stepping down", reason="; ".join(map(str, causes(stale))), epoch=term.epoch)
             is_succeeded = True
         finally:
             self._role = "standby"

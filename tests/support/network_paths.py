@@ -45,8 +45,8 @@ PATHS: Final[Paths] = {
     "migrate": frozenset({_DNS, _DATABASE}),
     "test-health": frozenset({_DNS, _API}),
     "test-round-trip": frozenset({_DNS, _API}),
-    "postgresql": _let_in("postgresql", "api", "outbox-relay", "migrate", *_WORKERS),
-    "redis": _let_in("redis", "api", "outbox-relay", *_WORKERS),
+    "postgresql": _let_in("postgresql", "api", "outbox-relay", "migrate", "tools", *_WORKERS),
+    "redis": _let_in("redis", "api", "outbox-relay", "tools", *_WORKERS),
 }
 """With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
 

@@ -350,3 +350,15 @@ async def test_jobs_put_by_hand_into_an_unknown_queue_are_left_there(redis: Redi
     await Producer(redis).enqueue_batch("test-queue", [QueuedRow("k", '{"queue":"test-queue"}', 1)], None)
 
     assert await Inspector(redis).depths(["test-queue"]) == {"test-queue": 1}
+
+
+async def test_a_term_that_ends_says_what_has_failed(db: Database, course: UUID, stack: Stack) -> None:
+    """The log names the column that is gone, not the group of tasks that it ended; with it back, rows go again."""
+    relay = await stack.start("outbox_relay")
+    await db.execute("ALTER TABLE job_outbox DROP COLUMN next_attempt_at")
+    ids = await add_rows(db, course, 1)
+    ended = await eventually(lambda: relay.lines("the term has ended"))
+    await db.execute("ALTER TABLE job_outbox ADD COLUMN next_attempt_at timestamptz")
+    await eventually(lambda: _all_processed(db, ids), within=20)
+
+    assert "next_attempt_at" in ended[0]["reason"]
