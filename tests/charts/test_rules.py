@@ -247,7 +247,6 @@ def test_images_of_development_by_digest(render: Render) -> None:
     assert redis["image"] == name
 
 
-<<<<<<< HEAD
 def test_budgets_where_more_than_one_runs(render: Render) -> None:
     """PodDisruptionBudgets, and no number of replicas where something scales."""
     objects = render("ha")
@@ -262,19 +261,6 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
     assert scaled == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
     for name, deployment in of_kind(objects, "Deployment").items():
         assert ("replicas" not in deployment["spec"]) == (name in scaled), name
-=======
-def test_the_relay_may_touch_its_lease_and_nothing_else(render: Render) -> None:
-    """Role only with a Lease; get and update by name."""
-    (role,) = of_kind(render("ha"), "Role").values()
-    by_name = [(rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]]
-
-    assert by_name == [
-        (["leases"], ["create"], None),
-        (["leases"], ["get", "update"], ["cg-coursegen-outbox-relay"]),
-        (["events"], ["create"], None),
-    ]
-    assert of_kind(render("minimal"), "Role") == {}
->>>>>>> 4a8169e (Let PostgreSQL, Redis and the api admit only the components that need them; scale by the process's own CPU and by every list of a queue)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,6 @@ def test_a_budget_wherever_more_than_one_may_run(render: Render) -> None:
 
     assert budgets.keys() == {"cg-coursegen-api", "cg-coursegen-outbox-relay", "cg-coursegen-worker-generation"}
     assert len(of_kind(render("keda"), "PodDisruptionBudget")) == 6
-    for each in budgets.values():
-        assert each["spec"]["maxUnavailable"] == 1
-        assert each["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_pods_are_spread_over_hosts(render: Render) -> None:
