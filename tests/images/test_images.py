@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.images import PROCESSES, ImageArchive, build, builder, lock_of, own_layers, removed
+from tests.support.images import CANARY, PROCESSES, ImageArchive, build, builder, lock_of, own_layers, removed
 from tests.support.servers import REPOSITORY
 
 _ALL = pytest.mark.parametrize("target", PROCESSES)
@@ -133,7 +133,10 @@ def test_nothing_that_builds_and_nothing_secret(image: Images, target: str) -> N
     assert [path for path in files if own[path].mode & 0o6000] == []
     contents = image(target).read(files)
     assert [path for path, content in contents.items() if _PRIVATE_KEY.search(content)] == []
-    assert not re.search(r"://[^\s\"]*@|index-url|PASSWORD|TOKEN", json.dumps(image(target).description["history"]))
+    assert [path for path, content in contents.items() if CANARY.encode() in content] == []
+    described = json.dumps(image(target).description)
+    assert CANARY not in described
+    assert not re.search(r"://[^\s\"]*@|index-url", described)
 
 
 @_ALL

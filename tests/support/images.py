@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tarfile import TarInfo
 
 __all__ = [
+    "CANARY",
     "PROCESSES",
     "SAVE",
     "ImageArchive",
@@ -38,6 +39,9 @@ SAVE = REPOSITORY / "scripts" / "image.sh"
 
 PROCESSES = {"api": "api", "outbox-relay": "outbox_relay", "stage-worker": "stage_worker", "migrate": "migrate"}
 """Each image, and the package that it runs."""
+CANARY = "canary-of-the-builders-shell-7Qm2"
+"""Every secret that the shell of a build has."""
+_SECRETS = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY", "GITHUB_TOKEN")
 _ROOT = "opt/coursegen"
 _BASE = "PYTHON_IMAGE"
 
@@ -66,6 +70,7 @@ def build(target: str, *, tag: str = "test", flags: str = "") -> str:
     prefix = "localhost/coursegen-test-"
     environment = {
         **os.environ,
+        **dict.fromkeys(_SECRETS, CANARY),
         "IMAGE_PREFIX": prefix,
         "IMAGE_TAG": tag,
         "BUILD_FLAGS": f"{os.environ.get('BUILD_FLAGS', '')} {flags}",
