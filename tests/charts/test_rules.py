@@ -11,7 +11,7 @@ import pytest
 from services.kernel import lifecycle
 from services.kernel.settings import CommonSettings, declarations
 from tests.charts.conftest import Render, values_files
-from tests.charts.objects import of_kind, pods, settings
+from tests.charts.objects import Object, of_kind, pods, settings
 
 _PROCESSES = {"api", "outbox-relay", "stage-worker"}
 _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
@@ -20,11 +20,12 @@ _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.ste
 @_ALL
 def test_pods_are_restricted(render: Render, file: Path) -> None:
     """The restricted standard, a root that cannot be written, and no token but the relay's with a Lease."""
-    for name, pod in pods(render(file)):
+    objects = render(file)
+    for name, pod in pods(objects):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["enableServiceLinks"] is False, name
-        assert pod["automountServiceAccountToken"] in {False, name.endswith("outbox-relay")}, name
+        assert pod["automountServiceAccountToken"] is _elects_by_lease(objects, name), name
         for container in pod["containers"]:
             allowed = container["securityContext"]
             assert allowed["allowPrivilegeEscalation"] is False, name
@@ -32,6 +33,10 @@ def test_pods_are_restricted(render: Render, file: Path) -> None:
             assert allowed["capabilities"] == {"drop": ["ALL"]}, name
             resources = container["resources"]
             assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
+
+
+def _elects_by_lease(objects: list[Object], name: str) -> bool:
+    return name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
 
 
 @_ALL

@@ -6,7 +6,7 @@ from services.kernel.queue.keys import QueueKeys
 from services.kernel.tiers import PRIORITIES
 from services.stage_worker.settings import queue_name
 from tests.charts.conftest import Render
-from tests.charts.objects import of_kind, settings
+from tests.charts.objects import of_kind
 
 
 def test_keda_follows_every_list_of_a_queue(render: Render) -> None:
@@ -22,13 +22,3 @@ def test_keda_follows_every_list_of_a_queue(render: Render) -> None:
         assert spec["minReplicaCount"] == 1
         assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
         assert "replicas" not in of_kind(objects, "Deployment")[f"cg-coursegen-worker-{queue}"]["spec"]
-
-
-def test_the_relay_knows_how_many_there_are(render: Render) -> None:
-    """So that it can refuse to run without an election."""
-    objects = render("ha")
-    relay = settings(objects, "cg-coursegen-outbox-relay")
-
-    assert relay["RELAY_REPLICAS"] == "2"
-    assert (relay["RELAY_ELECTION"], relay["RELAY_LEASE_NAME"]) == ("lease", "cg-coursegen-outbox-relay")
-    assert relay["RELAY_LEASE_NAMESPACE"] == "courses"
