@@ -6,36 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.charts.conftest import Render, values_files
 from tests.charts.objects import of_kind
 
-REVIEWED: dict[str, list[dict[str, Any]]] = {
-    "outbox-relay": [
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "resourceNames": ["cg-coursegen-outbox-relay"],
-            "verbs": ["get", "update"],
-        },
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-    ]
-}
-"""Component → its rules, with a Lease. Who adds one here has thought about what it opens: no wildcard, no Secrets."""
+
+def reviewed(lease: str) -> dict[str, list[dict[str, Any]]]:
+    """Component → its rules, with a Lease. Who adds one here has thought about what it opens: no wildcard, no Secrets."""
+    by_name = {"resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]}
+    return {
+        "outbox-relay": [
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], **by_name},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+        ]
+    }
 
 
 @pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
 def test_the_rules_are_the_reviewed_ones(render: Render, file: Path) -> None:
     """With a Lease these and no other; without one none. Nothing is granted outside the namespace."""
     objects = render(file)
-    with_lease = "mode: lease" in file.read_text(encoding="utf-8")
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    mode = values.get("leaderElection", {}).get("mode", "lease")
+    lease = f"{values.get('fullnameOverride', 'cg-coursegen')}-outbox-relay"
 
     found = {
         each["metadata"]["labels"]["app.kubernetes.io/component"]: each["rules"]
         for each in of_kind(objects, "Role").values()
     }
-    assert found == (REVIEWED if with_lease else {})
+    assert found == (reviewed(lease) if mode == "lease" else {})
     assert not {"ClusterRole", "ClusterRoleBinding"} & {each["kind"] for each in objects}
 
 

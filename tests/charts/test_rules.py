@@ -33,11 +33,12 @@ _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.ste
 @_ALL
 def test_pods_are_restricted(render: Render, file: Path) -> None:
     """The restricted standard, a root that cannot be written, and no token but the relay's with a Lease."""
-    for name, pod in pods(render(file)):
+    objects = render(file)
+    for name, pod in pods(objects):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["enableServiceLinks"] is False, name
-        assert pod["automountServiceAccountToken"] in {False, name.endswith("outbox-relay")}, name
+        assert pod["automountServiceAccountToken"] is _elects_by_lease(objects, name), name
         for container in pod["containers"]:
             allowed = container["securityContext"]
             assert allowed["allowPrivilegeEscalation"] is False, name
@@ -45,6 +46,10 @@ def test_pods_are_restricted(render: Render, file: Path) -> None:
             assert allowed["capabilities"] == {"drop": ["ALL"]}, name
             resources = container["resources"]
             assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
+
+
+def _elects_by_lease(objects: list[Object], name: str) -> bool:
+    return name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
 
 
 @_ALL

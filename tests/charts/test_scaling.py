@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.kernel.queue.keys import QueueKeys
 from services.stage_worker.settings import queue_name
 from tests.charts.conftest import Render
-from tests.charts.objects import of_kind, settings
+from tests.charts.objects import of_kind
 
 
 def test_keda_follows_every_list_of_a_queue(render: Render) -> None:
@@ -64,13 +64,3 @@ def test_pods_are_spread_over_hosts(render: Render) -> None:
     assert (own["topologyKey"], own["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
     assert own["labelSelector"] == of_kind(objects, "Deployment")["cg-coursegen-outbox-relay"]["spec"]["selector"]
     assert own["matchLabelKeys"] == ["pod-template-hash"]
-
-
-def test_the_relay_knows_how_many_there_are(render: Render) -> None:
-    """So that it can refuse to run without an election."""
-    objects = render("ha")
-    relay = settings(objects, "cg-coursegen-outbox-relay")
-
-    assert relay["RELAY_REPLICAS"] == "2"
-    assert (relay["RELAY_ELECTION"], relay["RELAY_LEASE_NAME"]) == ("lease", "cg-coursegen-outbox-relay")
-    assert relay["RELAY_LEASE_NAMESPACE"] == "courses"

@@ -222,7 +222,8 @@ class Candidate:
         self.counts = Counts()
         self.stopping = asyncio.Event()
         self.stop_seconds: Callable[[], float] = lambda: 0.0
-        """How long its work goes on after it was cancelled."""
+        """How long its work goes on after it was cancelled, by its own clock."""
+        self.on_bitten: Callable[[], object] = lambda: None
         self._scene = scene
         self._elector = LeaseElector(
             self.api,
@@ -256,6 +257,7 @@ class Candidate:
         assert exit_code == 1
         self._scene.bitten.append(self.name)
         self.process.kill()
+        self.on_bitten()
 
     async def _act(self, term: Term) -> None:
         act = Act(self, term.epoch, world().seconds)

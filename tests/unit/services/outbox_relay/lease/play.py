@@ -19,8 +19,10 @@ from tests.unit.services.outbox_relay.lease.conftest import TAKE_OVER_SECONDS, T
 CLOCK_SECONDS = 3600.0
 """Reliability.md R13: the hosts' times of day are up to an hour wrong."""
 
-LATEST_ENTRY_SECONDS = 10.0
+LATEST_ENTRY_SECONDS = 12.0
 """Whoever is killed or stopped has a successor within that time."""
+STUBBORN_SECONDS = 12.0
+"""How long the work goes on that does not care for being cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,8 @@ class Troubles:
     pauses: bool = False
     rates: tuple[float, ...] = (1.0,)
     """How fast the clocks of the processes may run."""
-    slowest_stop_seconds: float = 4.5
-    """How long the work of a lost term may take to stop; the watchdog bites after five seconds."""
+    stops: tuple[float, ...] = (0.0, 4.5)
+    """How long, at most, the work of a lost term may take to stop; the watchdog bites before the five seconds are over."""
 
 
 @dataclass
@@ -85,8 +87,8 @@ class Play:
             since=dice.uniform(0, 1e6),
         )
         candidate = self.scene.candidate(f"relay-{len(self.scene.candidates)}", process)
-        slowest = self.troubles.slowest_stop_seconds
-        candidate.stop_seconds = lambda: dice.choice([0.0, dice.uniform(0.0, slowest)]) / candidate.process.rate
+        candidate.stop_seconds = lambda: dice.uniform(0.9, 1.0) * dice.choice(self.troubles.stops)
+        candidate.on_bitten = lambda: self._leave(candidate)
         self.cast.append(candidate)
         candidate.start()
         return candidate

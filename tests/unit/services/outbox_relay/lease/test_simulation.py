@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.virtual_time import run_virtually
 from tests.unit.services.outbox_relay.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Act
-from tests.unit.services.outbox_relay.lease.play import Play, Troubles
+from tests.unit.services.outbox_relay.lease.play import STUBBORN_SECONDS, Play, Troubles
 
 HAND_OVER_SECONDS = 3.0
 """Reliability.md R3, for SIGTERM."""
@@ -58,7 +58,7 @@ def _is_in_turn(acts: list[Act]) -> bool:
 
 
 @pytest.mark.parametrize("candidates", [2, 3])
-@pytest.mark.parametrize("seed", seeds(8))
+@pytest.mark.parametrize("seed", seeds(6))
 def test_two_leaders_never_act_at_once(seed: int, candidates: int) -> None:
     """Lost, slow, late, refused and conflicting calls, wrong and jumping times of day, kills and stops: one acts at a time.
 
@@ -69,6 +69,15 @@ def test_two_leaders_never_act_at_once(seed: int, candidates: int) -> None:
 
     assert played.scene.overlaps() == []
     assert played.scene.bitten == []
+
+
+@pytest.mark.parametrize("seed", seeds(4))
+def test_a_leader_whose_work_does_not_stop_is_ended_before_the_next_one_acts(seed: int) -> None:
+    """The same, with work that goes on for twelve seconds: the watchdog ends its process in time, never too late."""
+    played = play(seed, Troubles(candidates=3, stops=(STUBBORN_SECONDS,)))
+
+    assert played.scene.overlaps() == []
+    assert played.scene.bitten
 
 
 @pytest.mark.parametrize("seed", seeds(6))
