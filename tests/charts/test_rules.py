@@ -206,7 +206,8 @@ def test_every_object_but_tests_is_no_hook(render: Render, file: Path) -> None:
     """Only the pods of `helm test` are hooks."""
     for each in render(file):
         hook = each["metadata"].get("annotations", {}).get("helm.sh/hook")
-        assert (hook == "test") == (each["kind"] == "Pod"), each["metadata"]["name"]
+        is_test = each["kind"] == "Pod" and "-test-" in each["metadata"]["name"]
+        assert (hook == "test") == is_test, each["metadata"]["name"]
 
 
 def test_postgresql_is_no_first_process(render: Render) -> None:
