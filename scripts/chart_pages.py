@@ -184,25 +184,34 @@ helm test coursegen --namespace coursegen --logs
 1. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
    The first migration makes `coursegen_app` unless it is there; it needs a password:
    `CREATE ROLE coursegen_app LOGIN PASSWORD '…'`.
-2. Their addresses, Redis' and the tokens' secret as Secrets of yours:
+2. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
+   be read by others):
 
 ```bash
-kubectl -n coursegen create secret generic coursegen-database --from-literal=DATABASE_URL=postgresql://coursegen_app:…@host:5432/coursegen
-kubectl -n coursegen create secret generic coursegen-database-owner --from-literal=DATABASE_URL=postgresql://owner:…@host:5432/coursegen
-kubectl -n coursegen create secret generic coursegen-redis --from-literal=REDIS_URL=redis://:…@host:6379/0
-kubectl -n coursegen create secret generic coursegen-jwt --from-literal=JWT_SECRET=…
+kubectl -n coursegen create secret generic coursegen-database --from-env-file=database.env      # DATABASE_URL=postgresql://coursegen_app:…@host:5432/coursegen
+kubectl -n coursegen create secret generic coursegen-database-owner --from-env-file=owner.env   # DATABASE_URL=postgresql://owner:…@host:5432/coursegen
+kubectl -n coursegen create secret generic coursegen-redis --from-env-file=redis.env            # REDIS_URL=redis://:…@host:6379/0
+kubectl -n coursegen create secret generic coursegen-jwt --from-env-file=tokens.env             # JWT_SECRET=…
 helm install coursegen charts/coursegen --namespace coursegen -f charts/coursegen/ci/minimal-values.yaml
 ```
 
 `examples/` has the values for CloudNativePG and for a Redis that Sentinel watches.
 
 - **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
-  Until it is done pods are not Ready, and start again.
-- **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready.
+  Until it is done pods wait, alive and not Ready.
+- **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready, and orders are taken
+  all the while. PostgreSQL and Redis of `dev.enabled` restart only when their own pods change, and with PostgreSQL away
+  orders fail.
 - **Secrets** that you change are read at the next start:
   `kubectl rollout restart deployment -l app.kubernetes.io/instance=coursegen`. [SECRETS.md](../../docs/SECRETS.md) says how to
   change each without a failed request.
-- **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume of PostgreSQL goes with its StatefulSet.
+- **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume claim of PostgreSQL goes with its StatefulSet, and the
+  data with it. What Helm did not install stays: your Secrets, the relays' Lease
+  (`kubectl delete lease coursegen-outbox-relay`), and the pods of the last `helm test`, for their logs
+  (`kubectl delete pod -l app.kubernetes.io/instance=coursegen`). `kubectl delete namespace` takes all of it.
+  What becomes of a volume whose claim is gone, its `reclaimPolicy` says.
+- **Pods**: restricted, as user 10001, nothing to write but `/tmp`, no token but the relays' with a Lease. PostgreSQL and Redis
+  of `dev.enabled` run as user 999, as their official images want it.
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
   and your Prometheus in `networkPolicy.metricsFrom`. The relay's way to the API server is open to every address until
   `networkPolicy.kubernetesApi.to` names it, since no chart knows it.

@@ -108,7 +108,7 @@ sql() { # STATEMENT: one value or row, columns parted by |
 }
 
 redis() { # COMMAND...
-    redis-cli -u "$REDIS_URL" --no-auth-warning "$@"
+    redis-cli -u "${REDIS_URL/:\/\/:/://default:}" --no-auth-warning "$@" # older ones take the user before : for a name even if empty
 }
 
 wait_until() { # SECONDS COMMAND...: repeat the command until it succeeds

@@ -4,10 +4,13 @@ What others do at the same time only makes the counters grow faster.
 """
 
 import json
+import os
 import time
 import uuid
 
 from client import CLOSED, DEADLINE, KEEP, Caller, Refused, check, delete, finish, metrics, until
+
+WORKERS = {"stage_2": "documents", "stage_4": "analysis", "stage_5": "generation"}
 
 
 def grown(before, after, *path):
@@ -39,6 +42,14 @@ def follow(caller, course):
     return state
 
 
+def advice(state):
+    """What to type when the course is kept in a state, or has failed in it."""
+    kubectl, name = f"kubectl -n {os.environ['NAMESPACE']}", os.environ["FULLNAME"]
+    worker = f"{name}-worker-{WORKERS.get(str(state)[:7], 'documents')}"
+    print(f"        Do the relay and the worker of this stage run? {kubectl} get deployment {name}-outbox-relay {worker}")
+    print(f"        What do they say? {kubectl} logs deployment/{name}-outbox-relay; {kubectl} logs deployment/{worker}")
+
+
 def counted(caller, before):
     """Whether the metrics show this course, within their usual delay."""
     numbers = ("fsm", "total"), ("fsm", "success"), ("fsm", "cacheHits"), ("outbox", "jobsCreated")
@@ -62,6 +73,8 @@ def main():
               (event["newState"], event["triggeredBy"]) == ("stage_4_init", "API_INITIATE"))  # fmt: skip
         state = follow(caller, course)
         check("the course is completed", state == "completed", state)
+        if state != "completed":
+            advice(state)
         counted(caller, before)
     except Refused as refusal:
         check(str(refusal), False)

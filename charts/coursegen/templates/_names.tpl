@@ -36,17 +36,23 @@ podSelector:
     - {key: app.kubernetes.io/component, operator: In, values: {{ index . 1 | toJson }}}
 {{- end }}
 
-{{/* Labels of an object; (list ROOT COMPONENT) */}}
-{{- define "coursegen.labels" -}}
+{{/* Labels that another version of the chart does not change; (list ROOT COMPONENT) */}}
+{{- define "coursegen.steadyLabels" -}}
 {{- $root := index . 0 -}}
 {{ include "coursegen.selector" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: coursegen
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Labels of an object; (list ROOT COMPONENT) */}}
+{{- define "coursegen.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "coursegen.steadyLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* What every object's metadata holds; (list ROOT COMPONENT NAME [ANNOTATIONS]) */}}

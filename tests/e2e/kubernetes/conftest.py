@@ -43,6 +43,12 @@ SHARED: Values = {
     "outboxRelay": {"replicaCount": 2},
     "stageWorker": {"replicaCount": 1},
     "config": {"api": {**RAISED, **RECEIVERS}, "worker": dict(RECEIVERS)},
+    # Used by nothing here; that they show nowhere is tested.
+    "engine": {"openaiApiKey": {"value": "sk-canary-openai-3Bn6"}},
+    "objectStore": {
+        "accessKeyId": {"value": "CANARYKEYID1Lm0Qx7"},
+        "secretAccessKey": {"value": "canary-object-store-4Vc7"},
+    },
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,39 @@ Object = dict[str, Any]
 COMMAND_SECONDS = 120.0
 
 
+_WARNING = re.compile(r"^(?:Warning: |W\d{4} |.*level=WARN).*|.*would violate.*", re.MULTILINE)
+"""How kubectl, Helm 3 and Helm 4 pass on what the API server warns of."""
+
+
 class CommandFailed(AssertionError):
     """A command ended with an error; the message shows the command and what it said."""
 
 
 def run(
-    command: Sequence[str], *, stdin: str | None = None, seconds: float = COMMAND_SECONDS, check: bool = True
+    command: Sequence[str],
+    *,
+    stdin: str | None = None,
+    seconds: float = COMMAND_SECONDS,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
+    """Run a command to its end, in `folder`, with the variables of `environment` beside the caller's.
 
     Raises:
         CommandFailed: it ended with an error (unless `check` is false), or did not end in `seconds`.
     """
     try:
         done = subprocess.run(
-            list(command), input=stdin, capture_output=True, text=True, timeout=seconds, check=False, errors="replace"
+            list(command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            errors="replace",
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
         )
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(f"{' '.join(command)}: not done in {seconds:g} s") from error
@@ -52,6 +71,11 @@ def kubectl(*arguments: str, stdin: str | None = None, seconds: float = COMMAND_
         CommandFailed: it ended with an error.
     """
     return run(["kubectl", *arguments], stdin=stdin, seconds=seconds).stdout
+
+
+def warnings_in(said: str) -> list[str]:
+    """The lines of a command's output in which the API server warns."""
+    return _WARNING.findall(said)
 
 
 def get(*arguments: str) -> Object:

@@ -36,7 +36,8 @@ def own_namespace(prefix: str, *, restricted: bool = True, keep_until_gone: bool
     try:
         yield name
     finally:
-        kubectl("delete", "namespace", name, f"--wait={str(keep_until_gone).lower()}", "--timeout=180s", seconds=200)
+        kubectl("delete", "namespace", name, "--ignore-not-found", f"--wait={str(keep_until_gone).lower()}",
+                "--timeout=180s", seconds=200)  # fmt: skip
 
 
 class Installation:
@@ -55,7 +56,7 @@ class Installation:
     @property
     def fullname(self) -> str:
         """What the names of its objects begin with."""
-        return f"{self.release}-coursegen"
+        return self.release if "coursegen" in self.release else f"{self.release}-coursegen"
 
     def helm(self, *arguments: str, stdin: str | None = None, seconds: float = INSTALL_SECONDS) -> str:
         """What `helm ARGUMENTS` prints, warnings included.
@@ -211,6 +212,12 @@ def is_ready(pod: Object) -> bool:
     """Whether the kubelet says that the pod is ready."""
     conditions = pod["status"].get("conditions", ())
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def is_available(deployment: Object) -> bool:
+    """Whether the controller says that the Deployment is available."""
+    conditions = deployment["status"].get("conditions", ())
+    return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
 
 
 def eventually_gone(namespace: str, *, within: float = 120) -> None:

@@ -1,0 +1,140 @@
+"""Installing from nothing, by the commands of README.md, in a namespace where only restricted pods may run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.clusters import require_cluster
+from tests.support.kube.commands import CommandFailed, kubectl, warnings_in
+from tests.support.kube.installation import Installation, is_available, own_namespace
+from tests.support.kube.readme import Reader, commands
+from tests.support.kube.values import for_cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(900)]
+
+RELEASE = "coursegen"
+PRODUCTION = "production"
+"""A database of its own on the PostgreSQL of the first installation."""
+
+
+@dataclass
+class Installed:
+    """What the reader has, and what he saw on the way."""
+
+    reader: Reader
+    installation: Installation
+    said: str
+
+
+def installation_in(namespace: str) -> Installation:
+    """The release as an object; nothing is installed by it."""
+    return Installation(namespace, {}, release=RELEASE)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """Every command of README.md's first block but the last, which waits for Ctrl-C."""
+    require_cluster()
+    with own_namespace("readme") as namespace:
+        reader = Reader(namespace, tmp_path_factory.mktemp("readme"), for_cluster())
+        installation = installation_in(namespace)
+        *lines, _ = commands("kubernetes")
+        try:
+            said = reader.types(*lines)
+        except CommandFailed as failure:
+            raise CommandFailed(f"{failure}\n{installation.story()}") from failure
+        yield Installed(reader, installation, said)
+
+
+def assert_nothing_was_refused(installation: Installation, said: str) -> None:
+    """No warning in what commands said, and no event about the security of a pod."""
+    assert warnings_in(said) == []
+    assert [
+        each for each in kubectl("-n", installation.namespace, "events").splitlines() if "PodSecurity" in each
+    ] == []
+
+
+def test_the_readme_installs_from_nothing(installed: Installed) -> None:
+    """All Deployments Available, the schema there, both tests of `helm test` passed; no restart, no warning."""
+    installation = installed.installation
+    deployments = installation.items("deployments")
+    job = installation.get("jobs")["items"][0]
+
+    assert "STATUS: deployed" in installed.said
+    assert installed.said.count("Phase:") == installed.said.count("Succeeded") == 2, installed.said
+    assert "warning" not in installed.said.lower()
+    assert_nothing_was_refused(installation, installed.said)
+    assert len(deployments) == 7
+    assert [each["metadata"]["name"] for each in deployments if not is_available(each)] == []
+    assert job["status"]["succeeded"] == 1
+    assert installation.restarts() == {}
+
+
+def test_documents_become_a_course_by_the_command(installed: Installed) -> None:
+    """Through the port that README.md forwards, with the token that it mints: course.json, cited."""
+    *_, forward = commands("kubernetes")
+    with installed.reader.keeps_running(forward.replace("3000", ":3000"), until="Forwarding from") as said:
+        port = said.partition("127.0.0.1:")[2].partition(" ")[0]
+        installed.reader.types(*(line.replace("3000", port) for line in commands("kubernetes-client")))
+
+    course = json.loads((installed.reader.folder / "course.json").read_text(encoding="utf-8"))
+    lessons = [lesson for section in course["sections"] for lesson in section["lessons"]]
+    assert len(lessons) >= 9
+    assert [lesson["title"] for lesson in lessons if not lesson["citations"]] == []
+
+
+def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
+    """Without workers it fails, names the state that the course is kept in, and what to type next; with them it passes again."""
+    reader, name = installed.reader, "coursegen-worker-analysis"
+    upgrade = f"helm upgrade {RELEASE} charts/coursegen --reuse-values --set tests.timeoutSeconds"
+    reader.types(f"{upgrade}=6", f"kubectl scale deployment {name} --replicas=0")
+
+    with pytest.raises(CommandFailed) as failed:
+        reader.types(f"helm test {RELEASE} --logs")
+    reader.types(f"kubectl scale deployment {name} --replicas=1", f"{upgrade}=180")
+
+    said = str(failed.value)
+    assert "FAIL  the course is completed (stage_4_init)" in said
+    assert f"kubectl -n {reader.namespace} logs deployment/{name}" in said
+    assert "Succeeded" in reader.types(f"helm test {RELEASE}")
+
+
+@pytest.mark.depth(2)
+def test_production_is_five_lines(installed: Installed, tmp_path: Path) -> None:
+    """Four Secrets from files and `helm install`, on a PostgreSQL and a Redis elsewhere; `helm test` passes."""
+    servers = installed.installation
+    with own_namespace("readme-production") as namespace:
+        small = for_cluster({"dev": {"enabled": False}, "tests": {"timeoutSeconds": 120}})
+        reader = Reader(namespace, tmp_path, small)
+        write_addresses(servers, tmp_path)
+        said = reader.types(*commands("kubernetes-production"))
+        installation = installation_in(namespace)
+        installation.wait_ready()
+
+        assert_nothing_was_refused(installation, said)
+        assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 2
+        assert installation.restarts() == {}
+        assert servers.sql(f"\\c {PRODUCTION}\nSELECT to_regclass('public.courses') IS NOT NULL") == "t"
+
+
+def write_addresses(servers: Installation, folder: Path) -> None:
+    """The files that the Secrets are made from: a database and a number of Redis that nobody else uses."""
+    servers.sql(f"CREATE DATABASE {PRODUCTION}")
+
+    def elsewhere(key: str) -> str:
+        server, _, name = servers.secret(key).rpartition("/")
+        host, colon, port = server.rpartition(":")
+        return f"{host}.{servers.namespace}{colon}{port}/{PRODUCTION if name == 'coursegen' else 1}"
+
+    for file, variable, value in (
+        ("database", "DATABASE_URL", elsewhere("database-url")),
+        ("owner", "DATABASE_URL", elsewhere("owner-database-url")),
+        ("redis", "REDIS_URL", elsewhere("redis-url")),
+        ("tokens", "JWT_SECRET", "a-secret-of-production-0123456789abcdef"),
+    ):
+        (folder / f"{file}.env").write_text(f"{variable}={value}\n", encoding="utf-8")
