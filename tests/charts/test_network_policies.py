@@ -86,6 +86,18 @@ def test_servers_of_ones_own_are_reached_by_their_port(render: Render, tmp_path:
     assert ("out", ANYWHERE, (6380,)) in found["worker-webhooks"]
 
 
+def test_what_is_made_when_it_is_needed_has_its_paths(render: Render) -> None:
+    """The load test goes where the other tests go; the tools reach the servers, which let them in at any time."""
+    found = _found(render("networkpolicy", "tests.load.enabled=true", "tools.enabled=true"))
+    added = {component: paths for component, paths in found.items() if component not in PATHS}
+
+    assert added == {
+        "test-load": PATHS["test-health"],
+        "tools": frozenset({("out", "kube-dns", (53, 53)), ("out", "postgresql", (5432,)), ("out", "redis", (6379,))}),
+    }
+    assert {component: found[component] for component in PATHS} == PATHS
+
+
 def test_every_pod_has_its_policy(render: Render) -> None:
     """No pod is left open."""
     objects = render("networkpolicy")

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.network, pytest.mark.timeout(900)
 SEALED = "sealed"
 """A pod that nothing leaves and nothing enters, by a policy of the test's own: what it reaches the cluster does not close."""
 ALLOWED: Paths = {**PATHS, SEALED: frozenset()}
-SHORT_LIVED = ("migrate", "test-health", "test-round-trip")
-"""Components whose pods have ended: others stand here with their labels."""
+SHORT_LIVED = ("migrate", "test-health", "test-round-trip", "tools")
+"""Components whose pods are there when they are needed: others stand here with their labels."""
 COMPONENT = "app.kubernetes.io/component"
 
 

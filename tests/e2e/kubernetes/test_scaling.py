@@ -20,7 +20,8 @@ from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.scaling, pytest.mark.timeout(900)]
 
-QUEUES = ("analysis", "documents", "generation", "webhooks")
+QUEUES = ("analysis", "generation")
+"""Those through which a course from a title goes."""
 WORKERS = f"app.kubernetes.io/component in ({', '.join(f'worker-{each}' for each in QUEUES)})"
 END_SECONDS = 28.0
 """From the wish to end a worker to its end (R11)."""
@@ -146,7 +147,7 @@ def _applies_on_the_server(installation: Installation) -> bool:
 
 
 def scale(installation: Installation, replicas: int) -> None:
-    """As an operator scales all workers."""
+    """As an operator scales workers."""
     installation.kubectl("scale", "deployment", "-l", WORKERS, f"--replicas={replicas}")
 
 
