@@ -17,7 +17,7 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Event
 
 from tests.integration.outbox_relay.conftest import add_rows, course, processed
-from tests.support.clusters import kubeconfig_of, own_namespace, require_cluster
+from tests.support.clusters import cluster_client, kubeconfig_of, own_namespace
 from tests.support.stack import Process, Stack, open_stack
 from tests.support.waiting import eventually
 
@@ -74,8 +74,8 @@ class Pair:
 @pytest.fixture
 def pair(tmp_path: Path, app_database_url: str, redis_url: str) -> Iterator[Pair]:
     """Relays with the rights of the chart's role, in a namespace of their own."""
-    client = require_cluster()
     with (
+        cluster_client() as client,
         own_namespace(client, "lease") as namespace,
         open_stack(tmp_path, database_url=app_database_url, redis_url=redis_url) as stack,
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -29,16 +29,23 @@ def is_required() -> bool:
     return os.environ.get(REQUIRE) == "1" or os.environ.get("CI") == "true"
 
 
-def require_cluster() -> Client:
-    """A client of the cluster; without KUBECONFIG the test is skipped, or fails where a cluster is required."""
+def require_cluster() -> None:
+    """Without KUBECONFIG the test is skipped, or fails where a cluster is required."""
     if not os.environ.get("KUBECONFIG"):
         reason = "KUBECONFIG names no cluster; `make cluster-up` makes one where Docker and kind are"
         if is_required():
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@contextmanager
+def cluster_client() -> Iterator[Client]:
+    """A client of the cluster that KUBECONFIG names; the test is skipped, or fails, where there is none."""
+    require_cluster()
     config = KubeConfig.from_env().get()
     assert config is not None
-    return Client(config, transport=httpx2.HTTPTransport(verify=cluster_trust(config)), lazy=False)
+    with closing(Client(config, transport=httpx2.HTTPTransport(verify=cluster_trust(config)), lazy=False)) as client:
+        yield client
 
 
 @contextmanager
