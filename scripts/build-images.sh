@@ -5,6 +5,8 @@
 #
 #   IMAGE_PREFIX   before each name (default: coursegen-); localhost/coursegen- for a cluster that is given the images
 #   IMAGE_TAG      default: dev
+#   IMAGE_NAME     the whole name instead of the two, for one target
+#   IMAGE_PUSH     true: push each to the registry that it is named for; without TLS where that is this machine
 #   PYTHON_IMAGE   base image (default: the Dockerfile's)
 #   BUILDER        docker, podman or buildah (default: the first that is there and works)
 #   BUILD_FLAGS    further arguments of the builder
@@ -28,6 +30,18 @@ find_builder() {
     done
     echo "Nothing here can build images: install docker, podman or buildah, or name one with BUILDER." >&2
     exit 1
+}
+
+push() { # BUILDER IMAGE
+    local flags=(--quiet) registry=${2%%/*}
+    # A registry on loopback speaks plain HTTP, which docker knows by itself.
+    if [ "$1" != docker ] && [[ $registry =~ ^(localhost|127\.[0-9]+\.[0-9]+\.[0-9]+|\[::1\])(:[0-9]+)?$ ]]; then
+        flags+=(--tls-verify=false)
+    fi
+    if ! "$1" push "${flags[@]}" "$2" >/dev/null; then
+        echo "$2 was not pushed. Is its registry there, and may you write to it? ($1 login REGISTRY)" >&2
+        exit 1
+    fi
 }
 
 read -ra extra <<<"${BUILD_FLAGS:-}"
@@ -54,8 +68,13 @@ size_of() { # BUILDER IMAGE, in MB
 builder=$(find_builder)
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(api outbox-relay stage-worker migrate)
+if [ -n "${IMAGE_NAME:-}" ] && [ ${#targets[@]} -ne 1 ]; then
+    echo "IMAGE_NAME=$IMAGE_NAME is the name of one image; name one target." >&2
+    exit 2
+fi
 for target in "${targets[@]}"; do
-    image="$prefix$target:$tag"
+    image=${IMAGE_NAME:-$prefix$target:$tag}
     build "$builder" "$target" "$image" >/dev/null
+    [ "${IMAGE_PUSH:-false}" != true ] || push "$builder" "$image"
     echo "$image  $(size_of "$builder" "$image")"
 done
