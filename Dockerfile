@@ -85,20 +85,30 @@ ENTRYPOINT ["python", "-m", "services.stage_worker"]
 
 # ── For `skaffold dev`: code that the process's own user may replace, and a start that follows the change ──
 # The loop copies files with tar and removes them with rm. Compiled files that nobody checks would hide what was copied.
+FROM build AS reload-packages
+COPY requirements/reload.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+
 FROM api AS api-dev
 USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.api"]
 
 FROM outbox-relay AS outbox-relay-dev
 USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.outbox_relay"]
 
 FROM stage-worker AS stage-worker-dev
 USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.stage_worker"]

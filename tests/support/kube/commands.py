@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,24 @@ class CommandFailed(AssertionError):
 
 
 def run(
-    command: Sequence[str], *, stdin: str | None = None, seconds: float = COMMAND_SECONDS, check: bool = True
+    command: Sequence[str],
+    *,
+    stdin: str | None = None,
+    seconds: float = COMMAND_SECONDS,
+    check: bool = True,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
+    """Run a command to its end, here and with the environment of the tests unless told otherwise.
 
     Raises:
         CommandFailed: it ended with an error (unless `check` is false), or did not end in `seconds`.
     """
     try:
         done = subprocess.run(
-            list(command), input=stdin, capture_output=True, text=True, timeout=seconds, check=False, errors="replace"
-        )
+            list(command), input=stdin, capture_output=True, text=True, timeout=seconds, check=False, errors="replace",
+            cwd=cwd, env=env,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(f"{' '.join(command)}: not done in {seconds:g} s") from error
     if check and done.returncode != 0:
