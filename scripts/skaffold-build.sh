@@ -28,4 +28,10 @@ case ${PLATFORMS:-} in
 *) export BUILD_FLAGS="${BUILD_FLAGS:-} --platform $PLATFORMS" ;;
 esac
 
-IMAGE_NAME=${IMAGE:?skaffold gives the name of the image} IMAGE_PUSH=${PUSH_IMAGE:-false} scripts/build-images.sh "$target"
+export IMAGE_NAME=${IMAGE:?skaffold gives the name of the image} IMAGE_PUSH=${PUSH_IMAGE:-false}
+if ! scripts/build-images.sh "$target"; then
+    case $IMAGE_NAME in
+    ghcr.io/*) echo "skaffold was told of no registry of yours: --default-repo localhost:5000, or SKAFFOLD_DEFAULT_REPO." >&2 ;;
+    esac
+    exit 1
+fi
