@@ -2,7 +2,8 @@
 #
 #   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, migrate
 #
-# scripts/build-images.sh builds them all with docker, podman or buildah. docs/IMAGES.md says what is in them and why.
+# scripts/build-images.sh builds them all with docker, podman or buildah. docs/IMAGES.md says what is in them and why. The targets
+# that end in -dev are for `skaffold dev` alone: docs/DEVELOPMENT.md.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 # ── What every stage begins with ──
@@ -78,6 +79,37 @@ COPY --from=stage-worker-packages /opt/coursegen/project /opt/coursegen/project
 EXPOSE 9090
 ENTRYPOINT ["python", "-m", "services.stage_worker"]
 
+# ── For `skaffold dev`: code that the process's own user may replace, and a start that follows the change ──
+# The loop copies files with tar and removes them with rm. Compiled files that nobody checks would hide what was copied.
+FROM build AS reload-packages
+COPY requirements/reload.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+
+FROM api AS api-dev
+USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
+RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.api"]
+
+FROM outbox-relay AS outbox-relay-dev
+USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
+RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.outbox_relay"]
+
+FROM stage-worker AS stage-worker-dev
+USER root
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
+RUN tar --version >/dev/null && find /opt/coursegen/project -name __pycache__ -prune -exec rm -r {} + && chown -R 10001:10001 /opt/coursegen/project
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.stage_worker"]
+
+# ── The last one, which a build without a target makes ──
 FROM process AS migrate
 LABEL org.opencontainers.image.title="coursegen-migrate" org.opencontainers.image.description="Brings the database's schema up to date"
 COPY --from=migrate-packages /opt/coursegen/libraries /opt/coursegen/libraries

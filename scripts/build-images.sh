@@ -5,6 +5,8 @@
 #
 #   IMAGE_PREFIX   before each name (default: coursegen-); localhost/coursegen- for a cluster that is given the images
 #   IMAGE_TAG      default: dev
+#   IMAGE_NAME     the whole name instead of the two, for one target
+#   IMAGE_PUSH     true: push each to the registry that it is named for; without TLS where that is this machine
 #   PYTHON_IMAGE   base image (default: the Dockerfile's)
 #   BUILDER        docker, podman or buildah (default: the first that is there and works)
 #   BUILD_FLAGS    further arguments of the builder
@@ -43,8 +45,13 @@ size_of() { # BUILDER IMAGE, in MB
 builder=$(find_builder)
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=("${all_targets[@]}")
+if [ -n "${IMAGE_NAME:-}" ] && [ ${#targets[@]} -ne 1 ]; then
+    echo "IMAGE_NAME=$IMAGE_NAME is the name of one image; name one target." >&2
+    exit 2
+fi
 for target in "${targets[@]}"; do
-    image=$(image_names "$target")
+    image=${IMAGE_NAME:-$(image_names "$target")}
     build "$builder" "$target" "$image" >/dev/null
+    [ "${IMAGE_PUSH:-false}" != true ] || BUILDER=$builder scripts/image.sh push "$image" >/dev/null
     echo "$image  $(size_of "$builder" "$image")"
 done

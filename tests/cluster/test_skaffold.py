@@ -1,0 +1,209 @@
+"""The development loop on a real cluster: every command of skaffold.yaml, with the profile that pushes to a registry.
+
+tests/support/kube/skaffold.py says which variables name the registry and the base images.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.kube.commands import Object, get, items, kubectl, run
+from tests.support.kube.installation import is_ready, own_namespace
+from tests.support.kube.skaffold import Skaffold, copy_of_the_repository, edit, require_skaffold
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+LIVE_SECONDS = 10.0
+"""From an edit to its effect."""
+STARTED_SECONDS = 300.0
+GONE_SECONDS = 90.0
+RUN_ID = "skaffold.dev/run-id"
+KINDS = (
+    "all", "configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims", "roles", "rolebindings", "leases",
+    "networkpolicies", "poddisruptionbudgets",
+)  # fmt: skip
+"""What the chart makes; Jobs and pods are among "all"."""
+
+Builds = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def skaffold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Skaffold]:
+    """Its commands in a namespace of their own, of the restricted standard."""
+    require_skaffold()
+    with own_namespace("skaffold") as namespace:
+        yield Skaffold(namespace, tmp_path_factory.mktemp("skaffold"))
+
+
+@pytest.fixture(scope="module")
+def deployed(skaffold: Skaffold) -> Skaffold:
+    """The tree as it is, by `skaffold run`; its unit tests have a test of their own here."""
+    skaffold("run", "--skip-tests", seconds=STARTED_SECONDS + 120)
+    return skaffold
+
+
+@pytest.fixture(scope="module")
+def builds(deployed: Skaffold, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which `skaffold build` says what it has built: nothing anew, since all is there."""
+    path = tmp_path_factory.mktemp("builds") / "builds.json"
+    said = deployed("build", f"--file-output={path}")
+    assert "Building [" not in said, said
+    return path
+
+
+def _names(builds: Path) -> Builds:
+    return {each["imageName"]: each["tag"] for each in json.loads(builds.read_text(encoding="utf-8"))["builds"]}
+
+
+def _images(pod: Object) -> set[str]:
+    return {each["image"] for each in pod["spec"]["containers"]}
+
+
+def _releases(namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(["helm", "list", "-a", "-n", namespace, "-o", "json"]).stdout)
+    return found
+
+
+def _left(namespace: str) -> list[str]:
+    """Objects of the namespace that no cluster puts there by itself."""
+    found = kubectl("-n", namespace, "get", ",".join(KINDS), "-o", "name").split()
+    return [each for each in found if each not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}]
+
+
+def _deployments(namespace: str) -> dict[str, Object]:
+    found = items("-n", namespace, "deployments")
+    return {each["metadata"]["name"]: each for each in found if each["metadata"]["name"] != "coursegen-redis"}
+
+
+def test_run_installs_what_was_built(deployed: Skaffold, builds: Path) -> None:
+    """Every pod is ready, of an image by its digest; the schema was made by its own Job."""
+    built = _names(builds)
+    pods = items("-n", deployed.namespace, "pods")
+    running = {image for pod in pods for image in _images(pod)}
+
+    assert [(each["name"], each["status"]) for each in _releases(deployed.namespace)] == [("coursegen", "deployed")]
+    assert len(built) == 4
+    assert all("@sha256:" in each for each in built.values())
+    assert set(built.values()) <= running
+    for pod in pods:
+        assert is_ready(pod) or pod["status"]["phase"] == "Succeeded", pod["metadata"]["name"]
+    assert len(_deployments(deployed.namespace)) == 6
+
+
+def test_a_second_run_upgrades(deployed: Skaffold) -> None:
+    """Nothing is built; Deployments belong to the new run, and the Job, which cannot be changed, is the one that was there."""
+    before = get("-n", deployed.namespace, "deployment", "coursegen-api")
+    (job,) = items("-n", deployed.namespace, "jobs")
+    said = deployed("run", "--skip-tests", seconds=STARTED_SECONDS)
+    after = get("-n", deployed.namespace, "deployment", "coursegen-api")
+
+    assert "Building [" not in said
+    assert [each["revision"] for each in _releases(deployed.namespace)] == ["2"]
+    assert before["metadata"]["labels"][RUN_ID] != after["metadata"]["labels"][RUN_ID]
+    assert [each["metadata"]["uid"] for each in items("-n", deployed.namespace, "jobs")] == [job["metadata"]["uid"]]
+    assert RUN_ID not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_render_shows_what_would_be_installed(deployed: Skaffold, builds: Path) -> None:
+    """The same objects, by the same images."""
+    rendered = deployed("render", "-a", str(builds), f"--output={builds.parent / 'rendered.yaml'}")
+    text = (builds.parent / "rendered.yaml").read_text(encoding="utf-8")
+    objects = [each for each in yaml.safe_load_all(text) if each]
+    deployments = {each["metadata"]["name"]: each for each in objects if each["kind"] == "Deployment"}
+
+    assert deployments.keys() - {"coursegen-redis"} == _deployments(deployed.namespace).keys(), rendered
+    for name, installed in _deployments(deployed.namespace).items():
+        assert _images(deployments[name]["spec"]["template"]) == _images(installed["spec"]["template"])
+
+
+def test_test_runs_the_unit_tests_of_each_image(deployed: Skaffold, builds: Path) -> None:
+    """All of them pass, and each image has some."""
+    said = deployed("test", "-a", str(builds))
+
+    assert said.count("Command finished successfully.") == 4, said
+
+
+def test_verify_brings_a_course_through_the_installation(deployed: Skaffold, builds: Path) -> None:
+    """The program of `helm test` in a Job, which is gone afterwards."""
+    said = deployed("verify", "-a", str(builds))
+
+    assert "completed" in said, said
+    eventually_sync(
+        lambda: (
+            "job.batch/coursegen-round-trip"
+            not in kubectl("-n", deployed.namespace, "get", "jobs", "-o", "name").split()
+        ),
+        within=30,
+    )
+
+
+def test_delete_leaves_nothing(deployed: Skaffold) -> None:
+    """No release, no object, no volume."""
+    deployed("delete")
+
+    assert _releases(deployed.namespace) == []
+    eventually_sync(lambda: not _left(deployed.namespace), within=GONE_SECONDS, every=1)
+
+
+EDITS = {
+    "api": ("services/api/server.py", 'f"Server listening on port {self.port}"', ["coursegen-api"]),
+    "outbox-relay": ("services/outbox_relay/relay.py", '"Outbox processor started"', ["coursegen-outbox-relay"]),
+    "stage-worker": (
+        "services/stage_worker/worker.py",
+        '"Stage worker started"',
+        [f"coursegen-worker-{queue}" for queue in ("documents", "analysis", "generation", "webhooks")],
+    ),
+}
+"""A line of each process' log: where it is written, and by which Deployments."""
+
+
+def test_dev_brings_an_edit_into_running_pods_and_leaves_nothing(skaffold: Skaffold, tmp_path: Path) -> None:
+    """An edited line of api, relay and workers is live within 10 s, in the same pods, without a build; then Ctrl-C."""
+    tree = copy_of_the_repository(tmp_path / "tree")
+    with skaffold.dev(tree, "--skip-tests", "--port-forward=off", "--tail=false") as loop:
+        eventually_sync(lambda: "Watching for changes..." in loop.said(), within=STARTED_SECONDS, every=0.5)
+        pods = _pods(skaffold.namespace)
+        before = len(loop.said())
+        for process in EDITS:
+            took = _edit(skaffold.namespace, tree, process)
+            print(f"edit of {process} live after {took:.1f} s")
+            assert took <= LIVE_SECONDS, process
+
+        assert loop.said()[before:].count("Syncing 1 files for") == len(EDITS)
+        assert "Building [" not in loop.said()[before:]
+        assert _pods(skaffold.namespace) == pods
+        assert loop.interrupt() in {0, 130}
+
+    assert _releases(skaffold.namespace) == []
+    eventually_sync(lambda: not _left(skaffold.namespace), within=GONE_SECONDS, every=1)
+
+
+def _pods(namespace: str) -> set[tuple[str, int]]:
+    """The pods of the Deployments, and how often each was started."""
+    return {
+        (each["metadata"]["uid"], each["status"]["containerStatuses"][0]["restartCount"])
+        for each in items("-n", namespace, "pods")
+        if each["metadata"]["ownerReferences"][0]["kind"] == "ReplicaSet"
+    }
+
+
+def _edit(namespace: str, tree: Path, process: str) -> float:
+    """Change the line that a process writes at its start; the seconds until all of its pods have written it so."""
+    path, line, deployments = EDITS[process]
+    edited = f"{process} of an edited tree"
+    began = edit(tree / path, line, f'"{edited}"')
+    for name in deployments:
+        eventually_sync(
+            lambda name=name: edited in kubectl("-n", namespace, "logs", f"deployment/{name}", "--tail=200"),
+            within=LIVE_SECONDS * 3,
+            every=0.2,
+        )
+    return time.monotonic() - began
