@@ -27,7 +27,7 @@ STAYS = {
 
 
 def test_helm_3_installs_tests_and_uninstalls() -> None:
-    """`--wait` returns when every pod is ready; both test pods succeed; nothing was warned of, and what stays is what Helm 4 leaves."""
+    """`--wait` returns when every pod is ready; both test pods succeed; no warning; what stays is what Helm 4 leaves."""
     program("helm3")
     with own_namespace("helm3") as namespace:
         eventually_sync(lambda: "serviceaccount/default" in objects(namespace), within=30, every=0.5)
