@@ -85,7 +85,7 @@ lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/lock $(ARGS)
 
 tools: ## build what is missing of Helm and the other programs of scripts/tools.py
-	@python3 scripts/tools.py helm helm3 actionlint kind-config >/dev/null
+	@python3 scripts/tools.py helm helm3 actionlint kind-config skaffold >/dev/null
 
 images: ## build the image of each process: make images [TARGETS=api]
 	@scripts/build-images.sh $(TARGETS)

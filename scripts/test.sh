@@ -37,8 +37,12 @@ find_cluster() {
 
 build_tools() { # what cannot be built the tests will say
     local names=(actionlint kind-config)
-    [ -n "${TEST_PROGRAMS_COMING:-}" ] || names+=(helm helm3)
+    if [ -z "${TEST_PROGRAMS_COMING:-}" ]; then
+        names+=(helm helm3)
+        [ -z "${KUBECONFIG:-}" ] || names+=(skaffold)
+    fi
     "$python" scripts/tools.py "${names[@]}" >/dev/null || true
+    PATH=$("$python" scripts/tools.py --bin):$PATH
 }
 
 if [ "$part" != platform ]; then pytest -n "${JOBS:-auto}" --dist worksteal -m "not ($platform)" "$@"; fi

@@ -2,7 +2,8 @@
 """Find or build the programs that charts, clusters and workflows are checked with: ``python3 scripts/tools.py helm helm3``.
 
 Prints the path of each, one a line. What the PATH has is used as it is; what it has not is built with Go, once, at the version
-pinned here, and kept in $COURSEGEN_TOOLS (default: coursegen/tools in the user's cache). ``--find`` looks and never builds.
+pinned here, and kept in $COURSEGEN_TOOLS (default: coursegen/tools in the user's cache). ``--find`` looks and never builds;
+``--bin`` prints a folder for the PATH, in which what was built is under its plain name.
 Ends with 1 and a sentence for each program that cannot be had. Needs nothing but Python: it runs before there is a .venv.
 """
 
@@ -34,6 +35,8 @@ class Tool:
     """The pinned one."""
     package: str = "."
     """The folder of the program within its module."""
+    stamp: str = ""
+    """The variable that its version is written into, for a program that acts by it."""
     named: tuple[str, ...] = ()
     """What it may be called on the PATH."""
     asked: tuple[str, ...] = ()
@@ -51,29 +54,37 @@ TOOLS = {
         "helm.sh/helm/v4",
         "v4.3.1",
         "cmd/helm",
-        ("helm",),
-        ("version", "--short"),
-        "v4",
+        named=("helm",),
+        asked=("version", "--short"),
+        answers="v4",
         otherwise="https://helm.sh/docs/intro/install",
     ),
     "helm3": Tool(
         "helm.sh/helm/v3",
         "v3.22.0",
         "cmd/helm",
-        ("helm3", "helm"),
-        ("version", "--short"),
-        "v3",
+        named=("helm3", "helm"),
+        asked=("version", "--short"),
+        answers="v3",
         otherwise="https://helm.sh/docs/intro/install",
     ),
     "actionlint": Tool(
         "github.com/rhysd/actionlint",
         "v1.7.12",
         "cmd/actionlint",
-        ("actionlint",),
+        named=("actionlint",),
         otherwise="https://github.com/rhysd/actionlint",
     ),
     "kind": Tool("sigs.k8s.io/kind", "v0.33.0", named=("kind",), otherwise="https://kind.sigs.k8s.io"),
     "kind-config": Tool("sigs.k8s.io/kind", "v0.33.0", "pkg/kind-config", source="kind-config"),
+    "skaffold": Tool(
+        "github.com/GoogleContainerTools/skaffold/v2",
+        "v2.24.0",
+        "cmd/skaffold",
+        stamp="github.com/GoogleContainerTools/skaffold/v2/pkg/skaffold/version.version",
+        named=("skaffold",),
+        otherwise="https://skaffold.dev/docs/install",
+    ),
     "kubectl": Tool(
         "",
         "",
@@ -94,6 +105,11 @@ def folder() -> Path:
     return Path(os.environ.get("COURSEGEN_TOOLS") or Path(cache) / "coursegen" / "tools")
 
 
+def plainly_named() -> Path:
+    """The folder in which programs that are not on the PATH by their name have it."""
+    return folder() / "bin"
+
+
 def find(name: str) -> str | None:
     """The program's path, of the PATH or built earlier."""
     tool = TOOLS[name]
@@ -111,7 +127,16 @@ def provide(name: str) -> str:
     if path is None:
         with _alone(name):  # another process may be building it
             path = find(name) or _build(name)
+    if shutil.which(name) != path:
+        _link(path, plainly_named() / name)
     return path
+
+
+def _link(path: str, name: Path) -> None:
+    name.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder()) as work:
+        (Path(work) / "link").symlink_to(path)
+        (Path(work) / "link").replace(name)
 
 
 def _is(tool: Tool, path: str) -> bool:
@@ -159,7 +184,8 @@ def _compile(go: str, tool: Tool, work: Path, program: Path) -> None:
     shutil.copytree(downloaded["Dir"], module, copy_function=shutil.copyfile)
     if tool.source:
         shutil.copytree(HERE / tool.source, module / tool.package)
-    _go(go, module, "build", "-trimpath", "-ldflags=-s -w", "-o", str(program), f"./{tool.package}")
+    flags = f"-s -w -X {tool.stamp}={tool.version}" if tool.stamp else "-s -w"
+    _go(go, module, "build", "-trimpath", f"-ldflags={flags}", "-o", str(program), f"./{tool.package}")
 
 
 def _go(go: str, where: Path, *arguments: str) -> str:
@@ -176,8 +202,13 @@ def main() -> int:
     """Print the paths of the programs that are named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--find", action="store_true", help="look for them, and build nothing")
-    parser.add_argument("names", nargs="+", choices=TOOLS, metavar="NAME", help=", ".join(TOOLS))
+    parser.add_argument("--bin", action="store_true", help="print the folder for the PATH")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TOOLS))
     wanted = parser.parse_args()
+    if unknown := [each for each in wanted.names if each not in TOOLS]:
+        parser.error(f"there is no {unknown[0]} here; there are {', '.join(TOOLS)}")
+    if wanted.bin:
+        print(plainly_named())
     status = 0
     for name in wanted.names:
         try:

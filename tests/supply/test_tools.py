@@ -48,6 +48,17 @@ def test_helm3_by_its_own_name_comes_first(tmp_path: Path) -> None:
     assert done.stdout.split() == [str(helm), str(helm3)]
 
 
+def test_plain_names_for_the_path(tmp_path: Path) -> None:
+    """What the PATH has under another name is in the folder that `--bin` prints; what it has by its name is not."""
+    helm = _program(tmp_path / "bin", "helm", "v3.22.0")
+    _program(tmp_path / "bin", "skaffold", "v2.24.0")
+
+    assert _tools("helm3", "skaffold", path=helm.parent, kept=tmp_path / "kept").returncode == 0
+    folder = Path(_tools("--bin", path=helm.parent, kept=tmp_path / "kept").stdout.strip())
+    assert [each.name for each in folder.iterdir()] == ["helm3"]
+    assert (folder / "helm3").resolve() == helm.resolve()
+
+
 def test_without_go_it_is_said_what_to_install(tmp_path: Path) -> None:
     """Each program that is missing is named, and where to get it."""
     (tmp_path / "bin").mkdir()
