@@ -258,7 +258,8 @@ class Candidate:
             with suppress(CoursegenError):
                 async with self._elector.term(self.stopping) as term:
                     if term is not None:
-                        await work_until_lost(term, self._act(term))
+                        with suppress(StaleLeader):
+                            await work_until_lost(term, self._act(term))
             await pause(self.stopping, STEP_DOWN_SECONDS)
 
     def _be_bitten(self, exit_code: int) -> None:
