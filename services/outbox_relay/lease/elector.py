@@ -99,7 +99,7 @@ class LeaseElector:
                 self._fail("unavailable", error.message)
             else:
                 self._trouble = ""
-                if record is not None and self._clock.monotonic() < asked_at + self._timers.renew_seconds:
+                if record is not None:
                     return self._taken(record, asked_at)
             await pause(stopping, self._timers.retry_seconds * random.uniform(0.6, 1.0))
         return None

@@ -174,6 +174,8 @@ class Scene:
     """Who gave the Lease back although its work had not stopped."""
     bitten: list[str] = field(default_factory=list)
     """Whose watchdog has ended it."""
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    """What the candidates do."""
 
     def __post_init__(self) -> None:
         self.server.on_write = self._note_release
@@ -188,6 +190,11 @@ class Scene:
         """Who works as leader now, awake."""
         now = world().seconds
         return {act.name for act in self.acts if any(begin <= now < end for begin, end in act.awake())}
+
+    def failures(self) -> list[BaseException]:
+        """Errors that nobody foresaw: of each a process would have died."""
+        ended = [task.exception() for task in self.tasks if task.done() and not task.cancelled()]
+        return [error for error in ended if error is not None]
 
     def overlaps(self) -> list[Overlap]:
         """Every time in which two were at work at once."""
@@ -242,7 +249,8 @@ class Candidate:
 
     def start(self) -> asyncio.Task[None]:
         """Run as a process of its own."""
-        return self.process.start(self.run())
+        self._scene.tasks.append(self.process.start(self.run()))
+        return self._scene.tasks[-1]
 
     async def run(self) -> None:
         """Lead whenever it is its turn, until told to stop."""
@@ -250,7 +258,8 @@ class Candidate:
             with suppress(CoursegenError):
                 async with self._elector.term(self.stopping) as term:
                     if term is not None:
-                        await work_until_lost(term, self._act(term))
+                        with suppress(StaleLeader):
+                            await work_until_lost(term, self._act(term))
             await pause(self.stopping, STEP_DOWN_SECONDS)
 
     def _be_bitten(self, exit_code: int) -> None:

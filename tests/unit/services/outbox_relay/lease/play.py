@@ -158,6 +158,7 @@ class Play:
         await asyncio.sleep(2 * TIMERS.retry_seconds)
         self._leader().stopping.set()
         self.handed_over_after = await self._next_write()
+        assert self.scene.failures() == []
 
     async def _next_write(self) -> float:
         """Seconds until another leader than before has written."""

@@ -229,6 +229,25 @@ def test_work_that_does_not_stop_is_ended_before_anybody_else_begins() -> None:
     run_virtually(play())
 
 
+def test_a_slow_database_at_the_end_of_a_term_ends_no_process() -> None:
+    """The work has stopped in time; what else is to be done then may take longer than the lease."""
+
+    async def play() -> None:
+        scene = Scene()
+        only = scene.candidate("only")
+        only.database.network.to = lambda call: 30.0 if call == "end" else 0.01
+        async with running(only):
+            await until(lambda: only.acting, within=1)
+            only.stop_seconds = lambda: 4.0
+            only.api.network.to = away
+            await asyncio.sleep(TIMERS.lease_seconds + 5)
+            only.api.network.to = quick
+            await until(lambda: only.acting, within=TAKE_OVER_SECONDS)
+        assert scene.bitten == []
+
+    run_virtually(play())
+
+
 @pytest.mark.parametrize("pause_seconds", [8.0, 40.0])
 def test_a_leader_paused_in_the_middle_of_a_renewal_has_time_to_stop(pause_seconds: float) -> None:
     """SIGSTOP when the answer is on its way: it comes too late by its own clock. The work may stop; nobody is bitten."""
@@ -317,6 +336,25 @@ def test_a_candidate_without_database_lets_others_try(seconds: float | None) -> 
             await until(lambda: scene.server.holders == ["first"], within=1)
             async with running(second):
                 await until(lambda: second.acting, within=TIMERS.renew_seconds + 5)
+
+    run_virtually(play())
+
+
+def test_a_lease_that_is_lost_while_the_epoch_is_awaited_begins_no_term() -> None:
+    """The database is slow, and then the API server is away: no work begins, and the candidate tries again when all is well."""
+
+    async def play() -> None:
+        scene = Scene()
+        only = scene.candidate("only")
+        only.database.network.to = lambda _: 60.0
+        async with running(only) as [task]:
+            await until(lambda: scene.server.holders == ["only"], within=1)
+            only.api.network.to = away
+            await asyncio.sleep(TIMERS.renew_seconds + 1)
+            assert scene.acts == []
+            only.api.network.to = only.database.network.to = quick
+            await until(lambda: only.acting, within=TAKE_OVER_SECONDS)
+            assert not task.done()
 
     run_virtually(play())
 
