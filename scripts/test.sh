@@ -7,9 +7,12 @@
 #   KUBECONFIG     the cluster of the second part; without one what needs a cluster is skipped, or fails where CI=true
 #   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run between the parts when
 #                  KUBECONFIG is not set
+#   SECOND_TRY     1: what failed runs once more, alone, and only what fails again is a failure; both tries are shown. For busy
+#                  machines that others use as well
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+SOME_FAILED=1
 NOTHING_SELECTED=5
 platform="helm or cluster or images"
 part=${PART:-all}
@@ -20,6 +23,11 @@ selected=no
 pytest() { # PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
     local code=0
     "$python" -m pytest "$@" || code=$?
+    if [ "$code" -eq "$SOME_FAILED" ] && [ "${SECOND_TRY:-}" = 1 ]; then
+        echo "What failed is tried once more, alone:"
+        code=0
+        "$python" -m pytest "$@" -n 0 --dist no --last-failed --last-failed-no-failures none || code=$?
+    fi
     [ "$code" -eq "$NOTHING_SELECTED" ] || selected=yes
     if [ "$code" -ne 0 ] && [ "$code" -ne "$NOTHING_SELECTED" ]; then status=$code; fi
 }
