@@ -1,0 +1,107 @@
+"""docs/DEPLOYMENT-CHECKLIST.md speaks of the objects, labels, containers, Secrets and values that the chart has."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+from tests.charts.conftest import CHART, Object, Render
+from tests.charts.objects import of_kind, pods
+from tests.support import checklist
+
+_PAGE = checklist.text()
+_COMMANDS = "\n".join(each.commands for each in checklist.blocks())
+_FULLNAME = "fullnameOverride=coursegen"
+
+
+def _names(objects: list[Object]) -> set[str]:
+    return {each["metadata"]["name"] for each in objects}
+
+
+def _components(objects: list[Object]) -> set[str]:
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in objects}
+
+
+def _has(values: Any, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+def test_names_are_those_of_objects(render: Render) -> None:
+    """Everything after $NAME-, in commands and beside them."""
+    objects = render("tools", _FULLNAME, "leaderElection.mode=lease")
+    there = _names(objects) | {"coursegen-outbox-relay"}  # the Lease bears the Deployment's name
+    named = {f"coursegen-{each}" for each in re.findall(r"\$NAME-([a-z-]*[a-z])", _PAGE)} - {"coursegen-worker"}
+
+    assert named - there == set()
+    assert {"coursegen-tools", "coursegen-outbox-relay", "coursegen-api", "coursegen-test-load"} <= named
+
+
+def test_components_are_those_of_labels(render: Render) -> None:
+    """In selectors and as the first argument of `ask`."""
+    components = _components(render("tools"))
+    selected = {
+        name
+        for one, many in re.findall(r"component(?:=([a-z-]+)| in \(([a-z, -]+)\))", _COMMANDS)
+        for name in [one, *many.split(", ")]
+        if name
+    }
+    asked = set(re.findall(r"^ask ([a-z-]+) ", _COMMANDS, re.MULTILINE))
+
+    assert selected | asked <= components
+    assert {each for each in components if each.startswith("worker-") or each in {"api", "outbox-relay"}} <= selected
+
+
+def test_containers_and_ports_are_there(render: Render) -> None:
+    """Of the tools pod, and the port of metrics of every process."""
+    objects = render("tools", _FULLNAME)
+    containers = {each["name"] for each in of_kind(objects, "Pod")["coursegen-tools"]["spec"]["containers"]}
+    ports = {port["containerPort"] for _, pod in pods(objects) for port in pod["containers"][0].get("ports", ())}
+
+    assert set(re.findall(r" -c ([a-z]+) -- ", _COMMANDS)) == containers
+    assert {int(each) for each in re.findall(r"^ask [a-z-]+ (\d+) ", _COMMANDS, re.MULTILINE)} <= ports
+
+
+def test_secrets_are_those_of_the_least_values() -> None:
+    """Names and keys, since the page says that ci/minimal-values.yaml names them."""
+    made = set(re.findall(r"create secret generic (\S+) --from-literal=([A-Z_]+)=", _COMMANDS))
+    least = yaml.safe_load((CHART / "ci" / "minimal-values.yaml").read_text(encoding="utf-8"))
+    named = {
+        (least["database"]["existingSecret"], "DATABASE_URL"),
+        (least["database"]["migrations"]["existingSecret"], "DATABASE_URL"),
+        (least["redis"]["existingSecret"], "REDIS_URL"),
+        (least["auth"]["jwtSecret"]["existingSecret"], "JWT_SECRET"),
+    }
+
+    assert made == named
+
+
+def test_values_are_those_of_the_chart() -> None:
+    """Set by commands, or named in the text; settings under `config` are those that the schema knows."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    tops = "|".join(values)
+    paths = set(re.findall(rf"(?<![./\w])((?:{tops})(?:\.[\w-]+)+)(?==|`|:)", _PAGE))
+    paths |= {
+        each for chunk in re.findall(r"--set(?:-string)? (\S+)", _COMMANDS) for each in re.findall(r"([\w.]+)=", chunk)
+    }
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
+
+    for path in {each for each in paths if not each.endswith(".k8s.io")}:
+        if path.startswith("config."):
+            _, part, setting = path.split(".")
+            assert setting in schema["config"]["properties"][part]["properties"], path
+        elif path != "metrics.podMonitor.labels.release":  # a label of the reader's own
+            assert _has(values, path), path
+    assert len(paths) > 12
+
+
+def test_every_set_renders(render: Render) -> None:
+    """Each combination that a command sets is one that the schema and the chart take."""
+    for chunk in set(re.findall(r"--set(?:-string)? (\S+)", _COMMANDS)):
+        assert render("minimal", *[each.strip('"') for each in chunk.split(",")])

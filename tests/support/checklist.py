@@ -1,0 +1,128 @@
+"""docs/DEPLOYMENT-CHECKLIST.md as data: its commands, and what it says that they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.servers import REPOSITORY
+
+PAGE: Path = REPOSITORY / "docs" / "DEPLOYMENT-CHECKLIST.md"
+READS = "reads"
+"""Marks a block that changes nothing: ```bash reads."""
+ROWS = "rows"
+"""Marks output whose rows are always these: ```text rows."""
+
+_FENCE = re.compile(r"^```(\w*)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_STEP = re.compile(r"^\*\*([^*]+?)[.:]?\*\*", re.MULTILINE)
+_SQL = re.compile(r"^(sql|owner) \"((?:[^\"\\]|\\.)*)\"", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of commands, with the output printed below it."""
+
+    where: str
+    """The step or heading above it."""
+    mark: str
+    commands: str
+    output: str | None
+    """Nothing where nothing is printed."""
+    rows_matter: bool
+
+    @property
+    def statements(self) -> list[tuple[str, str]]:
+        """Its SQL, each with who runs it: "sql" for the application, "owner" for the owner."""
+        return [(who, text) for who, text in _SQL.findall(self.commands)]
+
+
+def text() -> str:
+    """The whole page."""
+    return PAGE.read_text(encoding="utf-8")
+
+
+def blocks() -> list[Block]:
+    """Every block of commands in the page's order. The first two are the page's own words: see `words`."""
+    page = text()
+    fences = list(_FENCE.finditer(page))
+    found = []
+    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+        if fence[1] != "bash":
+            continue
+        printed = following if following is not None and following[1] == "text" else None
+        found.append(
+            Block(
+                _above(page, fence.start()),
+                fence[2] or "",
+                fence[3],
+                printed[3] if printed else None,
+                rows_matter=bool(printed and printed[2] == ROWS),
+            )
+        )
+    return found
+
+
+def words() -> str:
+    """The variables and functions that all other blocks use."""
+    variables, functions, *_ = blocks()
+    return variables.commands + functions.commands
+
+
+def readings() -> list[Block]:
+    """The blocks that change nothing."""
+    return [each for each in blocks() if each.mark == READS]
+
+
+def unseen(block: Block, seen: str, name: str) -> list[str]:
+    """The lines that a block should have printed and has not, in order.
+
+    Loosely: what holds a digit may be anything; of a table only the heading counts, unless its rows matter; a line with an
+    ellipsis is an example; `name` stands where the page has coursegen- at the beginning of a name.
+    """
+    left = iter([re.sub(r"\s+", " ", line).strip() for line in seen.splitlines()])
+    missing = []
+    for line in _wanted(block):
+        pattern = re.compile(_pattern(line, name))
+        kept = list(left)
+        position = next((index for index, each in enumerate(kept) if pattern.fullmatch(each)), None)
+        if position is None:
+            missing.append(line)
+            left = iter(kept)
+        else:
+            left = iter(kept[position + 1 :])
+    return missing
+
+
+def _above(page: str, position: int) -> str:
+    heading = [each[1] for each in _HEADING.finditer(page, 0, position)][-1]
+    begin = page.rindex(f"# {heading}", 0, position)
+    steps = [each[1] for each in _STEP.finditer(page, begin, position)]
+    return f"{heading}: {steps[-1]}" if steps else heading
+
+
+def _wanted(block: Block) -> Iterator[str]:
+    """The lines of the output that must be there."""
+    lines = (block.output or "").splitlines()
+    is_row = False
+    for index, line in enumerate(lines):
+        rule = re.fullmatch(r"[-+]*-[-+]*", line.strip()) is not None
+        heads = index + 1 < len(lines) and re.fullmatch(r"[-+]*-[-+]*", lines[index + 1].strip()) is not None
+        if not line.strip() or heads:
+            is_row = False
+        counts = not is_row or block.rows_matter
+        if line.strip() and not rule and "…" not in line and counts:
+            yield line
+        is_row = is_row or rule
+
+
+def _pattern(line: str, name: str) -> str:
+    parts = []
+    for token in re.sub(r"\s+", " ", line).strip().split(" "):
+        if re.search(r"\d", token):
+            parts.append(r"\S+")
+        else:
+            parts.append(re.escape(re.sub(r"^(.*/)?coursegen-", rf"\g<1>{name}-", token)))
+    return r" ".join(parts)

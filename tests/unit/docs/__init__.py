@@ -1,0 +1,1 @@
+"""The documents agree with what they speak of."""

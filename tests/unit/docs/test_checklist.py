@@ -1,0 +1,185 @@
+"""docs/DEPLOYMENT-CHECKLIST.md: its commands are whole, need nothing but kubectl and helm, and name what there is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import services.outbox_relay.figures
+import services.stage_worker.deliveries
+from services.api import metrics_view
+from services.api.metrics_view import OutboxState
+from services.api.recent_initiations import Outcomes
+from services.kernel import metrics
+from services.kernel.counters import Snapshot
+from services.migrate.files import find_directory, read_directory
+from tests.support import checklist
+from tests.support.servers import REPOSITORY
+
+ALLOWED = {"kubectl", "helm", "sql", "owner", "redis", "ask", "grep"}
+SHELL = {"export", "for", "do", "done", "read", "echo", "sort", "tail", "true", "date", "{", "}"}
+"""What a shell brings along."""
+
+_PAGE = checklist.text()
+_BLOCKS = checklist.blocks()
+_OTHERS = _BLOCKS[2:]
+
+
+def _commands(block: str) -> set[str]:
+    """The first word of every command, those within $(…) too."""
+    text = re.sub(r"\\\n\s*", " ", block)
+    text = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"'[^']*'", "Q", text)
+    text = re.sub(r'"(?:[^"$\\]|\\.|\$\w+|\$(?!\())*"', "Q", text)
+    text = re.sub(r"<<<\S+|[<>]\S+|2>&1", "", text)
+    parts = re.split(r"\n|\||;|&&|\$\(|\bdo\b|\{", text)
+    return {part.split()[0].strip('"()') for part in parts if part.split()} - {""}
+
+
+@pytest.mark.parametrize("block", _OTHERS, ids=lambda each: each.where)
+def test_only_kubectl_and_helm_are_needed(block: checklist.Block) -> None:
+    """Beside what every shell has."""
+    assert _commands(block.commands) <= ALLOWED | SHELL
+
+
+def test_the_check_of_commands_sees_them() -> None:
+    """In pipes, loops and substitutions."""
+    assert _commands('for x in $(kubectl get pods); do\n  psql "$x" | jq .a\ndone') >= {"kubectl", "psql", "jq", "done"}
+    assert _commands("sql \"SELECT 'a; b'\" && curl x") == {"sql", "curl"}
+
+
+@pytest.mark.parametrize("block", _BLOCKS, ids=lambda each: each.where)
+def test_commands_are_whole(block: checklist.Block, tmp_path: Path) -> None:
+    """Shellcheck finds nothing in them, put behind the page's own words."""
+    script = tmp_path / "block.sh"
+    words = "" if block in _BLOCKS[:2] else checklist.words()
+    script.write_text(words + block.commands, encoding="utf-8")
+    tool = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run(
+        [tool, "--shell=bash", "--norc", "--exclude=SC2034,SC2329", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_block_says_what_it_prints() -> None:
+    """But for the page's own words, and the file for those who help."""
+    silent = [block for block in _BLOCKS if block.output is None]
+
+    assert silent == [*_BLOCKS[:2], *(each for each in _BLOCKS if ">incident.txt" in each.commands)]
+    assert all(block.output is None or block.output.strip() for block in _BLOCKS)
+
+
+def test_what_is_asked_for_is_answered() -> None:
+    """Every field of `ask api 3000` is one that the route has."""
+    counted, lately, state = (
+        Snapshot({}),
+        Outcomes(0, 0),
+        OutboxState(0, 0.0, None, None, None, None, datetime.now(UTC)),
+    )
+    views = {
+        "getAll": {
+            "fsm": metrics_view.fsm(counted),
+            "outbox": metrics_view.outbox(counted, state),
+            "fallbacks": metrics_view.fallbacks(counted, 0),
+            "healthCheck": metrics_view.health_check(lately, state),
+        },
+        "getFSM": metrics_view.fsm(counted),
+        "getFallbacks": metrics_view.fallbacks(counted, 0),
+        "healthCheck": metrics_view.health_check(lately, state),
+    }
+    asked = re.findall(r"^ask api 3000 /api/trpc/metrics\.(\w+)(.*)$", _PAGE, re.MULTILINE)
+    for route, fields in asked:
+        for field in fields.split():
+            value: object = views[route]
+            for name in field.split("."):
+                assert isinstance(value, dict), field
+                assert name in value, field
+                value = value[name]
+    assert len(asked) > 5
+
+
+def test_every_series_is_published() -> None:
+    """By the api for all processes, or by relay and workers themselves."""
+    services.outbox_relay.figures._instruments()
+    state = OutboxState(0, 0.0, None, None, None, None, datetime.now(UTC))
+    published = metrics_view.exposition(Snapshot({}), Outcomes(0, 0), state, []) + metrics.render().decode()
+    table = _PAGE.partition("| alert | severity |")[2].partition("\n\n")[0]
+    series = re.findall(r"`([a-z]+(?:_[a-z]+)+)`", table)
+
+    assert len(set(series)) == 10
+    assert [each for each in series if not re.search(rf"^# TYPE {each}(?:_total)? ", published, re.MULTILINE)] == []
+
+
+def test_the_eleven_alerts_bear_their_names() -> None:
+    """In their order (contract.md j)."""
+    names = (
+        "FsmFailureRateHigh OutboxQueueDepthHigh OutboxProcessorStalled WorkerFailureRateHigh SystemHealthCheckFailed"
+        " CacheHitRateLow FsmLatencyHigh OutboxFailureRateHigh OutboxBatchLatencyHigh FallbackFrequencyHigh"
+        " Layer2FailureRateHigh"
+    )
+
+    assert re.findall(r"^\| `(\w+)` \| (?:critical|warning) \|", _PAGE, re.MULTILINE) == names.split()
+
+
+def test_the_inventory_of_migrations_is_right() -> None:
+    """Number and newest; and none of them drops a table or a column, which the page promises."""
+    files = read_directory(find_directory())
+
+    assert f"This release has {len(files)};" in _PAGE
+    assert f"{len(files)} | {files[-1].version}" in _PAGE
+    assert f"{len(files)} migrations applied" in _PAGE
+    for file in files:
+        text = (find_directory() / file.filename).read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(DROP TABLE|ALTER TABLE .* DROP COLUMN)", text, re.MULTILINE | re.IGNORECASE), file
+
+
+def test_links_and_files_exist() -> None:
+    """Pages with their headings, folders, scripts, values and rollbacks."""
+    for target, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", _PAGE):
+        path = checklist.PAGE.parent / target if target else checklist.PAGE
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert not anchor or anchor in slugs, f"{target}#{anchor}"
+    for path in re.findall(r"\b(?:scripts|rollback|charts/coursegen)/[\w./-]+\w", _PAGE):
+        assert (REPOSITORY / path).exists(), path
+    for name in re.findall(r"\b(00\d_\w+\.sql)", _PAGE):
+        assert (REPOSITORY / "rollback" / name).exists(), name
+
+
+def test_the_readme_leads_here() -> None:
+    """From the row of documents."""
+    assert "docs/DEPLOYMENT-CHECKLIST.md" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_drawing_renders() -> None:
+    """A known kind, and nothing left open."""
+    (drawing,) = re.findall(r"^```mermaid\n(.*?)^```$", _PAGE, re.MULTILINE | re.DOTALL)
+
+    assert drawing.startswith("flowchart TB\n")
+    assert _PAGE.count("```") % 2 == 0
+    assert all(drawing.count(one) == drawing.count(other) for one, other in ("()", "[]", "{}"))
+    assert drawing.count('"') % 2 == 0
+
+
+def test_unseen_finds_what_is_missing() -> None:
+    """Headings, words and rows that matter; not numbers, and not rows of a table that is an example."""
+    block = checklist.Block(
+        "", "", "", " a | b\n---+---\n t | 1\n(1 row)\n\nPONG\ncoursegen-api 1\n…\n", rows_matter=False
+    )
+    strict = checklist.Block("", "", "", " a | b\n---+---\n t | 1\n", rows_matter=True)
+
+    assert checklist.unseen(block, "a | b\n----+---\n(0 rows)\n\nPONG\nx-api 77\n", "x") == []
+    assert checklist.unseen(block, "a | c\nPONG\nx-api 77\n", "x") == [" a | b"]
+    assert checklist.unseen(block, "a | b\nx-api 77\n", "x") == ["PONG"]
+    assert checklist.unseen(strict, "a | b\n f | 1\n", "x") == [" t | 1"]
