@@ -33,12 +33,12 @@ class Skaffold:
     def __init__(self, namespace: str, folder: Path) -> None:
         """`folder` takes what skaffold and Helm write for themselves."""
         self.namespace = namespace
-        self.environment = _environment(folder)
+        self.environment = _environment(folder) | {"SKAFFOLD_NAMESPACE": namespace}
         (folder / "skaffold.yaml").write_text(_SETTINGS, encoding="utf-8")
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """The words of a command."""
-        return ["skaffold", name, "-p", "local", "-n", self.namespace, *arguments]
+        return ["skaffold", name, "-p", "local", *arguments]
 
     def __call__(self, name: str, *arguments: str, seconds: float = 300, check: bool = True) -> str:
         """What `skaffold NAME ARGUMENTS` prints, warnings included.
@@ -109,6 +109,7 @@ def _environment(folder: Path) -> dict[str, str]:
         REGISTRY: _registry(),
         "SKAFFOLD_CONFIG": str(folder / "skaffold.yaml"),
         "SKAFFOLD_CACHE_FILE": str(folder / "builds"),
+        "SKAFFOLD_CHECK_CLUSTER_NODE_PLATFORMS": "true",  # as `run` and `dev` do: what they built is what `build` finds
         "SKAFFOLD_UPDATE_CHECK": "false",
         "SKAFFOLD_INTERACTIVE": "false",
         "SKAFFOLD_DETECT_MINIKUBE": "false",
