@@ -46,8 +46,12 @@ def advice(state):
     """What to type when the course is kept in a state, or has failed in it."""
     kubectl, name = f"kubectl -n {os.environ['NAMESPACE']}", os.environ["FULLNAME"]
     worker = f"{name}-worker-{WORKERS.get(str(state)[:7], 'documents')}"
-    print(f"        Do the relay and the worker of this stage run? {kubectl} get deployment {name}-outbox-relay {worker}")
-    print(f"        What do they say? {kubectl} logs deployment/{name}-outbox-relay; {kubectl} logs deployment/{worker}")
+    print(
+        f"        Do the relay and the worker of this stage run? {kubectl} get deployment {name}-outbox-relay {worker}"
+    )
+    print(
+        f"        What do they say? {kubectl} logs deployment/{name}-outbox-relay; {kubectl} logs deployment/{worker}"
+    )
 
 
 def counted(caller, before):
