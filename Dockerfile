@@ -87,7 +87,7 @@ COPY requirements/reload.txt /requirements.txt
 RUN install-process libraries /requirements.txt
 
 FROM api AS api-dev
-USER root
+USER 0:0
 ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
 COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && rm --version >/dev/null \
@@ -97,7 +97,7 @@ USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.api"]
 
 FROM outbox-relay AS outbox-relay-dev
-USER root
+USER 0:0
 ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
 COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && rm --version >/dev/null \
@@ -107,7 +107,7 @@ USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.outbox_relay"]
 
 FROM stage-worker AS stage-worker-dev
-USER root
+USER 0:0
 ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
 COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
 RUN tar --version >/dev/null && rm --version >/dev/null \
