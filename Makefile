@@ -21,7 +21,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling lock tools images sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders lock tools images sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -79,6 +79,11 @@ prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev
 	@export PROVE_ROLLING=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/e2e/kubernetes/test_rolling.py -s --timeout 0 $(ARGS)
+
+prove-leaders: ## many random elections, and 100 changes of leader on the cluster that KUBECONFIG names (takes an hour)
+	@scripts/environment dev
+	@export PROVE_LEADERS=100 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
+		tests/unit/services/outbox_relay/lease/test_simulation.py tests/cluster/test_leader_changes.py $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,17 +16,14 @@ from redis.asyncio import Redis
 
 from services.kernel.database import Database
 from services.kernel.settings import CommonSettings, Secret
-from tests.integration.outbox_relay.conftest import add_rows, course, outbox, processed
+from tests.cluster.conftest import KILLED_SECONDS, STOPPED_SECONDS, everything
+from tests.integration.outbox_relay.conftest import add_rows, outbox, processed
 from tests.support.kube.commands import program
 from tests.support.kube.installation import Installation, is_ready, own_namespace, port_forward
 from tests.support.waiting import eventually
 
-__all__ = ["course"]
-
 pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(900)]
 
-KILLED_SECONDS = 20.0
-STOPPED_SECONDS = 3.0
 PAUSED_SECONDS = 40.0
 BUSY_SECONDS = 10.0
 """What a test adds to a limit for the time in which it looks, and the kubelet and kubectl do their part."""
@@ -110,11 +106,6 @@ class Relays:
         within = KILLED_SECONDS + BUSY_SECONDS
         await eventually(lambda: self._all_processed(ids), within=within, every=0.2)
         return max(row["processed_at"].timestamp() for row in await outbox(self.db, ids))
-
-    async def everything(self) -> tuple[list[Any], set[bytes]]:
-        """All that a leader writes but its heartbeat."""
-        rows = await self.db.fetch("SELECT * FROM job_outbox ORDER BY outbox_id")
-        return rows, {key async for key in self.redis.scan_iter("saq:job:*")}
 
     async def _all_processed(self, ids: list[UUID]) -> bool:
         return await processed(self.db, ids) == len(ids)
@@ -209,6 +200,7 @@ async def test_a_leader_asked_to_stop_hands_over_within_three_seconds(relays: Re
 async def test_a_deleted_pod_hands_over(relays: Relays, course: UUID) -> None:
     """`kubectl delete pod` moves the leadership; how soon the kubelet sends SIGTERM is its own affair."""
     leader, standby = await relays.roles()
+    restarts = relays.installation.restarts().get(standby, 0)
 
     asked = time.time()
     relays.installation.kubectl("delete", "pod", leader, "--wait=false")
@@ -218,7 +210,7 @@ async def test_a_deleted_pod_hands_over(relays: Relays, course: UUID) -> None:
     await relays.relayed(ids)
     await relays.roles()
 
-    assert relays.installation.restarts().get(standby, 0) == 0
+    assert relays.installation.restarts().get(standby, 0) == restarts
 
 
 async def test_a_leader_that_was_paused_changes_nothing_when_it_wakes(relays: Relays, course: UUID) -> None:
@@ -233,12 +225,12 @@ async def test_a_leader_that_was_paused_changes_nothing_when_it_wakes(relays: Re
     await relays.relayed(ids)
     print(f"after SIGSTOP: leads after {took:.1f} s")
     await asyncio.sleep(max(0.0, PAUSED_SECONDS - (time.time() - paused)))
-    before, epoch = await relays.everything(), await relays.epoch()
+    before, epoch = await everything(relays.db, relays.redis), await relays.epoch()
     relays.send(leader, "SIGCONT")
     await asyncio.sleep(8)  # as long as it would take it to write, step down, or be ended
 
     assert took <= KILLED_SECONDS
-    assert await relays.everything() == before
+    assert await everything(relays.db, relays.redis) == before
     assert (await relays.leader(), await relays.epoch()) == (standby, epoch)
     said = relays.installation.kubectl("logs", leader, "-c", _RELAY, "--tail=200")
     assert "lease lost" in said

@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.kernel.errors import DatabaseUnavailable
 from tests.support.lease_server import away, hanging, quick, unreliable
@@ -79,7 +79,7 @@ class Play:
         return [self._way_to_server, self._way_to_server, self._way_back, self._way_back, self._database,
                 self._clock_jumps, self._touched, self._killed, self._asked_to_stop, *pauses]  # fmt: skip
 
-    def _enter(self) -> Candidate:
+    def _enter(self) -> None:
         dice = self.dice
         process = Process(
             rate=dice.choice(self.troubles.rates),
@@ -91,7 +91,6 @@ class Play:
         candidate.on_bitten = lambda: self._leave(candidate)
         self.cast.append(candidate)
         candidate.start()
-        return candidate
 
     def _leave(self, candidate: Candidate) -> None:
         """Another one comes in its place, some seconds later."""
@@ -144,8 +143,8 @@ class Play:
 
     async def _get_well(self) -> None:
         """The troubles end; then the leader is killed once more, and its successor asked to stop."""
+        self.troubles = replace(self.troubles, stops=(0.0,))
         for candidate in self.scene.candidates:
-            candidate.stop_seconds = lambda: 0.0
             for network in (candidate.api.network, candidate.database.network):
                 network.to = network.back = quick
         await asyncio.sleep(LATEST_ENTRY_SECONDS)
@@ -154,7 +153,7 @@ class Play:
         self.led_again_after = await self._next_write()
         self._leader().process.kill()
         self.took_over_after = await self._next_write()
-        self._enter().stop_seconds = lambda: 0.0
+        self._enter()
         await asyncio.sleep(2 * TIMERS.retry_seconds)
         self._leader().stopping.set()
         self.handed_over_after = await self._next_write()
