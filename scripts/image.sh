@@ -26,7 +26,7 @@ push() { # IMAGE...
     for image; do
         read -ra flags <<<"${PUSH_FLAGS:-}"
         # docker knows by itself that a registry on loopback speaks plain HTTP
-        if [ "$builder" != docker ] && [[ $image =~ ^(localhost|127\.[0-9.]+)(:[0-9]+)?/ ]]; then flags+=(--tls-verify=false); fi
+        if [ "$builder" != docker ] && [[ $image =~ ^(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?/ ]]; then flags+=(--tls-verify=false); fi
         digest=$(push_one "$image") || {
             echo "$image was not pushed. Log in to its registry first: $builder login ${image%%/*}" >&2
             exit 1

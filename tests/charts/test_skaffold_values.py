@@ -110,23 +110,22 @@ def test_a_broken_edit_keeps_its_pod(helm: str) -> None:
 
 
 def test_verify_finds_what_it_mounts_and_calls(objects: Objects) -> None:
-    """The program of `helm test`, the secret of tokens, the Service and its port."""
+    """What `helm test` runs in the same place, the secret of tokens, the Service and its port."""
     pod = _verification()["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     environment = {each["name"]: each for each in container["env"]}
-    program = next(each["configMap"]["name"] for each in pod["volumes"] if each["name"] == "program")
+    programs = next(each["configMap"]["name"] for each in pod["volumes"] if each["name"] == "programs")
     reference = environment["JWT_SECRET"]["valueFrom"]["secretKeyRef"]
     (forwarded,) = _CONFIG["portForward"]
     service = of_kind(objects, "Service")[forwarded["resourceName"]]
 
-    file = of_kind(objects, "ConfigMap")[program]["data"]["round_trip.py"]
-    assert file == (CHART / "files" / "round_trip.py").read_text(encoding="utf-8")
+    of_helm_test = _pod_of_helm_test(objects)
+    assert programs in {each["configMap"]["name"] for each in of_helm_test["volumes"] if "configMap" in each}
+    assert container["command"] == of_helm_test["containers"][0]["command"]
     assert reference["key"] in of_kind(objects, "Secret")[reference["name"]]["stringData"]
     assert forwarded["port"] == service["spec"]["ports"][0]["port"]
     assert environment["API_URL"]["value"] == f"http://{forwarded['resourceName']}:{forwarded['port']}"
-    assert {each["name"] for each in container["env"]} == {
-        each["name"] for each in _container_of_helm_test(objects)["env"]
-    }
+    assert environment.keys() | {"KEEP_COURSES"} == {each["name"] for each in of_helm_test["containers"][0]["env"]}
 
 
 def _verification() -> dict[str, Any]:
@@ -138,6 +137,6 @@ def _verification() -> dict[str, Any]:
     return job
 
 
-def _container_of_helm_test(objects: Objects) -> dict[str, Any]:
-    container: dict[str, Any] = of_kind(objects, "Pod")["coursegen-test-round-trip"]["spec"]["containers"][0]
-    return container
+def _pod_of_helm_test(objects: Objects) -> dict[str, Any]:
+    pod: dict[str, Any] = of_kind(objects, "Pod")["coursegen-test-round-trip"]["spec"]
+    return pod

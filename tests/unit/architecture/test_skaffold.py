@@ -145,7 +145,8 @@ def test_what_goes_into_an_image_builds_it_anew(artifact: dict[str, Any]) -> Non
 
     needed = (copied - _NO_REASON_TO_BUILD - {"services"}) | _EVERYONES | {own, "Dockerfile", ".dockerignore"}
     needed -= set() if process == "migrate" else {"migrations"}  # install-process leaves them to migrate
-    assert set(dependencies["paths"]) == needed | {"scripts/build-images.sh", "scripts/skaffold-build.sh"}
+    needed |= {f"scripts/{each}.sh" for each in ("build-images", "builder", "skaffold-build")}
+    assert set(dependencies["paths"]) == needed
     assert all(any(_matched(each)) for each in dependencies["paths"])
     assert "**/__pycache__" in dependencies["ignore"]
 
@@ -244,6 +245,6 @@ def test_verify_is_the_round_trip_of_helm_test() -> None:
     assert case["container"]["image"] == _ARTIFACTS[0]["image"]
     assert (case["name"], case["container"]["name"]) == (job["metadata"]["name"], container["name"])
     folder, _, program = case["container"]["command"][1].rpartition("/")
-    assert mounts[folder] == "program"
+    assert mounts[folder] == "programs"
     assert (_CHART / "files" / program).is_file()
     assert int(timeouts["TIMEOUT_SECONDS"] or 0) < job["spec"]["activeDeadlineSeconds"] <= case["timeout"]

@@ -81,7 +81,9 @@ def test_only_a_registry_on_this_machine_is_spoken_to_without_tls(build: Builder
     """By the host in the name, whatever else the name holds."""
     assert build(IMAGE=image, PUSH_IMAGE="true").returncode == 0
 
-    assert build.asked("push") == ["--quiet", *(["--tls-verify=false"] if plain else []), image]
+    asked = build.asked("push")
+    assert asked[-1] == image
+    assert ("--tls-verify=false" in asked) is plain
 
 
 def test_a_failed_push_says_what_to_look_at(build: Builder) -> None:
