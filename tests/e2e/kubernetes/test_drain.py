@@ -90,7 +90,7 @@ def test_a_drained_node_comes_back(whole: Installation) -> None:
     nodes, before = nodes_of(whole), available()
     user, seconds = uuid4(), {}
     for part in BUDGETED:
-        whole.kubectl("label", "pod", f"{MARK}=true", *whole.pod_names(part))
+        whole.kubectl("label", "pod", *whole.pod_names(part), f"{MARK}=true")
     with back_in_service(nodes):
         token = whole.token(user, tier="PREMIUM")
         with load_on(whole.namespace, url=whole.url, token=token, per_second=PER_SECOND, reads=True) as load:
