@@ -53,11 +53,13 @@ def others_than(nodes: list[str]) -> bool:
 
 
 def available() -> set[Workload]:
-    """Deployments and StatefulSets of the whole cluster with all the pods that they should have."""
+    """Deployments and StatefulSets of the whole cluster with all the pods that they should have, but for those that go."""
+    ending = {each["metadata"]["name"] for each in items("namespaces") if "deletionTimestamp" in each["metadata"]}
     found = set()
     for each in items("deployments,statefulsets", "--all-namespaces"):
-        if each["status"].get("readyReplicas", 0) >= each["spec"]["replicas"] > 0:
-            found.add((each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]))
+        name = each["metadata"]
+        if each["status"].get("readyReplicas", 0) >= each["spec"]["replicas"] > 0 and name["namespace"] not in ending:
+            found.add((each["kind"], name["namespace"], name["name"]))
     return found
 
 
@@ -90,7 +92,7 @@ def test_a_drained_node_comes_back(whole: Installation) -> None:
     nodes, before = nodes_of(whole), available()
     user, seconds = uuid4(), {}
     for part in BUDGETED:
-        whole.kubectl("label", "pod", f"{MARK}=true", *whole.pod_names(part))
+        whole.kubectl("label", "pod", *whole.pod_names(part), f"{MARK}=true")
     with back_in_service(nodes):
         token = whole.token(user, tier="PREMIUM")
         with load_on(whole.namespace, url=whole.url, token=token, per_second=PER_SECOND, reads=True) as load:
