@@ -124,5 +124,5 @@ def _pattern(line: str, name: str) -> str:
         if re.search(r"\d", token):
             parts.append(r"\S+")
         else:
-            parts.append(re.escape(re.sub(r"^(.*/)?coursegen-", rf"\g<1>{name}-", token)))
+            parts.append(re.escape(re.sub(r"^((?:.*/)?\"?)coursegen-", rf"\g<1>{name}-", token)))
     return r" ".join(parts)

@@ -175,11 +175,11 @@ def test_the_drawing_renders() -> None:
 def test_unseen_finds_what_is_missing() -> None:
     """Headings, words and rows that matter; not numbers, and not rows of a table that is an example."""
     block = checklist.Block(
-        "", "", "", " a | b\n---+---\n t | 1\n(1 row)\n\nPONG\ncoursegen-api 1\n…\n", rows_matter=False
+        "", "", "", ' a | b\n---+---\n t | 1\n(1 row)\n\nPONG\na/coursegen-api "coursegen-b" 1\n…\n', rows_matter=False
     )
     strict = checklist.Block("", "", "", " a | b\n---+---\n t | 1\n", rows_matter=True)
 
-    assert checklist.unseen(block, "a | b\n----+---\n(0 rows)\n\nPONG\nx-api 77\n", "x") == []
-    assert checklist.unseen(block, "a | c\nPONG\nx-api 77\n", "x") == [" a | b"]
-    assert checklist.unseen(block, "a | b\nx-api 77\n", "x") == ["PONG"]
+    assert checklist.unseen(block, 'a | b\n----+---\n(0 rows)\n\nPONG\na/x-api "x-b" 77\n', "x") == []
+    assert checklist.unseen(block, 'a | c\nPONG\na/x-api "x-b" 77\n', "x") == [" a | b"]
+    assert checklist.unseen(block, 'a | b\na/x-api "x-b" 77\n', "x") == ["PONG"]
     assert checklist.unseen(strict, "a | b\n f | 1\n", "x") == [" t | 1"]
