@@ -21,6 +21,7 @@ SMALL: Values = {
     "stageWorker": {"queues": {"documents": None, "generation": None, "webhooks": None}},
     "leaderElection": {"mode": "lease"},
     "networkPolicy": {"enabled": True},
+    "dev": {"postgresql": {"persistence": {"enabled": True}}},
     "tests": {"timeoutSeconds": 2},
 }
 """One of each kind of object; workers of one queue, so that the test course cannot be finished."""
