@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +33,9 @@ class Reader:
         self.folder = folder
         self._environment = {
             "KUBECONFIG": str(_context(namespace, folder)),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "COURSEGEN_HOME": str(folder / "state"),
         }
-        for name in ("charts", "examples"):
+        for name in ("charts", "examples", ".venv"):
             (folder / name).symlink_to(REPOSITORY / name)
         self._values = folder / "images-values.yaml"
         self._values.write_text(json.dumps(values), encoding="utf-8")
