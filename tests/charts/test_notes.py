@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,8 @@ from tests.charts.conftest import CHART
 @pytest.fixture(scope="session")
 def notes(helm: str) -> Callable[..., str]:
     """The notes for a file of values."""
+    if Path(helm).name == "helm3" and not os.environ.get("KUBECONFIG"):
+        pytest.skip("Helm 3 asks a cluster before it shows notes, and KUBECONFIG names none")
 
     def printed(file: str, *sets: str) -> str:
         values = str(CHART / "ci" / f"{file}-values.yaml")
