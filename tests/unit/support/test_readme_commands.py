@@ -1,0 +1,48 @@
+"""What the cluster tests take from README.md, and what they take for a warning."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.kube.commands import warnings_in
+from tests.support.kube.readme import commands
+
+_VIOLATES = 'would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
+
+
+@pytest.mark.parametrize("block", ["kubernetes", "kubernetes-client", "kubernetes-production"])
+def test_commands_come_without_their_comments(block: str) -> None:
+    """Each line is one command; production is five."""
+    lines = commands(block)
+
+    assert [line for line in lines if not line or "#" in line or line != line.strip()] == []
+    assert len(lines) == (4 if block == "kubernetes-client" else 5)
+
+
+def test_a_block_that_is_not_marked_is_missed() -> None:
+    """By its name."""
+    with pytest.raises(AssertionError, match="tested: nothing"):
+        commands("nothing")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Warning: {_VIOLATES}",
+        f"W1128 10:20:30.123456   12345 warnings.go:70] {_VIOLATES}",
+        f'level=WARN msg="{_VIOLATES}"',
+        'Warning: unknown field "spec.colour"',
+    ],
+    ids=["kubectl", "helm 3", "helm 4", "another"],
+)
+def test_warnings_of_the_api_server_are_found(line: str) -> None:
+    """As kubectl and both Helms pass them on, between other lines."""
+    assert warnings_in(f"NAME: cg\n{line}\nSTATUS: deployed\n") == [line]
+
+
+def test_notes_of_the_chart_are_no_warnings_of_the_api_server() -> None:
+    """They speak of values."""
+    assert (
+        warnings_in("WARNING: without webhooks.encryptionKeys every request\n\nNOTE: networkPolicy.enabled is false")
+        == []
+    )
