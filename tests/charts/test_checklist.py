@@ -70,7 +70,8 @@ def test_containers_and_ports_are_there(render: Render) -> None:
 
 def test_secrets_are_those_of_the_least_values() -> None:
     """Names and keys, since the page says that ci/minimal-values.yaml names them."""
-    made = set(re.findall(r"create secret generic (\S+) --from-literal=([A-Z_]+)=", _COMMANDS))
+    made = dict(re.findall(r"create secret generic (\S+) --from-env-file=(\S+)", _COMMANDS))
+    lines = re.findall(r"^\| `(coursegen-[a-z-]+)` \| `(\w+\.env)` \| `([A-Z_]+)=", _PAGE, re.MULTILINE)
     least = yaml.safe_load((CHART / "ci" / "minimal-values.yaml").read_text(encoding="utf-8"))
     named = {
         (least["database"]["existingSecret"], "DATABASE_URL"),
@@ -79,7 +80,8 @@ def test_secrets_are_those_of_the_least_values() -> None:
         (least["auth"]["jwtSecret"]["existingSecret"], "JWT_SECRET"),
     }
 
-    assert made == named
+    assert {(secret, key) for secret, _, key in lines} == named
+    assert {secret: file for secret, file, _ in lines} == made
 
 
 def test_values_are_those_of_the_chart() -> None:
@@ -92,7 +94,7 @@ def test_values_are_those_of_the_chart() -> None:
     }
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
 
-    for path in {each for each in paths if not each.endswith(".k8s.io")}:
+    for path in {each for each in paths if not each.endswith((".k8s.io", ".env"))}:
         if path.startswith("config."):
             _, part, setting = path.split(".")
             assert setting in schema["config"]["properties"][part]["properties"], path
