@@ -224,14 +224,22 @@ def test_the_profiles() -> None:
 
 
 def test_every_image_has_its_unit_tests() -> None:
-    """In paths that are there, which are also what has them run again."""
+    """Those of its process, which are also what has them run again; what is left out is there as well."""
+    script = (_ROOT / "scripts" / "skaffold-test.sh").read_text(encoding="utf-8")
+    cases = dict(re.findall(r"^([a-z-]+)\) package=(\w+)", script, re.MULTILINE))
+    left_out = dict(re.findall(r"package=(\w+) long=\((.+)\)", script))
+
     assert [each["image"] for each in _CONFIG["test"]] == [each["image"] for each in _ARTIFACTS]
-    for each in _CONFIG["test"]:
+    for process, each in zip(map(_process, _ARTIFACTS), _CONFIG["test"], strict=True):
         (custom,) = each["custom"]
-        tested = [word for word in custom["command"].split() if word.startswith("tests/")]
-        package = each["image"].rpartition("coursegen-")[2].replace("-", "_")
-        assert tested == custom["dependencies"]["paths"]
-        assert all((_ROOT / path).exists() and path.startswith(f"tests/unit/services/{package}") for path in tested)
+        (folder,) = custom["dependencies"]["paths"]
+        assert _target(custom["command"]) == process
+        assert (
+            folder
+            == f"tests/unit/services/{cases[process]}"
+            == f"tests/unit/{_entry_point(process)[-1].replace('.', '/')}"
+        )
+        assert all((_ROOT / folder / name).exists() for name in left_out.get(cases[process], "").split())
 
 
 def test_verify_is_the_round_trip_of_helm_test() -> None:

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# What skaffold.yaml calls to test an image: scripts/skaffold-test.sh TARGET. The unit tests of its process that are done in seconds;
+# what takes longer `make test` runs.
+set -euo pipefail
+cd "${TEST_CONTEXT:-$(dirname "${BASH_SOURCE[0]}")/..}"
+
+long=()
+case ${1:-} in
+api) package=api long=(test_document_types.py test_openapi.py test_pdf_encryption.py test_strict_json.py) ;;
+outbox-relay) package=outbox_relay long=(lease) ;;
+stage-worker) package=stage_worker long=(engines parsing) ;;
+migrate) package=migrate ;;
+*)
+    echo "usage: scripts/skaffold-test.sh api | outbox-relay | stage-worker | migrate" >&2
+    exit 2
+    ;;
+esac
+tests=tests/unit/services/$package
+scripts/environment dev
+exec .venv/bin/python -m pytest -q -p no:cacheprovider "$tests" "${long[@]/#/--ignore=$tests/}"
