@@ -217,7 +217,8 @@ async def suffer(stack: Stack, haystack: Haystack) -> None:
     }
 
     async def start(kind: str, trouble: dict[str, str]) -> None:
-        variables = {**stack.environment, "PORT": "0", "METRICS_PORT": "0", "DATABASE_ACQUIRE_SECONDS": "1", **trouble}
+        quick = {"DATABASE_ACQUIRE_SECONDS": "1", "START_WAIT_SECONDS": "2", "MIGRATE_CONNECT_SECONDS": "2"}
+        variables = {**stack.environment, "PORT": "0", "METRICS_PORT": "0", **quick, **trouble}
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-m", f"services.{kind}"], env=variables, cwd=REPOSITORY,
             capture_output=True, text=True, timeout=60, check=False,
