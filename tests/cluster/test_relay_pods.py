@@ -195,6 +195,7 @@ async def test_a_leader_asked_to_stop_hands_over_within_three_seconds(relays: Re
     await relays.relayed(ids)
 
     assert took <= STOPPED_SECONDS
+    assert await relays.roles() == (standby, leader)  # the one that stopped is back, and stands by
 
 
 async def test_a_deleted_pod_hands_over(relays: Relays, course: UUID) -> None:
