@@ -183,3 +183,12 @@ def test_unseen_finds_what_is_missing() -> None:
     assert checklist.unseen(block, 'a | c\nPONG\na/x-api "x-b" 77\n', "x") == [" a | b"]
     assert checklist.unseen(block, 'a | b\na/x-api "x-b" 77\n', "x") == ["PONG"]
     assert checklist.unseen(strict, "a | b\n f | 1\n", "x") == [" t | 1"]
+
+
+@pytest.mark.parametrize("block", checklist.readings(), ids=lambda each: each.where)
+def test_the_page_would_pass_its_own_check(block: checklist.Block) -> None:
+    """What it prints, from an installation of another name, is what the test on a cluster looks for."""
+    assert block.output is not None
+
+    assert checklist.unseen(block, block.output.replace("coursegen-", "cg-coursegen-"), "cg-coursegen") == []
+    assert checklist.unseen(block, "", "cg-coursegen")
