@@ -72,9 +72,13 @@ async def hold_schema(db: Database, names: Sequence[str], health: HealthRegistry
         SchemaMissing: a relation of `names` or a migration is missing; says which, and the next command to run.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
+    await _require(db, names)
+    health.register("schema", _Watch(db, names, clock or SystemClock()).require)
+
+
+async def _require(db: Database, names: Sequence[str]) -> None:
     await require_relations(db, names)
     await require_revision(db)
-    health.register("schema", _Watch(db, names, clock or SystemClock()).require)
 
 
 class _Watch:
@@ -100,8 +104,7 @@ class _Watch:
 
     async def _look(self) -> None:
         try:
-            await require_relations(self._db, self._names)
-            await require_revision(self._db)
+            await _require(self._db, self._names)
         except RetryableError:
             return  # another check says that PostgreSQL does not answer; what was seen last stands
         except SchemaMissing as missing:

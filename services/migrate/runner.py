@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from typing import Final, Literal
 
 from services.kernel.database import Connection, connect, translated
 from services.kernel.errors import DatabaseDenied, DatabaseUnavailable, OperatorError
+from services.kernel.reminders import Reminder
 from services.kernel.settings import Secret
 from services.migrate import errors
 from services.migrate.files import MigrationFile, due, find_directory, read_directory
@@ -33,7 +33,6 @@ from services.migrate.settings import MigrateSettings
 from services.migrate.statements import Statement, split
 
 _RETRY_SECONDS: Final = 1.0
-_SAY_SECONDS: Final = 30.0
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
 State = Literal["applied", "pending", "changed", "unknown"]
@@ -147,7 +146,7 @@ class Runner:
 
     async def _connect(self) -> Connection:
         seconds = self._settings.connect_seconds
-        deadline, said = time.monotonic() + seconds, -math.inf
+        deadline, reminder = time.monotonic() + seconds, Reminder()
         while True:
             try:
                 return await connect(
@@ -161,8 +160,7 @@ class Runner:
                     raise DatabaseUnavailable(
                         f"PostgreSQL did not answer within {seconds:g} s; look at DATABASE_URL, then {errors.AGAIN}"
                     ) from error
-                if now - said >= _SAY_SECONDS:
-                    said = now
+                if reminder.is_due("no answer"):
                     self._waiting(f"{error.message}; waiting for it, {deadline - now:.0f} s more at most")
                 await asyncio.sleep(_RETRY_SECONDS)
 
