@@ -20,6 +20,7 @@ from services.api import problems
 from services.kernel import metrics
 from services.kernel.ids import new_request_id
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 
 SWEEP_SECONDS: Final = 1.0
 """Time between two looks at all connections."""
@@ -178,7 +179,4 @@ async def sweep(connections: Callable[[], Iterable[Any]], stopping: asyncio.Even
         for connection in held:
             if isinstance(connection, PatientProtocol):
                 connection.enforce(now)
-        try:
-            await asyncio.wait_for(stopping.wait(), SWEEP_SECONDS)
-        except TimeoutError:
-            continue
+        await pause(stopping, SWEEP_SECONDS)

@@ -13,6 +13,7 @@ from services.kernel.database import Database, Row
 from services.kernel.errors import Conflict, CoursegenError, NotFound
 from services.kernel.logs import get_logger
 from services.kernel.objects import DocumentStore, StoredObject
+from services.kernel.pauses import pause
 from services.kernel.queries import Queries
 
 SWEEP_SECONDS: Final = 600.0
@@ -102,10 +103,7 @@ class Documents:
                     _log.info("abandoned objects removed", count=removed)
             except CoursegenError as error:
                 _log.warning("sweep of abandoned objects failed, tried again later", error=error.message)
-            try:
-                await asyncio.wait_for(stopping.wait(), SWEEP_SECONDS)
-            except TimeoutError:
-                continue
+            await pause(stopping, SWEEP_SECONDS)
 
     async def _register(
         self, course_id: UUID, caller: Principal, filename: str, media_type: str, stored: StoredObject

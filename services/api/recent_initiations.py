@@ -16,6 +16,7 @@ from services.kernel.clock import Clock
 from services.kernel.counters import Counters, Snapshot
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 
 WINDOW_SECONDS: Final = 900.0
 """How long a failed initiation weighs on the verdict."""
@@ -61,10 +62,7 @@ class RecentInitiations:
                 self.remember(await counters.read())
             except CoursegenError as error:
                 _log.warning("counters not read for the health verdict", error=error.message)
-            try:
-                await asyncio.wait_for(stopping.wait(), SAMPLE_SECONDS)
-            except TimeoutError:
-                continue
+            await pause(stopping, SAMPLE_SECONDS)
 
     def _forget(self) -> None:
         begin = self._clock.monotonic() - WINDOW_SECONDS

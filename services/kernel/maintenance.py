@@ -19,6 +19,7 @@ from services.kernel.cron import CronSchedule
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.queries import Queries
 
 CLEANUP_JOBS: Final = (
@@ -122,16 +123,13 @@ class Scheduler:
         """Run due jobs until `stopping` is set. Errors are logged and the next look tries again; nothing is raised."""
         _log.info("scheduler started")
         while not stopping.is_set():
-            pause = _LONGEST_SLEEP
+            sleep = _LONGEST_SLEEP
             try:
                 await self.run_due()
-                pause = await self._until_next()
+                sleep = await self._until_next()
             except (CoursegenError, ValueError) as error:
                 _log.warning("schedule could not be read", error=str(error))
-            try:
-                await asyncio.wait_for(stopping.wait(), pause.total_seconds())
-            except TimeoutError:
-                continue
+            await pause(stopping, sleep.total_seconds())
 
     async def run_due(self) -> list[JobRun]:
         """Run what is due at this moment, one after the other."""

@@ -11,7 +11,6 @@ the migration that makes the role, so it is waited for as well, but logged as an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -30,6 +29,7 @@ from services.kernel.errors import (
 )
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.reminders import Reminder
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class StartWait:
             else:
                 self._arrived()
                 return opened
-            await _pause(stopping)
+            await pause(stopping, LOOK_SECONDS * (0.75 + random.random() / 2))
         return None
 
     def _wait_for(self, error: CoursegenError) -> None:
@@ -144,8 +144,3 @@ async def _broken_off(by: asyncio.Event) -> AsyncIterator[None]:
             yield
         finally:
             watching.cancel()
-
-
-async def _pause(stopping: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), LOOK_SECONDS * (0.75 + random.random() / 2))

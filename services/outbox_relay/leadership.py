@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 from services.kernel.database import Connection, Database, DatabaseRefused, translated
 from services.kernel.errors import CoursegenError, DatabaseUnavailable, StaleLeader
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.queries import Queries
 
 _QUERIES = Queries.load("services.outbox_relay", "leadership.sql")
@@ -218,13 +219,6 @@ async def show_node(db: Database, name: str, role: str) -> None:
 async def drop_node(db: Database, name: str) -> None:
     """Write down that this relay has stopped."""
     await db.execute(_QUERIES["drop_node"], name)
-
-
-async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait, but not beyond `stopping`."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
 
 
 async def _close(session: Connection) -> None:

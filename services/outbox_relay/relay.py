@@ -16,6 +16,7 @@ from services.kernel.database import Database
 from services.kernel.errors import CoursegenError, RetryableError, StaleLeader, causes
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import hold_schema
@@ -30,7 +31,6 @@ from services.outbox_relay.leadership import (
     SoleElector,
     Term,
     drop_node,
-    pause,
     show_node,
     work_until_lost,
 )

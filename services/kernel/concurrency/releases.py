@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Final
 from uuid import UUID
 
 from services.kernel.concurrency.slots import Slots
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 
 RETRY_SECONDS: Final = 1.0
 """How often what could not be given back is tried again."""
@@ -56,8 +56,7 @@ class Releases:
     async def keep_trying(self, stopping: asyncio.Event) -> None:
         """Try again every second until told to stop, and once more then."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), RETRY_SECONDS)
+            await pause(stopping, RETRY_SECONDS)
             await self.retry()
             if stopping.is_set():
                 return

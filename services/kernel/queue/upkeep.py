@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from saq.utils import now
 
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.queue.course_queue import RENEW_SECONDS, CourseQueue, Taken
 from services.kernel.queue.execution import Execution
 from services.kernel.queue.inspector import Inspector
@@ -143,6 +143,4 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
     if wake is None:
         await asyncio.sleep(seconds)
         return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await wake.wait()
+    await pause(wake, seconds)

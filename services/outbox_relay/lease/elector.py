@@ -21,7 +21,8 @@ from typing import Final, Protocol
 from services.kernel.clock import Clock
 from services.kernel.errors import DatabaseUnavailable, StaleLeader
 from services.kernel.logs import get_logger
-from services.outbox_relay.leadership import RETRY_SECONDS, Term, pause
+from services.kernel.pauses import pause
+from services.outbox_relay.leadership import RETRY_SECONDS, Term
 from services.outbox_relay.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
 from services.outbox_relay.lease.record import LeaseRecord, Observer, Timers
 from services.outbox_relay.lease.tenure import LeaseFigures, Tenure, bounded

@@ -7,7 +7,6 @@ moment: what is due stays due.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -17,6 +16,7 @@ from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
+from services.kernel.pauses import pause
 from services.kernel.queries import Queries
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import tally
@@ -62,8 +62,7 @@ class DeliveryKeeper:
                     tidied = self._clock.monotonic()
             except CoursegenError as error:
                 _log.warning("webhooks that are due wait for PostgreSQL", error=error.message)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
+            await pause(stopping, LOOK_SECONDS)
 
     async def write_due(self) -> int:
         """Have every attempt made whose time has come; how many."""
