@@ -12,11 +12,11 @@ _VIOLATES = 'would violate PodSecurity "restricted:latest": allowPrivilegeEscala
 
 @pytest.mark.parametrize("block", ["kubernetes", "kubernetes-client", "kubernetes-production"])
 def test_commands_come_without_their_comments(block: str) -> None:
-    """Each line is one command; production is five."""
+    """Each line is one command; every block has five."""
     lines = commands(block)
 
     assert [line for line in lines if not line or "#" in line or line != line.strip()] == []
-    assert len(lines) == (4 if block == "kubernetes-client" else 5)
+    assert len(lines) == 5
 
 
 def test_a_block_that_is_not_marked_is_missed() -> None:
