@@ -13,7 +13,8 @@ from lightkube.models.rbac_v1 import PolicyRule
 from lightkube.resources.coordination_v1 import Lease
 
 from tests.integration.outbox_relay.conftest import course
-from tests.support.clusters import cluster_client, kubeconfig_of, own_namespace
+from tests.support.clusters import cluster_client, kubeconfig_of
+from tests.support.kube.installation import own_namespace
 from tests.support.stack import Process, Stack, open_stack
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def pair(tmp_path: Path, app_database_url: str, redis_url: str) -> Iterator[Pair
     """Relays with the rights of the chart's role, in a namespace of their own."""
     with (
         cluster_client() as client,
-        own_namespace(client, "lease") as namespace,
+        own_namespace("lease") as namespace,
         open_stack(tmp_path, database_url=app_database_url, redis_url=redis_url) as stack,
     ):
         path = kubeconfig_of(client, namespace, "relay", RULES, tmp_path)

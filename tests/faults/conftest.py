@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import plugin
 from tests.support.driver import Driver, Journal
-from tests.support.stack import Process, Stack
+from tests.support.servers import APPLICATION_ROLE, PrivateRedis, with_user
+from tests.support.stack import Process, Stack, open_stack
 
 
 class Trials:
@@ -34,6 +35,10 @@ OpenDriver = Callable[..., Driver]
 """Points a client at an api; all clients of a test share its journal."""
 
 
+INSTANT = {"ENGINE": "instant", "STAGE_WORKER_PLUGINS": plugin.NAME}
+"""Courses in no time."""
+
+
 @pytest.fixture
 def trials() -> Trials:
     """The scale of this run."""
@@ -44,8 +49,17 @@ def trials() -> Trials:
 @pytest.fixture
 def stack(stack: Stack) -> Stack:
     """The test's processes; workers write courses in no time."""
-    stack.environment |= {"ENGINE": "instant", "STAGE_WORKER_PLUGINS": plugin.NAME}
+    stack.environment |= INSTANT
     return stack
+
+
+@pytest.fixture
+def fragile_stack(tmp_path: Path, private_database_url: str, private_redis: PrivateRedis) -> Iterator[Stack]:
+    """The same on servers of the test's own, which it may stop, kill and freeze."""
+    url = with_user(private_database_url, APPLICATION_ROLE)
+    with open_stack(tmp_path, database_url=url, redis_url=private_redis.url()) as opened:
+        opened.environment |= INSTANT
+        yield opened
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from services.kernel.database import Database
 from services.kernel.settings import CommonSettings, Secret
 from tests.faults.conftest import OpenDriver, Trials
-from tests.support import plugin
 from tests.support.driver import Journal
 from tests.support.evidence import assert_passed, judge
-from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
-from tests.support.stack import Stack, open_stack
+from tests.support.servers import PrivatePostgres, PrivateRedis
+from tests.support.stack import Stack
 
 PER_SECOND = 6
 THERE_SECONDS = 2.0
@@ -25,18 +23,14 @@ GAP_ANSWERS = {500, 503}
 
 
 @pytest.fixture
-def stack(tmp_path: Path, private_database_url: str, private_redis: PrivateRedis) -> Iterator[Stack]:
+def stack(fragile_stack: Stack) -> Stack:
     """Processes on servers that this test may kill."""
-    url = with_user(private_database_url, APPLICATION_ROLE)
-    with open_stack(tmp_path, database_url=url, redis_url=private_redis.url()) as opened:
-        opened.environment |= {
-            "ENGINE": "instant",
-            "STAGE_WORKER_PLUGINS": plugin.NAME,
-            "INSTANT_SECONDS": "0.2",  # so that there is always something in hand
-            "RELAY_RECONCILE_SECONDS": "1",
-            "STAGE_WORKER_CONCURRENCY": "16",  # what gathers while a server is away must be gone a minute after it is back
-        }
-        yield opened
+    fragile_stack.environment |= {
+        "INSTANT_SECONDS": "0.2",  # so that there is always something in hand
+        "RELAY_RECONCILE_SECONDS": "1",
+        "STAGE_WORKER_CONCURRENCY": "16",  # what gathers while a server is away must be gone a minute after it is back
+    }
+    return fragile_stack
 
 
 @pytest.fixture

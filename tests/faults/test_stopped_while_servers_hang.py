@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.kernel import lifecycle
 from tests.faults.conftest import OpenDriver
-from tests.support import plugin
-from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
-from tests.support.stack import Kind, Stack, open_stack
+from tests.support.servers import PrivatePostgres
+from tests.support.stack import Kind, Stack
 from tests.support.waiting import eventually
 
 KINDS: tuple[Kind, ...] = ("api", "outbox_relay", "stage_worker")
@@ -22,17 +19,10 @@ DRAIN_SECONDS = 4.0
 
 
 @pytest.fixture
-def stack(tmp_path: Path, private_database_url: str, private_redis: PrivateRedis) -> Iterator[Stack]:
+def stack(fragile_stack: Stack) -> Stack:
     """Processes on servers that this test may freeze."""
-    url = with_user(private_database_url, APPLICATION_ROLE)
-    with open_stack(tmp_path, database_url=url, redis_url=private_redis.url()) as opened:
-        opened.environment |= {
-            "ENGINE": "instant",
-            "STAGE_WORKER_PLUGINS": plugin.NAME,
-            "INSTANT_SECONDS": "1",
-            "DRAIN_SECONDS": str(DRAIN_SECONDS),
-        }
-        yield opened
+    fragile_stack.environment |= {"INSTANT_SECONDS": "1", "DRAIN_SECONDS": str(DRAIN_SECONDS)}
+    return fragile_stack
 
 
 @pytest.mark.parametrize("frozen", ["postgresql", "redis"])

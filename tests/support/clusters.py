@@ -1,12 +1,12 @@
-"""A namespace of the test's own in the cluster that KUBECONFIG names."""
+"""The cluster that KUBECONFIG names, and whoever may do what in it."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import httpx2
 import pytest
@@ -15,7 +15,7 @@ from lightkube import Client, KubeConfig
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
-from lightkube.resources.core_v1 import Namespace, ServiceAccount, ServiceAccountToken
+from lightkube.resources.core_v1 import ServiceAccount, ServiceAccountToken
 from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
 
 from services.outbox_relay.lease.kubernetes import cluster_trust
@@ -32,10 +32,14 @@ def is_required() -> bool:
 def require_cluster() -> None:
     """Without KUBECONFIG the test is skipped, or fails where a cluster is required."""
     if not os.environ.get("KUBECONFIG"):
-        reason = "KUBECONFIG names no cluster; `make cluster-up` makes one where Docker and kind are"
-        if is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
+        refuse("KUBECONFIG names no cluster; `make cluster-up` makes one where Docker and kind are")
+
+
+def refuse(reason: str) -> NoReturn:
+    """Skip the test, or fail it where a cluster is required."""
+    if is_required():
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @contextmanager
@@ -46,17 +50,6 @@ def cluster_client() -> Iterator[Client]:
     assert config is not None
     with closing(Client(config, transport=httpx2.HTTPTransport(verify=cluster_trust(config)), lazy=False)) as client:
         yield client
-
-
-@contextmanager
-def own_namespace(client: Client, prefix: str) -> Iterator[str]:
-    """A new namespace, deleted with everything in it when the block ends."""
-    name = f"{prefix}-{secrets.token_hex(4)}"
-    client.create(Namespace(metadata=ObjectMeta(name=name)))
-    try:
-        yield name
-    finally:
-        client.delete(Namespace, name)
 
 
 def kubeconfig_of(client: Client, namespace: str, account: str, rules: list[PolicyRule], folder: Path) -> Path:

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.support.clusters import is_required
+from tests.support.clusters import refuse
 from tests.support.servers import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))  # where programs are, not a package
@@ -54,15 +52,10 @@ def builder() -> str:
 
 def require_builder() -> None:
     """Skip the test, or fail it where a cluster is required, unless images can be built and their base is named."""
-    reason = ""
     if not os.environ.get(_BASE):
-        reason = f"{_BASE} names no base image; {_BASE}=python:3.13-slim takes the official one"
-    elif not builder():
-        reason = "nothing here builds images: install docker, podman or buildah"
-    if reason and is_required():
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+        refuse(f"{_BASE} names no base image; {_BASE}=python:3.13-slim takes the official one")
+    if not builder():
+        refuse("nothing here builds images: install docker, podman or buildah")
 
 
 def build(target: str, *, tag: str = "test", flags: str = "") -> str:

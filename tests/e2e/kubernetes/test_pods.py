@@ -110,10 +110,18 @@ def component_of(pod: Object) -> str:
     return component
 
 
+def staying(installation: Installation) -> list[Object]:
+    """The pods of its namespace but those on their way out: another test's clients may take a while to go."""
+    return [each for each in installation.items("pods") if "deletionTimestamp" not in each["metadata"]]
+
+
 def running(installation: Installation) -> list[Object]:
-    """The pods of the installation that run."""
-    label = f"app.kubernetes.io/instance={installation.release}"
-    return [each for each in installation.items("pods", "-l", label) if each["status"]["phase"] == "Running"]
+    """The pods of the installation that run: what its controllers made, not what a test has put beside them."""
+    return [each for each in staying(installation) if each["status"]["phase"] == "Running" and _is_part(each)]
+
+
+def _is_part(pod: Object) -> bool:
+    return bool(component_of(pod)) and bool(pod["metadata"].get("ownerReferences"))
 
 
 def ask(installation: Installation, pod: Object, python: str, shell: str) -> str:
@@ -165,9 +173,9 @@ def test_only_the_relay_can_speak_to_the_api_server(seen: list[Seen]) -> None:
 
 
 def test_every_pod_was_admitted_as_restricted(shared: Installation) -> None:
-    """Those that have ended too: the migration ran in the same namespace, which refuses any other."""
+    """Those that have ended too: the migration ran in the same namespace, which refuses any other. Its pod may be drained away."""
     labels = shared.get("namespace", shared.namespace)["metadata"]["labels"]
-    done = [component_of(each) for each in shared.items("pods") if each["status"]["phase"] == "Succeeded"]
+    done = [component_of(each) for each in shared.items("jobs") if each["status"].get("succeeded")]
 
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert "migrate" in done
@@ -193,10 +201,10 @@ def canaries(installation: Installation) -> dict[str, str]:
 
 def haystack(installation: Installation) -> Iterator[tuple[str, str]]:
     """Where secrets must not be, and what is there."""
-    for pod in installation.items("pods"):
+    for pod in staying(installation):
         name = pod["metadata"]["name"]
         yield f"the log of {name}", installation.kubectl("logs", name, "--all-containers", "--tail=-1")
-        if pod["status"]["phase"] == "Running" and component_of(pod):
+        if pod["status"]["phase"] == "Running" and _is_part(pod):
             yield f"arguments and metrics of {name}", ask(installation, pod, _ARGUMENTS_PYTHON, _ARGUMENTS_SHELL)
     for kind in ("events", "configmaps", "pods", "deployments", "replicasets", "statefulsets", "jobs", "services"):
         yield kind, installation.kubectl("get", kind, "-o", "yaml")

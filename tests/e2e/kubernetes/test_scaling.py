@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.support.clusters import refuse
 from tests.support.kube.clients import load_on
-from tests.support.kube.commands import refuse, run
+from tests.support.kube.commands import run
 from tests.support.kube.endings import Endings, assert_ended_well
 from tests.support.kube.installation import Installation
 from tests.support.kube.values import Values

@@ -39,6 +39,7 @@ def forwarded(shared: Installation, tmp_path: Path) -> Iterator[dict[str, str]]:
         database = local(f"pod/{shared.fullname}-postgresql-0", 5432)
         redis = local(f"service/{shared.fullname}-redis", 6379)
         yield {
+            **os.environ,
             "PATH": f"{tools}:{os.environ['PATH']}",
             "API_URL": f"http://{api}",
             "API_TOKEN": shared.token(),

@@ -58,12 +58,9 @@ def client_pod(
     program: str = _IDLE,
 ) -> Iterator[Client]:
     """A pod that waits for programs, or runs one of its own; gone when the block ends."""
-    apply(json.dumps(_pod(namespace, name, [program], labels or {}, environment or {})))
-    try:
-        kubectl("-n", namespace, "wait", f"pod/{name}", "--for=condition=Ready", "--timeout=90s")
+    with _running(namespace, _pod(namespace, name, [program], labels or {}, environment or {})) as pods:
+        kubectl("-n", namespace, "wait", *pods, "--for=condition=Ready", "--timeout=90s")
         yield Client(namespace, name)
-    finally:
-        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false", "--ignore-not-found")
 
 
 Journal = list[tuple[str, int | None, str | None]]
@@ -73,14 +70,9 @@ Journal = list[tuple[str, int | None, str | None]]
 @contextmanager
 def client_pods(namespace: str, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[list[Client]]:
     """Several at once, by name with the labels of each."""
-    manifests = [_pod(namespace, name, [_IDLE], labels, {}) for name, labels in wanted.items()]
-    apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
-    pods = [f"pod/{name}" for name in wanted]
-    try:
+    with _running(namespace, *(_pod(namespace, name, [_IDLE], labels, {}) for name, labels in wanted.items())) as pods:
         kubectl("-n", namespace, "wait", *pods, "--for=condition=Ready", "--timeout=120s", seconds=150)
         yield [Client(namespace, name) for name in wanted]
-    finally:
-        kubectl("-n", namespace, "delete", *pods, "--grace-period=1", "--wait=false")
 
 
 class Load:
@@ -134,13 +126,21 @@ def load_on(
         "WEBHOOK_URL": webhook_url,
     }
     program = (PROGRAMS / "load.py").read_text(encoding="utf-8")
-    apply(json.dumps(_pod(namespace, name, [program], {}, environment, container="load")))
-    try:
+    with _running(namespace, _pod(namespace, name, [program], {}, environment, container="load")):
         logs = ["-n", namespace, "logs", name]
         eventually_sync(lambda: "loading" in run(["kubectl", *logs], check=False).stdout, within=90, every=0.5)
         yield Load(namespace, name)
+
+
+@contextmanager
+def _running(namespace: str, *manifests: dict[str, Any]) -> Iterator[list[str]]:
+    """Pods, as kubectl names them; told to go when the block ends."""
+    apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+    pods = [f"pod/{each['metadata']['name']}" for each in manifests]
+    try:
+        yield pods
     finally:
-        kubectl("-n", namespace, "delete", "pod", name, "--grace-period=1", "--wait=false", "--ignore-not-found")
+        kubectl("-n", namespace, "delete", *pods, "--grace-period=1", "--wait=false", "--ignore-not-found")
 
 
 def _pod(

@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.clusters import is_required, require_cluster
+from tests.support.clusters import refuse, require_cluster
 
 Object = dict[str, Any]
 
@@ -38,7 +36,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in `folder`, with the variables of `environment` beside the caller's.
+    """Run a command to its end, in `folder`, with the variables of `environment` and no others; the caller's by default.
 
     Raises:
         CommandFailed: it ended with an error (unless `check` is false), or did not end in `seconds`.
@@ -52,7 +50,7 @@ def run(
             timeout=seconds,
             check=False,
             errors="replace",
-            env={**os.environ, **(environment or {})},
+            env=environment,
             cwd=folder,
         )
     except subprocess.TimeoutExpired as error:
@@ -106,7 +104,7 @@ def program(name: str) -> str:
     found = await_program(name)
     if found is None:
         refuse(f"{name} is not on the PATH")
-    return str(found)
+    return found
 
 
 def await_program(name: str) -> str | None:
@@ -116,10 +114,3 @@ def await_program(name: str) -> str | None:
     while shutil.which(name) is None and coming.exists() and time.monotonic() < deadline:
         time.sleep(1)
     return shutil.which(name)
-
-
-def refuse(reason: str) -> None:
-    """Skip the test, or fail it where a cluster is required."""
-    if is_required():
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -23,21 +23,16 @@ RESTRICTED = "pod-security.kubernetes.io"
 
 
 @contextmanager
-def own_namespace(prefix: str, *, restricted: bool = True, keep_until_gone: bool = False) -> Iterator[str]:
-    """A new namespace, in which only pods of the restricted standard may run; deleted when the block ends.
-
-    With `keep_until_gone` the block's end waits until nothing of it is left.
-    """
+def own_namespace(prefix: str) -> Iterator[str]:
+    """A new namespace, in which only pods of the restricted standard may run; deleted when the block ends."""
     name = f"{prefix}-{secrets.token_hex(3)}"
     kubectl("create", "namespace", name)
-    if restricted:
-        levels = [f"{RESTRICTED}/{each}=restricted" for each in ("enforce", "warn", "audit")]
-        kubectl("label", "namespace", name, *levels)
+    levels = [f"{RESTRICTED}/{each}=restricted" for each in ("enforce", "warn", "audit")]
+    kubectl("label", "namespace", name, *levels)
     try:
         yield name
     finally:
-        kubectl("delete", "namespace", name, "--ignore-not-found", f"--wait={str(keep_until_gone).lower()}",
-                "--timeout=180s", seconds=200)  # fmt: skip
+        kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 
 class Installation:
@@ -92,13 +87,10 @@ class Installation:
         Raises:
             CommandFailed: it took too long; shows the pods.
         """
-        mine = f"app.kubernetes.io/instance={self.release}"
-        limit = f"--timeout={seconds:g}s"
         try:
-            self.kubectl("wait", "job", "-l", f"{mine},app.kubernetes.io/component=migrate",
-                         "--for=condition=Complete", limit, seconds=seconds + 10)  # fmt: skip
-            for name in self.deployments():
-                self.kubectl("rollout", "status", f"deployment/{name}", limit, seconds=seconds + 10)
+            self.kubectl("wait", "job", "-l", f"{self.selector},app.kubernetes.io/component=migrate",
+                         "--for=condition=Complete", f"--timeout={seconds:g}s", seconds=seconds + 10)  # fmt: skip
+            self._await_rollouts(self.deployments(), seconds)
         except CommandFailed as failure:
             raise CommandFailed(f"{failure}\n{self.story()}") from failure
 
@@ -108,7 +100,7 @@ class Installation:
 
     def pods(self, component: str, *, running: bool = True) -> list[Object]:
         """The pods of a component that are not being deleted; by default only the ready ones."""
-        labels = f"app.kubernetes.io/instance={self.release},app.kubernetes.io/component={component}"
+        labels = f"{self.selector},app.kubernetes.io/component={component}"
         found = [each for each in self.items("pods", "-l", labels) if "deletionTimestamp" not in each["metadata"]]
         return [each for each in found if is_ready(each)] if running else found
 
@@ -138,14 +130,12 @@ class Installation:
 
     def rolled_out(self, *names: str, seconds: float = 180) -> None:
         """Return when the Deployments of these components are rolled out."""
-        for name in names:
-            self.kubectl(
-                "rollout",
-                "status",
-                f"deployment/{self.fullname}-{name}",
-                f"--timeout={seconds:g}s",
-                seconds=seconds + 10,
-            )
+        self._await_rollouts([f"{self.fullname}-{name}" for name in names], seconds)
+
+    def _await_rollouts(self, deployments: Sequence[str], seconds: float) -> None:
+        for name in deployments:
+            limit = f"--timeout={seconds:g}s"
+            self.kubectl("rollout", "status", f"deployment/{name}", limit, seconds=seconds + 10)
 
     def secret(self, key: str) -> str:
         """A value of the Secret that `dev.enabled` has made."""
@@ -210,14 +200,17 @@ def port_forward(installation: Installation, target: str, port: int) -> Iterator
 
 def is_ready(pod: Object) -> bool:
     """Whether the kubelet says that the pod is ready."""
-    conditions = pod["status"].get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return _holds(pod, "Ready")
 
 
 def is_available(deployment: Object) -> bool:
     """Whether the controller says that the Deployment is available."""
-    conditions = deployment["status"].get("conditions", ())
-    return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
+    return _holds(deployment, "Available")
+
+
+def _holds(object_: Object, condition: str) -> bool:
+    conditions = object_["status"].get("conditions", ())
+    return any(each["type"] == condition and each["status"] == "True" for each in conditions)
 
 
 def eventually_gone(namespace: str, *, within: float = 120) -> None:

@@ -32,6 +32,7 @@ class Reader:
         self.namespace = namespace
         self.folder = folder
         self._environment = {
+            **os.environ,
             "KUBECONFIG": str(_context(namespace, folder)),
             "COURSEGEN_HOME": str(folder / "state"),
         }
@@ -52,9 +53,10 @@ class Reader:
     @contextmanager
     def keeps_running(self, line: str, *, until: str) -> Iterator[str]:
         """A command that goes on while the block lasts; the line in which it printed `until`."""
-        environment = {**os.environ, **self._environment}
         command = ["bash", "-c", f"exec {line}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=self.folder) as running:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, env=self._environment, text=True, cwd=self.folder
+        ) as running:
             try:
                 assert running.stdout is not None
                 said = running.stdout.readline()

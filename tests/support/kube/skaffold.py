@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.kube.commands import CommandFailed, program, refuse, run
+from tests.support.clusters import refuse
+from tests.support.kube.commands import CommandFailed, program, run
 from tests.support.kube.values import for_cluster
 from tests.support.servers import REPOSITORY
 
