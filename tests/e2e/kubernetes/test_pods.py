@@ -173,7 +173,7 @@ def test_only_the_relay_can_speak_to_the_api_server(seen: list[Seen]) -> None:
 
 
 def test_every_pod_was_admitted_as_restricted(shared: Installation) -> None:
-    """Those that have ended too: the migration ran in the same namespace, which refuses any other. Its pod may be drained away."""
+    """Those that have ended too: the migration ran in the same namespace, which refuses any other. A drain removes its pod."""
     labels = shared.get("namespace", shared.namespace)["metadata"]["labels"]
     done = [component_of(each) for each in shared.items("jobs") if each["status"].get("succeeded")]
 
