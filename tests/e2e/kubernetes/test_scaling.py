@@ -105,7 +105,7 @@ def test_pods_grow_under_load_and_shrink_after_it(autoscaled: Installation) -> N
     eventually_sync(lambda: replicas(autoscaled, api) == 1, within=SHRUNK_SECONDS, every=1)
     with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=0.25, name="few") as few:
         began = time.monotonic()
-        with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=3, name="many") as many:
+        with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=8, name="many") as many:
             eventually_sync(lambda: replicas(autoscaled, api) == MOST, within=GROWN_SECONDS, every=1)
             eventually_sync(lambda: replicas(autoscaled, workers) > 1, within=GROWN_SECONDS, every=1)
             grown = time.monotonic() - began
