@@ -1,0 +1,47 @@
+"""What may go wrong between the operator and the API server.
+
+::
+
+    RetryableError
+    ├── ClusterUnavailable   no answer, or "later": the same call may succeed
+    └── WriteConflict        somebody else has written in between
+    OperatorError
+    ├── NotPermitted         RBAC refuses this call
+    └── KindAbsent           the API server does not know the kind: its CRD is not installed
+    PermanentError
+    └── ObjectRefused        the API server does not accept the object as it stands
+"""
+
+from __future__ import annotations
+
+from services.kernel.errors import OperatorError, PermanentError, RetryableError
+
+
+class ClusterUnavailable(RetryableError):
+    """The API server does not answer for the moment."""
+
+    code = "cluster_unavailable"
+
+
+class WriteConflict(RetryableError):
+    """The object has been written by somebody else in between."""
+
+    code = "write_conflict"
+
+
+class NotPermitted(OperatorError):
+    """The operator's service account is not allowed to do this."""
+
+    code = "not_permitted"
+
+
+class KindAbsent(OperatorError):
+    """The API server does not know this kind of resource."""
+
+    code = "kind_absent"
+
+
+class ObjectRefused(PermanentError):
+    """The API server does not accept the object."""
+
+    code = "object_refused"
