@@ -1,6 +1,6 @@
 # One image per process, all from this file:
 #
-#   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, migrate
+#   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, migrate, operator
 #
 # scripts/build-images.sh builds them all with docker, podman or buildah. docs/IMAGES.md says what is in them and why. The targets
 # that end in -dev are for `skaffold dev` alone: docs/DEVELOPMENT.md.
@@ -17,6 +17,7 @@ COPY requirements/build.txt requirements/build.txt
 RUN python -m pip install --quiet --require-hashes --no-deps --target /tools -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations
+COPY operators operators
 COPY services services
 RUN PYTHONPATH=/tools python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel .
 
@@ -47,7 +48,13 @@ FROM build AS migrate-packages
 COPY requirements/migrate.txt /requirements.txt
 RUN install-process libraries /requirements.txt
 COPY --from=wheel /wheel /wheel
-RUN install-process project migrate
+RUN install-process project migrate retention
+
+FROM build AS operator-packages
+COPY requirements/operator.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project coursegen_operator
 
 # ── The images ──
 # Libraries and project are layers of their own: a change of code moves some hundred kilobytes.
@@ -78,6 +85,13 @@ COPY --from=stage-worker-packages /opt/coursegen/libraries /opt/coursegen/librar
 COPY --from=stage-worker-packages /opt/coursegen/project /opt/coursegen/project
 EXPOSE 9090
 ENTRYPOINT ["python", "-m", "services.stage_worker"]
+
+FROM process AS operator
+LABEL org.opencontainers.image.title="coursegen-operator" org.opencontainers.image.description="Reconciles migrations, retention and alerting rules"
+COPY --from=operator-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=operator-packages /opt/coursegen/project /opt/coursegen/project
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "operators.coursegen_operator"]
 
 # ── For `skaffold dev`: code that the process's own user may replace, and a start that follows the change ──
 # The loop copies files with tar and removes them with rm. Compiled files are checked against their source here: unchecked ones

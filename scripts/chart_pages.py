@@ -1,18 +1,20 @@
-"""Write the chart's README.md and values.schema.json: ``.venv/bin/python scripts/chart_pages.py``.
+"""Write the README.md and values.schema.json of both charts: ``.venv/bin/python scripts/chart_pages.py``.
 
-Values and their meaning are read from charts/coursegen/values.yaml (`# --` above a value), settings from the code that declares
-them. A test compares both files with what this makes.
+Values and their meaning are read from each chart's values.yaml (`# --` above a value), settings from the code that declares
+them. Tests compare the files with what this makes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from operators.coursegen_operator.settings import OperatorSettings
 
 from services.api.settings import ApiSettings
 from services.kernel.settings import CommonSettings, declarations
@@ -20,13 +22,13 @@ from services.migrate.settings import MigrateSettings
 from services.outbox_relay.settings import RelaySettings
 from services.stage_worker.settings import WorkerSettings
 
-CHART = Path(__file__).resolve().parents[1] / "charts" / "coursegen"
+CHARTS = Path(__file__).resolve().parents[1] / "charts"
 SETTINGS: dict[str, type[Any]] = {
-    "common": CommonSettings,
-    "api": ApiSettings,
-    "relay": RelaySettings,
-    "worker": WorkerSettings,
-    "migrate": MigrateSettings,
+    "config.common": CommonSettings,
+    "config.api": ApiSettings,
+    "config.relay": RelaySettings,
+    "config.worker": WorkerSettings,
+    "config.migrate": MigrateSettings,
 }
 SECRETS = {
     "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY",
@@ -35,9 +37,10 @@ SECRETS = {
 """Given by references to Secrets, never under `config`."""
 OWNED = {
     "PORT", "METRICS_PORT", "DRAIN_SECONDS", "UPLOAD_FOLDER", "STAGE_WORKER_QUEUES", "RELAY_ELECTION", "RELAY_REPLICAS",
-    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE", "RELAY_NODE_ID",
+    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE", "RELAY_NODE_ID", "OPERATOR_WATCH_NAMESPACES", "OPERATOR_LEASE_NAME",
+    "OPERATOR_LEASE_NAMESPACE", "OPERATOR_POD_NAME",
 }  # fmt: skip
-"""Decided by values of the chart's own, because other objects depend on them."""
+"""Decided by values of the charts' own, because other objects depend on them."""
 
 _TEXT = {"type": "string"}
 _FREE = {"type": "object"}
@@ -46,6 +49,7 @@ _ENUMS = {
     "migrations.mode": ["job", "operator"],
     "leaderElection.mode": ["lease", "postgres", "none"],
     "api.service.type": ["ClusterIP", "NodePort", "LoadBalancer"],
+    "scope": ["cluster", "namespaced"],
 }
 _OPEN = re.compile(
     r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|podSecurityContext|securityContext|behavior)$"
@@ -56,112 +60,139 @@ _AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod")
 """Scaling to none is nobody's: Redis' lists would not bring a worker back."""
 
 
-def settings_of(process: str) -> Iterator[tuple[str, str]]:
-    """The settings that `config.<process>` takes, with their meaning."""
-    for _, each in declarations(SETTINGS[process]):
-        if each.env not in SECRETS | OWNED:
+@dataclass(frozen=True)
+class Pages:
+    """What is made from one chart's values."""
+
+    chart: Path
+    settings: Mapping[str, type[Any]]
+    """The settings that a map of values takes, by its path."""
+    text: str
+    """The README around the table of values."""
+
+    def values(self) -> dict[str, Any]:
+        """The chart's values.yaml."""
+        values: dict[str, Any] = yaml.safe_load((self.chart / "values.yaml").read_text(encoding="utf-8"))
+        return values
+
+    def schema(self) -> dict[str, Any]:
+        """The schema of values.yaml."""
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": f"Values of the chart {self.chart.name}",
+            **self.node(self.values(), ""),
+        }
+
+    def node(self, value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of value
+        """The schema of a value."""
+        if path in _ENUMS:
+            return {"enum": _ENUMS[path]}
+        if path in self.settings:
+            return self.config(path)
+        if path.endswith("maxUnavailable"):
+            return {"type": ["integer", "string"]}
+        if isinstance(value, bool):
+            return {"type": "boolean"}
+        if isinstance(value, int):
+            return {"type": "integer", "minimum": int(path.endswith(_AT_LEAST_ONE))}
+        if isinstance(value, str):
+            is_digest = path.endswith("digest")
+            return {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"} if is_digest else dict(_TEXT)
+        if isinstance(value, list):
+            return {"type": "array"}
+        if _OPEN.search(path):
+            return dict(_FREE)
+        properties = {key: self.node(each, f"{path}.{key}" if path else key) for key, each in value.items()}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+
+    def config(self, path: str) -> dict[str, Any]:
+        """The schema of the settings at a path."""
+        kinds = ["string", "number", "boolean", "null"]
+        known = {env: {"type": kinds, "description": doc} for env, doc in settings_of(self.settings[path])}
+        return {"type": "object", "additionalProperties": False, "properties": known}
+
+    def described(self) -> Iterator[tuple[str, str, str]]:
+        """Path, default and meaning of each value, in the file's order; a map in one line describes itself."""
+        path: list[str] = []
+        doc: list[str] = []
+        for line in (self.chart / "values.yaml").read_text(encoding="utf-8").splitlines():
+            comment = re.fullmatch(r"\s*# (?:-- )?(.*)", line)
+            if comment:
+                doc = [comment[1]] if "# -- " in line else [*doc, comment[1]] if doc else []
+                continue
+            entry = re.fullmatch(r"( *)([\w-]+):(?: (.*))?", line)
+            if entry:
+                depth = len(entry[1]) // 2
+                path = [*path[:depth], entry[2]]
+                if entry[3] or doc:
+                    yield ".".join(path), entry[3] or "see values.yaml", " ".join(doc)
+            doc = []
+
+    def readme(self) -> str:
+        """The chart's README."""
+        rows = "\n".join(f"| `{path}` | `{value}` | {doc} |" for path, value, doc in self.described())
+        return self.text.replace("@VALUES@", rows.replace("\\", "\\\\"))
+
+    def write(self) -> None:
+        """Both files."""
+        schema = json.dumps(self.schema(), indent=2, ensure_ascii=False) + "\n"
+        (self.chart / "values.schema.json").write_text(schema, encoding="utf-8")
+        (self.chart / "README.md").write_text(self.readme(), encoding="utf-8")
+
+
+def settings_of(declared: type[Any], left_out: Collection[str] = SECRETS | OWNED) -> Iterator[tuple[str, str]]:
+    """The settings that are values, with their meaning."""
+    for _, each in declarations(declared):
+        if each.env not in left_out:
             yield each.env, each.doc
 
 
-def _config(process: str) -> dict[str, Any]:
-    kinds = ["string", "number", "boolean", "null"]
-    properties = {env: {"type": kinds, "description": doc} for env, doc in settings_of(process)}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+class ApplicationPages(Pages):
+    """Those of the chart coursegen, whose queues are a map of the user's own."""
 
-
-def _node(value: Any, path: str) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of value
-    if path in _ENUMS:
-        return {"enum": _ENUMS[path]}
-    if path.startswith("config."):
-        return _config(path.removeprefix("config."))
-    if path.endswith("maxUnavailable"):
-        return {"type": ["integer", "string"]}
-    if isinstance(value, bool):
-        return {"type": "boolean"}
-    if isinstance(value, int):
-        return {"type": "integer", "minimum": int(path.endswith(_AT_LEAST_ONE))}
-    if isinstance(value, str):
-        return (
-            dict(_TEXT) if not path.endswith(("digest",)) else {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
-        )
-    if isinstance(value, list):
-        return {"type": "array"}
-    if _OPEN.search(path):
-        return dict(_FREE)
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {key: _node(each, f"{path}.{key}" if path else key) for key, each in value.items()},
-    }
-
-
-def schema() -> dict[str, Any]:
-    """The schema of values.yaml."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    values["stageWorker"].pop("queues")
-    root = _node(values, "")
-    worker = root["properties"]["stageWorker"]["properties"]
-    own = {
-        "type": ["object", "null"],
-        "additionalProperties": False,
-        "properties": {**worker, "config": _config("worker")},
-    }
-    both = {
-        "properties": {
-            kind: {"properties": {"enabled": {"const": True}}, "required": ["enabled"]}
-            for kind in ("autoscaling", "keda")
+    def schema(self) -> dict[str, Any]:
+        """The schema of values.yaml."""
+        values = self.values()
+        values["stageWorker"].pop("queues")
+        root = self.node(values, "")
+        worker = root["properties"]["stageWorker"]["properties"]
+        own = {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {**worker, "config": self.config("config.worker")},
         }
-    }
-    forbidden = {"not": {**both, "required": ["autoscaling", "keda"]}}
-    root["properties"]["stageWorker"] |= {
-        **forbidden,
-        "properties": {
-            **worker,
-            "queues": {
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": {"pattern": "^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"},
-                "additionalProperties": {"$ref": "#/definitions/queue"},
+        both = {
+            "properties": {
+                kind: {"properties": {"enabled": {"const": True}}, "required": ["enabled"]}
+                for kind in ("autoscaling", "keda")
+            }
+        }
+        forbidden = {"not": {**both, "required": ["autoscaling", "keda"]}}
+        root["properties"]["stageWorker"] |= {
+            **forbidden,
+            "properties": {
+                **worker,
+                "queues": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "propertyNames": {"pattern": "^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"},
+                    "additionalProperties": {"$ref": "#/definitions/queue"},
+                },
             },
-        },
-    }
-    alone = {"properties": {"leaderElection": {"properties": {"mode": {"const": "none"}}, "required": ["mode"]}}}
-    root["allOf"] = [
-        {
-            "if": {**alone, "required": ["leaderElection"]},
-            "then": {"properties": {"outboxRelay": {"properties": {"replicaCount": {"maximum": 1}}}}},
         }
-    ]
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Values of the chart coursegen",
-        **root,
-        "definitions": {"queue": {**own, **forbidden}},
-    }
-
-
-def described() -> Iterator[tuple[str, str, str]]:
-    """Path, default and meaning of each value, in the file's order; a map in one line describes itself."""
-    path: list[str] = []
-    doc: list[str] = []
-    for line in (CHART / "values.yaml").read_text(encoding="utf-8").splitlines():
-        comment = re.fullmatch(r"\s*# (?:-- )?(.*)", line)
-        if comment:
-            doc = [comment[1]] if "# -- " in line else [*doc, comment[1]] if doc else []
-            continue
-        entry = re.fullmatch(r"( *)([\w-]+):(?: (.*))?", line)
-        if entry:
-            depth = len(entry[1]) // 2
-            path = [*path[:depth], entry[2]]
-            if entry[3] or doc:
-                yield ".".join(path), entry[3] or "see values.yaml", " ".join(doc)
-        doc = []
-
-
-def readme() -> str:
-    """The chart's README."""
-    rows = "\n".join(f"| `{path}` | `{value}` | {doc} |" for path, value, doc in described())
-    return _README.replace("@VALUES@", rows.replace("\\", "\\\\"))
+        alone = {"properties": {"leaderElection": {"properties": {"mode": {"const": "none"}}, "required": ["mode"]}}}
+        root["allOf"] = [
+            {
+                "if": {**alone, "required": ["leaderElection"]},
+                "then": {"properties": {"outboxRelay": {"properties": {"replicaCount": {"maximum": 1}}}}},
+            }
+        ]
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "Values of the chart coursegen",
+            **root,
+            "definitions": {"queue": {**own, **forbidden}},
+        }
 
 
 _README = """# coursegen
@@ -232,13 +263,49 @@ Settings under `config` bear the names of [docs/SETTINGS.md](../../docs/SETTINGS
 @VALUES@
 """
 
+_OPERATOR_README = """# coursegen-operator
+
+The operator of coursegen and its three kinds: **DatabaseMigration** brings a database up to date and watches that it stays as it
+was made, **RetentionPolicy** removes what is no longer needed, **AlertPolicy** writes alerting rules and says whether a Prometheus
+has loaded them. The chart coursegen brings the resources; this one comes first, once per cluster. This file is made from
+values.yaml by `scripts/chart_pages.py`; [OPERATOR.md](../../docs/OPERATOR.md) shows how to work with the kinds.
+
+## Install it
+
+```bash
+helm install coursegen-operator charts/coursegen-operator --namespace coursegen-system --create-namespace --wait
+kubectl explain databasemigration.spec
+```
+
+- **Two pods**, one of which reconciles; who, the Lease says: `kubectl -n coursegen-system get lease`. Both are Ready.
+- **Without rights over the cluster**: `--set scope=namespaced --set watchNamespaces={courses}` makes one Role in each namespace
+  and no ClusterRole. The three kinds belong to the cluster whoever installs them; with `crds.enabled=false` an administrator
+  does: `kubectl apply --server-side -f charts/coursegen-operator/files/crds`.
+- **It reads no Secret.** Jobs mount the database's address by the name that a resource gives.
+- **Upgrade**: `helm upgrade`; the kinds are upgraded with it. Jobs that run go on, and the next pod takes their result.
+- **Uninstall**, in any order: nothing waits for a finalizer, since there is none. The kinds and every resource of theirs stay
+  (`crds.keep`); to remove them: `kubectl delete crd databasemigrations.ops.coursegen.dev retentionpolicies.ops.coursegen.dev
+  alertpolicies.ops.coursegen.dev`.
+- **Prometheus Operator** is not needed; without it an AlertPolicy says so and holds nothing up.
+- Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
+
+## Values
+
+Settings under `config` bear the names of [docs/SETTINGS.md](../../docs/SETTINGS.md); the schema knows them and refuses others.
+
+| value | default | meaning |
+|---|---|---|
+@VALUES@
+"""
+
+APPLICATION = ApplicationPages(CHARTS / "coursegen", SETTINGS, _README)
+OPERATOR = Pages(CHARTS / "coursegen-operator", {"config": OperatorSettings}, _OPERATOR_README)
+
 
 def main() -> None:
-    """Write both files."""
-    (CHART / "values.schema.json").write_text(
-        json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    (CHART / "README.md").write_text(readme(), encoding="utf-8")
+    """Write the pages of both charts."""
+    for pages in (APPLICATION, OPERATOR):
+        pages.write()
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_every_foreign_kind_is_rendered_and_judged(render: Render) -> None:
 
 def test_the_pages_are_what_the_values_say() -> None:
     """README.md and values.schema.json; made anew by scripts/chart_pages.py."""
-    pages = runpy.run_path(str(_PAGES))
+    pages = runpy.run_path(str(_PAGES))["APPLICATION"]
 
-    assert (CHART / "README.md").read_text(encoding="utf-8") == pages["readme"]()
-    assert json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")) == pages["schema"]()
+    assert (CHART / "README.md").read_text(encoding="utf-8") == pages.readme()
+    assert json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")) == pages.schema()

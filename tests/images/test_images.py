@@ -65,7 +65,7 @@ def test_the_process_runs_without_root_and_without_a_shell_around_it(image: Imag
     config = image(target).config
     user, _, group = config["User"].partition(":")
 
-    assert config["Entrypoint"] == ["python", "-m", f"services.{PROCESSES[target]}"]
+    assert config["Entrypoint"] == ["python", "-m", PROCESSES[target]]
     assert not config.get("Cmd")
     assert int(user) >= 10000
     assert int(group) >= 10000
@@ -103,17 +103,17 @@ def test_only_the_worker_reads_documents(image: Images, target: str) -> None:
 
 @_ALL
 def test_only_its_own_process_is_in_it(image: Images, target: str) -> None:
-    """And the kernel; migrations only in migrate."""
+    """And the kernel; migrations and retention only in migrate."""
     parts = {
-        path.split("/")[4]
+        ".".join(path.split("/")[3:5])
         for path in own_layers(image(target))
-        if re.match(r"opt/coursegen/project/services/[^/]+/.", path)
+        if re.match(r"opt/coursegen/project/(services|operators)/[^/]+/.", path)
     }
 
-    assert parts - {"__pycache__"} == {
-        "kernel",
+    assert {each for each in parts if not each.endswith("__pycache__")} == {
+        "services.kernel",
         PROCESSES[target],
-        *(["migrations_bundle"] if target == "migrate" else []),
+        *(["services.migrations_bundle", "services.retention"] if target == "migrate" else []),
     }
 
 
@@ -180,10 +180,11 @@ for folder in ("/usr/bin", "/usr/sbin"):
 assert not pathlib.Path("/bin/sh").exists()
 """
 _STARTS = """
-import subprocess, sys
-done = subprocess.run([sys.executable, "-m", "services.{package}"], capture_output=True, text=True)
-assert done.returncode == 78, (done.returncode, done.stderr)  # it has read its settings, and lacks some
-assert "DATABASE_URL" in done.stderr, done.stderr
+import os, subprocess, sys
+command = [sys.executable, "-m", "{module}"]
+done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LOG_LEVEL": "loud"})
+assert done.returncode == 78, (done.returncode, done.stderr)  # it has read its settings, and finds one wrong
+assert "LOG_LEVEL" in done.stderr, done.stderr
 """
 _READS = """
 import asyncio, mimetypes, pathlib
@@ -206,7 +207,7 @@ def test_no_shell_and_no_other_program_is_needed(built: Callable[[str], str], ta
     documents.mkdir()
     for each in sorted((REPOSITORY / "tests" / "support" / "documents").iterdir()):
         (documents / each.name).write_bytes(each.read_bytes())
-    program = _STARTS.replace("{package}", PROCESSES[target]) + (_READS if target == "stage-worker" else "")
+    program = _STARTS.replace("{module}", PROCESSES[target]) + (_READS if target == "stage-worker" else "")
     (tmp_path / "try.py").write_text(program, encoding="utf-8")
     (tmp_path / "bare.py").write_text(_MAKE_BARE, encoding="utf-8")
     (tmp_path / "Dockerfile").write_text(_BARE.format(image=built(target)), encoding="utf-8")
@@ -218,7 +219,7 @@ def test_no_shell_and_no_other_program_is_needed(built: Callable[[str], str], ta
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
-_LARGEST_MB = {"api": 95, "outbox-relay": 65, "stage-worker": 410, "migrate": 50}
+_LARGEST_MB = {"api": 95, "outbox-relay": 65, "stage-worker": 410, "migrate": 50, "operator": 90}
 
 
 @_ALL

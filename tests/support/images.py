@@ -35,8 +35,14 @@ __all__ = [
 
 SAVE = REPOSITORY / "scripts" / "image.sh"
 
-PROCESSES = {"api": "api", "outbox-relay": "outbox_relay", "stage-worker": "stage_worker", "migrate": "migrate"}
-"""Each image, and the package that it runs."""
+PROCESSES = {
+    "api": "services.api",
+    "outbox-relay": "services.outbox_relay",
+    "stage-worker": "services.stage_worker",
+    "migrate": "services.migrate",
+    "operator": "operators.coursegen_operator",
+}
+"""Each image, and the module that it runs."""
 CANARY = "canary-of-the-builders-shell-7Qm2"
 """Every secret that the shell of a build has."""
 _SECRETS = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "WEBHOOK_ENCRYPTION_KEYS", "OPENAI_API_KEY", "GITHUB_TOKEN")

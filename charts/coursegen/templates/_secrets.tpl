@@ -3,24 +3,28 @@
 {{- define "coursegen.secretName" -}}{{ include "coursegen.fullname" . }}-values{{- end }}
 {{- define "coursegen.devSecretName" -}}{{ include "coursegen.fullname" . }}-dev{{- end }}
 
-{{/* One variable, or nothing; (list ROOT VARIABLE REFERENCE INLINE-KEY DEV-KEY) */}}
-{{- define "coursegen.secretVariable" -}}
+{{/* Name and key of a Secret, or nothing; (list ROOT REFERENCE INLINE-KEY DEV-KEY) */}}
+{{- define "coursegen.secretReference" -}}
 {{- $root := index . 0 -}}
-{{- $reference := index . 2 -}}
-{{- $inline := coalesce $reference.url $reference.value -}}
+{{- $reference := index . 1 -}}
 {{- $name := "" -}}
 {{- $key := "" -}}
 {{- if $reference.existingSecret -}}
 {{- $name = $reference.existingSecret -}}{{- $key = $reference.key -}}
-{{- else if $inline -}}
-{{- $name = include "coursegen.secretName" $root -}}{{- $key = index . 3 -}}
-{{- else if and $root.Values.dev.enabled (index . 4) -}}
-{{- $name = include "coursegen.devSecretName" $root -}}{{- $key = index . 4 -}}
+{{- else if coalesce $reference.url $reference.value -}}
+{{- $name = include "coursegen.secretName" $root -}}{{- $key = index . 2 -}}
+{{- else if and $root.Values.dev.enabled (index . 3) -}}
+{{- $name = include "coursegen.devSecretName" $root -}}{{- $key = index . 3 -}}
 {{- end -}}
-{{- if $name }}
-- name: {{ index . 1 }}
+{{- if $name -}}{name: {{ $name }}, key: {{ $key }}}{{- end -}}
+{{- end }}
+
+{{/* One variable, or nothing; (list ROOT VARIABLE REFERENCE INLINE-KEY DEV-KEY) */}}
+{{- define "coursegen.secretVariable" -}}
+{{- with include "coursegen.secretReference" (list (index . 0) (index . 2) (index . 3) (index . 4)) }}
+- name: {{ index $ 1 }}
   valueFrom:
-    secretKeyRef: {name: {{ $name }}, key: {{ $key }}}
+    secretKeyRef: {{ . }}
 {{- end }}
 {{- end }}
 

@@ -5,7 +5,7 @@
 {{- if not (or .Values.database.existingSecret .Values.database.url) -}}
 {{- $faults = append $faults "database.existingSecret: name the Secret with the address of PostgreSQL (or set dev.enabled to try coursegen out)" -}}
 {{- end -}}
-{{- if and (eq .Values.migrations.mode "job") (not (or .Values.database.migrations.existingSecret .Values.database.migrations.url)) -}}
+{{- if not (or .Values.database.migrations.existingSecret .Values.database.migrations.url) -}}
 {{- $faults = append $faults "database.migrations.existingSecret: name the Secret with the address of PostgreSQL for its owner" -}}
 {{- end -}}
 {{- if not (or .Values.redis.existingSecret .Values.redis.url) -}}

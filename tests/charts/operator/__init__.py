@@ -1,0 +1,1 @@
+"""The chart coursegen-operator, rendered."""

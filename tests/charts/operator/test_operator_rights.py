@@ -1,0 +1,104 @@
+"""What the operator may do: the whole list, as data, whatever the values (reliability S11)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.charts.objects import of_kind
+from tests.charts.operator.conftest import Render, values_files
+
+Rules = list[dict[str, Any]]
+
+_OURS = ("databasemigrations", "retentionpolicies", "alertpolicies")
+WORK: Rules = [
+    {"apiGroups": ["ops.coursegen.dev"], "resources": [*_OURS], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["ops.coursegen.dev"], "resources": [f"{each}/status" for each in _OURS], "verbs": ["get", "patch"]},
+    {"apiGroups": ["ops.coursegen.dev"], "resources": [f"{each}/finalizers" for each in _OURS], "verbs": ["update"]},
+    {
+        "apiGroups": ["batch"],
+        "resources": ["jobs", "cronjobs"],
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    },
+    {
+        "apiGroups": ["monitoring.coreos.com"],
+        "resources": ["prometheusrules"],
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    },
+    {"apiGroups": ["monitoring.coreos.com"], "resources": ["prometheuses", "thanosrulers"], "verbs": ["get", "list"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["list", "create", "patch"]},
+]
+"""Who adds one here has thought about what it opens: no wildcard, no Secret."""
+CLUSTER: Rules = [
+    *WORK,
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["list", "watch"]},
+]
+LEADER: Rules = [
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["op-coursegen-operator"],
+        "verbs": ["get", "update"],
+    },
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+]
+
+
+def test_the_rules_of_a_cluster_are_the_reviewed_ones(render: Render) -> None:
+    """And everybody's own view, edit and admin learn of the three kinds."""
+    objects = render("minimal")
+    roles = of_kind(objects, "ClusterRole")
+
+    assert {name: each["rules"] for name, each in of_kind(objects, "Role").items()} == {
+        "op-coursegen-operator-leader": LEADER
+    }
+    assert roles["ops-op-coursegen-operator"]["rules"] == CLUSTER
+    assert (
+        roles["ops-op-coursegen-operator-view"]["metadata"]["labels"].items()
+        >= {"rbac.authorization.k8s.io/aggregate-to-view": "true"}.items()
+    )
+    assert {each["roleRef"]["name"] for each in of_kind(objects, "ClusterRoleBinding").values()} == {
+        "ops-op-coursegen-operator"
+    }
+
+
+def test_without_the_cluster_there_is_no_cluster_role(render: Render) -> None:
+    """One Role in each watched namespace, and nothing that belongs to all of them."""
+    objects = render("namespaced")
+    roles = [each for each in objects if each["kind"] == "Role"]
+
+    assert {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in roles} == {
+        ("ops", "op-coursegen-operator-leader"),
+        ("courses", "op-coursegen-operator"),
+        ("more-courses", "op-coursegen-operator"),
+    }
+    assert all(each["rules"] == WORK for each in roles if each["metadata"]["namespace"] != "ops")
+    assert not {"ClusterRole", "ClusterRoleBinding"} & {each["kind"] for each in objects}
+
+
+def test_nothing_named_is_the_own_namespace(render: Render) -> None:
+    """`scope: namespaced` alone looks after the release's namespace; the process is told the same."""
+    objects = render("minimal", "scope=namespaced")
+    settings = of_kind(objects, "ConfigMap")["op-coursegen-operator"]["data"]
+
+    assert {each["metadata"]["namespace"] for each in objects if each["kind"] == "Role"} == {"ops"}
+    assert settings["OPERATOR_WATCH_NAMESPACES"] == "ops"
+    assert of_kind(render("minimal"), "ConfigMap")["op-coursegen-operator"]["data"]["OPERATOR_WATCH_NAMESPACES"] == ""
+
+
+@pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
+def test_no_wildcard_and_no_secret(render: Render, file: Path) -> None:
+    """In any role, whatever the values."""
+    objects = render(file.stem.removesuffix("-values"))
+    rules = [rule for each in objects if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
+
+    assert rules
+    for rule in rules:
+        words = [word for values in rule.values() for word in values]
+        assert not [word for word in words if "*" in word or "secrets" in word]
