@@ -83,7 +83,7 @@ prove-rolling: ## restart everything 20 times under load, on the cluster that KU
 prove-leaders: ## many random elections, and 100 changes of leader on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev
 	@export PROVE_LEADERS=100 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
-		tests/unit/services/outbox_relay/lease/test_simulation.py tests/cluster/test_leader_changes.py $(ARGS)
+		tests/unit/services/kernel/lease/test_simulation.py tests/cluster/test_leader_changes.py $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

@@ -158,7 +158,7 @@ class AdvisoryLockElector:
 
 
 class Fence:
-    """Counts the terms in PostgreSQL, for an elector that finds its leader elsewhere."""
+    """Counts the terms in PostgreSQL, for an elector that finds its leader elsewhere: a `TermCounter`."""
 
     def __init__(self, db: Database, name: str) -> None:
         self._db = db

@@ -243,14 +243,16 @@ async def open_elector(settings: RelaySettings, db: Database, figures: Figures, 
     elif settings.election == "postgres":
         yield AdvisoryLockElector(db, settings.name, settings.stale_seconds)
     else:
-        from services.outbox_relay.lease.elector import LeaseElector
-        from services.outbox_relay.lease.kubernetes import KubernetesLease  # loads lightkube: 20 MB
+        from services.kernel.lease.elector import LeaseElector
+        from services.kernel.lease.kubernetes import KubernetesLease  # loads lightkube: 20 MB
 
         identity, timers = settings.new_identity(), settings.timers
         place = (settings.lease_name, settings.lease_namespace)
         async with KubernetesLease.open(*place, identity, timers.call_seconds) as api:
-            fence = Fence(db, settings.name)
-            yield LeaseElector(api, fence, identity=identity, timers=timers, clock=clock, figures=figures)
+            elector: LeaseElector[Term] = LeaseElector(
+                api, Fence(db, settings.name), identity=identity, timers=timers, clock=clock, figures=figures
+            )
+            yield elector
 
 
 def collect_rarely() -> None:

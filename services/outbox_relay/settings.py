@@ -8,8 +8,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.kernel.lease.record import Timers
 from services.kernel.settings import CommonSettings, load, setting
-from services.outbox_relay.lease.record import Timers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.core_v1 import ServiceAccount, ServiceAccountToken
 from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
 
-from services.outbox_relay.lease.kubernetes import cluster_trust
+from services.kernel.lease.kubernetes import cluster_trust
 
 REQUIRE = "COURSEGEN_REQUIRE_CLUSTER"
 """Set to 1, a missing cluster fails the tests that need one; so does CI=true."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from services.kernel.errors import RetryableError
-from services.outbox_relay.lease.api import LeaseConflict, LeaseUnavailable
-from services.outbox_relay.lease.record import LeaseRecord
+from services.kernel.lease.api import LeaseConflict, LeaseUnavailable
+from services.kernel.lease.record import LeaseRecord
 from tests.support.virtual_time import world
 
 T = TypeVar("T")

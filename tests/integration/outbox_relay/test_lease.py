@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 
 from services.kernel.errors import SettingsInvalid
-from services.outbox_relay.lease.api import LeaseConflict, LeaseUnavailable
-from services.outbox_relay.lease.kubernetes import KubernetesLease
-from services.outbox_relay.lease.record import LeaseRecord
+from services.kernel.lease.api import LeaseConflict, LeaseUnavailable
+from services.kernel.lease.kubernetes import KubernetesLease
+from services.kernel.lease.record import LeaseRecord
 from tests.integration.outbox_relay.conftest import add_rows, processed
 from tests.support.lease_http import PretendedServer, pretended_server
 from tests.support.stack import Stack, open_stack

@@ -12,9 +12,9 @@ import pytest
 from lightkube import KubeConfig
 
 from services.kernel.errors import SettingsInvalid
-from services.outbox_relay.lease.api import LeaseUnavailable
-from services.outbox_relay.lease.kubernetes import KubernetesLease
-from services.outbox_relay.lease.record import LeaseRecord
+from services.kernel.lease.api import LeaseUnavailable
+from services.kernel.lease.kubernetes import KubernetesLease
+from services.kernel.lease.record import LeaseRecord
 from tests.support.lease_http import Object, PretendedServer, pretended_server
 from tests.support.tls import Authority, make_authority
 

@@ -14,6 +14,8 @@ RELEASED_SECONDS: Final = 1
 class Timers:
     """How long a leader leads without the API server, and how often candidates ask; as client-go: 15, 10 and 2 s.
 
+    `variables` is what the settings of the three begin with: a fault is told by their names.
+
     Raises:
         ValueError: unless the lease outlasts the renewal, and the renewal has room for a second try.
     """
@@ -21,12 +23,15 @@ class Timers:
     lease_seconds: int
     renew_seconds: float
     retry_seconds: float
+    variables: str = "RELAY_LEASE"
 
     def __post_init__(self) -> None:
         if not self.lease_seconds > self.renew_seconds:
-            raise ValueError("RELAY_LEASE_SECONDS: must be more than RELAY_LEASE_RENEW_SECONDS")
+            raise ValueError(f"{self.variables}_SECONDS: must be more than {self.variables}_RENEW_SECONDS")
         if not self.renew_seconds > 1.2 * self.retry_seconds:
-            raise ValueError("RELAY_LEASE_RENEW_SECONDS: must be more than 1.2 times RELAY_LEASE_RETRY_SECONDS")
+            raise ValueError(
+                f"{self.variables}_RENEW_SECONDS: must be more than 1.2 times {self.variables}_RETRY_SECONDS"
+            )
 
     @property
     def call_seconds(self) -> float:

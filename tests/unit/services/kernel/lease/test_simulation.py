@@ -10,8 +10,8 @@ import os
 import pytest
 
 from tests.support.virtual_time import run_virtually
-from tests.unit.services.outbox_relay.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Act
-from tests.unit.services.outbox_relay.lease.play import STUBBORN_SECONDS, Play, Troubles
+from tests.unit.services.kernel.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Act
+from tests.unit.services.kernel.lease.play import STUBBORN_SECONDS, Play, Troubles
 
 HAND_OVER_SECONDS = 3.0
 """Reliability.md R3, for SIGTERM."""

@@ -1,13 +1,14 @@
-"""The elector: candidates ask for one Lease, and who has it takes the next epoch in PostgreSQL.
+"""The elector: candidates ask for one Lease, and who has it begins a term; the relay's is an epoch in PostgreSQL.
 
 ::
 
-    candidate ──free, or silent for its duration──▶ holder ──epoch taken──▶ leader ──stop──▶ released
-        ▲  ▲                                          │                       │
-        │  └───────────no epoch: released─────────────┘                       │
-        └──lost: work is cancelled, awaited, or the process ends──────────────┘
+    candidate ──free, or silent for its duration──▶ holder ──term begun──▶ leader ──stop──▶ released
+        ▲  ▲                                          │                      │
+        │  └───────────no term: released──────────────┘                      │
+        └──lost: work is cancelled, awaited, or the process ends─────────────┘
 
-A Lease is no fence: two may believe that they hold it. The epoch is one, and is checked with every write.
+A Lease is no fence: two may believe that they hold it. Who must be sure has the term bring a number that is checked with
+every write, as the relay does.
 """
 
 from __future__ import annotations
@@ -16,38 +17,49 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from services.kernel.clock import Clock
 from services.kernel.errors import DatabaseUnavailable, StaleLeader
+from services.kernel.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
+from services.kernel.lease.record import LeaseRecord, Observer, Timers
+from services.kernel.lease.tenure import LeaseFigures, Tenure, bounded
+from services.kernel.lease.watchdog import Watchdog
 from services.kernel.logs import get_logger
 from services.kernel.pauses import pause
-from services.outbox_relay.leadership import RETRY_SECONDS, Term
-from services.outbox_relay.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
-from services.outbox_relay.lease.record import LeaseRecord, Observer, Timers
-from services.outbox_relay.lease.tenure import LeaseFigures, Tenure, bounded
-from services.outbox_relay.lease.watchdog import Watchdog
 
 _log = get_logger(__name__)
 
+T = TypeVar("T")
+"""A term of leadership, whatever the counter makes of it."""
+
 END_SECONDS: Final = 2.0
-"""Longest wait for PostgreSQL to note the end of a term."""
+"""Longest wait for the counter to note the end of a term."""
+RETRY_SECONDS: Final = 1.0
+"""Pause after the counter could not begin a term."""
 
 
-class TermCounter(Protocol):
-    """Counts the terms; `leadership.Fence` does so in PostgreSQL."""
+class TermCounter(Protocol[T]):
+    """Begins and ends the terms; the relay's fence counts them in PostgreSQL."""
 
-    async def begin(self, lost: asyncio.Event) -> Term: ...  # noqa: D102
-    async def end(self, term: Term) -> None: ...  # noqa: D102
+    async def begin(self, lost: asyncio.Event) -> T:
+        """The next term; `lost` will say that it is over.
+
+        Raises:
+            DatabaseUnavailable: it cannot be counted now.
+        """
+
+    async def end(self, term: T) -> None:
+        """The term is over, and its work has stopped."""
 
 
-class LeaseElector:
+class LeaseElector(Generic[T]):
     """Leads while it holds a Lease."""
 
     def __init__(
         self,
         api: LeaseApi,
-        fence: TermCounter,
+        fence: TermCounter[T],
         *,
         identity: str,
         timers: Timers,
@@ -67,8 +79,8 @@ class LeaseElector:
         self._asks_at = 0.0
 
     @asynccontextmanager
-    async def term(self, stopping: asyncio.Event) -> AsyncIterator[Term | None]:
-        """Wait for the Lease, then lead until it or the epoch is lost."""
+    async def term(self, stopping: asyncio.Event) -> AsyncIterator[T | None]:
+        """Wait for the Lease, then lead until it or the term is lost; None when `stopping` came first."""
         tenure = await self._acquire(stopping)
         if tenure is None:
             yield None
@@ -121,12 +133,12 @@ class LeaseElector:
         watchdog = self._make_watchdog(self._clock, self._timers.stop_seconds)
         return Tenure(self._api, self._timers, self._clock, self._figures, watchdog, record, asked_at)
 
-    async def _begin(self, tenure: Tenure, stopping: asyncio.Event) -> Term:
-        """The term, under the next epoch.
+    async def _begin(self, tenure: Tenure, stopping: asyncio.Event) -> T:
+        """The next term.
 
         Raises:
             StaleLeader: the Lease was lost meanwhile.
-            DatabaseUnavailable: no epoch could be had; another candidate may be better off.
+            DatabaseUnavailable: none could be counted; another candidate may be better off.
         """
         give_up_at = self._clock.monotonic() + self._timers.renew_seconds
         while True:
@@ -139,7 +151,7 @@ class LeaseElector:
                 _log.warning("the Lease is held, but no epoch can be had", reason=error.message)
                 await pause(stopping, RETRY_SECONDS)
 
-    async def _begin_unless_lost(self, tenure: Tenure, seconds: float) -> Term:
+    async def _begin_unless_lost(self, tenure: Tenure, seconds: float) -> T:
         beginning = asyncio.ensure_future(bounded(self._fence.begin(tenure.lost), max(seconds, 0.0)))
         lost = asyncio.ensure_future(tenure.lost.wait())
         try:

@@ -8,7 +8,7 @@ import threading
 import time
 
 from services.kernel.clock import SystemClock
-from services.outbox_relay.lease.watchdog import Watchdog
+from services.kernel.lease.watchdog import Watchdog
 from tests.support.clocks import StandingClock
 
 
@@ -63,7 +63,7 @@ def test_an_event_loop_that_is_stuck_cannot_save_its_process() -> None:
     program = (
         "import asyncio, time\n"
         "from services.kernel.clock import SystemClock\n"
-        "from services.outbox_relay.lease.watchdog import Watchdog\n"
+        "from services.kernel.lease.watchdog import Watchdog\n"
         "async def main():\n"
         "    clock = SystemClock()\n"
         "    Watchdog(clock, 5.0).arm(clock.monotonic() + 0.5)\n"

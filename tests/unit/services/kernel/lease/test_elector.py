@@ -13,7 +13,7 @@ import pytest
 from services.kernel.errors import DatabaseUnavailable
 from tests.support.lease_server import Travel, away, hanging, quick
 from tests.support.virtual_time import Process, run_virtually, world
-from tests.unit.services.outbox_relay.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Candidate, Scene
+from tests.unit.services.kernel.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Candidate, Scene
 
 
 @asynccontextmanager

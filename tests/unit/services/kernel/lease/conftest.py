@@ -14,10 +14,10 @@ import pytest
 import structlog
 
 from services.kernel.errors import CoursegenError, DatabaseUnavailable, StaleLeader
+from services.kernel.lease.elector import LeaseElector
+from services.kernel.lease.record import LeaseRecord, Timers
+from services.kernel.lease.watchdog import EXIT_FAILED, Watchdog
 from services.outbox_relay.leadership import Term, pause, work_until_lost
-from services.outbox_relay.lease.elector import LeaseElector
-from services.outbox_relay.lease.record import LeaseRecord, Timers
-from services.outbox_relay.lease.watchdog import EXIT_FAILED, Watchdog
 from tests.support.lease_server import LeaseClient, LeaseServer, Network
 from tests.support.virtual_time import Process, world
 

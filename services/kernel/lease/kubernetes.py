@@ -1,4 +1,4 @@
-"""The Lease in a Kubernetes API server: the one module that imports lightkube.
+"""The Lease in a Kubernetes API server, and the way to that server: the one module of the kernel that imports lightkube.
 
 lightkube finds the server itself: the pod's service account, else the file that KUBECONFIG names, else ~/.kube/config. It
 reads a service account's token anew when the old one is refused.
@@ -22,9 +22,9 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Event
 
 from services.kernel.errors import SettingsInvalid
+from services.kernel.lease.api import LeaseConflict, LeaseUnavailable
+from services.kernel.lease.record import LeaseRecord
 from services.kernel.logs import get_logger
-from services.outbox_relay.lease.api import LeaseConflict, LeaseUnavailable
-from services.outbox_relay.lease.record import LeaseRecord
 
 _log = get_logger(__name__)
 
@@ -32,7 +32,6 @@ _NOT_FOUND = 404
 _CONFLICT = 409
 _REFUSED = (401, 403)
 _NO_ANSWER = (httpx2.HTTPError, httpx2.StreamError, ConfigError, OSError, ValueError)
-_COMPONENT = "coursegen-outbox-relay"
 
 
 def cluster_trust(config: SingleConfig) -> ssl.SSLContext:
@@ -52,17 +51,25 @@ def cluster_trust(config: SingleConfig) -> ssl.SSLContext:
 class KubernetesLease:
     """One Lease, by name and namespace."""
 
-    def __init__(self, client: AsyncClient, name: str, namespace: str, identity: str) -> None:
+    def __init__(self, client: AsyncClient, name: str, namespace: str, identity: str, component: str) -> None:
         self._client = client
         self._name = name
         self._namespace = namespace
         self._identity = identity
+        self._component = component
         self._metadata = ObjectMeta()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, name: str, namespace: str, identity: str, call_seconds: float
+        cls,
+        name: str,
+        namespace: str,
+        identity: str,
+        call_seconds: float,
+        *,
+        component: str = "coursegen-outbox-relay",
+        setting: str = "RELAY_ELECTION: lease",
     ) -> AsyncIterator[KubernetesLease]:
         """Prepare the connection; nothing is sent yet.
 
@@ -71,13 +78,15 @@ class KubernetesLease:
             namespace: of the Lease; empty for the pod's own.
             identity: whose Events these are.
             call_seconds: longest wait for an answer.
+            component: who the Events say has left them.
+            setting: what to name when there is no cluster to speak to.
 
         Raises:
             SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
         """
-        client = _client(call_seconds)
+        client = connect(call_seconds, setting)
         try:
-            yield cls(client, name, namespace or str(client.namespace), identity)
+            yield cls(client, name, namespace or str(client.namespace), identity, component)
         finally:
             await client.close()
 
@@ -143,14 +152,23 @@ class KubernetesLease:
             reason="LeaderElection",
             message=message,
             type="Normal",
-            source=EventSource(component=_COMPONENT, host=self._identity),
+            source=EventSource(component=self._component, host=self._identity),
             firstTimestamp=now.replace(microsecond=0),
             lastTimestamp=now.replace(microsecond=0),
             count=1,
         )
 
 
-def _client(call_seconds: float) -> AsyncClient:
+def connect(call_seconds: float, setting: str) -> AsyncClient:
+    """A client of the cluster that this process is in, or is pointed at; nothing is sent yet.
+
+    Args:
+        call_seconds: longest wait for an answer.
+        setting: what to name when there is no cluster to speak to.
+
+    Raises:
+        SettingsInvalid: there is none, or its description cannot be used.
+    """
     try:
         config = KubeConfig.from_env().get()
         if config is None:
@@ -161,7 +179,7 @@ def _client(call_seconds: float) -> AsyncClient:
         is_safe = isinstance(error, (ConfigError, OSError))  # others quote the file, and secrets are in it
         reason = str(error) if is_safe else type(error).__name__
         raise SettingsInvalid(
-            [f"RELAY_ELECTION: lease needs a pod's service account or a KUBECONFIG that can be used ({reason})"]
+            [f"{setting} needs a pod's service account or a KUBECONFIG that can be used ({reason})"]
         ) from error
 
 

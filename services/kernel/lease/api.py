@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from services.kernel.errors import RetryableError
-from services.outbox_relay.lease.record import LeaseRecord
+from services.kernel.lease.record import LeaseRecord
 
 
 class LeaseConflict(RetryableError):

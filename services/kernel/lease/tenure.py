@@ -8,10 +8,10 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from services.kernel.clock import Clock
+from services.kernel.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
+from services.kernel.lease.record import LeaseRecord, Timers
+from services.kernel.lease.watchdog import Watchdog
 from services.kernel.logs import get_logger
-from services.outbox_relay.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
-from services.outbox_relay.lease.record import LeaseRecord, Timers
-from services.outbox_relay.lease.watchdog import Watchdog
 
 _log = get_logger(__name__)
 
@@ -21,7 +21,7 @@ RELEASE_TRIES: Final = 3
 
 
 class LeaseFigures(Protocol):
-    """What is counted of the Lease; `Figures` has it."""
+    """What is counted of the Lease."""
 
     def lease_renewed(self, seconds: float) -> None: ...  # noqa: D102
     def lease_failed(self, reason: str) -> None: ...  # noqa: D102

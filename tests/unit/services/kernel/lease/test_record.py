@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.outbox_relay.lease.record import LeaseRecord, Observer, Timers
+from services.kernel.lease.record import LeaseRecord, Observer, Timers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HELD = LeaseRecord(holder="a", duration_seconds=15, acquired_at=NOW, renewed_at=NOW, transitions=3, version="7")

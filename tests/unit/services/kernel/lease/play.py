@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from services.kernel.errors import DatabaseUnavailable
 from tests.support.lease_server import away, hanging, quick, unreliable
 from tests.support.virtual_time import Process, world
-from tests.unit.services.outbox_relay.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Candidate, Scene
+from tests.unit.services.kernel.lease.conftest import TAKE_OVER_SECONDS, TIMERS, Candidate, Scene
 
 CLOCK_SECONDS = 3600.0
 """Reliability.md R13: the hosts' times of day are up to an hour wrong."""

@@ -1,1 +1,0 @@
-"""Election of the relay's leader by a Kubernetes Lease; docs/LEADER-ELECTION.md."""
