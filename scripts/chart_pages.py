@@ -265,9 +265,9 @@ Settings under `config` bear the names of [docs/SETTINGS.md](../../docs/SETTINGS
 
 _OPERATOR_README = """# coursegen-operator
 
-The operator of coursegen and its three kinds: **DatabaseMigration** brings a database up to date and watches that it stays as it
-was made, **RetentionPolicy** removes what is no longer needed, **AlertPolicy** writes alerting rules and says whether a Prometheus
-has loaded them. The chart coursegen brings the resources; this one comes first, once per cluster. This file is made from
+The operator of coursegen and its three kinds: **DatabaseMigration** brings a database up to date and watches that it stays as
+it was made, **RetentionPolicy** removes what is no longer needed, **AlertPolicy** writes alerting rules and says whether a
+Prometheus has loaded them. The chart coursegen brings the resources; this one comes first, once per cluster. This file is made from
 values.yaml by `scripts/chart_pages.py`; [OPERATOR.md](../../docs/OPERATOR.md) shows how to work with the kinds.
 
 ## Install it
