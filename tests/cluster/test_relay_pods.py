@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from tests.cluster.conftest import KILLED_SECONDS, STOPPED_SECONDS, everything
 from tests.integration.outbox_relay.conftest import add_rows, outbox, processed
 from tests.support.kube.commands import program
 from tests.support.kube.installation import Installation, is_ready, own_namespace, port_forward
+from tests.support.kube.signals import send, stand_beside
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(900)]
@@ -28,22 +28,6 @@ PAUSED_SECONDS = 40.0
 BUSY_SECONDS = 10.0
 """What a test adds to a limit for the time in which it looks, and the kubelet and kubectl do their part."""
 _RELAY = "outbox-relay"
-_SIGNALS = "signals"
-_IDLE = "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})"
-_SEND = """
-import os, signal, sys, time
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().split(bytes(1))
-    except OSError:
-        continue
-    if b"services.outbox_relay" in words:
-        print(time.time())
-        os.kill(int(pid), getattr(signal, sys.argv[1]))
-        sys.exit()
-sys.exit("no relay runs here")
-"""
 
 
 @dataclass
@@ -87,8 +71,7 @@ class Relays:
 
     def send(self, pod: str, signal: str) -> float:
         """Send the relay in a pod a signal; when it was sent, by the node's clock."""
-        sent = self.installation.kubectl("exec", pod, "-c", _SIGNALS, "--", "python", "-c", _SEND, signal)
-        return float(sent)
+        return send(self.installation.namespace, pod, "services.outbox_relay", signal)
 
     async def succeeded_within(self, pod: str, since: float, *, limit: float) -> float:
         """Seconds from `since` until `pod` had taken the next epoch; it is ready at every look."""
@@ -120,17 +103,7 @@ def installation() -> Iterator[Installation]:
         installed = Installation(namespace, {**quiet, "outboxRelay": {"replicaCount": 2}})
         installed.install()
         installed.wait_ready()
-        name = f"deployment/{installed.fullname}-{_RELAY}"
-        container = installed.get(name)["spec"]["template"]["spec"]["containers"][0]
-        beside = {
-            "name": _SIGNALS,
-            "command": ["python", "-c", _IDLE],
-            **{key: container[key] for key in ("image", "imagePullPolicy", "securityContext")},
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
-        }
-        patch = {"spec": {"template": {"spec": {"shareProcessNamespace": True, "containers": [beside]}}}}
-        installed.kubectl("patch", name, "--patch", json.dumps(patch))
-        installed.rolled_out(_RELAY)
+        stand_beside(namespace, f"{installed.fullname}-{_RELAY}")
         yield installed
 
 

@@ -20,6 +20,7 @@ CLUSTER_VALUES = "TEST_CLUSTER_VALUES"
 
 _SMALL: Values = {
     "image": {"registry": "localhost", "repositoryPrefix": "coursegen-", "tag": "dev"},
+    "migrations": {"mode": "job"},  # installations of the operator's own tests say otherwise
     "dev": {
         "enabled": True,
         "postgresql": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}},

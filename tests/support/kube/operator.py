@@ -1,0 +1,157 @@
+"""The operator installed by its chart, and its resources as an administrator would look at them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tests.support.kube.commands import CommandFailed, Object, get, items, kubectl, program, run
+from tests.support.kube.installation import is_ready, own_namespace
+from tests.support.kube.signals import send
+from tests.support.kube.values import Values, for_cluster, merged
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import eventually_sync
+
+OPERATOR_CHART = REPOSITORY / "charts" / "coursegen-operator"
+RELEASE = "coursegen-operator"
+KINDS = ("databasemigrations", "retentionpolicies", "alertpolicies")
+GROUP = "ops.coursegen.dev"
+INSTALL_SECONDS = 180.0
+
+
+class OperatorRelease:
+    """One release of the operator's chart."""
+
+    def __init__(self, namespace: str, *, helm: str = "helm") -> None:
+        self.namespace = namespace
+        self._helm = program(helm)
+
+    def install(self, *layers: Values) -> str:
+        """`helm upgrade --install --wait` with the image of the cluster under test; what helm said."""
+        return self.helm("upgrade", "--install", RELEASE, str(OPERATOR_CHART), "--wait", f"--timeout={INSTALL_SECONDS:g}s",
+                         "-f", "-", stdin=json.dumps(merged(operator_values(), *layers)))  # fmt: skip
+
+    def helm(self, *arguments: str, stdin: str | None = None) -> str:
+        """What `helm ARGUMENTS` prints in its namespace, warnings included."""
+        done = run([self._helm, *arguments, "-n", self.namespace], stdin=stdin, seconds=INSTALL_SECONDS + 60)
+        return done.stdout + done.stderr
+
+    def uninstall(self) -> None:
+        """`helm uninstall`: the kinds stay."""
+        self.helm("uninstall", RELEASE, "--wait", "--ignore-not-found")
+
+    def pods(self) -> list[Object]:
+        """Its ready pods that are not being deleted."""
+        found = items("-n", self.namespace, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        return [each for each in found if "deletionTimestamp" not in each["metadata"] and is_ready(each)]
+
+    def leader(self) -> str:
+        """The pod that holds the Lease; empty when nobody does."""
+        done = run(
+            ["kubectl", "-n", self.namespace, "get", "lease", RELEASE, "-o", "jsonpath={.spec.holderIdentity}"],
+            check=False,
+        )
+        return done.stdout.rpartition("_")[0]
+
+    def signal_leader(self, name: str) -> str:
+        """Send its leader a signal (`signals.stand_beside` comes first); its name."""
+        leader: str = eventually_sync(self.leader, within=60, every=0.5)
+        send(self.namespace, leader, "operators.coursegen_operator", name)
+        return leader
+
+    def logs(self) -> str:
+        """What its pods have logged."""
+        selector = f"app.kubernetes.io/instance={RELEASE}"
+        return kubectl("-n", self.namespace, "logs", "-l", selector, "--tail=-1", "--prefix")
+
+    def remove_kinds(self) -> None:
+        """Take the kinds away, and every resource of theirs."""
+        kubectl("delete", "crd", *(f"{each}.{GROUP}" for each in KINDS), "--ignore-not-found", "--timeout=60s")
+
+
+def operator_values() -> Values:
+    """Where the operator's image is on the cluster under test, and small pods."""
+    named = for_cluster()["image"]
+    return {
+        "image": {
+            "registry": named["registry"],
+            "repository": f"{named['repositoryPrefix']}operator",
+            "tag": named["tag"],
+        },
+        "resources": {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+    }
+
+
+@contextmanager
+def operator_installed(*layers: Values, helm: str = "helm") -> Iterator[OperatorRelease]:
+    """The operator and its kinds while the block lasts, in a namespace of its own."""
+    with own_namespace("operator") as namespace:
+        release = OperatorRelease(namespace, helm=helm)
+        try:
+            release.install(*layers)
+            yield release
+        except CommandFailed as failure:
+            raise CommandFailed(f"{failure}\n{_story(namespace)}") from failure
+        finally:
+            release.uninstall()
+            release.remove_kinds()
+
+
+def _story(namespace: str) -> str:
+    shown = [kubectl("-n", namespace, "get", "pods", "-o", "wide"), kubectl("-n", namespace, "events")]
+    shown.append(
+        run(
+            ["kubectl", "-n", namespace, "logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=60"],
+            check=False,
+        ).stdout
+    )
+    return "\n".join(each[-6000:] for each in shown)
+
+
+def condition(resource: Object, name: str) -> dict[str, Any]:
+    """One of its conditions; empty when it has none of the name."""
+    found = [each for each in resource.get("status", {}).get("conditions", ()) if each["type"] == name]
+    return found[0] if found else {}
+
+
+def reads(namespace: str, kind: str, name: str) -> Object:
+    """A resource as it is now."""
+    return get("-n", namespace, kind, name)
+
+
+def await_condition(
+    namespace: str, kind: str, name: str, wanted: str, *, reason: str = "", within: float = 120
+) -> Object:
+    """The resource, once the condition is True, by `reason` if one is given, for its present generation.
+
+    Raises:
+        AssertionError: it took too long; shows its conditions.
+    """
+
+    def holds() -> Object:
+        found = reads(namespace, kind, name)
+        status = found.get("status", {})
+        shown = [
+            {key: each[key] for key in ("type", "status", "reason", "message")} for each in status.get("conditions", ())
+        ]
+        seen = condition(found, wanted)
+        assert seen.get("status") == "True", shown
+        assert not reason or seen["reason"] == reason, shown
+        assert status["observedGeneration"] == found["metadata"]["generation"], shown
+        return found
+
+    found: Object = eventually_sync(holds, within=within, every=0.5)
+    return found
+
+
+def table(*arguments: str) -> list[list[str]]:
+    """The rows of a `kubectl get`, the header first, split where two spaces or more are."""
+    lines = kubectl("get", *arguments).splitlines()
+    return [[word for word in line.split("  ") if word.strip()] for line in lines]
+
+
+def names(found: Sequence[Object]) -> set[str]:
+    """What objects are called."""
+    return {each["metadata"]["name"] for each in found}
