@@ -1,0 +1,1 @@
+"""AlertPolicy: alerts as PrometheusRules, and whether a Prometheus has taken them."""

@@ -1,0 +1,81 @@
+"""Group `coursegen_api`: whether the api answers as often as promised, an objective of its own.
+
+A request that ends in 5xx is an error. The routes that answer 503 about *others*, such as the health check, are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from operators.coursegen_operator import durations
+from operators.coursegen_operator.alerts.rules.alert import PLACE, Alert, Preset, Record
+from operators.coursegen_operator.alerts.rules.figures import Figure, Form
+from operators.coursegen_operator.alerts.rules.objectives import DEFAULT_WINDOW, PAGE, TICKET, Objective, percent_of
+
+NAME: Final = "coursegen-api"
+_OTHERS: Final = 'route!~"health_check|outbox_health"'
+
+
+def objective(settings: Mapping[str, Any], namespace: str) -> Objective:
+    """The api's objective, as the preset's settings have it."""
+    within = f',namespace="{namespace}"' if namespace else ""
+    errors = f'http_requests_total{{status=~"5..",{_OTHERS}{within}}}'
+    total = f"http_requests_total{{{_OTHERS}{within}}}"
+    return Objective(
+        name=NAME,
+        objective=percent_of(settings.get("objective")),
+        seconds=max(durations.seconds_of(settings.get("period") or DEFAULT_WINDOW), 1),
+        errors=f"sum by (namespace) (rate({errors}[{{{{.window}}}}]))",
+        total=f"sum by (namespace) (rate({total}[{{{{.window}}}}]))",
+        namespace=namespace,
+        divisor=int(settings.get("windowDivisor") or 1),
+    )
+
+
+def _records(settings: Mapping[str, Any], namespace: str) -> tuple[Record, ...]:
+    return objective(settings, namespace).records()
+
+
+def _derived(settings: Mapping[str, Any], namespace: str) -> Mapping[str, str]:
+    found = objective(settings, namespace)
+    return {"fast": found.burning(PAGE), "slow": found.burning(TICKET), "budget": found.budget_percent}
+
+
+_TOLD: Final = (
+    "{{ $value | humanizePercentage }} of the requests ended in a 5xx lately; @budget % may, over @period. "
+    "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m"
+)
+
+ALERTS: Final = (
+    Alert(
+        "ApiErrorBudgetBurnFast",
+        "critical",
+        "@fast",
+        f"The api fails so often that its error budget is gone within days{PLACE}",
+        _TOLD,
+        hold="0s",
+    ),
+    Alert(
+        "ApiErrorBudgetBurnSlow",
+        "warning",
+        "@slow",
+        f"The api fails so often that its error budget will not last{PLACE}",
+        _TOLD,
+        hold="0s",
+    ),
+)
+
+PRESET: Final = Preset(
+    name="api",
+    group="coursegen_api",
+    doc="Alerts on the api's answers, by how fast its budget of errors is used up.",
+    alerts=ALERTS,
+    figures=(
+        Figure("objective", Form.PERCENT, "99.9", "Percent of requests that are answered without a 5xx."),
+        Figure("period", Form.WINDOW, "30d", "The period that the objective is for."),
+        Figure("windowDivisor", Form.COUNT, 1, "Divides every window: 60 makes 5s of 5m, for a trial."),
+    ),
+    records=_records,
+    derived=_derived,
+)

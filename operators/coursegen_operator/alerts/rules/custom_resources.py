@@ -1,0 +1,118 @@
+"""Groups `coursegen_migrations`, `coursegen_retention`, `coursegen_operator`: what the operator says of resources and of itself.
+
+The operator's page names the resource's namespace. Prometheus calls that label `exported_namespace` where the monitor does not
+honour labels, since its own `namespace` is the operator's; the conditions here read both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from operators.coursegen_operator.alerts.rules.alert import Alert, Preset
+from operators.coursegen_operator.alerts.rules.figures import Figure, Form
+
+
+def holds(kind: str, condition: str, value: int = 1) -> str:
+    """Resources of `kind` whose `condition` is 1 (true) or 0 (false)."""
+    series = f'coursegen_operator_resource_condition{{kind="{kind}",type="{condition}"'
+    return (
+        "max by (kind, namespace, name) (\n"
+        f'  label_replace({series},@exported}}, "namespace", "$1", "exported_namespace", "(.+)")\n'
+        f'  or {series},exported_namespace=""@and_here}}\n'
+        f") == {value}"
+    )
+
+
+_NAMED: Final = "{{ $labels.namespace }}/{{ $labels.name }}"
+
+MIGRATIONS: Final = Preset(
+    name="migrations",
+    group="coursegen_migrations",
+    doc="Alerts on DatabaseMigrations.",
+    alerts=(
+        Alert(
+            "DatabaseMigrationStalled",
+            "critical",
+            holds("DatabaseMigration", "Stalled"),
+            f"The migration {_NAMED} needs a person",
+            f"The DatabaseMigration {_NAMED} has given up or waits for a decision; new pods do not become ready before it "
+            "is applied. "
+            "Its conditions say why. Next: @kubectl describe dbm/{{ $labels.name }}",
+            hold="1m",
+        ),
+        Alert(
+            "DatabaseSchemaDrift",
+            "warning",
+            holds("DatabaseMigration", "DriftDetected"),
+            f"The database of {_NAMED} is not as its migrations left it",
+            f"Somebody has changed the schema of {_NAMED} by hand. status.drift says what. "
+            "Next: @kubectl get dbm/{{ $labels.name }} -o jsonpath='{.status.drift.summary}'",
+        ),
+    ),
+)
+
+RETENTION: Final = Preset(
+    name="retention",
+    group="coursegen_retention",
+    doc="Alerts on RetentionPolicies.",
+    alerts=(
+        Alert(
+            "RetentionOverdue",
+            "warning",
+            holds("RetentionPolicy", "Overdue"),
+            f"The cleanup {_NAMED} is overdue",
+            f"The RetentionPolicy {_NAMED} has missed its schedule: old rows stay. "
+            "Next: @kubectl describe rtp/{{ $labels.name }}",
+        ),
+        Alert(
+            "RetentionGuardTripped",
+            "warning",
+            holds("RetentionPolicy", "GuardTripped"),
+            f"The cleanup {_NAMED} has refused to delete so much",
+            f"A run of the RetentionPolicy {_NAMED} would have deleted more than spec.guard allows, and has deleted "
+            "nothing. "
+            "Next: @kubectl describe rtp/{{ $labels.name }}",
+            hold="0s",
+        ),
+    ),
+)
+
+OPERATOR: Final = Preset(
+    name="operator",
+    group="coursegen_operator",
+    doc="Alerts on the operator itself; its metrics must be scraped.",
+    alerts=(
+        Alert(
+            "OperatorReconcileErrors",
+            "warning",
+            'sum by (kind) (increase(coursegen_operator_reconcile_total{outcome="failed"}[@window])) > @reconcileErrors',
+            "The operator fails to reconcile {{ $labels.kind }} resources",
+            "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
+            "@reconcileErrors. Next: kubectl logs -A -l app.kubernetes.io/name=coursegen-operator --since=15m",
+            hold="0s",
+        ),
+        Alert(
+            "OperatorDown",
+            "critical",
+            'absent(up{job=~"@job"} == 1)',
+            "Prometheus reaches no operator of coursegen",
+            "No target whose job matches @job answers: nothing applies migrations, repairs schedules or updates alerts. "
+            "What runs goes on. Next: kubectl get pods -A -l app.kubernetes.io/name=coursegen-operator",
+        ),
+        Alert(
+            "AlertRulesNotSelected",
+            "warning",
+            holds("AlertPolicy", "RulesSelected", 0),
+            f"No Prometheus has taken the alerts of {_NAMED}",
+            f"The rules of the AlertPolicy {_NAMED} exist, and no Prometheus selects them: its alerts cannot fire. "
+            "Next: @kubectl get alp/{{ $labels.name }} -o yaml",
+        ),
+    ),
+    figures=(
+        Figure("window", Form.WINDOW, "15m", "OperatorReconcileErrors: how far it looks back."),
+        Figure("reconcileErrors", Form.COUNT, 5, "OperatorReconcileErrors: passes that may fail in its window."),
+        Figure(
+            "job", Form.JOB, "(.*/)?.*coursegen-operator.*", "OperatorDown: the label job of the operator's targets."
+        ),
+    ),
+)
