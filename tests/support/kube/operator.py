@@ -61,6 +61,12 @@ class OperatorRelease:
         send(self.namespace, leader, "operators.coursegen_operator", name)
         return leader
 
+    def restarted(self, pod: str) -> bool:
+        """Whether the operator's container in a pod has been started anew and runs."""
+        found = [each for each in self.pods() if each["metadata"]["name"] == pod]
+        statuses = [status for each in found for status in each["status"].get("containerStatuses", ())]
+        return any(each["name"] == "operator" and each["restartCount"] and each["ready"] for each in statuses)
+
     def logs(self) -> str:
         """What its pods have logged."""
         selector = f"app.kubernetes.io/instance={RELEASE}"
@@ -100,14 +106,10 @@ def operator_installed(*layers: Values, helm: str = "helm") -> Iterator[Operator
 
 
 def _story(namespace: str) -> str:
-    shown = [kubectl("-n", namespace, "get", "pods", "-o", "wide"), kubectl("-n", namespace, "events")]
-    shown.append(
-        run(
-            ["kubectl", "-n", namespace, "logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=60"],
-            check=False,
-        ).stdout
-    )
-    return "\n".join(each[-6000:] for each in shown)
+    pods = ["-l", f"app.kubernetes.io/instance={RELEASE}"]
+    shown = (["get", "pods", "-o", "wide"], ["events"], ["logs", *pods, "--tail=60"])
+    said = [run(["kubectl", "-n", namespace, *each], check=False) for each in shown]
+    return "\n".join((each.stdout + each.stderr)[-6000:] for each in said)
 
 
 def condition(resource: Object, name: str) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""One operator for all of these tests, and one application that it looks after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clusters import require_cluster
+from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.operator import OperatorRelease, operator_installed
+from tests.support.kube.signals import stand_beside
+from tests.support.kube.values import Values
+
+OPERATED: Values = {
+    "migrations": {"mode": "operator"},
+    "api": {"replicaCount": 1},
+    "outboxRelay": {"replicaCount": 1},
+    "stageWorker": {"queues": {"documents": None, "generation": None, "webhooks": None}},
+    "networkPolicy": {"enabled": True},
+    "dev": {"postgresql": {"persistence": {"enabled": False}}},
+    "tests": {"enabled": False},
+}
+"""A small application whose schema, retention and alerts are the operator's."""
+
+
+@pytest.fixture(scope="session")
+def operator() -> Iterator[OperatorRelease]:
+    """Two pods for the whole cluster; beside each a container that may send it signals."""
+    require_cluster()
+    with operator_installed() as release:
+        stand_beside(release.namespace, "coursegen-operator")
+        yield release
+
+
+@pytest.fixture(scope="session")
+def operated(operator: OperatorRelease) -> Iterator[Installation]:
+    """The application, installed as an administrator does it: `helm install --wait` returns when all is Ready."""
+    assert operator.pods()
+    with own_namespace("operated") as namespace:
+        installation = Installation(namespace, OPERATED)
+        installation.install(flags=("--wait", "--timeout=5m"))
+        yield installation

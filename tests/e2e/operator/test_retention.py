@@ -1,0 +1,77 @@
+"""Rows removed by a CronJob that the operator keeps as it should be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.kube.commands import run
+from tests.support.kube.installation import Installation
+from tests.support.kube.operator import await_condition, condition, reads
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(300)]
+
+REPAIRED_SECONDS = 10.0
+
+
+def cronjob(installation: Installation) -> str:
+    """The name of the CronJob of the policy `idempotency`."""
+    return str(reads(installation.namespace, "rtp", "idempotency")["status"]["cronJobName"])
+
+
+def test_a_run_by_hand_deletes_what_is_too_old_and_says_so(operated: Installation) -> None:
+    """`kubectl create job --from=cronjob/…`: rows deleted and remaining in the status."""
+    old = "now() - interval '40 days'"
+    operated.sql(
+        "INSERT INTO idempotency_keys (idempotency_key, created_at, expires_at) "
+        f"SELECT 'old-' || n, {old}, {old} FROM generate_series(1, 30) n"
+    )
+    operated.sql(
+        "INSERT INTO idempotency_keys (idempotency_key, created_at, expires_at) "
+        "SELECT 'new-' || n, now(), now() + interval '1 day' FROM generate_series(1, 40) n"
+    )
+
+    operated.kubectl("create", "job", f"--from=cronjob/{cronjob(operated)}", "manual-1")
+
+    def told() -> bool:
+        run_ = reads(operated.namespace, "rtp", "idempotency")["status"].get("lastRun", {})
+        assert run_.get("jobName") == "manual-1", run_
+        assert run_["outcome"] == "Succeeded", run_
+        assert run_["rowsDeleted"] == 30
+        assert run_["rules"][0]["rowsRemaining"] == 40
+        return True
+
+    eventually_sync(told, within=90, every=1)
+    assert operated.sql("SELECT count(*) FROM idempotency_keys WHERE key LIKE 'old-%'") == "0"
+    await_condition(operated.namespace, "rtp", "idempotency", "LastRunSucceeded")
+
+
+def test_a_guard_refuses_to_delete_most_of_a_table(operated: Installation) -> None:
+    """By `run-now`: nothing is deleted, and the condition says what to look at."""
+    operated.sql(
+        "UPDATE idempotency_keys SET created_at = now() - interval '40 days', expires_at = now() - interval '39 days'"
+    )
+
+    operated.kubectl("annotate", "rtp/idempotency", "ops.coursegen.dev/run-now=guarded", "--overwrite")
+
+    tripped = await_condition(operated.namespace, "rtp", "idempotency", "GuardTripped", within=90)
+    assert "kubectl" in condition(tripped, "GuardTripped")["message"]
+    assert operated.sql("SELECT count(*) FROM idempotency_keys") == "40"
+
+
+def test_a_child_that_is_deleted_or_edited_comes_back(operated: Installation) -> None:
+    """Within ten seconds, as it should be."""
+    name = cronjob(operated)
+    schedule = ["-n", operated.namespace, "get", "cronjob", name, "-o", "jsonpath={.spec.schedule}"]
+
+    def is_as_wanted() -> bool:
+        return run(["kubectl", *schedule], check=False).stdout == "0 3 * * *"
+
+    operated.kubectl("delete", "cronjob", name, "--wait=true")
+    eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
+    patch = json.dumps({"spec": {"schedule": "1 1 1 1 *", "suspend": True}})
+    operated.kubectl("patch", "cronjob", name, "--type=merge", "-p", patch)
+    eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
+    assert operated.get("cronjob", name)["spec"].get("suspend") is not True

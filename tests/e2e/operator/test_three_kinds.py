@@ -1,0 +1,139 @@
+"""What `helm install --wait` has brought about, as kubectl shows it (kubernetes.md, Operations through kubectl)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.kube.commands import items, kubectl, run
+from tests.support.kube.installation import Installation, is_available
+from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads, table
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
+
+POLICIES = {"outbox": "0 2 * * *", "idempotency": "0 3 * * *", "fsm-events": "0 4 * * 0"}
+
+
+def test_all_three_kinds_are_ready_when_helm_returns(operated: Installation) -> None:
+    """The schema is there, three policies have their schedules, and without a Prometheus alerts hold nothing up."""
+    shown = items("-n", operated.namespace, "coursegen")
+
+    assert [each["metadata"]["name"] for each in shown if condition(each, "Ready").get("status") != "True"] == []
+    assert {(each["kind"], each["metadata"]["name"]) for each in shown} == {
+        ("DatabaseMigration", "main"),
+        *(("RetentionPolicy", each) for each in POLICIES),
+        ("AlertPolicy", "platform"),
+    }
+    assert all(is_available(each) for each in operated.items("deployments"))
+    assert operated.sql("SELECT to_regclass('public.courses') IS NOT NULL") == "t"
+    assert operated.restarts() == {}
+
+
+def test_the_tables_read_as_documented(operated: Installation) -> None:
+    """Columns, and what stands in them; the whole category at once."""
+    namespace = operated.namespace
+    revision = reads(namespace, "dbm", "main")["status"]["currentRevision"]
+
+    header, row = table("-n", namespace, "dbm")
+    assert [each.strip() for each in header] == [
+        "NAME",
+        "READY",
+        "STATE",
+        "CURRENT",
+        "TARGET",
+        "PENDING",
+        "DRIFT",
+        "AGE",
+    ]
+    assert row[1].strip() == "True"
+    assert row[2].strip() in {"Applied", "DriftDetected"}
+    assert {row[3].strip(), row[4].strip()} == {revision}
+    assert row[5].strip() == "0"
+    header, *rows = table("-n", namespace, "rtp")
+    assert [each.strip() for each in header[:4]] == ["NAME", "READY", "SCHEDULE", "SUSPEND"]
+    assert {row[0].strip(): row[2].strip() for row in rows} == POLICIES
+    header, row = table("-n", namespace, "alp")
+    assert [each.strip() for each in header] == ["NAME", "READY", "STATE", "ALERTS", "SELECTED", "ACCEPTED", "AGE"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "coursegen", "-A"),
+        ("wait", "dbm/main", "--for=condition=Ready", "--timeout=10s"),
+        ("get", "dbm", "-A", "--field-selector", "spec.suspend=false"),
+        ("events", "--for", "dbm/main"),
+        ("explain", "dbm.spec.contract"),
+        ("explain", "rtp.spec.rules"),
+        ("explain", "alp.spec.presets"),
+        ("get", "dbm", "main", "-o", "wide"),
+    ],
+    ids=" ".join,
+)
+def test_the_documented_commands_answer(operated: Installation, arguments: tuple[str, ...]) -> None:
+    """With something to read, and no field without a description."""
+    scope = () if {"-A", "explain"} & set(arguments) else ("-n", operated.namespace)
+    said = kubectl(*arguments, *scope)
+
+    assert said.strip()
+    assert "<no description>" not in said
+
+
+def test_describe_tells_the_story(operated: Installation) -> None:
+    """What happened, in Events, and where it stands."""
+    said = operated.kubectl("describe", "dbm", "main")
+
+    for word in ("PlanComputed", "MigrationStarted", "MigrationSucceeded", "Ready", "Plan Hash"):
+        assert word in said, said
+    assert "postgresql://" not in said
+
+
+def test_one_leads_and_both_are_ready(operator: OperatorRelease, operated: Installation) -> None:
+    """The Lease names a pod; the pods may not read a Secret, anywhere."""
+    assert operated.namespace
+    pods = {each["metadata"]["name"] for each in operator.pods()}
+    account = f"system:serviceaccount:{operator.namespace}:coursegen-operator"
+    may = run(["kubectl", "auth", "can-i", "get", "secrets", "-A", "--as", account], check=False).stdout.strip()
+
+    assert len(pods) == 2
+    assert operator.leader() in pods
+    assert may == "no"
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "said"),
+    [
+        ("dbm/main", '{"spec":{"image":"no-tag-or-digest"}}', "image"),
+        ("dbm/main", '{"spec":{"approval":"Perhaps"}}', 'supported values: "Auto", "Manual"'),
+        ("rtp/outbox", '{"spec":{"rules":[{"name":"x","target":"Custom","keep":"7d"}]}}', "table"),
+        ("rtp/outbox", '{"spec":{"rules":[{"name":"x","target":"OutboxPublished","keep":"a week"}]}}', "keep"),
+        ("alp/platform", '{"spec":{"presets":{"outbox":{"lagSeconds":"soon"}}}}', "lagSeconds"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_the_api_server(
+    operated: Installation, kind: str, patch: str, said: str
+) -> None:
+    """With a message that says what is allowed; nothing has changed."""
+    before = reads(operated.namespace, *kind.split("/"))["metadata"]["generation"]
+    done = run(["kubectl", "-n", operated.namespace, "patch", kind, "--type=merge", "-p", patch], check=False)
+
+    assert done.returncode != 0
+    assert said in done.stderr, done.stderr
+    assert reads(operated.namespace, *kind.split("/"))["metadata"]["generation"] == before
+
+
+def test_an_idle_resource_is_left_alone(operated: Installation) -> None:
+    """Its version stays as it is: nothing is written when nothing happened."""
+    ready = await_condition(operated.namespace, "rtp", "outbox", "Ready")
+    kubectl(
+        "-n",
+        operated.namespace,
+        "annotate",
+        "rtp/idempotency",
+        f"ops.coursegen.dev/reconcile-at={ready['metadata']['uid']}",
+    )
+    await_condition(operated.namespace, "rtp", "idempotency", "Ready")
+
+    assert (
+        reads(operated.namespace, "rtp", "outbox")["metadata"]["resourceVersion"]
+        == ready["metadata"]["resourceVersion"]
+    )
