@@ -1,0 +1,133 @@
+"""The Job that plans, migrates or checks: its name, and what runs in its pod.
+
+A Job's name follows from what it is for. Whoever makes it a second time, after a crash or a status that was lost, finds that
+it is there already.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
+from operators.coursegen_operator.migrations.report import CONTAINER
+from operators.coursegen_operator.migrations.spec import (
+    DEADLINE_SECONDS,
+    TTL_SECONDS,
+    MigrationSpec,
+)
+from operators.coursegen_operator.migrations.status import Memory, Task
+from operators.coursegen_operator.planning import Child
+from operators.coursegen_operator.resources import JOB, Object
+
+COMMAND: Final = ("python", "-m", "services.migrate")
+TERMINATION_LOG: Final = "/dev/termination-log"
+BACKUP_LENGTH: Final = 253
+
+DRIFT_TTL_SECONDS: Final = 600
+"""How long a finished check for drift is kept at most: there is one after the other, for ever."""
+
+_POD_SECURITY: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_CONTAINER_SECURITY: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_DRAINED: Final = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+"""A pod that had to leave its node is made anew, and is no failure."""
+
+
+def plan_hash_of(memory: Memory, task: Task) -> str:
+    """The plan that a Job of `task` carries out."""
+    return memory.contract_hash if task == "contract" else memory.plan_hash if task == "apply" else ""
+
+
+def name_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task) -> str:
+    """What the Job of this attempt is called, now and whenever it is asked again."""
+    plan = plan_hash_of(memory, task)
+    parts = (uid_of(resource), spec.image, spec.target, task, memory.attempt, plan, memory.round)
+    return child_name(resource["metadata"]["name"], task, hash8(*parts))
+
+
+def job_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> Child:
+    """The Job of this attempt."""
+    name = name_of(resource, spec, memory, task)
+    labels = common_labels(resource, task)
+    settings = spec.pod.get("job") or {}
+    ttl = int(settings.get("ttlSecondsAfterFinished", TTL_SECONDS))
+    manifest = {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "backoffLimit": int(settings.get("backoffLimit", 0)),
+            "activeDeadlineSeconds": int(settings.get("activeDeadlineSeconds", DEADLINE_SECONDS)),
+            "ttlSecondsAfterFinished": min(ttl, DRIFT_TTL_SECONDS) if task == "drift" else ttl,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [_DRAINED]},
+            "template": {
+                "metadata": {"labels": {**(settings.get("podLabels") or {}), **labels}},
+                "spec": _pod(spec, settings, _container(spec, settings, arguments(spec, memory, task, backup))),
+            },
+        },
+    }
+    return Child(JOB, manifest, once=True)
+
+
+def arguments(spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> list[str]:
+    """What the process is asked to do. Values are joined to their option: none can be taken for another option."""
+    found = ["--task", task, f"--target={spec.target}"]
+    if spec.baseline and task in {"plan", "apply"}:
+        found.append(f"--baseline={spec.baseline}")
+    if task in {"apply", "contract"}:
+        found.append(f"--expect-plan={plan_hash_of(memory, task)}")
+        if task == "contract" or memory.destructive:
+            found.append("--allow-destructive")
+        if backup:
+            found.append(f"--backup={backup}")
+    if task == "drift":
+        found += [f"--ignore={pattern}" for pattern in spec.drift.ignore]
+    return found
+
+
+def _container(spec: MigrationSpec, settings: Object, args: list[str]) -> Object:
+    container: Object = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "command": list(spec.pod.get("command") or COMMAND),
+        "args": args,
+        "env": _environment(spec),
+        "securityContext": _CONTAINER_SECURITY,
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # the pod's own
+    }
+    if spec.pod.get("imagePullPolicy"):
+        container["imagePullPolicy"] = spec.pod["imagePullPolicy"]
+    if settings.get("resources"):
+        container["resources"] = settings["resources"]
+    return container
+
+
+def _environment(spec: MigrationSpec) -> list[Object]:
+    secret = {"name": spec.secret_name, "key": spec.secret_key}
+    return [
+        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": secret}},
+        {"name": "REPORT_FILE", "value": TERMINATION_LOG},
+        {"name": "MIGRATE_LOCK_SECONDS", "value": str(spec.policy.lock_seconds)},
+        {"name": "MIGRATE_STATEMENT_SECONDS", "value": str(spec.policy.statement_seconds)},
+    ]
+
+
+def _pod(spec: MigrationSpec, settings: Object, container: Object) -> Object:
+    pod: Object = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }
+    if spec.pod.get("imagePullSecrets"):
+        pod["imagePullSecrets"] = spec.pod["imagePullSecrets"]
+    chosen = {key: settings[key] for key in ("serviceAccountName", "nodeSelector", "tolerations") if settings.get(key)}
+    return pod | chosen

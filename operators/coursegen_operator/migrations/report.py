@@ -1,0 +1,195 @@
+"""What a Job of a migration has left: the report of its process, and what Kubernetes says where there is none.
+
+The report is the termination message of the pod's container: JSON of at most 4096 bytes. Where the process could not write
+one, Kubernetes puts the end of its log there, so that anything at all may stand in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from operators.coursegen_operator.conditions import moment_of, shortened
+from operators.coursegen_operator.resources import Object
+from services.kernel.logs import scrub_text
+
+CONTAINER: Final = "coursegen"
+ERROR_BYTES: Final = 600
+DRIFT_STATES: Final = ("InSync", "Drifted")
+
+Outcome = Literal["Succeeded", "Failed", "Unreachable", "Denied", "NotStarted"]
+
+_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Statement(msgspec.Struct, frozen=True, rename="camel"):
+    """A statement that loses data."""
+
+    revision: str = ""
+    statement: str = ""
+
+
+class DriftReport(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether the database has the schema that its migrations make."""
+
+    state: str | None = None
+    """`InSync` or `Drifted`."""
+    fingerprint: str | None = None
+    summary: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel"):
+    """As `python -m services.migrate --task …` writes it."""
+
+    task: Literal["plan", "apply", "contract", "drift"]
+    outcome: Literal["succeeded", "failed", "unreachable", "denied", "ahead"]
+    current_revision: str | None = None
+    target_revision: str | None = None
+    pending: tuple[str, ...] | None = None
+    pending_count: int | None = None
+    plan_hash: str | None = None
+    destructive: tuple[Statement, ...] | None = None
+    contract_pending: tuple[str, ...] | None = None
+    contract_plan_hash: str | None = None
+    drift: DriftReport | None = None
+    applied: tuple[str, ...] | None = None
+    revision: str | None = None
+    error: str | None = None
+    transient: bool | None = None
+
+    @property
+    def count(self) -> int:
+        """How many files are pending; the list may be cut."""
+        return max(self.pending_count or 0, len(self.pending or ()))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a plan has a hash for all that it wants to have applied."""
+        return bool((self.plan_hash or not self.count) and (self.contract_plan_hash or not self.contract_pending))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a finished Job has ended."""
+
+    outcome: Outcome
+    report: Report | None
+    error: str
+    """Empty when it succeeded; else one sentence or more, free of secrets."""
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same attempt may succeed later, with nothing changed by anybody."""
+        return self.outcome in {"Unreachable", "NotStarted"}
+
+
+def parse(text: object) -> Report | None:
+    """The report in a termination message; None when it is no report."""
+    if not isinstance(text, str) or not text.lstrip().startswith("{"):
+        return None
+    try:
+        return msgspec.json.decode(text, type=Report)
+    except _BROKEN:
+        return None
+
+
+def is_finished(job: Object) -> bool:
+    """Whether the Job controller is done with `job`."""
+    return _ending(job) is not None
+
+
+def result_of(job: Object, pods: Sequence[Object], task: str) -> Result:
+    """How `job` has ended. The report's word counts where there is one, since it is the last that the process does."""
+    ending = _ending(job) or {}
+    terminated = _terminated(job, pods)
+    report = parse(terminated.get("message"))
+    if report is not None and report.task != task:
+        report = None
+    outcome, error = _judged(report) if report is not None else ("Failed", _without_report(ending, terminated))
+    return Result(
+        outcome=outcome,
+        report=report,
+        error=clean(error),
+        started_at=moment_of(_status(job).get("startTime")),
+        finished_at=moment_of(_status(job).get("completionTime")) or moment_of(ending.get("lastTransitionTime")),
+    )
+
+
+def pods_of(job: Object, pods: Sequence[Object]) -> list[Object]:
+    """The pods of `job`, oldest first."""
+    uid = job["metadata"].get("uid")
+    ours = [pod for pod in pods if uid and any(owner.get("uid") == uid for owner in owners_of(pod))]
+    return sorted(ours, key=lambda pod: (str(pod["metadata"].get("creationTimestamp", "")), pod["metadata"]["name"]))
+
+
+def owners_of(item: Object) -> Sequence[Object]:
+    """Whom an object belongs to."""
+    return item["metadata"].get("ownerReferences") or ()
+
+
+def container_of(pod: Object) -> Object:
+    """The status of the container that does the work; empty before the kubelet has looked at it."""
+    statuses = _status(pod).get("containerStatuses") or ()
+    return next((each for each in statuses if each.get("name") == CONTAINER), {})
+
+
+def clean(text: str) -> str:
+    """A text of somebody else as a status may show it: on one line, without secrets, not too long."""
+    return shortened(scrub_text(" ".join(text.split())), ERROR_BYTES)
+
+
+def _judged(report: Report) -> tuple[Outcome, str]:
+    error = report.error or ""
+    match report.outcome:
+        case "succeeded" | "ahead" if report.task == "plan" and not report.is_complete:
+            return "Failed", "the plan has no hash"
+        case "succeeded" if report.task == "drift" and (report.drift is None or report.drift.state not in DRIFT_STATES):
+            return "Failed", "the check for drift says neither InSync nor Drifted"
+        case "succeeded" | "ahead":
+            return "Succeeded", ""
+        case "unreachable":
+            return "Unreachable", error or "the database does not answer"
+        case "denied":
+            return "Denied", error or "the migration process refused the plan"
+        case _:
+            return "Unreachable" if report.transient else "Failed", error or "the migration process failed"
+
+
+def _without_report(ending: Object, terminated: Object) -> str:
+    if not terminated:
+        return _sentence(str(ending.get("message") or "the pod is gone"), "no report was left")
+    code, reason = terminated.get("exitCode", "?"), terminated.get("reason") or "Error"
+    last = " ".join(str(terminated.get("message") or "").split())[-300:]
+    return _sentence(f"the process ended without a report, {reason}, exit code {code}", last)
+
+
+def _sentence(*parts: str) -> str:
+    return ": ".join(part.rstrip(". ") for part in parts if part)
+
+
+def _terminated(job: Object, pods: Sequence[Object]) -> Object:
+    """How the newest pod's container has ended; empty when that cannot be seen."""
+    for pod in reversed(pods_of(job, pods)):
+        container = container_of(pod)
+        for state in (container.get("state"), container.get("lastState")):
+            ended: Any = (state or {}).get("terminated")
+            if ended:
+                return dict(ended)
+    return {}
+
+
+def _ending(job: Object) -> Object | None:
+    for condition in _status(job).get("conditions") or ():
+        if condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True":
+            return dict(condition)
+    return None
+
+
+def _status(item: Object) -> Object:
+    return item.get("status") or {}

@@ -1,0 +1,80 @@
+"""Whether the application's new version is the only one that runs, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from operators.coursegen_operator.conditions import moment_of
+from operators.coursegen_operator.resources import Object
+
+INSTANCE: Final = "app.kubernetes.io/instance"
+RELEASE: Final = "app.kubernetes.io/version"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far the Deployments are that the contract phase waits for."""
+
+    waiting: str = ""
+    """What is not there yet, and the command that shows it; empty when all is rolled out."""
+    since: datetime | None = None
+    """When the last of them came to rest; None when there is none."""
+
+
+def rollout_of(resource: Object, wait_for: Sequence[str], deployments: Sequence[Object]) -> Rollout:
+    """How far `deployments` are. By name they are `wait_for`; without names, those of the release of `resource`.
+
+    Those of a release must also say the version that the resource says, where both say one: the resource may have been
+    changed before they were.
+    """
+    named = {each["metadata"]["name"]: each for each in deployments}
+    missing = [name for name in wait_for if name not in named]
+    namespace = resource["metadata"].get("namespace", "")
+    if missing:
+        return Rollout(f"deployment/{missing[0]} does not exist; see: kubectl -n {namespace} get deployments")
+    chosen = [named[name] for name in wait_for] if wait_for else list(deployments)
+    version = "" if wait_for else _label(resource, RELEASE)
+    for each in chosen:
+        waiting = _waiting(each, version)
+        if waiting:
+            name = each["metadata"]["name"]
+            command = f"kubectl -n {namespace} rollout status deployment/{name}"
+            return Rollout(f"deployment/{name} {waiting}; see: {command}")
+    return Rollout(since=max((moment for each in chosen for moment in _changes(each)), default=None))
+
+
+def _waiting(deployment: Object, version: str) -> str:
+    status, metadata = deployment.get("status") or {}, deployment["metadata"]
+    wanted = _number((deployment.get("spec") or {}).get("replicas"), 1)
+    new, ready = _number(status.get("updatedReplicas")), _number(status.get("availableReplicas"))
+    if _label(deployment, RELEASE) not in {version, ""} and version:
+        return f"is of version {_label(deployment, RELEASE)}, not {version}"
+    if _number(status.get("observedGeneration"), -1) < _number(metadata.get("generation")):
+        return "was changed and is not looked at yet"
+    if new < wanted:
+        return f"has {new} of {wanted} pods of its newest version"
+    if _number(status.get("replicas")) > new:
+        return "still has pods of an older version"
+    return "" if ready >= new else f"has {ready} of {new} pods available"
+
+
+def _changes(deployment: Object) -> list[datetime]:
+    """When its rollout went on. A rollout that follows another one moves `lastUpdateTime` only: Progressing stays True."""
+    found = [
+        moment_of(condition.get(field))
+        for condition in (deployment.get("status") or {}).get("conditions") or ()
+        if condition.get("type") in {"Progressing", "Available"}
+        for field in ("lastTransitionTime", "lastUpdateTime")
+    ]
+    return [moment for moment in found if moment is not None]
+
+
+def _label(item: Object, name: str) -> str:
+    return str((item["metadata"].get("labels") or {}).get(name, ""))
+
+
+def _number(value: object, default: int = 0) -> int:
+    return value if isinstance(value, int) else default

@@ -1,0 +1,396 @@
+"""The schema of DatabaseMigration: what `kubectl explain dbm` tells, and what the API server refuses."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from operators.coursegen_operator.migrations import spec
+from operators.coursegen_operator.migrations.status import LISTED, TEXT_BYTES
+from operators.coursegen_operator.resources import ANNOTATION_APPROVE, ANNOTATION_BACKUP, ANNOTATION_RECONCILE_AT
+from operators.coursegen_operator.schemas.openapi import (
+    Schema,
+    array,
+    boolean,
+    cel,
+    column,
+    conditions,
+    date_time,
+    free,
+    integer,
+    list_map,
+    name,
+    obj,
+    observed_generation,
+    quantity,
+    secret_key_ref,
+    string,
+    text_map,
+)
+
+_DAY: Final = 86_400
+_LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+
+
+def _labels(doc: str) -> Schema:
+    rules = [
+        cel(f"self.all(key, key.matches('{_LABEL_KEY}'))", "names are labels: [prefix/]name, of at most 63 characters"),
+        cel(
+            f"self.all(key, self[key].matches('{_LABEL_VALUE}'))", "values are those of labels: letters, digits, - _ ."
+        ),
+        cel(
+            "self.all(key, !key.startsWith('ops.coursegen.dev/'))",
+            "labels of ops.coursegen.dev/ are the operator's own",
+        ),
+    ]
+    return text_map(doc, max_length=63, max_items=16, rules=rules)
+
+
+def _amounts(doc: str) -> Schema:
+    found: Schema = {"type": "object", "description": doc, "maxProperties": 8}
+    return {**found, "additionalProperties": quantity("How much of it.")}
+
+
+_POLICY: Final = obj(
+    "What a migration may do to the database.",
+    {
+        "destructive": string(
+            "Whether statements may be applied that lose data (DROP, TRUNCATE, a column's type made narrower), and files of "
+            "phase contract. With Allow they also need the annotation "
+            f"{ANNOTATION_BACKUP}=<id>, which names the backup that was taken; the id is recorded in the database.",
+            enum=("Deny", "Allow"),
+            default="Deny",
+        ),
+        "allowDowngrade": boolean(
+            "Always false: no file undoes another one. A database that is ahead of the image, as after `helm rollback`, is "
+            "left as it is and counts as Ready (AheadOfImage).",
+            default=False,
+        ),
+        "lockTimeoutSeconds": integer(
+            "Longest wait for the lock of a table: whoever comes later waits behind it. Then the file is tried again.",
+            default=spec.LOCK_SECONDS,
+            minimum=1,
+            maximum=3600,
+        ),
+        "statementTimeoutSeconds": integer(
+            "Longest time that one file may take; files without a transaction have no limit but the Job's.",
+            default=spec.STATEMENT_SECONDS,
+            minimum=1,
+            maximum=_DAY,
+        ),
+    },
+    default={},
+    rules=[
+        cel(
+            "!has(self.allowDowngrade) || !self.allowDowngrade",
+            "must be false: no migration undoes another one; use helm rollback, and restore a backup where data must go back",
+            path=".allowDowngrade",
+        )
+    ],
+)
+
+_CONTRACT: Final = obj(
+    "The second phase: files marked `-- Phase: contract`, which remove what only older versions of the application use. They "
+    "need policy.destructive: Allow and the annotation "
+    + ANNOTATION_BACKUP
+    + ". Ready never waits for them; the condition "
+    "ContractPending tells how they stand.",
+    {
+        "mode": string(
+            "AfterRollout: when every Deployment of waitFor has been on its newest version for soakSeconds. Manual: then, and "
+            f"when the annotation {ANNOTATION_APPROVE} has the value of status.contractPlanHash. Never: they stay pending.",
+            enum=("AfterRollout", "Manual", "Never"),
+            default="AfterRollout",
+        ),
+        "waitFor": list_map(
+            "The Deployments whose old pods must be gone. Without any: all with this resource's own label "
+            "app.kubernetes.io/instance, that is, those of its Helm release.",
+            obj(
+                "A Deployment in the namespace of this resource.",
+                {
+                    "kind": string("Only Deployment.", enum=("Deployment",), default="Deployment"),
+                    "name": name("Name of the Deployment."),
+                },
+                required=("name",),
+            ),
+            max_items=32,
+        ),
+        "soakSeconds": integer(
+            "How long the new version must have run alone, counted from the end of the last rollout or of the expand phase, "
+            "whichever is later: as long as `kubectl rollout undo` should stay possible.",
+            default=spec.SOAK_SECONDS,
+            minimum=0,
+            maximum=30 * _DAY,
+        ),
+    },
+    default={},
+)
+
+_DRIFT: Final = obj(
+    "Looks whether the database still has the schema that its migrations make, once they are applied.",
+    {
+        "mode": string(
+            "Off: never. Detect: a difference shows in the condition DriftDetected, and Ready stays True. Fail: it also makes "
+            "Ready False and Stalled True, and holds the contract phase back, until it is gone.",
+            enum=("Off", "Detect", "Fail"),
+            default="Detect",
+        ),
+        "intervalSeconds": integer(
+            "From one check to the next; each is a short Job.", default=spec.DRIFT_SECONDS, minimum=30, maximum=7 * _DAY
+        ),
+        "ignore": array(
+            "Objects that may differ, as patterns such as public.tmp_* or audit.*.",
+            string("A pattern.", pattern=r"^[^\s]+$", min_length=1, max_length=128),
+            max_items=32,
+        ),
+    },
+    default={},
+)
+
+_RETRY: Final = obj(
+    "When a failed attempt is made again. Errors that only waiting mends (no connection, a server that shuts down) are tried "
+    "for ever and never counted.",
+    {
+        "maxAttempts": integer(
+            "After so many other errors the resource is Stalled (RetryLimitReached), until its spec changes or the annotation "
+            f"{ANNOTATION_RECONCILE_AT} gets a new value.",
+            default=spec.MAX_ATTEMPTS,
+            minimum=1,
+            maximum=100,
+        ),
+        "backoffSeconds": integer(
+            "The first wait; each further one is twice as long.", default=spec.BACKOFF_SECONDS, minimum=1, maximum=3600
+        ),
+        "maxBackoffSeconds": integer("The longest wait.", default=spec.MAX_BACKOFF_SECONDS, minimum=1, maximum=_DAY),
+    },
+    default={},
+    rules=[
+        cel(
+            f"(has(self.backoffSeconds) ? self.backoffSeconds : {spec.BACKOFF_SECONDS}) <= "
+            f"(has(self.maxBackoffSeconds) ? self.maxBackoffSeconds : {spec.MAX_BACKOFF_SECONDS})",
+            "backoffSeconds must not be longer than maxBackoffSeconds",
+            path=".backoffSeconds",
+        )
+    ],
+)
+
+_JOB: Final = obj(
+    "How the Jobs run.",
+    {
+        "backoffLimit": integer(
+            "How often Kubernetes itself makes a failed pod again within one Job. 0 leaves it to retry, which tells errors "
+            "apart.",
+            default=0,
+            minimum=0,
+            maximum=6,
+        ),
+        "activeDeadlineSeconds": integer(
+            "A Job that takes longer is ended and counts as failed.",
+            default=spec.DEADLINE_SECONDS,
+            minimum=30,
+            maximum=7 * _DAY,
+        ),
+        "ttlSecondsAfterFinished": integer(
+            "How long a finished Job, and with it its log, is kept. Checks for drift are kept ten minutes at most.",
+            default=spec.TTL_SECONDS,
+            minimum=60,
+            maximum=30 * _DAY,
+        ),
+        "resources": obj(
+            "What a pod asks for and may use.",
+            {
+                "requests": _amounts("What the node must have free, such as cpu: 50m or memory: 128Mi."),
+                "limits": _amounts("What the pod may use at most."),
+            },
+        ),
+        "serviceAccountName": name("The pods' service account; they get no token. Without one: default."),
+        "nodeSelector": _labels("Labels that the pods' node must have."),
+        "tolerations": free("Taints that the pods tolerate, as in a pod.", list_of=True),
+        "podLabels": _labels("Labels of the pods, for a NetworkPolicy for instance."),
+    },
+    default={},
+)
+
+SPEC: Final = obj(
+    "Which migrations a database should have, and how they may be applied. An image that carries them is run as a Job: it plans, "
+    "applies, and checks for drift. The operator itself reads no Secret and has no way to the database.",
+    {
+        "databaseSecretRef": secret_key_ref(
+            "Where the address of the database stands, as its owner: postgresql://user:password@host/name.",
+            key=spec.KEY,
+        ),
+        "image": string(
+            "The image with the migrations: name:tag, or better name@sha256:….",
+            pattern=r"^[^\s]+$",
+            min_length=3,
+            max_length=512,
+            rules=[
+                cel(
+                    "self.contains(':') || self.contains('@')", "must name a tag or a digest: name:tag or name@sha256:…"
+                )
+            ],
+        ),
+        "imagePullPolicy": string(
+            "When the image is pulled. Without one, as Kubernetes does by its tag.",
+            enum=("Always", "IfNotPresent", "Never"),
+        ),
+        "imagePullSecrets": list_map(
+            "Secrets for pulling the image.",
+            obj(
+                "A Secret.",
+                {"name": name("Name of the Secret, in the namespace of this resource.")},
+                required=("name",),
+            ),
+            max_items=8,
+        ),
+        "command": array(
+            "What the image runs, before the arguments --task and so on. Without one: python -m services.migrate.",
+            string("A word of the command.", min_length=1, max_length=512),
+            max_items=16,
+        ),
+        "targetRevision": string(
+            "How far to migrate: head for all files of the image, or the fourteen digits of a migration, which is then the last "
+            "one.",
+            pattern=r"^(head|[0-9]{14})$",
+            default=spec.HEAD,
+            max_length=14,
+        ),
+        "baseline": string(
+            "For a database that has its schema already, made by other means: up to this migration, all count as applied and are "
+            "recorded without being run. Empty: none.",
+            pattern=r"^([0-9]{14})?$",
+            max_length=14,
+        ),
+        "approval": string(
+            "Auto: what is pending is applied at once. Manual: when the annotation "
+            f"{ANNOTATION_APPROVE} has the value of status.planHash.",
+            enum=("Auto", "Manual"),
+            default="Auto",
+        ),
+        "policy": _POLICY,
+        "contract": _CONTRACT,
+        "drift": _DRIFT,
+        "retry": _RETRY,
+        "job": _JOB,
+        "suspend": boolean(
+            "Begin no Job. One that runs is left to end. With revisions pending, or nobody knows, the resource is Stalled.",
+            default=False,
+        ),
+    },
+    required=("databaseSecretRef", "image"),
+    rules=[
+        cel(
+            "!has(self.job) || !has(self.policy) || !has(self.job.activeDeadlineSeconds) || "
+            "!has(self.policy.statementTimeoutSeconds) || "
+            "self.policy.statementTimeoutSeconds < self.job.activeDeadlineSeconds",
+            "job.activeDeadlineSeconds must be longer than policy.statementTimeoutSeconds: a file must be able to end before "
+            "its Job does",
+            path=".job.activeDeadlineSeconds",
+        )
+    ],
+)
+
+
+def _revision(doc: str) -> Schema:
+    return string(doc, max_length=64)
+
+
+def _hash(doc: str) -> Schema:
+    return string(doc, max_length=64)
+
+
+def _revisions(doc: str) -> Schema:
+    return array(doc, _revision("A migration's version."), max_items=LISTED)
+
+
+_LAST_ATTEMPT: Final = obj(
+    "The newest Job that planned or migrated.",
+    {
+        "jobName": string("Its name: kubectl logs job/<name>, as long as it is kept.", max_length=63),
+        "task": string("What for: plan, apply or contract.", max_length=16),
+        "attempt": integer("Its number since the spec, or the annotation reconcile-at, last changed."),
+        "outcome": string(
+            "Running, NotStarted, Succeeded, Failed, Unreachable (the database does not answer) or Denied.",
+            max_length=16,
+        ),
+        "startedAt": date_time("When Kubernetes began it."),
+        "finishedAt": date_time("When it ended."),
+        "revision": _revision("Where it left the database."),
+        "error": string("Why it failed, or does not start.", max_length=TEXT_BYTES),
+    },
+)
+
+_DRIFT_STATUS: Final = obj(
+    "The newest check for drift.",
+    {
+        "state": string("Unknown, InSync or Drifted.", max_length=16),
+        "checkedAt": date_time("When that was seen."),
+        "fingerprint": string("Stands for the schema as it was found.", max_length=128),
+        "summary": string("What differs.", max_length=TEXT_BYTES),
+        "error": string(
+            "Why the newest check came to nothing; state is then that of the one before.", max_length=TEXT_BYTES
+        ),
+        "jobName": string("The Job that checked.", max_length=63),
+    },
+)
+
+STATUS: Final = obj(
+    "Where the database stands.",
+    {
+        "observedGeneration": observed_generation(),
+        "conditions": conditions(),
+        "currentRevision": _revision("The newest migration that is applied."),
+        "targetRevision": _revision("The migration to get to."),
+        "pendingCount": integer("How many files of phase expand are not applied."),
+        "pendingRevisions": _revisions("Those files; the first twenty."),
+        "planHash": _hash(
+            "Stands for exactly these files and their text; the annotation approve must have this value."
+        ),
+        "approvedPlanHash": _hash("The plan that was approved."),
+        "destructive": array(
+            "Statements of the plan that lose data; the first twenty.",
+            obj(
+                "A statement.",
+                {"revision": _revision("Its migration."), "statement": string("Its beginning.", max_length=160)},
+            ),
+            max_items=LISTED,
+        ),
+        "aheadOfImage": boolean("The database has migrations that the image does not know."),
+        "contractPendingRevisions": _revisions("Files of phase contract that are not applied; the first twenty."),
+        "contractPlanHash": _hash("As planHash, for the files of phase contract."),
+        "approvedContractPlanHash": _hash("The plan of phase contract that was approved."),
+        "expandedAt": date_time(
+            "When the expand phase was found or made complete; the soak counts from here at the earliest."
+        ),
+        "lastAttempt": _LAST_ATTEMPT,
+        "lastAppliedAt": date_time("When a migration was last applied."),
+        "failedAttempts": integer("Errors that count against retry.maxAttempts."),
+        "consecutiveFailures": integer(
+            "Failures of any sort since something last succeeded; the wait grows with them."
+        ),
+        "nextAttemptAt": date_time("When the next attempt is made, after a failure."),
+        "drift": _DRIFT_STATUS,
+        "task": string("What is due or runs: plan, apply, contract or drift.", max_length=16),
+        "attempt": integer("Number of the newest Job since the spec, or the annotation reconcile-at, last changed."),
+        "round": string("The number of those changes, and a hash of what the present work is for.", max_length=64),
+        "lastHandledReconcileAt": string(f"The value of the annotation {ANNOTATION_RECONCILE_AT} that was last seen."),
+    },
+)
+
+_READY: Final = '.status.conditions[?(@.type=="Ready")]'
+
+COLUMNS: Final = [
+    column("Ready", f"{_READY}.status", "Whether the expand phase is applied."),
+    column("State", f"{_READY}.reason", "What is going on, in one word."),
+    column("Current", ".status.currentRevision", "The newest migration that is applied."),
+    column("Target", ".status.targetRevision", "The migration to get to."),
+    column("Pending", ".status.pendingCount", "Files of phase expand that are not applied.", type="integer"),
+    column("Drift", ".status.drift.state", "Whether the schema is as the migrations make it."),
+    column("Age", ".metadata.creationTimestamp", "How old this resource is.", type="date"),
+    column("Last-Applied", ".status.lastAppliedAt", "When a migration was last applied.", type="date", wide=True),
+    column("Message", f"{_READY}.message", "What is going on, in a sentence.", wide=True),
+    column("Image", ".spec.image", "The image with the migrations.", wide=True),
+    column("Job", ".status.lastAttempt.jobName", "The newest Job that planned or migrated.", wide=True),
+]
+
+SELECTABLE: Final = [".spec.suspend", ".spec.approval"]

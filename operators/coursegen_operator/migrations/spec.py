@@ -1,0 +1,155 @@
+"""What a DatabaseMigration asks for, with the defaults that the schema also states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from operators.coursegen_operator.child import hash8
+from operators.coursegen_operator.resources import Object
+
+Approval = Literal["Auto", "Manual"]
+Destructive = Literal["Deny", "Allow"]
+ContractMode = Literal["AfterRollout", "Manual", "Never"]
+DriftMode = Literal["Off", "Detect", "Fail"]
+
+HEAD: Final = "head"
+KEY: Final = "DATABASE_URL"
+LOCK_SECONDS: Final = 5
+STATEMENT_SECONDS: Final = 300
+SOAK_SECONDS: Final = 300
+DRIFT_SECONDS: Final = 600
+MAX_ATTEMPTS: Final = 5
+BACKOFF_SECONDS: Final = 30
+MAX_BACKOFF_SECONDS: Final = 600
+DEADLINE_SECONDS: Final = 1800
+TTL_SECONDS: Final = 86400
+
+_WITHOUT_NEW_ROUND: Final = ("suspend", "drift")
+"""Parts of a spec that change nothing about what there is to apply, or how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a migration may do to the database."""
+
+    destructive: Destructive
+    lock_seconds: int
+    statement_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """When files of phase `contract` are applied."""
+
+    mode: ContractMode
+    wait_for: tuple[str, ...]
+    """Names of Deployments; empty: those of the release."""
+    soak_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the schema is watched once it is applied."""
+
+    mode: DriftMode
+    interval_seconds: int
+    ignore: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often, and when, a failed attempt is made again."""
+
+    max_attempts: int
+    backoff_seconds: int
+    max_backoff_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationSpec:
+    """The spec of one DatabaseMigration."""
+
+    image: str
+    secret_name: str
+    secret_key: str
+    target: str
+    baseline: str
+    approval: Approval
+    policy: Policy
+    contract: Contract
+    drift: Drift
+    retry: Retry
+    suspend: bool
+    pod: Object
+    """What concerns the pods only, as the spec has it: `image…`, `command` and `job`."""
+    fingerprint: str
+    """Stands for all of the spec that makes a round of its own."""
+
+    @property
+    def allows_destructive(self) -> bool:
+        """Whether the policy lets statements pass that lose data."""
+        return self.policy.destructive == "Allow"
+
+    @classmethod
+    def of(cls, resource: Object) -> MigrationSpec:
+        """The spec of `resource`; whatever the schema admits can be read."""
+        spec = _part(resource, "spec")
+        secret = _part(spec, "databaseSecretRef")
+        return cls(
+            image=str(spec.get("image", "")),
+            secret_name=str(secret.get("name", "")),
+            secret_key=str(secret.get("key") or KEY),
+            target=str(spec.get("targetRevision") or HEAD),
+            baseline=str(spec.get("baseline") or ""),
+            approval=cast("Approval", spec.get("approval") or "Auto"),
+            policy=_policy(_part(spec, "policy")),
+            contract=_contract(_part(spec, "contract")),
+            drift=_drift(_part(spec, "drift")),
+            retry=_retry(_part(spec, "retry")),
+            suspend=bool(spec.get("suspend", False)),
+            pod={key: spec[key] for key in ("imagePullPolicy", "imagePullSecrets", "command", "job") if spec.get(key)},
+            fingerprint=hash8({key: value for key, value in spec.items() if key not in _WITHOUT_NEW_ROUND}),
+        )
+
+
+def _policy(policy: Object) -> Policy:
+    return Policy(
+        destructive=cast("Destructive", policy.get("destructive") or "Deny"),
+        lock_seconds=_number(policy, "lockTimeoutSeconds", LOCK_SECONDS),
+        statement_seconds=_number(policy, "statementTimeoutSeconds", STATEMENT_SECONDS),
+    )
+
+
+def _contract(contract: Object) -> Contract:
+    return Contract(
+        mode=cast("ContractMode", contract.get("mode") or "AfterRollout"),
+        wait_for=tuple(str(each["name"]) for each in contract.get("waitFor") or []),
+        soak_seconds=_number(contract, "soakSeconds", SOAK_SECONDS),
+    )
+
+
+def _drift(drift: Object) -> Drift:
+    return Drift(
+        mode=cast("DriftMode", drift.get("mode") or "Detect"),
+        interval_seconds=_number(drift, "intervalSeconds", DRIFT_SECONDS),
+        ignore=tuple(drift.get("ignore") or ()),
+    )
+
+
+def _retry(retry: Object) -> Retry:
+    return Retry(
+        max_attempts=_number(retry, "maxAttempts", MAX_ATTEMPTS),
+        backoff_seconds=_number(retry, "backoffSeconds", BACKOFF_SECONDS),
+        max_backoff_seconds=_number(retry, "maxBackoffSeconds", MAX_BACKOFF_SECONDS),
+    )
+
+
+def _part(parent: Object, key: str) -> Object:
+    found: Any = parent.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(part: Object, key: str, default: int) -> int:
+    found = part.get(key)
+    return default if found is None else int(found)

@@ -1,0 +1,244 @@
+"""What a DatabaseMigration's status remembers: all that the operator knows from one look to the next.
+
+A *round* is the work for one spec: it begins with a plan and ends when the expand phase is applied. Another spec, or another
+value of the annotation `reconcile-at`, is another round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+
+from operators.coursegen_operator.conditions import moment_of, shortened, timestamp
+from operators.coursegen_operator.resources import Object
+
+Task = Literal["plan", "apply", "contract", "drift"]
+Phase = Literal["expand", "contract"]
+
+LISTED: Final = 20
+"""Longest list of revisions or statements in a status."""
+
+TEXT_BYTES: Final = 600
+REVISION_BYTES: Final = 64
+HASH_BYTES: Final = 64
+STATEMENT_BYTES: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One Job that plans or migrates, as `status.lastAttempt` shows it."""
+
+    job: str = ""
+    task: str = ""
+    number: int = 0
+    outcome: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    revision: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMemory:
+    """The last check for drift, as `status.drift` shows it."""
+
+    state: str = "Unknown"
+    checked_at: datetime | None = None
+    fingerprint: str = ""
+    summary: str = ""
+    error: str = ""
+    """Why the last check came to nothing; the state is then that of the check before."""
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A status without its conditions."""
+
+    round: str = ""
+    """`<number>-<hash of what it is for>`; empty before the first look."""
+    reconcile_at: str = ""
+    task: Task | None = None
+    """What is due or runs; None: nothing that the next look would not find by itself."""
+    attempt: int = 0
+    """Number of the round's newest Job."""
+    retry_at: datetime | None = None
+    """Nothing is done before."""
+    failed_attempts: int = 0
+    """Errors of this phase that waiting does not mend."""
+    failures_in_row: int = 0
+    """Failures of any sort since something last succeeded: the longer, the longer the wait."""
+
+    current: str = ""
+    target: str = ""
+    pending_count: int = 0
+    pending: tuple[str, ...] = ()
+    plan_hash: str = ""
+    approved_hash: str = ""
+    destructive: tuple[tuple[str, str], ...] = ()
+    """Revision and statement, of those that lose data."""
+    is_ahead: bool = False
+
+    contract_pending: tuple[str, ...] = ()
+    contract_hash: str = ""
+    approved_contract_hash: str = ""
+
+    settled_at: datetime | None = None
+    """When this round's expand phase was found, or made, complete."""
+    applied_at: datetime | None = None
+    last: Attempt = field(default_factory=Attempt)
+    drift: DriftMemory = field(default_factory=DriftMemory)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the expand phase is complete: the application may run."""
+        return self.settled_at is not None
+
+    @property
+    def round_number(self) -> int:
+        """How many rounds there have been."""
+        return _whole(self.round.partition("-")[0])
+
+    @property
+    def round_key(self) -> str:
+        """What this round is for."""
+        return self.round.partition("-")[2]
+
+    @classmethod
+    def of(cls, status: Object) -> Memory:
+        """What `status` remembers; empty for a resource that was not looked at."""
+        task = status.get("task")
+        return cls(
+            round=_text(status, "round"),
+            reconcile_at=_text(status, "lastHandledReconcileAt"),
+            task=task if task in get_args(Task) else None,
+            attempt=_whole(status.get("attempt")),
+            retry_at=moment_of(status.get("nextAttemptAt")),
+            failed_attempts=_whole(status.get("failedAttempts")),
+            failures_in_row=_whole(status.get("consecutiveFailures")),
+            current=_text(status, "currentRevision"),
+            target=_text(status, "targetRevision"),
+            pending_count=_whole(status.get("pendingCount")),
+            pending=_texts(status.get("pendingRevisions")),
+            plan_hash=_text(status, "planHash"),
+            approved_hash=_text(status, "approvedPlanHash"),
+            destructive=tuple(
+                (_text(each, "revision"), _text(each, "statement")) for each in status.get("destructive") or ()
+            ),
+            is_ahead=status.get("aheadOfImage") is True,
+            contract_pending=_texts(status.get("contractPendingRevisions")),
+            contract_hash=_text(status, "contractPlanHash"),
+            approved_contract_hash=_text(status, "approvedContractPlanHash"),
+            settled_at=moment_of(status.get("expandedAt")),
+            applied_at=moment_of(status.get("lastAppliedAt")),
+            last=_attempt(status.get("lastAttempt") or {}),
+            drift=_drift(status.get("drift") or {}),
+        )
+
+    def as_object(self) -> Object:
+        """As a status holds it: what is empty is left out, so that an equal memory is an equal status."""
+        return _filled(
+            round=self.round,
+            lastHandledReconcileAt=self.reconcile_at,
+            task=self.task,
+            attempt=self.attempt,
+            nextAttemptAt=self.retry_at,
+            consecutiveFailures=self.failures_in_row,
+            currentRevision=_cut(self.current, REVISION_BYTES),
+            targetRevision=_cut(self.target, REVISION_BYTES),
+            pendingRevisions=_revisions(self.pending),
+            planHash=_cut(self.plan_hash, HASH_BYTES),
+            approvedPlanHash=_cut(self.approved_hash, HASH_BYTES),
+            destructive=[
+                {"revision": _cut(revision, REVISION_BYTES), "statement": _cut(statement, STATEMENT_BYTES)}
+                for revision, statement in self.destructive[:LISTED]
+            ],
+            contractPendingRevisions=_revisions(self.contract_pending),
+            contractPlanHash=_cut(self.contract_hash, HASH_BYTES),
+            approvedContractPlanHash=_cut(self.approved_contract_hash, HASH_BYTES),
+            expandedAt=self.settled_at,
+            lastAppliedAt=self.applied_at,
+            lastAttempt=_attempt_object(self.last),
+            drift=_drift_object(self.drift),
+        ) | {
+            "pendingCount": self.pending_count,
+            "failedAttempts": self.failed_attempts,
+            "aheadOfImage": self.is_ahead,
+        }
+
+
+def _attempt(item: Object) -> Attempt:
+    return Attempt(
+        job=_text(item, "jobName"),
+        task=_text(item, "task"),
+        number=_whole(item.get("attempt")),
+        outcome=_text(item, "outcome"),
+        started_at=moment_of(item.get("startedAt")),
+        finished_at=moment_of(item.get("finishedAt")),
+        revision=_text(item, "revision"),
+        error=_text(item, "error"),
+    )
+
+
+def _attempt_object(last: Attempt) -> Object:
+    return _filled(
+        jobName=last.job,
+        task=last.task,
+        attempt=last.number,
+        outcome=last.outcome,
+        startedAt=last.started_at,
+        finishedAt=last.finished_at,
+        revision=_cut(last.revision, REVISION_BYTES),
+        error=_cut(last.error, TEXT_BYTES),
+    )
+
+
+def _drift(item: Object) -> DriftMemory:
+    return DriftMemory(
+        state=_text(item, "state") or "Unknown",
+        checked_at=moment_of(item.get("checkedAt")),
+        fingerprint=_text(item, "fingerprint"),
+        summary=_text(item, "summary"),
+        error=_text(item, "error"),
+        job=_text(item, "jobName"),
+    )
+
+
+def _drift_object(drift: DriftMemory) -> Object:
+    return _filled(
+        state=drift.state,
+        checkedAt=drift.checked_at,
+        fingerprint=_cut(drift.fingerprint, HASH_BYTES * 2),
+        summary=_cut(drift.summary, TEXT_BYTES),
+        error=_cut(drift.error, TEXT_BYTES),
+        jobName=drift.job,
+    )
+
+
+def _filled(**fields: Any) -> Object:
+    found = {name: timestamp(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _revisions(revisions: tuple[str, ...]) -> list[str]:
+    return [_cut(each, REVISION_BYTES) for each in revisions[:LISTED]]
+
+
+def _cut(text: str, limit: int) -> str:
+    return shortened(text, limit)
+
+
+def _text(item: Object, key: str) -> str:
+    found = item.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _texts(items: Any) -> tuple[str, ...]:
+    return tuple(each for each in items or () if isinstance(each, str))
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) else 0
