@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from operators.coursegen_operator.settings import OperatorSettings
 from services.api.settings import ApiSettings
 from services.kernel.settings import CommonSettings, Declaration, Secret, declarations
 from services.migrate.settings import MigrateSettings
@@ -23,7 +24,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "SETTINGS.md"
 _HEAD = """# Settings
 
 Every process reads its settings from environment variables, once, at start. Faults are reported all together with exit
-code 78. Values marked *Secret* never appear in a log, an error or a metric. This page is made from the code by
+code 78. Values marked *Secret* never appear in a log, an error or a metric. The operator has no database and no Redis:
+of the first table it reads what is about logs, metrics, stopping and faults. This page is made from the code by
 `scripts/settings_page.py`.
 
 """
@@ -33,6 +35,7 @@ _PROCESSES: tuple[tuple[str, type[Any]], ...] = (
     ("Of the outbox-relay", RelaySettings),
     ("Of a stage-worker", WorkerSettings),
     ("Of migrate", MigrateSettings),
+    ("Of the operator", OperatorSettings),
 )
 
 

@@ -22,14 +22,15 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from importlib import metadata
 from typing import Any, Protocol, TypeVar
 
 from services.kernel import faults, logs, metrics
 from services.kernel.errors import OperatorError, SettingsInvalid
 from services.kernel.health import HealthRegistry
-from services.kernel.probes import serve_probes
-from services.kernel.settings import CommonSettings, refuse_supabase_only, secrets_of
+from services.kernel.probes import own_metrics, serve_probes
+from services.kernel.settings import ProcessSettings, refuse_supabase_only, secrets_of
 from services.kernel.start_wait import StartWait
 
 EXIT_OK = 0
@@ -48,7 +49,7 @@ class Service(Protocol):
         """Work until `stopping` is set, then finish what is in hand and return."""
 
 
-S = TypeVar("S", bound=CommonSettings)
+S = TypeVar("S", bound=ProcessSettings)
 Open = Callable[[S, HealthRegistry], AbstractAsyncContextManager[Service]]
 """Opens the service's resources; closing them is leaving the context."""
 
@@ -88,7 +89,7 @@ async def _supervise(open_service: Open[S], settings: S) -> int:
     stopping = asyncio.Event()
     health = HealthRegistry()
     _watch_signals(stopping, health, settings.drain_seconds + CLOSE_SECONDS)
-    async with serve_probes(health, settings.metrics_host, settings.metrics_port):
+    async with serve_probes(health, settings.metrics_host, settings.metrics_port, partial(_page, health)):
         try:
             async with AsyncExitStack() as stack:
                 waiting = StartWait(health, settings.start_wait_seconds)
@@ -104,6 +105,12 @@ async def _supervise(open_service: Open[S], settings: S) -> int:
         except Exception:  # noqa: BLE001 - the last door: whatever it was, it is logged and the process ends
             _log.exception("process failed")
             return EXIT_FAILED
+
+
+async def _page(health: HealthRegistry) -> bytes:
+    """The metrics of this process, and those that it knows of all."""
+    shared = "" if health.figures is None else metrics.SHARED_FROM_HERE + await health.figures()
+    return await own_metrics() + shared.encode()
 
 
 def _watch_signals(stopping: asyncio.Event, health: HealthRegistry, longest_seconds: float) -> None:

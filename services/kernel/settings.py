@@ -260,20 +260,9 @@ def refuse_supabase_only(environ: Mapping[str, str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CommonSettings:
-    """What every process is told."""
+class ProcessSettings:
+    """What every process is told, one without a database included."""
 
-    database_url: Secret = setting(
-        "DATABASE_URL",
-        parse=database_address,
-        doc="PostgreSQL to use: postgresql://user@host:5432/name; TLS by ?sslmode=verify-full",
-    )
-    redis_url: Secret = setting(
-        "REDIS_URL",
-        default=Secret("redis://localhost:6379"),
-        parse=redis_address,
-        doc="Redis to use: redis://host:6379/0, rediss:// for TLS",
-    )
     log_level: str = setting(
         "LOG_LEVEL",
         default="info",
@@ -294,16 +283,6 @@ class CommonSettings:
         maximum=65535,
         doc="port of /livez, /readyz and /metrics; 0 picks a free one",
     )
-    start_wait_seconds: float = setting(
-        "START_WAIT_SECONDS",
-        default=60.0,
-        unit="s",
-        minimum=0,
-        maximum=86_400,
-        doc="longest wait at start for PostgreSQL, its schema and a login it accepts, in which the process lives and is not "
-        "ready; after it the process ends with exit code 1, without it (0) at once. Time enough to start a server or to "
-        "migrate beside it; on Kubernetes the chart gives as long as a migration may take",
-    )
     drain_seconds: float = setting(
         "DRAIN_SECONDS",
         default=20.0,
@@ -311,6 +290,41 @@ class CommonSettings:
         minimum=0,
         maximum=3600,
         doc="time given to work in flight after SIGTERM; preStop 5 + drain 20 + close 3 stay below the pod's 30",
+    )
+    faults: str = setting(
+        "COURSEGEN_FAULTS",
+        default="",
+        doc="fault points to arm, for tests only: point=kill|raise|hang@N, comma-separated",
+    )
+    faults_log: Path | None = setting(
+        "COURSEGEN_FAULTS_LOG",
+        default=None,
+        doc="file to which a fault point adds a line when it fires, for tests only",
+    )
+    start_wait_seconds: float = setting(
+        "START_WAIT_SECONDS",
+        default=60.0,
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+        doc="longest wait at start for what is not there yet",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommonSettings(ProcessSettings):
+    """What every process of the pipeline is told."""
+
+    database_url: Secret = setting(
+        "DATABASE_URL",
+        parse=database_address,
+        doc="PostgreSQL to use: postgresql://user@host:5432/name; TLS by ?sslmode=verify-full",
+    )
+    redis_url: Secret = setting(
+        "REDIS_URL",
+        default=Secret("redis://localhost:6379"),
+        parse=redis_address,
+        doc="Redis to use: redis://host:6379/0, rediss:// for TLS",
     )
     pool_min_size: int = setting(
         "DATABASE_POOL_MIN",
@@ -344,13 +358,13 @@ class CommonSettings:
         maximum=600,
         doc="longest wait for a free connection, or for a new one to open",
     )
-    faults: str = setting(
-        "COURSEGEN_FAULTS",
-        default="",
-        doc="fault points to arm, for tests only: point=kill|raise|hang@N, comma-separated",
-    )
-    faults_log: Path | None = setting(
-        "COURSEGEN_FAULTS_LOG",
-        default=None,
-        doc="file to which a fault point adds a line when it fires, for tests only",
+    start_wait_seconds: float = setting(
+        "START_WAIT_SECONDS",
+        default=60.0,
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+        doc="longest wait at start for PostgreSQL, its schema and a login it accepts, in which the process lives and is not "
+        "ready; after it the process ends with exit code 1, without it (0) at once. Time enough to start a server or to "
+        "migrate beside it; on Kubernetes the chart gives as long as a migration may take",
     )
