@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
 from services.kernel.errors import CoursegenError
-from services.migrate.runner import Applied, Standing
+from services.migrate.drift import Drift
+from services.migrate.plan import Plan, Survey
+from services.migrate.report import Report
+from services.migrate.runner import Applied, Watcher
+from services.migrate.standing import Standing
 
 
-class Console:
+class Console(Watcher):
     """Prints results to standard output and failures to standard error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._applied: list[Applied] = []
+        self._found: Survey | None = None
+        self._drift: Drift | None = None
 
     def applied(self, applied: Applied) -> None:
         """One file was applied."""
@@ -29,6 +36,14 @@ class Console:
         """The server does not answer yet."""
         print(f"migrate: {reason}", file=sys.stderr, flush=True)
 
+    def surveyed(self, found: Survey) -> None:
+        """Where the database stood."""
+        self._found = found
+
+    def compared(self, drift: Drift) -> None:
+        """What somebody has changed by hand is said at the end."""
+        self._drift = drift
+
     def finished(self, applied: Sequence[Applied]) -> None:
         """All files are applied."""
         if self._as_json:
@@ -37,6 +52,8 @@ class Console:
             print(f"{len(applied)} migrations applied; the database is up to date")
         else:
             print("the database is up to date")
+        if not self._as_json:
+            self._say_the_rest({each.version for each in applied})
 
     def standings(self, standings: Sequence[Standing]) -> None:
         """Where migrations stand."""
@@ -49,12 +66,42 @@ class Console:
         if not standings:
             print("nothing to do; the database is up to date")
 
+    def planned(self, standings: Sequence[Standing], found: Survey | None) -> None:
+        """What would be applied, by phases, and what that takes away; `found` is None when a file has changed."""
+        plans = [] if found is None else [each for each in (found.expand, found.contract) if each.files]
+        if self._as_json:
+            self._document(
+                {"migrations": [_line(each) for each in standings], "plans": [_plan(each) for each in plans]}
+            )
+            return
+        self.standings(standings)
+        for plan in plans:
+            print(f"plan     {plan.hash}  {plan.phase}, {len(plan.files)} files")
+            for file, each in plan.destructive:
+                print(f"destructive  {file.filename}, line {each.line}: {each.statement}")
+
+    def reported(self, report: Report) -> None:
+        """A task has come to its end."""
+        if report.drift is not None and report.task == "drift":
+            print(f"{report.drift.state}: {report.drift.summary}")
+        else:
+            print(f"{report.task}: {report.outcome}")
+
     def failed(self, error: CoursegenError) -> None:
         """The run ended with an error; what was applied before it stays applied."""
         print(f"migrate: {error.message}", file=sys.stderr)
         if self._as_json:
             failure = {"code": error.code, "message": error.message, "details": error.details}
             self._document({"applied": [_file(each) for each in self._applied], "error": failure})
+
+    def _say_the_rest(self, done: Collection[str]) -> None:
+        waiting = [file.version for file in self._found.contract.files] if self._found is not None else []
+        if left := [version for version in waiting if version not in done]:
+            print(
+                f"phase contract waits: {', '.join(left)}; when no older code runs, --contract --backup ID applies it"
+            )
+        if self._drift is not None and self._drift.state == "Drifted":
+            print(f"changed by hand: {self._drift.summary}")
 
     @staticmethod
     def _document(content: dict[str, Any]) -> None:
@@ -71,4 +118,13 @@ def _line(standing: Standing) -> dict[str, Any]:
         "name": standing.name,
         "state": standing.state,
         "executedAt": standing.executed_at,
+    }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "phase": plan.phase,
+        "hash": plan.hash,
+        "files": [file.version for file in plan.files],
+        "destructive": [{"version": file.version, **dataclasses.asdict(each)} for file, each in plan.destructive],
     }

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from services.kernel.database import translate
-from services.kernel.errors import CoursegenError, OperatorError, RetryableError
+from services.kernel.errors import CoursegenError, DatabaseUnavailable, OperatorError, RetryableError
 from services.migrate.files import MigrationFile
 
-AGAIN = "run `coursegen migrate` again"
+AGAIN: Final = "run `coursegen migrate` again"
+_LOST: Final = ("08", "57P01", "57P02", "57P03", "53300")
+"""SQLSTATEs of a server that is gone, going or full: connection errors, shutdown, crash, start, too many connections."""
+
+_PASSING: Final = frozenset({"55P03", "40001", "40P01", "25006", "53200"})
+"""SQLSTATEs of what passes by itself: lock not available, serialization, deadlock, a standby, out of memory."""
 
 
 class MigrationFailed(OperatorError):
     """PostgreSQL refused a statement of a migration."""
 
     code = "migration_failed"
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """PostgreSQL went away while a migration ran."""
 
 
 class ChecksumChanged(OperatorError):
@@ -28,6 +37,12 @@ class UnknownVersion(OperatorError):
     """A version was named that no file has."""
 
     code = "unknown_version"
+
+
+class Denied(OperatorError):
+    """The run would do what it was not allowed to do; nothing was done."""
+
+    code = "denied"
 
 
 class Stopped(OperatorError):
@@ -45,6 +60,20 @@ class RunnerBusy(RetryableError):
 def stopped(by: str) -> Stopped:
     """The error for a run that a signal ended."""
     return Stopped(f"stopped by {by}; files that were applied stay applied, {AGAIN} for the rest")
+
+
+def unknown_target(version: str) -> UnknownVersion:
+    """The error for a revision to go to that neither the files nor the list have."""
+    return UnknownVersion(f"{version}: no migration has this version. `coursegen migrate --status` lists them.")
+
+
+def downgrade(target: str, current: str) -> Denied:
+    """The error for a revision to go to that is older than what is applied."""
+    return Denied(
+        f"revision {target} is older than {current}, which is applied, and migrations only go forward. The ways back "
+        'are the scripts in rollback/ (docs/MIGRATIONS.md, "The ways back") and the backup; a release older than its '
+        "database needs no way back, it works with a newer schema"
+    )
 
 
 def unknown(versions: Iterable[str]) -> UnknownVersion:
@@ -70,6 +99,13 @@ def failed(file: MigrationFile, error: BaseException, *, line: int = 1) -> Cours
         raise error
     facts: Any = error
     sqlstate = getattr(facts, "sqlstate", None)
+    if sqlstate is None or sqlstate.startswith(_LOST):
+        return ConnectionLost(
+            f"{file.filename}: the connection to PostgreSQL broke ({type(error).__name__}). {_kept(file)} "
+            f"See whether the server runs, and {AGAIN}.",
+            version=file.version,
+            sqlstate=sqlstate,
+        )
     message = f"{_place(file, facts, line)}: {getattr(facts, 'message', None) or error}"
     return MigrationFailed(
         f"{message}. {_kept(file)} {_advice(sqlstate, getattr(facts, 'hint', None))}",
@@ -102,3 +138,10 @@ def _advice(sqlstate: str | None, hint: str | None) -> str:
             return f"It took longer than allowed: raise MIGRATE_STATEMENT_SECONDS and {AGAIN}."
         case _:
             return hint or f"Correct the cause and {AGAIN}."
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same run may succeed later without anybody changing anything."""
+    if isinstance(error, RetryableError | Stopped):
+        return True
+    return isinstance(error, MigrationFailed) and error.details.get("sqlstate") in _PASSING

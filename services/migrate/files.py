@@ -9,13 +9,18 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 from services.kernel.errors import OperatorError
 
 _FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
 _NO_TRANSACTION = re.compile(r"^--\s*migrate:\s*no-transaction\s*$", re.MULTILINE)
+_CONTRACT = re.compile(r"^--\s*migrate:\s*contract\s*$", re.MULTILINE)
 _AMENDS = re.compile(r"^--\s*Amends:(?P<names>.*)$", re.MULTILINE)
 _VERSION = re.compile(r"\b\d{14}(?=_)")
+
+Phase = Literal["expand", "contract"]
+"""`expand` comes before the code that needs it, `contract` after the code that needed what it removes."""
 
 
 class MigrationFilesInvalid(OperatorError):
@@ -48,6 +53,11 @@ class MigrationFile:
     def in_transaction(self) -> bool:
         """False when the file says `-- migrate: no-transaction`: its statements are then run one by one."""
         return _NO_TRANSACTION.search(self.text) is None
+
+    @property
+    def phase(self) -> Phase:
+        """`contract` when the file says `-- migrate: contract`."""
+        return "contract" if _CONTRACT.search(self.text) else "expand"
 
     @property
     def amends(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,7 +18,7 @@ LOCK_KEY: Final = 0x636F_7572_7365_6D
 """The advisory lock of all runners on one database ("coursem" in ASCII)."""
 
 _POLL_SECONDS: Final = 0.2
-_COLUMNS: Final = frozenset({"version", "name", "executed_at", "checksum"})
+_COLUMNS: Final = frozenset({"version", "name", "executed_at", "checksum", "plan_hash", "backup_id"})
 _QUERIES = Queries.load("services.migrate", "history.sql")
 
 
@@ -31,6 +31,18 @@ class AppliedMigration:
     executed_at: datetime | None
     checksum: str | None
     """None when it was applied by something that keeps no checksums."""
+    plan_hash: str | None = None
+    """The plan that it was applied under."""
+    backup_id: str | None = None
+    """The backup that was named when it was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is written down with a file besides its name: the plan that it belongs to, and the backup that was named."""
+
+    plan_hash: str | None = None
+    backup_id: str | None = None
 
 
 class History:
@@ -58,7 +70,8 @@ class History:
         try:
             yield
         finally:
-            await self._session.execute(_QUERIES["unlock"], LOCK_KEY)
+            with contextlib.suppress(Exception):  # a session that broke has given it back
+                await self._session.execute(_QUERIES["unlock"], LOCK_KEY)
 
     async def prepare(self) -> None:
         """Make the list, or give Supabase's own the columns it lacks. Call it under the lock."""
@@ -69,15 +82,29 @@ class History:
             await self._session.execute(_QUERIES["extend_table"])
 
     async def applied(self) -> dict[str, AppliedMigration]:
-        """What was applied, by version; nothing when there is no list."""
-        if not await self._complete():
+        """What was applied, by version; nothing when there is no list. An older list may lack columns."""
+        if "version" not in await self._columns():
             return {}
         rows = await self._session.fetch(_QUERIES["applied"])
         return {row["version"]: AppliedMigration(*row.values()) for row in rows}
 
-    async def record(self, file: MigrationFile) -> None:
-        """Write down that `file` is applied as it is now."""
-        await self._session.execute(_QUERIES["record"], file.version, file.name, file.checksum)
+    async def sign(self, file: MigrationFile) -> None:
+        """Write down that what is applied of `file` is its text as it is now."""
+        await self._session.execute(_QUERIES["sign"], file.version, file.name, file.checksum)
+
+    async def record(self, file: MigrationFile, circumstances: Circumstances) -> None:
+        """Write down that `file` was applied."""
+        plan_hash, backup_id = circumstances.plan_hash, circumstances.backup_id
+        await self._session.execute(_QUERIES["record"], file.version, file.name, file.checksum, plan_hash, backup_id)
+
+    async def forget(self, versions: Collection[str]) -> None:
+        """Take `versions` out of the list: they are to be applied once more, also when this run breaks off before it."""
+        if versions:
+            await self._session.execute(_QUERIES["forget"], sorted(versions))
+
+    async def missing_tables(self, names: Collection[str]) -> list[str]:
+        """Those of `names` that are no relations."""
+        return [row["name"] for row in await self._session.fetch(_QUERIES["missing_tables"], sorted(names))]
 
     async def limit(self, lock_seconds: float, statement_seconds: float, *, transaction_only: bool) -> None:
         """Bound the waits of what follows; 0 is no limit."""

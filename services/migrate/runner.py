@@ -5,10 +5,13 @@ Promises:
 - One transaction per file, with its line in the list; a file that says `-- migrate: no-transaction` runs statement by
   statement and must be written so that it can run again.
 - Runners exclude each other by an advisory lock of the session, which needs a connection without a pooler in between.
-- A file that was applied and has changed since stops the run before anything is done.
+- A file that was applied and has changed since stops the run before anything is done, and so does what the request does
+  not allow.
 - No lock is waited for longer than `lock_seconds`: everyone who comes later would wait behind the waiting one.
 - A file older than one that is applied already is applied all the same: rollbacks take lines out of the list. Files that
-  amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced.
+  amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced; they leave the
+  list beforehand, so that they follow also when the run breaks off in between.
+- After a run that has applied something, the schema is noted, so that changes by hand can be told.
 """
 
 from __future__ import annotations
@@ -16,26 +19,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from services.kernel.database import Connection, connect, translated
-from services.kernel.errors import DatabaseDenied, DatabaseUnavailable, OperatorError
-from services.kernel.reminders import Reminder
+from services.kernel.database import Connection
+from services.kernel.errors import CoursegenError, OperatorError
 from services.kernel.settings import Secret
 from services.migrate import errors
-from services.migrate.files import MigrationFile, due, find_directory, read_directory
-from services.migrate.history import AppliedMigration, History
+from services.migrate.baseline import adoptable
+from services.migrate.drift import Drift
+from services.migrate.files import MigrationFile, find_directory, read_directory
+from services.migrate.history import AppliedMigration, Circumstances, History
+from services.migrate.plan import Plan, Survey, survey, whole
+from services.migrate.reference import Reference, Watch
+from services.migrate.request import Request, check_permission
+from services.migrate.session import opened
 from services.migrate.settings import MigrateSettings
+from services.migrate.standing import Standing, differing, standings
 from services.migrate.statements import Statement, split
 
 _RETRY_SECONDS: Final = 1.0
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
-State = Literal["applied", "pending", "changed", "unknown"]
+Known = dict[str, AppliedMigration]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +55,27 @@ class Applied:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where one migration stands. `unknown`: applied, but not among the files, as after a return to an older release."""
+class Watcher:
+    """Is told of a run while it goes on; this one keeps it to itself."""
 
-    version: str
-    name: str | None
-    state: State
-    executed_at: datetime | None
+    def waiting(self, reason: str) -> None:
+        """The server does not answer yet: said at once, then twice a minute."""
+
+    def surveyed(self, found: Survey) -> None:
+        """Where the database stands, before anything is done."""
+
+    def applied(self, applied: Applied) -> None:
+        """One file was applied."""
+
+    def compared(self, drift: Drift) -> None:
+        """How the schema compares with what it should be, after the run."""
 
 
 async def apply_all(database_url: str, directory: Path | None = None) -> list[Applied]:
     """Bring a database up to date with the default waits; returns what had to be applied, in order.
 
     Raises:
-        MigrationFailed, ChecksumChanged, MigrationFilesInvalid: each says what to do next.
+        MigrationFailed, ChecksumChanged, MigrationFilesInvalid, Denied: each says what to do next.
         RunnerBusy, DatabaseUnavailable: call it again later.
     """
     return await Runner(MigrateSettings(database_url=Secret(database_url), directory=directory)).apply()
@@ -70,42 +84,67 @@ async def apply_all(database_url: str, directory: Path | None = None) -> list[Ap
 class Runner:
     """Applies the files of one folder to one database."""
 
-    def __init__(
-        self,
-        settings: MigrateSettings,
-        *,
-        report: Callable[[Applied], None] | None = None,
-        waiting: Callable[[str], None] | None = None,
-    ) -> None:
-        """Build a runner; nothing is opened yet.
-
-        Args:
-            settings: where, and how long to wait.
-            report: called after each file that was applied.
-            waiting: called with the reason while the server does not answer: at once, then twice a minute.
-        """
+    def __init__(self, settings: MigrateSettings, watcher: Watcher | None = None) -> None:
+        """Build a runner; nothing is opened yet."""
         self._settings = settings
-        self._report = report or (lambda _: None)
-        self._waiting = waiting or (lambda _: None)
+        self._watcher = watcher or Watcher()
 
-    async def apply(self, accept: Collection[str] = ()) -> list[Applied]:
-        """Apply what is pending. `accept` names versions whose changed text is taken for the one that was applied.
+    async def apply(self, request: Request | None = None) -> list[Applied]:
+        """Apply what is pending.
 
         Raises:
-            UnknownVersion: a version in `accept` is none of the files'; nothing was done.
+            UnknownVersion: a version in the request is none of the files'; nothing was done.
+            Denied: the request does not allow it; nothing was done.
             MigrationFailed, ChecksumChanged, MigrationFilesInvalid: each says what to do next.
             RunnerBusy, DatabaseUnavailable: call it again later.
         """
-        files = self._files()
-        strangers = sorted(set(accept) - {file.version for file in files})
+        request, files = request or Request(), self._files()
+        strangers = sorted(set(request.accept) - {file.version for file in files})
         if strangers:
             raise errors.unknown(strangers)
+        async with self._locked() as (session, history):
+            await self._prepare(history)
+            stood = await history.applied()
+            known = await self._verified(history, files, request)
+            plan = self._permitted(files, known, request)
+            watch = await self._watch(session, stood, request)
+            await history.forget(plan.again)
+            circumstances = Circumstances(plan.hash, request.backup if plan.needs_backup else None)
+            try:
+                applied = [await self._apply(session, file, circumstances) for file in plan.files]
+            except CoursegenError:
+                await self._note(watch, history)
+                raise
+            await self._note(watch, history)
+            return applied
+
+    async def survey(self, request: Request | None = None) -> Survey:
+        """Where the database stands and what would be done; changes nothing and waits for nobody.
+
+        Raises:
+            As `apply`, for what can be told without doing anything.
+        """
+        request, files = request or Request(), self._files()
         async with self._session() as session:
             history = History(session)
-            async with history.locked(self._settings.wait_seconds):
-                await self._prepare(history)
-                known = await self._verified(history, files, accept)
-                return [await self._apply(session, file) for file in due(files, known)]
+            known = await history.applied()
+            _refuse_changed(files, known, request)
+            found = survey(files, await _with_baseline(history, files, known, request), request.target)
+        self._watcher.surveyed(found)
+        return found
+
+    async def drift(self, request: Request | None = None) -> Drift:
+        """How the schema differs from what the migrations made of it.
+
+        Raises:
+            RunnerBusy, DatabaseUnavailable: call it again later.
+        """
+        request = request or Request()
+        async with self._locked() as (session, history):
+            await self._prepare(history)
+            known, reference = await history.applied(), Reference(session)
+            self._watcher.surveyed(survey(self._files(), known))
+            return await reference.drift(known, request.ignore, accept=request.accept_drift)
 
     async def standings(self) -> list[Standing]:
         """Where every migration stands, by version; changes nothing and waits for nobody.
@@ -114,55 +153,21 @@ class Runner:
             MigrationFilesInvalid: the folder cannot be used.
             DatabaseUnavailable: call it again later.
         """
-        files = self._files()
         async with self._session() as session:
-            known = await History(session).applied()
-        versions = {file.version for file in files}
-        pending = {file.version for file in due(files, known)}
-        strangers = [
-            Standing(line.version, line.name, "unknown", line.executed_at)
-            for line in known.values()
-            if line.version not in versions
-        ]
-        ours = [_standing(file, known) for file in files]
-        shown = [
-            replace(each, state="pending") if each.version in pending and each.state == "applied" else each
-            for each in ours
-        ]
-        return sorted([*shown, *strangers], key=lambda each: each.version)
+            return standings(self._files(), await History(session).applied())
 
     def _files(self) -> list[MigrationFile]:
         return read_directory(self._settings.directory or find_directory())
 
-    @contextlib.asynccontextmanager
-    async def _session(self) -> AsyncIterator[Connection]:
-        session = await self._connect()
-        try:
-            with translated():
-                yield session
-        finally:
-            with contextlib.suppress(Exception):  # a session that broke cannot be closed in order
-                await session.close(timeout=3.0)
+    def _session(self) -> contextlib.AbstractAsyncContextManager[Connection]:
+        return opened(self._settings, self._watcher.waiting)
 
-    async def _connect(self) -> Connection:
-        seconds = self._settings.connect_seconds
-        deadline, reminder = time.monotonic() + seconds, Reminder()
-        while True:
-            try:
-                return await connect(
-                    self._settings.database_url, application="coursegen-migrate", statement_seconds=None
-                )
-            except DatabaseDenied as error:
-                raise DatabaseDenied(f"{error.message}; look at DATABASE_URL, then {errors.AGAIN}") from error
-            except DatabaseUnavailable as error:
-                now = time.monotonic()
-                if now + _RETRY_SECONDS > deadline:
-                    raise DatabaseUnavailable(
-                        f"PostgreSQL did not answer within {seconds:g} s; look at DATABASE_URL, then {errors.AGAIN}"
-                    ) from error
-                if reminder.is_due("no answer"):
-                    self._waiting(f"{error.message}; waiting for it, {deadline - now:.0f} s more at most")
-                await asyncio.sleep(_RETRY_SECONDS)
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[tuple[Connection, History]]:
+        async with self._session() as session:
+            history = History(session)
+            async with history.locked(self._settings.wait_seconds):
+                yield session, history
 
     async def _prepare(self, history: History) -> None:
         try:
@@ -175,34 +180,52 @@ class Runner:
                 f"not the application's role, and {errors.AGAIN}"
             ) from error
 
-    async def _verified(
-        self, history: History, files: list[MigrationFile], accept: Collection[str]
-    ) -> dict[str, AppliedMigration]:
+    async def _verified(self, history: History, files: Sequence[MigrationFile], request: Request) -> Known:
+        """What is applied, with the baseline noted and every text that was accepted signed."""
         known = await history.applied()
-        differing = [file for file in files if _standing(file, known).state == "changed"]
-        refused = [file for file in differing if file.version not in accept]
-        if refused:
-            raise errors.changed(refused)
+        _refuse_changed(files, known, request)
         unsigned = [file for file in files if file.version in known and known[file.version].checksum is None]
-        for file in [*differing, *unsigned]:
-            await history.record(file)
-        return known
+        for file in [*differing(files, known), *unsigned]:
+            await history.sign(file)
+        if request.baseline is not None:
+            for file in await adoptable(history, files, known, request.baseline):
+                await history.record(file, Circumstances())
+        return await history.applied()
 
-    async def _apply(self, session: Connection, file: MigrationFile) -> Applied:
+    def _permitted(self, files: Sequence[MigrationFile], known: Known, request: Request) -> Plan:
+        found = survey(files, known, request.target)
+        self._watcher.surveyed(found)
+        plan = whole(files, known, request.target) if request.phase == "both" else found.plan(request.phase)
+        check_permission(plan, found, known, request)
+        return plan
+
+    async def _watch(self, session: Connection, stood: Known, request: Request) -> Watch | None:
+        with contextlib.suppress(Exception):  # noting the schema is no condition of changing it
+            return await Watch.begin(session, stood, accept=request.accept_drift)
+        return None
+
+    async def _note(self, watch: Watch | None, history: History) -> None:
+        """Note the schema. A run that did its work has done it, also when this fails: the next one makes up for it."""
+        if watch is not None:
+            with contextlib.suppress(Exception):
+                self._watcher.compared(await watch.end(await history.applied()))
+
+    async def _apply(self, session: Connection, file: MigrationFile, circumstances: Circumstances) -> Applied:
         started = time.monotonic()
+        run = self._run_whole if file.in_transaction else self._run_stepwise
         for left in reversed(range(self._settings.lock_tries)):
             try:
-                await (self._run_whole if file.in_transaction else self._run_stepwise)(session, file)
+                await run(session, file, circumstances)
                 break
             except errors.MigrationFailed as error:
                 if not left or error.details["sqlstate"] != _LOCK_NOT_AVAILABLE:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)  # let those pass who waited behind us
         applied = Applied(file.version, file.name, time.monotonic() - started)
-        self._report(applied)
+        self._watcher.applied(applied)
         return applied
 
-    async def _run_whole(self, session: Connection, file: MigrationFile) -> None:
+    async def _run_whole(self, session: Connection, file: MigrationFile, circumstances: Circumstances) -> None:
         history = History(session)
         try:
             async with session.transaction():
@@ -210,17 +233,17 @@ class Runner:
                     self._settings.lock_seconds, self._settings.statement_seconds, transaction_only=True
                 )
                 await session.execute(file.text)
-                await history.record(file)
+                await history.record(file, circumstances)
         except Exception as error:
             raise errors.failed(file, error) from error
 
-    async def _run_stepwise(self, session: Connection, file: MigrationFile) -> None:
+    async def _run_stepwise(self, session: Connection, file: MigrationFile, circumstances: Circumstances) -> None:
         history = History(session)
         # CONCURRENTLY waits for old transactions without keeping anybody from working: it may wait long.
         await history.limit(0, 0, transaction_only=False)
         for statement in split(file.text):
             await self._run_statement(session, file, statement)
-        await history.record(file)
+        await history.record(file, circumstances)
 
     async def _run_statement(self, session: Connection, file: MigrationFile, statement: Statement) -> None:
         try:
@@ -229,12 +252,18 @@ class Runner:
             raise errors.failed(file, error, line=statement.line) from error
 
 
-def _standing(file: MigrationFile, known: dict[str, AppliedMigration]) -> Standing:
-    line = known.get(file.version)
-    if line is None:
-        return Standing(file.version, file.name, "pending", None)
-    state: State = "applied" if line.checksum in {None, file.checksum} else "changed"
-    return Standing(file.version, file.name, state, line.executed_at)
+def _refuse_changed(files: Sequence[MigrationFile], known: Known, request: Request) -> None:
+    refused = [file for file in differing(files, known) if file.version not in request.accept]
+    if refused:
+        raise errors.changed(refused)
+
+
+async def _with_baseline(history: History, files: Sequence[MigrationFile], known: Known, request: Request) -> Known:
+    """`known` as it will be with the baseline in it."""
+    if request.baseline is None:
+        return known
+    adopted = await adoptable(history, files, known, request.baseline)
+    return known | {file.version: AppliedMigration(file.version, file.name, None, file.checksum) for file in adopted}
 
 
 def with_directory(settings: MigrateSettings, directory: Path | None) -> MigrateSettings:

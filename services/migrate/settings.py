@@ -61,6 +61,9 @@ class MigrateSettings:
         maximum=86400,
         doc="longest time one file may take; files without a transaction have no limit",
     )
+    report_file: Path | None = setting(
+        "REPORT_FILE", default=None, doc="file that a task writes its report to, as JSON of at most 4096 bytes"
+    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> MigrateSettings:

@@ -20,6 +20,7 @@ from services.kernel.settings import Secret
 from services.migrate.errors import ChecksumChanged, MigrationFailed, RunnerBusy
 from services.migrate.files import find_directory, read_directory
 from services.migrate.history import LOCK_KEY
+from services.migrate.request import Request
 from services.migrate.runner import Runner, apply_all
 from services.migrate.settings import MigrateSettings
 from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, with_user
@@ -106,7 +107,7 @@ async def test_a_changed_file_stops_the_run_before_anything_is_done(empty_databa
         await apply_all(empty_database_url, folder)
     assert await _value(empty_database_url, "SELECT to_regclass('more')") is None
 
-    applied = await _runner(empty_database_url, folder).apply(accept=["20260101000000"])
+    applied = await _runner(empty_database_url, folder).apply(Request(accept=("20260101000000",)))
     assert [each.name for each in applied] == ["make_more"]
     assert await apply_all(empty_database_url, folder) == []
 

@@ -10,15 +10,19 @@ CREATE TABLE IF NOT EXISTS supabase_migrations.schema_migrations (
     version text PRIMARY KEY,
     name text,
     executed_at timestamptz NOT NULL DEFAULT now(),
-    checksum text
+    checksum text,
+    plan_hash text,
+    backup_id text
 );
 
 -- name: extend_table
--- The columns that Supabase's own table lacks.
+-- The columns that Supabase's own table and those of older releases lack.
 ALTER TABLE supabase_migrations.schema_migrations
     ADD COLUMN IF NOT EXISTS name text,
     ADD COLUMN IF NOT EXISTS executed_at timestamptz NOT NULL DEFAULT now(),
-    ADD COLUMN IF NOT EXISTS checksum text;
+    ADD COLUMN IF NOT EXISTS checksum text,
+    ADD COLUMN IF NOT EXISTS plan_hash text,
+    ADD COLUMN IF NOT EXISTS backup_id text;
 
 -- name: table_columns
 -- Which columns the list has; no row when there is no list yet.
@@ -27,16 +31,37 @@ SELECT attname AS name
  WHERE attrelid = to_regclass('supabase_migrations.schema_migrations') AND attnum > 0 AND NOT attisdropped;
 
 -- name: applied
--- Everything that was applied, oldest first.
-SELECT version, name, executed_at, checksum
-  FROM supabase_migrations.schema_migrations
- ORDER BY version;
+-- Everything that was applied, oldest first; a column that the list lacks is NULL.
+SELECT line ->> 'version' AS version,
+       line ->> 'name' AS name,
+       (line ->> 'executed_at')::timestamptz AS executed_at,
+       line ->> 'checksum' AS checksum,
+       line ->> 'plan_hash' AS plan_hash,
+       line ->> 'backup_id' AS backup_id
+  FROM (SELECT to_jsonb(m) AS line FROM supabase_migrations.schema_migrations AS m) AS lines
+ ORDER BY line ->> 'version';
 
 -- name: record
--- File $1, named $2, was applied with checksum $3.
-INSERT INTO supabase_migrations.schema_migrations AS known (version, name, checksum, executed_at)
-VALUES ($1::text, $2::text, $3::text, clock_timestamp())
-ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.checksum;
+-- File $1, named $2, was applied with checksum $3, under plan $4, with backup $5 at hand.
+INSERT INTO supabase_migrations.schema_migrations AS known (version, name, checksum, plan_hash, backup_id, executed_at)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, clock_timestamp())
+ON CONFLICT (version) DO UPDATE
+   SET name = excluded.name, checksum = excluded.checksum, plan_hash = excluded.plan_hash, backup_id = excluded.backup_id;
+
+-- name: sign
+-- What is applied of file $1, named $2, has checksum $3.
+UPDATE supabase_migrations.schema_migrations SET name = $2::text, checksum = $3::text WHERE version = $1::text;
+
+-- name: forget
+-- The versions $1 are to be applied once more.
+DELETE FROM supabase_migrations.schema_migrations WHERE version = ANY ($1::text[]);
+
+-- name: missing_tables
+-- Those of the names given ($1 text[], with their schema) that no relation has.
+SELECT wanted.name AS name
+  FROM unnest($1::text[]) AS wanted(name)
+ WHERE to_regclass(wanted.name) IS NULL
+ ORDER BY wanted.name;
 
 -- name: try_lock
 -- Take the lock of session $1's kind, or say at once that somebody else has it. Waiting inside a statement would hold a

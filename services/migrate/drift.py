@@ -1,0 +1,84 @@
+"""Compares a schema with what it should be: both are digests by the names of objects, `table public.courses` and the like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Literal
+
+SUMMARY_BYTES: Final = 600
+_NAMED: Final = 5
+_HASH_LENGTH: Final = 16
+
+Objects = Mapping[str, str]
+State = Literal["InSync", "Drifted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a schema compares with what it should be."""
+
+    state: State
+    fingerprint: str
+    """Sixteen digits that stand for the schema as it is."""
+    summary: str
+    """A sentence for people that names a few objects; at most `SUMMARY_BYTES` bytes."""
+
+
+def compare(expected: Objects, actual: Objects, ignore: Sequence[str] = ()) -> Drift:
+    """How `actual` differs from `expected`, apart from objects that a pattern of `ignore` names."""
+    expected, actual = _heeded(expected, ignore), _heeded(actual, ignore)
+    differences = [
+        *(f"{name} added" for name in _whole(actual.keys() - expected.keys())),
+        *(f"{name} removed" for name in _whole(expected.keys() - actual.keys())),
+        *(f"{name} changed" for name in sorted(expected.keys() & actual.keys()) if expected[name] != actual[name]),
+    ]
+    state: State = "Drifted" if differences else "InSync"
+    return Drift(state, fingerprint(actual), _summary(differences, len(actual)))
+
+
+def fingerprint(objects: Objects) -> str:
+    """Sixteen digits that stand for a schema."""
+    lines = "\n".join(f"{name} {objects[name]}" for name in sorted(objects))
+    return hashlib.sha256(lines.encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def carried(expected: Objects, before: Objects, after: Objects) -> Objects:
+    """What the schema should be after a run that turned `before` into `after`.
+
+    What the run did not touch stays as it was expected, so that no run hides what somebody has changed by hand.
+    """
+    touched = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    kept = {name: digest for name, digest in expected.items() if name not in touched}
+    return kept | {name: after[name] for name in touched & after.keys()}
+
+
+def _heeded(objects: Objects, ignore: Sequence[str]) -> Objects:
+    return {name: digest for name, digest in objects.items() if not any(_matches(name, each) for each in ignore)}
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name.partition(" ")[2], pattern)
+
+
+def _whole(names: Iterable[str]) -> list[str]:
+    """`names` without what belongs to a table that is among them."""
+    present = set(names)
+    tables = tuple(f"{name.partition(' ')[2]}." for name in present if name.startswith("table "))
+    return sorted(name for name in present if not name.partition(" ")[2].startswith(tables))
+
+
+def _summary(differences: Sequence[str], count: int) -> str:
+    if not differences:
+        return f"{count} objects are as the migrations made them"
+    listed = "; ".join(_cut(each, 90) for each in differences[:_NAMED])
+    more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+    return _cut(f"{len(differences)} differences: {listed}{more}", SUMMARY_BYTES)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text.encode()) <= limit:
+        return text
+    return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"

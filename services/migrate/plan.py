@@ -1,0 +1,151 @@
+"""What is to be done to a database: from the files of a release and the list of what was applied, without a database.
+
+Promises:
+
+- Files of phase `expand` are applied in the order of their versions, without waiting for any of phase `contract`.
+- A file that is applied takes along those that amend it, applied or not: what it makes anew must not stay as it was before
+  them. An amending file of phase `contract` is not run with it: it waits for its phase once more.
+- `contract` comes last: it is refused while a file of phase `expand` is to come.
+- A plan has a hash of all that it would do. A plan that was begun, and broke off, keeps its hash until it is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from services.migrate import errors
+from services.migrate.destructive import Destructive, find_destructive
+from services.migrate.files import MigrationFile, Phase, due
+from services.migrate.history import AppliedMigration
+
+HEAD: Final = "head"
+"""The target that is the newest file."""
+
+_HASH_LENGTH: Final = 16
+History = Mapping[str, AppliedMigration]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files to apply, in order."""
+
+    phase: Phase
+    files: tuple[MigrationFile, ...]
+    target: str | None
+    """The newest revision that the phase leads to."""
+    again: frozenset[str] = frozenset()
+    """Versions in the list that have to be applied once more, in this phase or the next: they leave the list first."""
+
+    @cached_property
+    def hash(self) -> str | None:
+        """Sixteen digits that stand for this plan; None when there is nothing to do."""
+        return self._hash({file.version: file.checksum for file in self.files}) if self.files else None
+
+    @cached_property
+    def destructive(self) -> tuple[tuple[MigrationFile, Destructive], ...]:
+        """What the plan takes away, and where."""
+        return tuple((file, each) for file in self.files for each in find_destructive(file.text))
+
+    @property
+    def needs_backup(self) -> bool:
+        """It does what only a backup can undo."""
+        return self.phase == "contract" or bool(self.destructive)
+
+    def continues(self, expected: str, known: History) -> bool:
+        """Whether this is plan `expected`, or what is left of it."""
+        begun = {line.version: line.checksum or "" for line in known.values() if line.plan_hash == expected}
+        return expected in {self.hash, self._hash(begun | {file.version: file.checksum for file in self.files})}
+
+    def _hash(self, checksums: Mapping[str, str]) -> str:
+        lines = [f"{self.phase} {self.target}", *(f"{version} {checksums[version]}" for version in sorted(checksums))]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_HASH_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Where a database stands against a release, and what each phase would do."""
+
+    current: str | None
+    """The newest revision that is applied, of this release or another one."""
+    target: str | None
+    """The newest revision that applying leads to."""
+    is_ahead: bool
+    """It has revisions newer than this release, and this release has nothing to add."""
+    expand: Plan
+    contract: Plan
+
+    def plan(self, phase: Phase) -> Plan:
+        """What `phase` would do."""
+        return self.contract if phase == "contract" else self.expand
+
+
+def survey(files: Sequence[MigrationFile], known: History, target: str = HEAD) -> Survey:
+    """Compare the files up to `target` with the list of what was applied.
+
+    Raises:
+        UnknownVersion: neither the files nor the list have `target`.
+        Denied: `target` is older than what is applied.
+    """
+    strangers = known.keys() - {file.version for file in files}
+    if target != HEAD:
+        _check_target(files, known, target)
+        files = [file for file in files if file.version <= target]
+    expanding = [file for file in files if file.phase == "expand"]
+    newest = expanding[-1].version if expanding else None
+    pending, reopened = _expanding(files, known)
+    expand = Plan("expand", tuple(pending), newest, frozenset(reopened) | {f.version for f in pending} & known.keys())
+    left = {version: line for version, line in known.items() if version not in reopened}
+    done = {file.version for file in expanding} | left.keys()
+    contracting = due(files, done)
+    contract = Plan(
+        "contract",
+        tuple(contracting),
+        max((file.version for file in contracting), default=None),
+        frozenset(file.version for file in contracting) & known.keys(),
+    )
+    is_ahead = not pending and max(strangers, default="") > (files[-1].version if files else "")
+    return Survey(max(known, default=None), newest, is_ahead, expand, contract)
+
+
+def _check_target(files: Sequence[MigrationFile], known: History, target: str) -> None:
+    if target not in known and target not in {file.version for file in files}:
+        raise errors.unknown_target(target)
+    expanded = [file.version for file in files if file.phase == "expand" and file.version in known]
+    newer = [version for version in expanded if version > target]
+    if newer:
+        raise errors.downgrade(target, newer[-1])
+
+
+def _expanding(files: Iterable[MigrationFile], known: History) -> tuple[list[MigrationFile], list[str]]:
+    """What phase `expand` applies, and the versions of phase `contract` that it makes necessary once more."""
+    pending, reopened, touched = list[MigrationFile](), list[str](), set[str]()
+    for file in files:
+        is_new = file.version not in known
+        if file.phase == "contract" and is_new:
+            continue
+        if not is_new and not file.amends & touched:
+            continue
+        touched.add(file.version)
+        if file.phase == "expand":
+            pending.append(file)
+        else:
+            reopened.append(file.version)
+    return pending, reopened
+
+
+def whole(files: Sequence[MigrationFile], known: History, target: str = HEAD) -> Plan:
+    """Both phases as one plan, in the order of the versions: for a database that no older code uses.
+
+    Raises:
+        UnknownVersion, Denied: as `survey`.
+    """
+    surveyed = survey(files, known, target)
+    if not surveyed.contract.files:
+        return surveyed.expand
+    chosen = due([file for file in files if target == HEAD or file.version <= target], known)
+    again = frozenset(file.version for file in chosen) & known.keys()
+    return Plan("contract", tuple(chosen), chosen[-1].version if chosen else None, again)
