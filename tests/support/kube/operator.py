@@ -77,10 +77,22 @@ class OperatorRelease:
         kubectl("delete", "crd", *(f"{each}.{GROUP}" for each in KINDS), "--ignore-not-found", "--timeout=60s")
 
 
+def has_prometheus() -> bool:
+    """Whether Prometheus Operator is on the cluster, and a Prometheus."""
+    return bool(run(["kubectl", "get", "prometheus", "-A", "-o", "name"], check=False).stdout.strip())
+
+
+MONITORED: Values = {
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "5s"}}
+}
+"""For a Prometheus that selects as that of kube-prometheus-stack does."""
+
+
 def operator_values() -> Values:
-    """Where the operator's image is on the cluster under test, and small pods."""
+    """Where the operator's image is on the cluster under test, and small pods; monitored where there is a Prometheus."""
     named = for_cluster()["image"]
     return {
+        **(MONITORED if has_prometheus() else {}),
         "image": {
             "registry": named["registry"],
             "repository": f"{named['repositoryPrefix']}operator",

@@ -1,0 +1,139 @@
+"""Alerts that really fire in a real Prometheus, by windows that an AlertPolicy has shortened, and are quiet again afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.operator.conftest import OPERATED
+from tests.support.clusters import refuse
+from tests.support.kube.commands import kubectl
+from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.operator import (
+    MONITORED,
+    OperatorRelease,
+    await_condition,
+    condition,
+    has_prometheus,
+    reads,
+)
+from tests.support.kube.values import Values, merged
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
+
+FIRED_SECONDS = 90.0
+_PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1"
+_QUICK = {"for": "0s", "interval": "5s"}
+SHORT: Values = {
+    "alerts": {
+        "presets": {
+            "transactionalOutbox": {**_QUICK, "stalledSeconds": 10},
+            "migrations": _QUICK,
+            "outbox": _QUICK,
+        },
+        "spec": {"keepFiringFor": "0s", "interval": "5s"},
+    },
+    "networkPolicy": {
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def watched(operator: OperatorRelease) -> Iterator[Installation]:
+    """An application with an AlertPolicy of short windows, seen by Prometheus."""
+    if not has_prometheus():
+        refuse("no Prometheus on the cluster; install Prometheus Operator: https://prometheus-operator.dev")
+    assert operator.pods()
+    with own_namespace("watched") as namespace:
+        installation = Installation(namespace, merged(OPERATED, MONITORED, SHORT))
+        installation.install(flags=("--wait", "--timeout=5m"))
+        yield installation
+
+
+def firing(namespace: str) -> set[str]:
+    """The names of the alerts that fire for a namespace."""
+    alerts = json.loads(kubectl("get", "--raw", f"{_PROMETHEUS}/alerts"))["data"]["alerts"]
+    ours = [each for each in alerts if each["labels"].get("namespace") == namespace and each["state"] == "firing"]
+    return {each["labels"]["alertname"] for each in ours}
+
+
+def fires(installation: Installation, name: str) -> None:
+    """Return when an alert fires."""
+    eventually_sync(lambda: name in firing(installation.namespace), within=FIRED_SECONDS, every=1)
+
+
+def is_quiet(installation: Installation, *alerts: str) -> None:
+    """Return when none of the alerts fires."""
+    eventually_sync(lambda: not set(alerts) & firing(installation.namespace), within=FIRED_SECONDS, every=1)
+
+
+def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
+    """Selected, by labels that were taken from the Prometheus, accepted by its operator, and really loaded."""
+    namespace = watched.namespace
+    selected = await_condition(namespace, "alp", "platform", "RulesSelected", within=60)
+    await_condition(namespace, "alp", "platform", "RulesAccepted", within=60)
+    rule = watched.get("prometheusrule", selected["status"]["prometheusRule"]["name"])
+
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (by,) = selected["status"]["selectedBy"]
+    assert (by["namespace"], by["name"], by["selected"]) == ("monitoring", "k8s", True)
+
+    def loaded() -> set[str]:
+        groups = json.loads(kubectl("get", "--raw", f"{_PROMETHEUS}/rules"))["data"]["groups"]
+        return {rule["name"] for group in groups for rule in group["rules"] if rule["type"] == "alerting"}
+
+    wanted = {rule["alert"] for group in rule["spec"]["groups"] for rule in group["rules"] if "alert" in rule}
+    assert len(wanted) == selected["status"]["alertCount"] > 20
+    eventually_sync(lambda: wanted <= loaded(), within=FIRED_SECONDS, every=1)
+
+
+def test_a_stopped_relay_is_an_alert_until_it_is_back(watched: Installation) -> None:
+    """`OutboxProcessorStalled` and nobody leading; quiet again when it runs."""
+    is_quiet(watched, "OutboxProcessorStalled", "OutboxRelayNoLeader")
+    relay = f"deployment/{watched.fullname}-outbox-relay"
+    watched.kubectl("scale", relay, "--replicas=0")
+    try:
+        fires(watched, "OutboxProcessorStalled")
+        fires(watched, "OutboxRelayNoLeader")
+    finally:
+        watched.kubectl("scale", relay, "--replicas=1")
+    is_quiet(watched, "OutboxProcessorStalled", "OutboxRelayNoLeader")
+
+
+def test_a_broken_migration_is_an_alert_until_it_is_mended(watched: Installation) -> None:
+    """`DatabaseMigrationStalled`, from the operator's own metrics."""
+    namespace = watched.namespace
+    is_quiet(watched, "DatabaseMigrationStalled")
+    watched.kubectl(
+        "patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": {"targetRevision": "20990101000000"}})
+    )
+    stalled = await_condition(namespace, "dbm", "main", "Stalled", within=180)
+    fires(watched, "DatabaseMigrationStalled")
+    assert "kubectl" in condition(stalled, "Stalled")["message"]
+
+    watched.kubectl("patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": {"targetRevision": "head"}}))
+
+    await_condition(namespace, "dbm", "main", "Ready", within=120)
+    is_quiet(watched, "DatabaseMigrationStalled")
+
+
+def test_an_edited_rule_is_put_right(watched: Installation) -> None:
+    """Within ten seconds; and one whose PromQL does not parse is never written, the old one stays."""
+    namespace = watched.namespace
+    name = reads(namespace, "alp", "platform")["status"]["prometheusRule"]["name"]
+    before = watched.get("prometheusrule", name)["spec"]
+    watched.kubectl("patch", "prometheusrule", name, "--type=merge", "-p", json.dumps({"spec": {"groups": []}}))
+    eventually_sync(lambda: watched.get("prometheusrule", name)["spec"] == before, within=10, every=0.2)
+
+    broken = [{"name": "own", "rules": [{"alert": "Broken", "expr": "sum(((", "labels": {"severity": "info"},
+               "annotations": dict.fromkeys(("summary", "description", "runbook_url"), "x")}]}]  # fmt: skip
+    watched.kubectl("patch", "alp/platform", "--type=merge", "-p", json.dumps({"spec": {"extraGroups": broken}}))
+    stalled = await_condition(namespace, "alp", "platform", "Stalled", within=30)
+    assert "Broken" in condition(stalled, "Stalled")["message"]
+    assert watched.get("prometheusrule", name)["spec"] == before
+    watched.kubectl("patch", "alp/platform", "--type=merge", "-p", json.dumps({"spec": {"extraGroups": []}}))
+    await_condition(namespace, "alp", "platform", "Ready", within=30)
