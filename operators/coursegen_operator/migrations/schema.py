@@ -29,12 +29,10 @@ from operators.coursegen_operator.schemas.openapi import (
 
 _DAY: Final = 86_400
 _LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
-_LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
 
 def _labels(doc: str) -> Schema:
     rules = [
-        cel(f"self.all(key, key.matches('{_LABEL_KEY}'))", "names are labels: [prefix/]name, of at most 63 characters"),
         cel(
             f"self.all(key, self[key].matches('{_LABEL_VALUE}'))", "values are those of labels: letters, digits, - _ ."
         ),

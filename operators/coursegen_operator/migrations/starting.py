@@ -33,6 +33,10 @@ class Obstacle:
     stuck_at: datetime | None
     """From when on a person is needed; None: it may solve itself until the Job's deadline."""
 
+    def is_stuck(self, now: datetime) -> bool:
+        """Whether a person is needed."""
+        return self.stuck_at is not None and now >= self.stuck_at
+
 
 def has_started(job: Object, pods: Sequence[Object]) -> bool:
     """Whether the process of `job` runs, or has run, in any pod."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
-from operators.coursegen_operator.conditions import moment_of, shortened, timestamp
+from operators.coursegen_operator.conditions import moment_of, timestamp
 from operators.coursegen_operator.resources import Object
 
 Task = Literal["plan", "apply", "contract", "drift"]
-Phase = Literal["expand", "contract"]
 
 LISTED: Final = 20
 """Longest list of revisions or statements in a status."""
@@ -137,7 +136,7 @@ class Memory:
         )
 
     def as_object(self) -> Object:
-        """As a status holds it: what is empty is left out, so that an equal memory is an equal status."""
+        """As a status holds it; what is empty is left out, and an equal memory is an equal status."""
         return _filled(
             round=self.round,
             lastHandledReconcileAt=self.reconcile_at,
@@ -145,18 +144,15 @@ class Memory:
             attempt=self.attempt,
             nextAttemptAt=self.retry_at,
             consecutiveFailures=self.failures_in_row,
-            currentRevision=_cut(self.current, REVISION_BYTES),
-            targetRevision=_cut(self.target, REVISION_BYTES),
-            pendingRevisions=_revisions(self.pending),
-            planHash=_cut(self.plan_hash, HASH_BYTES),
-            approvedPlanHash=_cut(self.approved_hash, HASH_BYTES),
-            destructive=[
-                {"revision": _cut(revision, REVISION_BYTES), "statement": _cut(statement, STATEMENT_BYTES)}
-                for revision, statement in self.destructive[:LISTED]
-            ],
-            contractPendingRevisions=_revisions(self.contract_pending),
-            contractPlanHash=_cut(self.contract_hash, HASH_BYTES),
-            approvedContractPlanHash=_cut(self.approved_contract_hash, HASH_BYTES),
+            currentRevision=self.current,
+            targetRevision=self.target,
+            pendingRevisions=list(self.pending),
+            planHash=self.plan_hash,
+            approvedPlanHash=self.approved_hash,
+            destructive=[{"revision": revision, "statement": text} for revision, text in self.destructive],
+            contractPendingRevisions=list(self.contract_pending),
+            contractPlanHash=self.contract_hash,
+            approvedContractPlanHash=self.approved_contract_hash,
             expandedAt=self.settled_at,
             lastAppliedAt=self.applied_at,
             lastAttempt=_attempt_object(self.last),
@@ -189,8 +185,8 @@ def _attempt_object(last: Attempt) -> Object:
         outcome=last.outcome,
         startedAt=last.started_at,
         finishedAt=last.finished_at,
-        revision=_cut(last.revision, REVISION_BYTES),
-        error=_cut(last.error, TEXT_BYTES),
+        revision=last.revision,
+        error=last.error,
     )
 
 
@@ -209,9 +205,9 @@ def _drift_object(drift: DriftMemory) -> Object:
     return _filled(
         state=drift.state,
         checkedAt=drift.checked_at,
-        fingerprint=_cut(drift.fingerprint, HASH_BYTES * 2),
-        summary=_cut(drift.summary, TEXT_BYTES),
-        error=_cut(drift.error, TEXT_BYTES),
+        fingerprint=drift.fingerprint,
+        summary=drift.summary,
+        error=drift.error,
         jobName=drift.job,
     )
 
@@ -219,14 +215,6 @@ def _drift_object(drift: DriftMemory) -> Object:
 def _filled(**fields: Any) -> Object:
     found = {name: timestamp(value) if isinstance(value, datetime) else value for name, value in fields.items()}
     return {name: value for name, value in found.items() if value}
-
-
-def _revisions(revisions: tuple[str, ...]) -> list[str]:
-    return [_cut(each, REVISION_BYTES) for each in revisions[:LISTED]]
-
-
-def _cut(text: str, limit: int) -> str:
-    return shortened(text, limit)
 
 
 def _text(item: Object, key: str) -> str:

@@ -1,0 +1,94 @@
+"""What must hold before anything is applied: a plan that was approved, the policy, a backup, a rollout that has soaked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from operators.coursegen_operator.conditions import timestamp
+from operators.coursegen_operator.durations import text_of
+from operators.coursegen_operator.migrations import words
+from operators.coursegen_operator.migrations.facts import Facts
+from operators.coursegen_operator.migrations.status import Memory
+
+WATCH_SECONDS: Final = 15.0
+"""To the next look while something is waited for that nothing tells of."""
+NEXT_SECONDS: Final = 1.0
+"""To the next look when it will see what this one did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why something is not applied yet."""
+
+    reason: str
+    message: str
+    """Ends with the next command where a person must act."""
+    until: datetime | None = None
+    """When it is over by itself."""
+    look_seconds: float | None = None
+    """When to look again, where nothing tells that it is over."""
+
+
+def expand_hold(facts: Facts, memory: Memory) -> Hold | None:
+    """What keeps the pending files of phase expand from being applied."""
+    if memory.destructive:
+        losses = "; ".join(f"{revision}: {statement}" for revision, statement in memory.destructive[:3])
+        hold = _loss_hold(facts, f"{len(memory.destructive)} statements lose data ({words.brief(losses)})")
+        if hold is not None:
+            return hold
+    if facts.spec.approval == "Manual" and not is_approved(facts, memory):
+        files = words.listed(memory.pending, memory.pending_count)
+        command = facts.commands.approve(memory.plan_hash)
+        return Hold(words.AWAITING_APPROVAL, f"{files} to apply, plan {memory.plan_hash}; approve: {command}")
+    return None
+
+
+def contract_hold(facts: Facts, memory: Memory) -> Hold | None:
+    """What keeps the pending files of phase contract from being applied. Asked only when the expand phase is complete."""
+    files = words.listed(memory.contract_pending, len(memory.contract_pending))
+    if facts.spec.contract.mode == "Never":
+        return Hold(words.CONTRACT_DEFERRED, f"{files} of phase contract stay pending: contract.mode is Never")
+    if facts.spec.drift.mode == "Fail" and memory.drift.state == "Drifted":
+        return Hold(words.DRIFT_DETECTED, f"{files} of phase contract wait until the schema is in sync")
+    hold = _loss_hold(facts, f"{files} of phase contract remove what older versions use")
+    if hold is not None:
+        return hold
+    if facts.spec.contract.mode == "Manual" and not is_contract_approved(facts, memory):
+        command = facts.commands.approve(memory.contract_hash)
+        message = f"{files} of phase contract, plan {memory.contract_hash}; approve: {command}"
+        return Hold(words.AWAITING_APPROVAL, message)
+    return _rollout_hold(facts, memory)
+
+
+def is_approved(facts: Facts, memory: Memory) -> bool:
+    """Whether somebody has approved exactly this plan, now or before."""
+    return bool(memory.plan_hash) and memory.plan_hash in {facts.approve, memory.approved_hash}
+
+
+def is_contract_approved(facts: Facts, memory: Memory) -> bool:
+    """As `is_approved`, of the contract phase."""
+    return bool(memory.contract_hash) and memory.contract_hash in {facts.approve, memory.approved_contract_hash}
+
+
+def _loss_hold(facts: Facts, what: str) -> Hold | None:
+    if not facts.spec.allows_destructive:
+        message = f"{what}, and policy.destructive is Deny; after a backup: {facts.commands.allow}"
+        return Hold(words.DESTRUCTIVE_DENIED, message)
+    if not facts.backup:
+        return Hold(words.DESTRUCTIVE_DENIED, f"{what}; name the backup that was taken: {facts.commands.backup}")
+    return None
+
+
+def _rollout_hold(facts: Facts, memory: Memory) -> Hold | None:
+    rollout = facts.rollout()
+    if rollout.waiting:
+        seconds = NEXT_SECONDS if facts.deployments is None and facts.may_see_deployments else WATCH_SECONDS
+        return Hold(words.WAITING_FOR_ROLLOUT, rollout.waiting, look_seconds=seconds)
+    moments = [moment for moment in (rollout.since, memory.settled_at) if moment is not None]
+    soak = facts.spec.contract.soak_seconds
+    until = max(moments, default=facts.now) + timedelta(seconds=soak)
+    if facts.now >= until:
+        return None
+    return Hold(words.SOAKING, f"the rollout soaks for {text_of(soak)}, until {timestamp(until)}", until=until)

@@ -1,0 +1,207 @@
+"""How a memory goes on: one function per thing that can happen, each Memory → Memory.
+
+::
+
+    begun ──▶ plan ──▶ planned ─┬─ nothing pending ──────────────▶ settled ──▶ drift, contract, drift, drift …
+               ▲                └─ permitted ──▶ apply ──▶ applied ─▲
+               └────────── failed: later, by a new plan ◀──┴────────────────────────────┘ (contract)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from operators.coursegen_operator.conditions import shortened
+from operators.coursegen_operator.migrations.report import DriftReport, Report, Result, clean
+from operators.coursegen_operator.migrations.spec import Retry
+from operators.coursegen_operator.migrations.status import (
+    HASH_BYTES,
+    LISTED,
+    REVISION_BYTES,
+    STATEMENT_BYTES,
+    TEXT_BYTES,
+    Attempt,
+    DriftMemory,
+    Memory,
+    Task,
+)
+
+_LONGEST_DOUBLING: Final = 20
+
+
+def begun(memory: Memory, key: str, reconcile_at: str) -> Memory:
+    """A new round, for what `key` stands for: nothing is believed about what is pending, nothing has failed yet."""
+    return replace(
+        memory,
+        round=f"{memory.round_number + 1}-{key}",
+        reconcile_at=reconcile_at,
+        task="plan",
+        attempt=1,
+        retry_at=None,
+        failed_attempts=0,
+        failures_in_row=0,
+        settled_at=None,
+        is_ahead=False,
+    )
+
+
+def started(memory: Memory, task: Task) -> Memory:
+    """`task` is due: its Job is the round's next."""
+    return replace(memory, task=task, attempt=memory.attempt + 1, retry_at=None)
+
+
+def withdrawn(memory: Memory) -> Memory:
+    """The due task is not permitted any more; its Job was not made."""
+    return replace(memory, task=None, attempt=memory.attempt - 1, retry_at=None)
+
+
+def planned(memory: Memory, report: Report, now: datetime) -> Memory:
+    """A plan has been made. An approval outlives it only when the plan is the same."""
+    plan_hash = shortened(report.plan_hash or "", HASH_BYTES)
+    contract_hash = shortened(report.contract_plan_hash or "", HASH_BYTES)
+    is_ahead = report.outcome == "ahead"
+    is_settled = is_ahead or report.count == 0
+    contract = () if is_ahead else _revisions(report.contract_pending)
+    return replace(
+        memory,
+        task=None,
+        retry_at=None,
+        current=_revision(report.current_revision or report.revision),
+        target=_revision(report.target_revision),
+        pending_count=0 if is_settled else report.count,
+        pending=() if is_settled else _revisions(report.pending),
+        destructive=() if is_settled else _statements(report),
+        plan_hash=plan_hash,
+        approved_hash=memory.approved_hash if memory.approved_hash == plan_hash else "",
+        is_ahead=is_ahead,
+        contract_pending=contract,
+        contract_hash=contract_hash if contract else "",
+        approved_contract_hash=memory.approved_contract_hash if memory.approved_contract_hash == contract_hash else "",
+        settled_at=(memory.settled_at or later(now, 0)) if is_settled else None,
+        failed_attempts=0 if is_settled and not contract else memory.failed_attempts,
+        failures_in_row=0 if is_settled and not contract else memory.failures_in_row,
+    )
+
+
+def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime | None) -> Memory:
+    """The expand phase is complete."""
+    return replace(
+        memory,
+        task=None,
+        failed_attempts=0,
+        failures_in_row=0,
+        current=_revision(report.revision or report.current_revision) or memory.current,
+        pending_count=0,
+        pending=(),
+        destructive=(),
+        is_ahead=report.outcome == "ahead",
+        settled_at=later(now, 0),
+        applied_at=finished_at or now,
+    )
+
+
+def contracted(memory: Memory, report: Report, now: datetime, finished_at: datetime | None) -> Memory:
+    """The contract phase is complete."""
+    return replace(
+        memory,
+        task=None,
+        failed_attempts=0,
+        failures_in_row=0,
+        current=_revision(report.revision or report.current_revision) or memory.current,
+        contract_pending=(),
+        contract_hash="",
+        approved_contract_hash="",
+        applied_at=finished_at or now,
+    )
+
+
+def failed(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str) -> Memory:
+    """An attempt has failed. The next one begins with a new plan: part of the old one may be applied."""
+    in_row = memory.failures_in_row + 1
+    count = memory.failed_attempts + (0 if result.is_transient else 1)
+    is_over = count >= retry.max_attempts
+    wait = delay_seconds(retry, in_row, uid)
+    return replace(
+        memory,
+        task="plan",
+        attempt=memory.attempt + 1,
+        failed_attempts=count,
+        failures_in_row=in_row,
+        retry_at=None if is_over else later(now, wait),
+    )
+
+
+def checked(memory: Memory, report: Report, now: datetime, job: str) -> Memory:
+    """A check for drift has found something out."""
+    found = report.drift or DriftReport()
+    drift = DriftMemory(
+        state=found.state or "Unknown",
+        checked_at=later(now, 0),
+        fingerprint=shortened(found.fingerprint or "", 2 * HASH_BYTES),
+        summary=clean(found.summary or ""),
+        job=job,
+    )
+    return replace(memory, task=None, retry_at=None, failures_in_row=0, drift=drift)
+
+
+def unchecked(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str, job: str) -> Memory:
+    """A check for drift came to nothing: later again, for ever. What the one before it found still stands."""
+    in_row = memory.failures_in_row + 1
+    return replace(
+        memory,
+        task=None,
+        retry_at=later(now, delay_seconds(retry, in_row, uid)),
+        failures_in_row=in_row,
+        drift=replace(memory.drift, error=shortened(result.error, TEXT_BYTES), job=job),
+    )
+
+
+def attempted(memory: Memory, job: str, result: Result) -> Memory:
+    """The Job of an attempt has ended."""
+    report = result.report
+    last = Attempt(
+        job=job,
+        task=memory.task or "",
+        number=memory.attempt,
+        outcome=result.outcome,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+        revision=_revision(report.revision or report.current_revision) if report is not None else "",
+        error=result.error,
+    )
+    return replace(memory, last=last)
+
+
+def delay_seconds(retry: Retry, in_row: int, uid: str) -> int:
+    """How long to wait after so many failures: doubled each time, capped, and spread by a fifth so that many resources
+    whose database came back do not all return at once. The spread is that of `uid` and the number: the same when asked again.
+    """
+    doubled = retry.backoff_seconds << min(max(in_row - 1, 0), _LONGEST_DOUBLING)
+    longest = min(doubled, retry.max_backoff_seconds)
+    digest = hashlib.sha256(f"{uid}/{in_row}".encode()).digest()
+    share = int.from_bytes(digest[:4]) / 0xFFFF_FFFF
+    return max(1, round(longest * (1.0 - 0.2 * share)))
+
+
+def later(now: datetime, seconds: float) -> datetime:
+    """The next whole second after them: a status keeps no smaller ones, and nothing may be due too soon."""
+    moment = now + timedelta(seconds=seconds)
+    return moment if not moment.microsecond else moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _statements(report: Report) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (_revision(each.revision), shortened(clean(each.statement), STATEMENT_BYTES))
+        for each in (report.destructive or ())[:LISTED]
+    )
+
+
+def _revisions(revisions: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(_revision(each) for each in (revisions or ())[:LISTED])
+
+
+def _revision(revision: str | None) -> str:
+    return shortened(revision or "", REVISION_BYTES)
