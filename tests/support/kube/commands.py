@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,14 @@ def program(name: str) -> str:
 
 def await_program(name: str) -> str | None:
     """The path of a program; None when it is not there, and not being built either."""
+    await_what_comes(lambda: shutil.which(name) is not None)
+    return shutil.which(name)
+
+
+def await_what_comes(is_there: Callable[[], bool]) -> bool:
+    """Whether something is there, now or when what is still being brought beside the tests has come."""
     coming = Path(os.environ.get(PROGRAMS_COMING) or "nothing is being built")
     deadline = time.monotonic() + COMING_SECONDS
-    while shutil.which(name) is None and coming.exists() and time.monotonic() < deadline:
+    while not (there := is_there()) and coming.exists() and time.monotonic() < deadline:
         time.sleep(1)
-    return shutil.which(name)
+    return there

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.support.kube.commands import CommandFailed, Object, get, items, kubectl, program, run
+from tests.support.kube.commands import CommandFailed, Object, await_what_comes, get, items, kubectl, program, run
 from tests.support.kube.installation import is_ready, own_namespace
 from tests.support.kube.signals import send
 from tests.support.kube.values import Values, for_cluster, merged
@@ -78,8 +78,9 @@ class OperatorRelease:
 
 
 def has_prometheus() -> bool:
-    """Whether Prometheus Operator is on the cluster, and a Prometheus."""
-    return bool(run(["kubectl", "get", "prometheus", "-A", "-o", "name"], check=False).stdout.strip())
+    """Whether Prometheus Operator is on the cluster, and a Prometheus; what is still being brought is waited for."""
+    ask = ["kubectl", "get", "prometheus", "-A", "-o", "name"]
+    return await_what_comes(lambda: bool(run(ask, check=False).stdout.strip()))
 
 
 MONITORED: Values = {
