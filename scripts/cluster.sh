@@ -89,7 +89,7 @@ find_cluster() { # sets kubectl, context (their arguments) and kind (empty unles
 tag_of_tree() { # the same files and the same base image give the same tag
     {
         echo "${PYTHON_IMAGE:-}"
-        find Dockerfile LICENSE README.md migrations pyproject.toml requirements scripts/install-process services \
+        find Dockerfile LICENSE README.md migrations operators pyproject.toml requirements scripts/install-process services \
             -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c1-12
 }
