@@ -9,12 +9,16 @@
     ├── NotPermitted         RBAC refuses this call
     └── KindAbsent           the API server does not know the kind: its CRD is not installed
     PermanentError
-    └── ObjectRefused        the API server does not accept the object as it stands
+    ├── ObjectRefused        the API server does not accept the object as it stands
+    ├── AlreadyThere         an object of that name exists
+    └── ObjectGone           the object to be written, or its namespace, is not there any more
+    CoursegenError
+    └── LeadershipLost       another one reconciles from now on
 """
 
 from __future__ import annotations
 
-from services.kernel.errors import OperatorError, PermanentError, RetryableError
+from services.kernel.errors import CoursegenError, OperatorError, PermanentError, RetryableError
 
 
 class ClusterUnavailable(RetryableError):
@@ -45,3 +49,21 @@ class ObjectRefused(PermanentError):
     """The API server does not accept the object."""
 
     code = "object_refused"
+
+
+class AlreadyThere(PermanentError):
+    """There is an object of that name already."""
+
+    code = "already_there"
+
+
+class ObjectGone(PermanentError):
+    """The object, or its namespace, is not there any more."""
+
+    code = "object_gone"
+
+
+class LeadershipLost(CoursegenError):
+    """Another operator reconciles from now on; this one stops."""
+
+    code = "leadership_lost"

@@ -84,7 +84,7 @@ class KubernetesLease:
         Raises:
             SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
         """
-        client = connect(call_seconds, setting)
+        client = _client(call_seconds, setting)
         try:
             yield cls(client, name, namespace or str(client.namespace), identity, component)
         finally:
@@ -159,11 +159,10 @@ class KubernetesLease:
         )
 
 
-def connect(call_seconds: float, setting: str) -> AsyncClient:
-    """A client of the cluster that this process is in, or is pointed at; nothing is sent yet.
+def read_access(setting: str) -> tuple[SingleConfig, ssl.SSLContext]:
+    """Where the cluster is that this process is in, or is pointed at, and what it must prove; nothing is sent.
 
     Args:
-        call_seconds: longest wait for an answer.
         setting: what to name when there is no cluster to speak to.
 
     Raises:
@@ -173,14 +172,22 @@ def connect(call_seconds: float, setting: str) -> AsyncClient:
         config = KubeConfig.from_env().get()
         if config is None:
             raise ConfigError("no context is the current one")
-        transport = httpx2.AsyncHTTPTransport(verify=cluster_trust(config))
-        return AsyncClient(config, timeout=httpx2.Timeout(call_seconds), transport=transport, lazy=False)
+        return config, cluster_trust(config)
     except Exception as error:  # there is no end to what a file that somebody has edited may be
         is_safe = isinstance(error, (ConfigError, OSError))  # others quote the file, and secrets are in it
         reason = str(error) if is_safe else type(error).__name__
         raise SettingsInvalid(
             [f"{setting} needs a pod's service account or a KUBECONFIG that can be used ({reason})"]
         ) from error
+
+
+def _client(call_seconds: float, setting: str) -> AsyncClient:
+    config, trust = read_access(setting)
+    transport = httpx2.AsyncHTTPTransport(verify=trust)
+    try:
+        return AsyncClient(config, timeout=httpx2.Timeout(call_seconds), transport=transport, lazy=False)
+    except Exception as error:  # as above: the user's entry is only read now
+        raise SettingsInvalid([f"{setting} needs credentials that can be used ({type(error).__name__})"]) from error
 
 
 def _record(lease: Lease) -> LeaseRecord:
