@@ -1,0 +1,113 @@
+"""Whether the Prometheus Operator has accepted a PrometheusRule, as far as it tells.
+
+It tells in two ways. With its feature gate `StatusForConfigurationResources` (0.87 and later) `status.bindings` of the rule
+names each Prometheus and what became of it. Without, it writes a Warning when it refuses a rule, and nothing when it
+accepts one: silence is no consent, and stays Unknown. What is older than the rule's last change does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from operators.coursegen_operator.alerts.selection import Name, name_of
+from operators.coursegen_operator.conditions import Standing, find, moment_of
+from operators.coursegen_operator.resources import PROMETHEUS_RULE, Object
+
+ACCEPTED: Final = "Accepted"
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What is known."""
+
+    standing: Standing
+    reason: str
+    message: str
+    by: Mapping[Name, Standing]
+    """Per Prometheus or ThanosRuler, where the rule itself says so."""
+
+
+def acceptance(rule: Object | None, events: Iterable[Object], *, may_read_events: bool) -> Acceptance:
+    """What the Prometheus Operator says of `rule`; `events` are any of its namespace."""
+    told = _from_bindings(rule) if rule is not None else None
+    if told is not None:
+        return told
+    refusal = _newest_refusal(rule, events) if rule is not None else None
+    if refusal is not None:
+        return Acceptance("False", "Rejected", str(refusal.get("note") or refusal.get("reason") or "rejected"), {})
+    if not may_read_events:
+        return Acceptance("Unknown", "NotPermitted", "the operator may not read Events in this namespace", {})
+    return Acceptance(
+        "Unknown",
+        "NotReported",
+        "the Prometheus Operator has not refused the rule, and does not say more without its feature gate "
+        "StatusForConfigurationResources",
+        {},
+    )
+
+
+def _from_bindings(rule: Object) -> Acceptance | None:
+    told: dict[Name, Standing] = {}
+    refusals: list[str] = []
+    bindings = (rule.get("status") or {}).get("bindings") or ()
+    for binding in bindings:
+        name, condition = name_of(binding), find(binding.get("conditions") or (), ACCEPTED)
+        if name is None or condition is None:
+            continue
+        told[name] = _current(condition, rule)
+        if told[name] == "False":
+            refusals.append(f"{name}: {condition.get('message') or condition.get('reason') or 'rejected'}")
+    if refusals:
+        return Acceptance("False", "Rejected", "; ".join(refusals), told)
+    if "True" in told.values():
+        takers = ", ".join(str(name) for name, standing in sorted(told.items()) if standing == "True")
+        return Acceptance("True", ACCEPTED, f"accepted by {takers}", told)
+    if told:
+        return Acceptance(
+            "Unknown", "Pending", "the Prometheus Operator has not looked at the newest version yet", told
+        )
+    return None
+
+
+def _current(condition: Object, rule: Object) -> Standing:
+    seen, newest = condition.get("observedGeneration"), rule["metadata"].get("generation")
+    if isinstance(seen, int) and isinstance(newest, int) and seen < newest:
+        return "Unknown"
+    status = condition.get("status")
+    return "True" if status == "True" else "False" if status == "False" else "Unknown"
+
+
+def _newest_refusal(rule: Object, events: Iterable[Object]) -> Object | None:
+    since = changed_at(rule)
+    refusals = [event for event in events if _is_refusal(event, rule) and told_at(event) >= since]
+    return max(refusals, key=told_at, default=None)
+
+
+def _is_refusal(event: Object, rule: Object) -> bool:
+    regarding, metadata = event.get("regarding") or {}, rule["metadata"]
+    return (
+        event.get("type") == "Warning"
+        and regarding.get("kind") == PROMETHEUS_RULE.kind
+        and regarding.get("name") == metadata["name"]
+        and regarding.get("uid", metadata.get("uid")) == metadata.get("uid")
+    )
+
+
+def told_at(event: Object) -> datetime:
+    """When an Event was last seen."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    moments = [moment for moment in map(moment_of, times) if moment is not None]
+    return max(moments, default=moment_of(event.get("metadata", {}).get("creationTimestamp")) or _LONG_AGO)
+
+
+def changed_at(item: Object) -> datetime:
+    """When anybody last changed an object; its status does not count."""
+    metadata = item["metadata"]
+    writers = [entry for entry in metadata.get("managedFields") or () if entry.get("subresource") != "status"]
+    moments = [moment for moment in (moment_of(entry.get("time")) for entry in writers) if moment is not None]
+    return max(moments, default=moment_of(metadata.get("creationTimestamp")) or _LONG_AGO)
