@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.api.recent_initiations import Outcomes
-from services.kernel.counters import Durations, Snapshot
+from services.kernel.counters import Distribution, Durations, Snapshot
 from services.kernel.errors import CoursegenError
+from services.kernel.metrics import SECONDS_BUCKETS
 
 ALIVE_WITHIN: Final = timedelta(seconds=90)
 """Oldest heartbeat of a relay that counts as alive (GAP25)."""
@@ -41,6 +42,10 @@ class OutboxState:
     last_progress_at: datetime | None
     poll_interval_ms: int | None
     read_at: datetime
+    dead_rows: int = 0
+    """Of those that wait: such as nothing will try again by itself."""
+    epoch: int | None = None
+    """The term of the relay's leader; it rises with every change."""
 
     @property
     def is_alive(self) -> bool:
@@ -158,16 +163,18 @@ def exposition(counted: Snapshot, recent: Outcomes, state: OutboxState, failures
     lines: list[str] = []
     fsm_counts = {f'result="{each}"': counted.count("fsm_total", each) for each in ("success", "failed")}
     _family(lines, "fsm_initializations_total", "counter", fsm_counts)
-    _summary(lines, "fsm_initialization_duration_seconds", counted.durations("fsm_duration"))
+    _histogram(lines, "fsm_initialization_duration_seconds", counted.distribution("fsm_duration"))
     cache_counts = {f'result="{each}"': counted.count("fsm_cache", each) for each in ("hit", "miss")}
     _family(lines, "fsm_cache_lookups_total", "counter", cache_counts)
     _family(lines, "outbox_queue_depth", "gauge", {"": state.queue_depth})
+    _family(lines, "outbox_dead_rows", "gauge", {"": state.dead_rows})
     _family(lines, "outbox_oldest_pending_seconds", "gauge", {"": state.oldest_seconds})
     job_counts = {f'result="{each}"': counted.count("outbox_jobs", each) for each in ("created", "failed")}
     _family(lines, "outbox_jobs_total", "counter", job_counts)
-    _summary(lines, "outbox_batch_duration_seconds", counted.durations("outbox_batch_duration"))
-    progress = state.last_progress_at.timestamp() if state.last_progress_at else 0
-    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", {"": progress})
+    _histogram(lines, "outbox_batch_duration_seconds", counted.distribution("outbox_batch_duration"))
+    progress = {"": state.last_progress_at.timestamp()} if state.last_progress_at else {}
+    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", progress)
+    _family(lines, "outbox_relay_epoch", "gauge", {"": state.epoch or 0})
     fallback_counts = {
         f'layer="{layer[-1]}",result="{result}"': counted.count("fallback", f"{layer}:{result}")
         for layer in ("layer2", "layer3")
@@ -183,17 +190,23 @@ def exposition(counted: Snapshot, recent: Outcomes, state: OutboxState, failures
     return "\n".join(lines) + "\n"
 
 
+UNHEALTHY: Final = "# TYPE system_healthy gauge\nsystem_healthy 0\n"
+"""All that can be shown while PostgreSQL does not answer."""
+
+
 def _family(lines: list[str], name: str, kind: str, values: Mapping[str, float]) -> None:
     lines.append(f"# TYPE {name} {kind}")
     lines.extend(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items())
 
 
-def _summary(lines: list[str], name: str, durations: Durations) -> None:
-    quantiles = {"0.5": durations.p50, "0.95": durations.p95, "0.99": durations.p99}
-    lines.append(f"# TYPE {name} summary")
-    lines.extend(f'{name}{{quantile="{quantile}"}} {value / 1000}' for quantile, value in quantiles.items())
-    lines.append(f"{name}_sum {durations.mean * durations.count / 1000}")
-    lines.append(f"{name}_count {durations.count}")
+def _histogram(lines: list[str], name: str, measured: Distribution) -> None:
+    """Cumulative, under the limits that every process uses: so that sums over processes and these are of one kind."""
+    limits = {f'le="{limit}"': measured.within(limit) for limit in SECONDS_BUCKETS}
+    lines.append(f"# TYPE {name} histogram")
+    lines.extend(f"{name}_bucket{{{limit}}} {count}" for limit, count in limits.items())
+    lines.append(f'{name}_bucket{{le="+Inf"}} {measured.count}')
+    lines.append(f"{name}_sum {measured.seconds}")
+    lines.append(f"{name}_count {measured.count}")
 
 
 def _label(text: str | None) -> str:

@@ -36,6 +36,7 @@ from services.api.routes.webhooks import WebhookRoutes
 from services.api.routing import RouteGroup, RouteTable
 from services.api.server import HttpServer
 from services.api.settings import ApiSettings
+from services.api.shared_figures import SharedFigures
 from services.api.webhooks import WebhookDoor
 from services.kernel import lifecycle
 from services.kernel.clock import SystemClock
@@ -188,7 +189,11 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         documents = Documents(db, store, courses, most=settings.max_documents)
         initiations = RecentInitiations(SystemClock())
         initiations.remember(await counters.read())
-        metric_routes = MetricsRoutes(db, counters, initiations, always_200=settings.healthcheck_status == "always200")
+        figures = SharedFigures(db, counters, initiations)
+        stack.callback(figures.close)
+        health.figures = figures.page
+        always_200 = settings.healthcheck_status == "always200"
+        metric_routes = MetricsRoutes(db, counters, initiations, figures, always_200=always_200)
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
         sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
         tickets = TicketRoutes(sessions, site)

@@ -58,6 +58,25 @@ class Durations:
     p99: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How many durations there were, and how long; for Prometheus, which makes its own percentiles of any stretch of time."""
+
+    seconds: float
+    """All of them together."""
+    buckets: tuple[tuple[int, int], ...]
+    """(bucket, how many), in order."""
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(many for _, many in self.buckets)
+
+    def within(self, seconds: float) -> int:
+        """How many took no longer than `seconds`, within the 5 % that a bucket leaves open."""
+        return sum(many for bucket, many in self.buckets if middle_of(bucket) <= seconds * 1000)
+
+
 class Snapshot:
     """What all processes had counted at one moment."""
 
@@ -77,6 +96,11 @@ class Snapshot:
         mean = self._values.get((name, label, _SUM_BUCKET), 0.0) / total
         p50, p95, p99 = (_quantile(buckets, total, each) for each in (0.50, 0.95, 0.99))
         return Durations(int(total), mean, p50, p95, p99)
+
+    def distribution(self, name: str, label: str = "") -> Distribution:
+        """The same, not condensed."""
+        buckets = sorted((key[2], int(n)) for key, n in self._values.items() if key[:2] == (name, label) and key[2] > 0)
+        return Distribution(self._values.get((name, label, _SUM_BUCKET), 0.0) / 1000, tuple(buckets))
 
 
 def _quantile(buckets: list[tuple[int, float]], total: float, quantile: float) -> float:

@@ -16,6 +16,9 @@ from services.kernel.errors import CoursegenError
 Check = Callable[[], Awaitable[None]]
 """Returns when all is well; raises a `CoursegenError` that says what is not."""
 
+Figures = Callable[[], Awaitable[str]]
+"""Makes text in Prometheus' format."""
+
 _CHECK_SECONDS = 2.0
 
 
@@ -51,11 +54,14 @@ class HealthRegistry:
         """Set at SIGTERM; from then on it is not ready."""
         self.obstacle: str | None = None
         """What the process waits for before it can start."""
+        self.figures: Figures | None = None
+        """What all processes count together, for the page of metrics; set by one that knows. Never raises."""
 
     def forget(self) -> None:
-        """Drop every check and heartbeat: those of a start that failed, before the next one."""
+        """Drop every check, heartbeat and figure: those of a start that failed, before the next one."""
         self._checks.clear()
         self._heartbeats.clear()
+        self.figures = None
 
     def register(self, name: str, check: Check) -> None:
         """Make readiness depend on `check`."""

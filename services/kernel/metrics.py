@@ -20,6 +20,9 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Content type of `render()`."""
 
+SHARED_FROM_HERE = "# What all processes count together:\n"
+"""On a page of metrics, between the process's own and what it knows of all."""
+
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Bucket limits for durations from a database call to a stage, in seconds."""
 

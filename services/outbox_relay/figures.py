@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class _Instruments:
         self.dead = metrics.gauge("outbox_dead_rows", "Outbox rows that nothing will try again by itself")
         self.oldest = metrics.gauge("outbox_oldest_pending_seconds", "Age of the oldest row that is still to go")
         self.progress = metrics.gauge("outbox_last_progress_timestamp_seconds", "When the relay loop last came round")
+        self.progress.set(math.nan)  # it has not yet: 0 would be a stall of half a century
         self.stages = metrics.histogram("relay_stage_duration_seconds", "Time in one stage of the pipeline", ["stage"])
         self.duplicates = metrics.counter("relay_duplicates", "Rows whose job Redis knew already")
         self.revived = metrics.counter("relay_revived_jobs", "Jobs put back that Redis had lost")
@@ -32,6 +34,9 @@ class _Instruments:
         self.waiting = metrics.gauge("queue_waiting_jobs", "Jobs that wait for a worker", ["queue", "priority"])
         self.places = metrics.gauge("queue_jobs", "Jobs scheduled, running or set aside", ["queue", "place"])
         self.workers = metrics.gauge("queue_workers", "Worker processes that serve the queue", ["queue"])
+        self.longest = metrics.gauge(
+            "queue_oldest_waiting_seconds", "Age of the oldest job that waits for a worker", ["queue"]
+        )
         self.leader = metrics.gauge("relay_is_leader", "1 while this relay leads")
         self.epoch = metrics.gauge("relay_epoch", "Epoch under which this relay leads, or led last")
         self.transitions = metrics.counter("relay_leader_transitions", "Terms that this relay has begun")
@@ -40,6 +45,13 @@ class _Instruments:
         for reason in ("conflict", "timeout", "unavailable"):
             self.lease_failures.labels(reason)
         self.broker = metrics.gauge("relay_broker_up", "1 while Redis takes jobs")
+
+    def forget(self) -> None:
+        """Take back what the leader has seen: the next one shows it, and two would contradict each other."""
+        for backlog in (self.depth, self.dead, self.oldest):
+            backlog.set(0)
+        for queues in (self.paused, self.waiting, self.places, self.workers, self.longest):
+            queues.clear()
 
 
 @cache
@@ -95,6 +107,7 @@ class Figures:
             for place, jobs in (("scheduled", each.scheduled), ("running", each.running), ("dead", each.dead)):
                 self._show.places.labels(each.queue, place).set(jobs)
             self._show.workers.labels(each.queue).set(each.workers)
+            self._show.longest.labels(each.queue).set(each.oldest_seconds)
 
     def progress(self) -> None:
         """The loop has come round."""
@@ -107,9 +120,12 @@ class Figures:
         self._show.oldest.set(backlog.oldest_seconds)
 
     def leading(self, epoch: int | None) -> None:
-        """This relay leads under `epoch`; None when it does not."""
+        """This relay leads under `epoch`; None when it does not, and then it says nothing more of what only a leader sees."""
         self._show.leader.set(0 if epoch is None else 1)
-        if epoch is not None:
+        if epoch is None:
+            self._show.forget()
+            self._priorities.clear()
+        else:
             self._show.epoch.set(epoch)
             self._show.transitions.inc()
 

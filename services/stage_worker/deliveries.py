@@ -7,7 +7,7 @@ what the queue has given up, so that no course waits for a job that will not com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from services.kernel import metrics
 from services.kernel.clock import Clock, SystemClock
@@ -57,6 +57,10 @@ class Deliveries:
         self._stages = stages
         self._counters = counters
         self._clock = clock or SystemClock()
+        for job_types in stages.values():
+            for job_type in job_types:
+                for ending in get_args(Ending):
+                    _JOBS.labels(job_type, ending)  # from the first: what appears as 1 has no rate
 
     def handlers(self, queue: str) -> dict[str, Handler]:
         """What `QueueWorker` calls for the jobs of `queue`, by job type."""

@@ -8,11 +8,11 @@ from typing import Final
 from services.api import metrics_view
 from services.api.messages import Reply, Request, json_reply
 from services.api.metrics_models import AllNumbers, FallbackNumbers, FsmNumbers, Health, OutboxHealth, OutboxNumbers
-from services.api.metrics_view import OutboxState
 from services.api.recent_initiations import RecentInitiations
 from services.api.routing import Answer, Operation
+from services.api.shared_figures import SharedFigures
 from services.kernel.counters import Counters
-from services.kernel.database import Database, Row
+from services.kernel.database import Database
 from services.kernel.errors import DatabaseUnavailable
 from services.kernel.queries import Queries
 
@@ -26,10 +26,19 @@ _QUERIES = Queries.load("services.api", "metrics.sql")
 class MetricsRoutes:
     """The routes that show numbers."""
 
-    def __init__(self, db: Database, counters: Counters, initiations: RecentInitiations, *, always_200: bool) -> None:
+    def __init__(
+        self,
+        db: Database,
+        counters: Counters,
+        initiations: RecentInitiations,
+        figures: SharedFigures,
+        *,
+        always_200: bool,
+    ) -> None:
         self._db = db
         self._counters = counters
         self._initiations = initiations
+        self._figures = figures
         self._always_200 = always_200
 
     def operations(self) -> list[Operation]:
@@ -57,12 +66,11 @@ class MetricsRoutes:
 
     async def get_all(self, request: Request) -> Reply:
         """All numbers: JSON, or Prometheus' text format for a client that accepts that (TRAP4)."""
-        counted, state, recent = await self._counters.read(), await self._state(), await self._recent()
-        lately = self._initiations.until(counted)
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
-            failures = await self._db.fetch(_QUERIES["recent_failures"])
-            return Reply(200, metrics_view.exposition(counted, lately, state, failures).encode(), _TEXT_FORMAT)
+            return Reply(200, (await self._figures.text()).encode(), _TEXT_FORMAT)
+        counted, state, recent = await self._counters.read(), await self._figures.outbox(), await self._recent()
+        lately = self._initiations.until(counted)
         return json_reply(
             {
                 "fsm": metrics_view.fsm(counted),
@@ -80,7 +88,7 @@ class MetricsRoutes:
     async def get_outbox(self, request: Request) -> Reply:
         """How the outbox and its relay are."""
         del request
-        return json_reply(metrics_view.outbox(await self._counters.read(), await self._state()))
+        return json_reply(metrics_view.outbox(await self._counters.read(), await self._figures.outbox()))
 
     async def get_fallbacks(self, request: Request) -> Reply:
         """How often Layers 2 and 3 had to step in."""
@@ -95,7 +103,7 @@ class MetricsRoutes:
         del request
         try:
             lately = self._initiations.until(await self._counters.read())
-            verdict = metrics_view.health_check(lately, await self._state())
+            verdict = metrics_view.health_check(lately, await self._figures.outbox())
         except DatabaseUnavailable as error:
             verdict = metrics_view.health_unknown(error)
         return json_reply(verdict, 200 if verdict["healthy"] or self._always_200 else 503)
@@ -103,11 +111,7 @@ class MetricsRoutes:
     async def outbox_health(self, request: Request) -> Reply:
         """Whether the relay lives and how many rows wait."""
         del request
-        return json_reply((await self._state()).health())
-
-    async def _state(self) -> OutboxState:
-        row: Row = await self._db.fetchrow(_QUERIES["outbox_state"])
-        return OutboxState(**dict(row.items()))
+        return json_reply((await self._figures.outbox()).health())
 
     async def _recent(self) -> int:
         recent: int = await self._db.fetchval(_QUERIES["recent_activations"])

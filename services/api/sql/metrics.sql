@@ -1,6 +1,7 @@
 -- name: outbox_state
 -- What the outbox and its relay look like now. Dead rows count in the depth; the oldest is of those still to go, as the relay shows it.
 SELECT (SELECT count(*) FROM job_outbox WHERE processed_at IS NULL) AS queue_depth,
+       (SELECT count(*) FROM job_outbox WHERE processed_at IS NULL AND retry_count >= max_retries) AS dead_rows,
        COALESCE(
          (SELECT extract(epoch FROM now() - min(created_at)) FROM job_outbox WHERE processed_at IS NULL AND retry_count < max_retries), 0
        )::double precision AS oldest_seconds,
@@ -8,6 +9,7 @@ SELECT (SELECT count(*) FROM job_outbox WHERE processed_at IS NULL) AS queue_dep
        leader.heartbeat_at,
        leader.last_progress_at,
        leader.poll_interval_ms,
+       leader.epoch,
        now() AS read_at
   FROM (SELECT true) AS one
   LEFT JOIN relay_leadership AS leader ON true;

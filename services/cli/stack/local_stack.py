@@ -159,7 +159,7 @@ class LocalStack:
         health.started = True
         for name in supervisor.programs:
             health.register(name, partial(_require_ready, supervisor, name))
-        return serve_probes(health, LOOPBACK, port, partial(collect, addresses.process_metrics, addresses.api_port))
+        return serve_probes(health, LOOPBACK, port, partial(collect, addresses.process_metrics))
 
     async def _take_folder(self) -> int:
         deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS

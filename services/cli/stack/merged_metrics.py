@@ -2,7 +2,7 @@
 
 Families of one name are merged. Where two processes have the same series (memory, garbage collection), every series of
 that family gets the label `process`, so that no number hides another. The numbers that are counted across processes
-(contract.md GAP11) come from the api's own page for Prometheus; of these only families that no process shows itself.
+(contract.md GAP11) are the api's; of these only families that no other process shows itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from services.cli.stack.http_get import Answer, get
+from services.kernel.metrics import SHARED_FROM_HERE
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+(?:\s+\S+)?)$")
 _LABELLED = re.compile(r'(^|,)\s*process="')
 _FETCH_SECONDS = 2.0
-_SHARED_PAGE = "/api/trpc/metrics.getAll"
 
 
 @dataclass
@@ -38,25 +38,25 @@ class _Family:
             yield f"{name}{{{shown}}} {value}" if shown else f"{name} {value}"
 
 
-def merge(pages: Mapping[str, str], shared: str = "") -> str:
-    """One page from the pages of several processes, by name of process, and the page of what they count together."""
+def merge(pages: Mapping[str, str]) -> str:
+    """One page from the pages of several processes, by name of process."""
     families: dict[str, _Family] = {}
-    for process, page in pages.items():
-        _read(process, page, families)
     common: dict[str, _Family] = {}
-    _read("", shared, common)
+    for process, page in pages.items():
+        own, _, shared = page.partition(SHARED_FROM_HERE)
+        _read(process, own, families)
+        _read("", shared, common)
     families = {**common, **families}
     return "".join(f"{line}\n" for family in families.values() for line in family.lines())
 
 
-async def collect(ports: Mapping[str, int], api_port: int | None = None) -> bytes:
+async def collect(ports: Mapping[str, int]) -> bytes:
     """Fetch every process's page from its metrics port and merge them; one that does not answer is left out."""
     answers = await asyncio.gather(*(get(port, "/metrics", seconds=_FETCH_SECONDS) for port in ports.values()))
     pages = {name: text for name, answer in zip(ports, answers, strict=True) if (text := _text(answer)) is not None}
-    shared = await get(api_port, _SHARED_PAGE, seconds=_FETCH_SECONDS, accept="text/plain") if api_port else None
     up = "".join(f'coursegen_process_up{{process="{name}"}} {int(name in pages)}\n' for name in ports)
     head = "# HELP coursegen_process_up Whether the process answered on its metrics port\n"
-    return f"{merge(pages, _text(shared) or '')}{head}# TYPE coursegen_process_up gauge\n{up}".encode()
+    return f"{merge(pages)}{head}# TYPE coursegen_process_up gauge\n{up}".encode()
 
 
 def _text(answer: Answer | None) -> str | None:

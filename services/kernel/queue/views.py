@@ -45,6 +45,8 @@ class QueueOverview:
     """Whether workers take nothing from it at present."""
     workers: int
     """Worker processes that serve it and have been heard of in the last ten seconds."""
+    oldest_seconds: float = 0.0
+    """How long ago the outbox row of the job was written that has waited longest."""
 
     @property
     def depth(self) -> int:
@@ -84,7 +86,7 @@ class JobView:
 
 def overview_of(queue: str, answer: list[Any]) -> QueueOverview:
     """What the script `overview` has said."""
-    lengths, (scheduled, running, dead, paused, workers) = answer
+    lengths, (scheduled, running, dead, paused, workers, oldest) = answer
     waiting = by_priority(lengths)
     return QueueOverview(
         queue=queue,
@@ -94,6 +96,7 @@ def overview_of(queue: str, answer: list[Any]) -> QueueOverview:
         dead=dead,
         paused=bool(paused),
         workers=workers,
+        oldest_seconds=oldest / 1000,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -66,11 +67,25 @@ async def _is(redis: Redis, **figures: int) -> bool:
     return all(getattr(seen, name) == value for name, value in figures.items())
 
 
+async def test_an_overview_knows_how_long_the_oldest_job_has_waited(redis: Redis, producer: Producer) -> None:
+    """Of the first in every list; what a stranger has put there, or what says nothing of its age, does not count."""
+    moment = int(time.time() * 1000)
+    rows = [row(priority=p, queued=moment - seconds * 1000) for p, seconds in ((10, 90), (1, 250), (1, 100), (0, 0))]
+    await producer.enqueue_batch(QUEUE, rows, 1)
+    await redis.lpush(KEYS.waiting(5), "saq:job:x")
+    await redis.lpush(KEYS.plain, KEYS.job_id("odd"))
+    await redis.set(KEYS.job_id("odd"), "no json")
+    (seen,) = await Inspector(redis).overview([QUEUE])
+
+    assert 249 < seen.oldest_seconds < 280
+
+
 async def test_a_queue_that_nobody_knows_is_empty(redis: Redis) -> None:
     """Zeros, not an error."""
     (seen,) = await Inspector(redis).overview(["nobody:knows"])
 
     assert (seen.depth, seen.scheduled, seen.running, seen.dead, seen.paused, seen.workers) == (0, 0, 0, 0, False, 0)
+    assert seen.oldest_seconds == 0
 
 
 async def test_workers_are_counted_while_they_live(redis: Redis) -> None:

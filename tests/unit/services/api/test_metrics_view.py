@@ -163,4 +163,22 @@ def test_prometheus_can_read_the_text() -> None:
     assert samples[("outbox_last_progress_timestamp_seconds",)] == (NOW - timedelta(seconds=1)).timestamp()
     assert any(name[0] == "fsm_recent_failure_timestamp_seconds" for name in samples)
     assert "lastProcessed" in metrics_view.outbox(counted(), state(last_progress_at=None))["health"]
-    assert metrics_view.exposition(counted(), Outcomes(), state(last_progress_at=None), [])
+    assert samples[("outbox_relay_epoch",)] == 0
+    never = metrics_view.exposition(counted(), Outcomes(), state(last_progress_at=None), [])
+    assert "\noutbox_last_progress_timestamp_seconds" not in never
+
+
+def test_durations_are_histograms_for_prometheus() -> None:
+    """Percentiles of any stretch of time, under the limits that the processes' own histograms have."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    values = {("fsm_duration", "", bucket_of(85.0)): 10.0, ("fsm_duration", "", -1): 850.0}
+    text = metrics_view.exposition(Snapshot(values), Outcomes(), state(), [])
+    (family,) = [
+        each for each in text_string_to_metric_families(text) if each.name == "fsm_initialization_duration_seconds"
+    ]
+    buckets = {sample.labels["le"]: sample.value for sample in family.samples if "le" in sample.labels}
+
+    assert family.type == "histogram"
+    assert (buckets["0.05"], buckets["0.1"], buckets["1.0"], buckets["+Inf"]) == (0, 10, 10, 10)
+    assert ("fsm_initialization_duration_seconds_sum", 0.85) in {(each.name, each.value) for each in family.samples}

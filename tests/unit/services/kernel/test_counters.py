@@ -28,6 +28,16 @@ def test_percentiles_come_from_the_buckets_and_the_mean_from_the_sum() -> None:
     assert abs(found.p99 - 99) <= 6
 
 
+def test_a_distribution_counts_what_took_no_longer() -> None:
+    """Cumulative, as Prometheus wants it; the sum is exact, in seconds."""
+    values = {("d", "", bucket_of(ms)): 2.0 for ms in (5.0, 80.0, 900.0)} | {("d", "", -1): 1970.0, ("d", "", 0): 9.0}
+    found = Snapshot(values).distribution("d")
+
+    assert [0, 2, 4, 6, 6] == [found.within(each) for each in (0.001, 0.01, 0.1, 1.0, 60.0)]
+    assert (6, 1.97) == (found.count, found.seconds)
+    assert (0, 0.0, 0) == ((empty := Snapshot({}).distribution("d")).count, empty.seconds, empty.within(60))
+
+
 def test_nothing_measured_is_zero() -> None:
     """An absent counter is 0, an absent duration all zeros."""
     assert (0, Durations()) == (Snapshot({}).count("x"), Snapshot({}).durations("x"))

@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.cli.stack.merged_metrics import collect, merge
 from services.cli.stack.ports import pick
+from services.kernel.metrics import SHARED_FROM_HERE
 
 _API = """\
 # HELP requests_total Requests
@@ -71,11 +72,12 @@ def test_what_is_counted_together_fills_what_no_process_shows() -> None:
     """A family that a process shows itself, with its buckets, is not shown twice."""
     shared = "# TYPE fsm_total counter\nfsm_total 7\n# TYPE batch_seconds summary\nbatch_seconds_count 9\n"
 
-    page = merge({"relay": _RELAY}, shared)
+    page = merge({"api": _API + SHARED_FROM_HERE + shared, "relay": _RELAY})
 
     assert _samples(page)["fsm_total", ()] == 7
     assert _samples(page)["batch_seconds_count", ()] == 2
     assert "summary" not in page
+    assert _samples(page)["memory_bytes", (("process", "api"),)] == 10
 
 
 async def test_a_process_that_does_not_answer_is_shown_as_down() -> None:
