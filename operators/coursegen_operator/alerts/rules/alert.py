@@ -1,8 +1,8 @@
 """What an alert is, as data: its condition, its words, and the figures that a policy may set.
 
 Conditions and words are templates. `@name` stands for a figure of the preset; `@here` and `@and_here` narrow a series to the
-policy's namespace, behind a plain name and behind other matchers; `@kubectl` is the beginning of a command line. What
-Prometheus fills in itself stays as it is: `{{ $value }}`, `{{ $labels.queue }}`.
+policy's namespace, behind a plain name and behind other matchers; `@kubectl` is the beginning of a command line, `@workers` what
+selects the workers' pods. What Prometheus fills in itself stays as it is: `{{ $value }}`, `{{ $labels.queue }}`.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ OPERATOR: Final = Preset(
         Alert(
             "OperatorReconcileErrors",
             "warning",
-            'sum by (kind) (increase(coursegen_operator_reconcile_total{outcome="failed"}[@window])) > @reconcileErrors',
+            'sum by (kind) (increase(coursegen_operator_reconcile_total{outcome=~"refused|retried|failed"}[@window])) > '
+            "@reconcileErrors",
             "The operator fails to reconcile {{ $labels.kind }} resources",
             "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
             "@reconcileErrors. Next: kubectl logs -A -l app.kubernetes.io/name=coursegen-operator --since=15m",
@@ -94,8 +95,9 @@ OPERATOR: Final = Preset(
         Alert(
             "OperatorDown",
             "critical",
-            'absent(up{job=~"@job"} == 1)',
-            "Prometheus reaches no operator of coursegen",
+            # One that no Prometheus has ever reached is not missed: perhaps nobody wants it scraped.
+            'absent(up{job=~"@job"} == 1) and on () count(count_over_time(up{job=~"@job"}[@rememberedFor])) > 0',
+            "Prometheus reaches no operator of coursegen any more",
             "No target whose job matches @job answers: nothing applies migrations, repairs schedules or updates alerts. "
             "What runs goes on. Next: kubectl get pods -A -l app.kubernetes.io/name=coursegen-operator",
         ),

@@ -2,7 +2,7 @@
 
 A budget is what the objective leaves: 0.1 % of the requests of 30 days for 99.9. An alert asks two windows at once, the long
 one for weight and the short one so that it ends soon after the cause has. Of the budget, a page is due at 2 % within 1 h (14.4
-times the speed that just lasts) or 5 % within 6 h (6 times); a ticket at 10 % within a day (3 times) or 10 % within 3 days (once).
+times the speed that just lasts) or 5 % within 6 h (6 times); a ticket at 10 % within a day (3 times) or within 3 days (once).
 The Site Reliability Workbook, chapter 5, has the reasons; Sloth has the same windows.
 """
 

@@ -15,7 +15,7 @@ ALERTS: Final = (
         "(max by (namespace) (relay_is_leader@here) or 0 * max by (namespace) (system_healthy@here)) == 0",
         f"No relay leads{PLACE}",
         "Nobody moves jobs from the outbox to Redis; courses are accepted and wait in PostgreSQL. "
-        "Next: @kubectl get leases,pods -l app.kubernetes.io/component=outbox-relay",
+        "Next: @kubectl get leases,pods",
         hold="1m",
         hold_figure="noLeaderFor",
     ),
@@ -27,7 +27,7 @@ ALERTS: Final = (
         "min_over_time(outbox_relay_epoch@here[@flappingWindow])\n) > @leaderChanges",
         f"The relay's leader changes again and again{PLACE}",
         "{{ $value | humanize }} terms of leadership have begun in the last @flappingWindow; the limit is @leaderChanges. "
-        "Each costs up to 20 s. Next: @kubectl events --types=Warning,Normal --for lease/coursegen-outbox-relay",
+        "Each costs up to 20 s. Next: @kubectl get events --field-selector involvedObject.kind=Lease",
         hold="0s",
     ),
     Alert(
@@ -45,7 +45,7 @@ ALERTS: Final = (
         "max by (namespace) (outbox_dead_rows@here) > @deadRows",
         f"Dead letters lie in the outbox{PLACE}",
         "{{ $value | humanize }} rows of job_outbox will not be tried again by themselves; each holds up one course until "
-        "somebody replays or discards it. Next: coursegen admin dlq list",
+        "somebody replays or discards it. Next: coursegen admin dead-letters list",
         hold="1m",
     ),
 )

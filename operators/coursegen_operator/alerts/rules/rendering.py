@@ -17,7 +17,10 @@ Rule = dict[str, Any]
 Group = dict[str, Any]
 
 _NAME: Final = re.compile(r"@([A-Za-z_][A-Za-z0-9_]*)")
-_KUBECTL: Final = "kubectl{{ with $labels.namespace }} -n {{ . }}{{ end }}"
+_WORDS: Final[Mapping[str, str]] = {
+    "kubectl": "kubectl{{ with $labels.namespace }} -n {{ . }}{{ end }}",
+    "workers": "'app.kubernetes.io/component in (worker-documents, worker-analysis, worker-generation)'",
+}
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -122,7 +125,7 @@ def _record(record: Record) -> Rule:
 
 def filled(template: str, values: Mapping[str, str]) -> str:
     """`template` with every `@name` replaced; a name that nobody knows stays, for a test to find."""
-    known = {"kubectl": _KUBECTL, **values}
+    known = {**_WORDS, **values}
     return _NAME.sub(lambda found: known.get(found[1], found[0]), template)
 
 

@@ -68,16 +68,16 @@ ALERTS: Final = (
         ") > @workerFailureRatio",
         f"More than @workerFailureRatio_percent of the workers' jobs or rescues fail{PLACE}",
         "{{ $value | humanizePercentage }} of the stage jobs, or of layer 3's rescues, of the last @window failed; the "
-        "limit is @workerFailureRatio_percent. Next: @kubectl logs -l app.kubernetes.io/component=stage-worker --since=10m",
+        "limit is @workerFailureRatio_percent. Next: @kubectl logs -l @workers --since=10m",
     ),
     Alert(
         "SystemHealthCheckFailed",
         "critical",
         "min by (namespace) (system_healthy@here) == 0",
         f"The health check fails{PLACE}",
-        "At least one api answers metrics.healthCheck with healthy: false; the body says which of the four criteria it is. "
-        'Next: @kubectl exec deploy/coursegen-api -- python -c "import urllib.request as r; '
-        "print(r.urlopen('http://127.0.0.1:3000/api/trpc/metrics.getAll').read().decode())\"",
+        "At least one api answers metrics.healthCheck with healthy: false: the relay is silent, rows wait without "
+        "progress, too many wait, initiations fail, or PostgreSQL does not answer. The body says which. "
+        "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m",
     ),
     Alert(
         "CacheHitRateLow",
@@ -108,7 +108,7 @@ ALERTS: Final = (
         _share('outbox_jobs_total{result="failed"@and_here}', "outbox_jobs_total@here") + " > @outboxFailureRatio",
         f"More than @outboxFailureRatio_percent of outbox rows fail{PLACE}",
         "{{ $value | humanizePercentage }} of the rows of the last @window became dead letters; the limit is "
-        "@outboxFailureRatio_percent. Their reasons are in last_error. Next: coursegen admin dlq list",
+        "@outboxFailureRatio_percent. Their reasons are in last_error. Next: coursegen admin dead-letters list",
     ),
     Alert(
         "OutboxBatchLatencyHigh",
@@ -128,7 +128,7 @@ ALERTS: Final = (
         '{{ $value | printf "%.0f" }} courses were initialised by a worker in the last @fallbackWindow; the limit is '
         "@fallbackActivations. "
         "Something writes outbox rows without going through the api. "
-        "Next: @kubectl logs -l app.kubernetes.io/component=stage-worker --since=10m",
+        "Next: @kubectl logs -l @workers --since=10m",
         hold="0s",
     ),
     Alert(
@@ -142,7 +142,7 @@ ALERTS: Final = (
         f"More than @layer2FailureRatio_percent of layer 2's rescues fail{PLACE}",
         "{{ $value | humanizePercentage }} of layer 2's attempts of the last @window to initialise a course failed; the "
         "limit is @layer2FailureRatio_percent. Layer 3 tries again when the job runs. "
-        "Next: @kubectl logs -l app.kubernetes.io/component=stage-worker --since=10m",
+        "Next: @kubectl logs -l @workers --since=10m",
     ),
 )
 

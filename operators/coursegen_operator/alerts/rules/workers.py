@@ -16,8 +16,8 @@ ALERTS: Final = (
         "unless on (namespace, queue) max by (namespace, queue) (queue_paused@here) == 1",
         f"A job waits in {{{{ $labels.queue }}}} for more than @queueLatencySeconds s{PLACE}",
         "The oldest job of {{ $labels.queue }} has waited {{ $value | humanizeDuration }} for a worker; the limit is "
-        "@queueLatencySeconds s. Workers are stopped, busy or too few. Next: @kubectl get pods -l "
-        "app.kubernetes.io/component=stage-worker",
+        "@queueLatencySeconds s. Workers are stopped, busy or too few. "
+        "Next: @kubectl get pods -l @workers",
         hold="2m",
     ),
     Alert(
@@ -32,7 +32,7 @@ ALERTS: Final = (
         f"More than @failureRatio_percent of {{{{ $labels.job_type }}}} jobs fail{PLACE}",
         "{{ $value | humanizePercentage }} of the {{ $labels.job_type }} jobs of the last @failureWindow failed for good; "
         "the limit is @failureRatio_percent. Each failed course says why. "
-        "Next: @kubectl logs -l app.kubernetes.io/component=stage-worker --since=15m",
+        "Next: @kubectl logs -l @workers --since=15m",
     ),
 )
 
