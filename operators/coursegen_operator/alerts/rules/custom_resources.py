@@ -85,11 +85,11 @@ OPERATOR: Final = Preset(
         Alert(
             "OperatorReconcileErrors",
             "warning",
-            'sum by (kind) (increase(coursegen_operator_reconcile_total{outcome=~"refused|retried|failed"}[@window])) > '
+            'sum by (namespace, kind) (increase(coursegen_operator_reconcile_total{outcome=~"refused|retried|failed"}[@window])) > '
             "@reconcileErrors",
             "The operator fails to reconcile {{ $labels.kind }} resources",
             "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
-            "@reconcileErrors. Next: kubectl logs -A -l app.kubernetes.io/name=coursegen-operator --since=15m",
+            "@reconcileErrors. Next: @kubectl logs -l app.kubernetes.io/name=coursegen-operator --since=15m",
             hold="0s",
         ),
         Alert(
@@ -115,6 +115,9 @@ OPERATOR: Final = Preset(
         Figure("reconcileErrors", Form.COUNT, 5, "OperatorReconcileErrors: passes that may fail in its window."),
         Figure(
             "job", Form.JOB, "(.*/)?.*coursegen-operator.*", "OperatorDown: the label job of the operator's targets."
+        ),
+        Figure(
+            "rememberedFor", Form.WINDOW, "3d", "OperatorDown: how long an operator that was reached once is missed."
         ),
     ),
 )

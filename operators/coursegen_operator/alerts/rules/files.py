@@ -21,7 +21,9 @@ INTERVAL: Final = "30s"
 def files(runbook_base_url: str = RUNBOOKS) -> dict[str, list[Group]]:
     """The groups of each file, by its path in the repository."""
     contracted = {path: _rendered({name: _everything(name)}, runbook_base_url) for path, name in CONTRACTED.items()}
-    others = {preset.name: {} for preset in PRESETS if preset.name not in CONTRACTED.values()}
+    others: dict[str, Mapping[str, Any]] = {
+        preset.name: {} for preset in PRESETS if preset.name not in CONTRACTED.values()
+    }
     return {**contracted, OURS: _rendered(others, runbook_base_url)}
 
 
