@@ -1,8 +1,9 @@
 """Retention: three jobs that remove what is no longer needed, and the clock that starts them (contract.md m).
 
 The table `cron.job` is authoritative: what is not in it, or not active, does not run, whoever asks; each run is written
-down there. On Kubernetes the operator's CronJobs call `run_job`; elsewhere one `Scheduler` does, never both. Should two
-clocks run all the same, no harm is done: a job is held while it runs, and what is removed is removed once.
+down there. On Kubernetes the operator's CronJobs run `services.retention`; elsewhere one `Scheduler` runs the jobs' own
+commands; never both. Should two clocks run all the same, no harm is done: a job is held while it runs, and what is removed
+is removed once.
 
 A job removes in batches, each its own short transaction, so that it never holds back vacuum or a user.
 """
@@ -16,7 +17,7 @@ from typing import Final, Literal
 
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.cron import CronSchedule
-from services.kernel.database import Database
+from services.kernel.database import Connection, Database
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
 from services.kernel.pauses import pause
@@ -86,23 +87,38 @@ async def run_job(db: Database, jobname: str) -> JobRun:
     try:
         removed, began = await _run_batches(db, jobname)
     except CoursegenError as error:
-        await db.fetchval(_QUERIES["record_run"], jobname, "failed", error.message)
+        await record_run(db, jobname, "failed", error.message)
         _log.warning("maintenance job failed", job=jobname, error=error.message)
         return JobRun(jobname, "failed", message=error.message)
     if not began:
-        scheduled = await db.fetchval(_QUERIES["is_scheduled"], jobname)
-        return JobRun(jobname, "held" if scheduled else "unscheduled")
+        return JobRun(jobname, "held" if await is_scheduled(db, jobname) else "unscheduled")
     message = f"{removed} rows removed" if jobname in CLEANUP_JOBS else "done"
-    await db.fetchval(_QUERIES["record_run"], jobname, "succeeded", message)
+    await record_run(db, jobname, "succeeded", message)
     _log.info("maintenance job done", job=jobname, removed=removed)
     return JobRun(jobname, "succeeded", removed, message)
+
+
+async def hold_job(session: Connection, jobname: str) -> str | None:
+    """The command of a job, held until the transaction of `session` ends; None: off the schedule, or held by somebody else."""
+    command: str | None = await session.fetchval(_QUERIES["begin_job"], jobname)
+    return command
+
+
+async def is_scheduled(db: Database, jobname: str) -> bool:
+    """Whether a job is on the schedule, and active."""
+    return bool(await db.fetchval(_QUERIES["is_scheduled"], jobname))
+
+
+async def record_run(db: Database, jobname: str, status: Literal["succeeded", "failed"], message: str) -> None:
+    """Write down in `cron.job` that a job has run, and how it went; nothing happens where there is no such job."""
+    await db.fetchval(_QUERIES["record_run"], jobname, status, message)
 
 
 async def _run_batches(db: Database, jobname: str) -> tuple[int, bool]:
     removed = 0
     for batch in range(_MOST_BATCHES):
         async with db.transaction() as session:
-            command = await session.fetchval(_QUERIES["begin_job"], jobname)
+            command = await hold_job(session, jobname)
             if command is None:
                 return removed, batch > 0
             count = await session.fetchval(command)

@@ -1,0 +1,108 @@
+"""Rules over any other table: found by name, quoted by PostgreSQL, refused when it is not theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.kernel.database import Database
+from tests.integration.retention.rows import count, rule, run
+
+
+def custom(table: str, column: str = "at", **fields: Any) -> dict[str, Any]:
+    """A rule over `table`, five days kept."""
+    return rule("Custom", "5d", table=table, timestampColumn=column, **fields)
+
+
+@pytest.mark.parametrize(
+    ("definition", "table", "column"),
+    [
+        ("visits (at timestamptz)", "visits", "at"),
+        ("visits (at timestamp)", "public.visits", "at"),
+        ("visits (at date)", "visits", "at"),
+        ('"Odd ""Visits"" -- x" ("created At" timestamptz)', 'Odd "Visits" -- x', "created At"),
+        ('app."Visits" ("createdAt" timestamptz)', "app.Visits", "createdAt"),
+    ],
+)
+async def test_tables_are_taken_by_their_names(db: Database, definition: str, table: str, column: str) -> None:
+    """With capitals, quotes and whatever else a name may have; rows without a time stay."""
+    await db.execute("CREATE SCHEMA app")
+    await db.execute(f"CREATE TABLE {definition}")
+    name = definition.split(" (", maxsplit=1)[0]
+    await db.execute(
+        f"INSERT INTO {name} VALUES (now() - interval '6 days'), (now() - interval '7 days'), (now()), (NULL)"
+    )
+    report = await run(db, custom(table, column, batchSize=1))
+
+    assert (report.outcome, report.rules[0].message) == ("succeeded", "")
+    assert (report.rules[0].deleted, report.rules[0].remaining) == (2, 2)
+
+
+async def test_partitions_are_told_apart(db: Database) -> None:
+    """Places are numbered anew in each; a young row that shares the number of an old one stays."""
+    await db.execute("CREATE TABLE visits (kind int, at timestamptz) PARTITION BY LIST (kind)")
+    for kind in (1, 2):
+        await db.execute(f"CREATE TABLE visits_{kind} PARTITION OF visits FOR VALUES IN ({kind})")
+    await db.execute("INSERT INTO visits SELECT 1, now() - interval '6 days' FROM generate_series(1, 10)")
+    await db.execute(
+        "INSERT INTO visits SELECT 2, now() - make_interval(days => n % 2 * 9) FROM generate_series(1, 10) AS n"
+    )
+    report = await run(db, custom("visits", batchSize=3))
+
+    assert (report.outcome, report.rules[0].deleted) == ("succeeded", 15)
+    assert await count(db, "visits") == 5
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "complaint"),
+    [
+        ("nothing", "at", "there is no table nothing"),
+        ("visits", "when", "public.visits has no column when"),
+        ("visits", "id", "public.visits.id is int4, not timestamptz"),
+        ("visits; DROP TABLE visits", "at", "there is no table visits; DROP TABLE visits"),
+        ('visits"; DROP TABLE visits; --', "at", "there is no table"),
+        ("visits", 'at" < now() OR "id', "has no column"),
+        ("looking", "at", "public.looking is no table"),
+        ("pg_catalog.pg_class", "oid", "schema pg_catalog belongs to the system"),
+        ("supabase_migrations.schema_migrations", "executed_at", "schema supabase_migrations belongs to the system"),
+        ("job_outbox", "created_at", "use target OutboxPublished or OutboxDead"),
+        ("public.fsm_events", "created_at", "use target FsmEvents"),
+        ("courses", "created_at", "courses go through the api"),
+        ("effect_ledger", "applied_at", "twice"),
+    ],
+)
+async def test_what_cannot_be_cleaned_is_refused_in_words(
+    db: Database, table: str, column: str, complaint: str
+) -> None:
+    """Nothing is removed anywhere, nor is what somebody smuggles into a name ever run."""
+    await db.execute("CREATE TABLE visits (id int, at timestamptz)")
+    await db.execute("CREATE VIEW looking AS SELECT * FROM visits")
+    await db.execute("INSERT INTO visits VALUES (1, now() - interval '6 days')")
+    report = await run(db, custom(table, column))
+
+    assert (report.outcome, report.rules[0].deleted) == ("failed", 0)
+    assert complaint in report.rules[0].message
+    assert await count(db, "visits") == 1
+
+
+async def test_messages_wait_for_their_table(db: Database) -> None:
+    """Until the second path has one there is nothing to do; then old messages go."""
+    before = await run(db, rule("Messages", "90d"))
+    await db.execute('CREATE TABLE messages (id uuid, "createdAt" timestamptz)')
+    await db.execute(
+        "INSERT INTO messages SELECT gen_random_uuid(), now() - interval '1 day' * d FROM unnest('{1,91,92}'::int[]) AS d"
+    )
+    after = await run(db, rule("Messages", "90d"))
+
+    assert (before.outcome, before.rules[0].message) == ("succeeded", "there is no such table yet: nothing to do")
+    assert (after.outcome, after.rules[0].deleted, after.rules[0].remaining) == ("succeeded", 2, 1)
+
+
+async def test_a_table_that_the_role_may_not_touch_says_so(app_db: Database, db: Database) -> None:
+    """PostgreSQL's own words."""
+    await db.execute("CREATE TABLE secretive (at timestamptz)")
+    report = await run(app_db, custom("secretive"))
+
+    assert report.outcome == "failed"
+    assert "permission denied for table secretive" in report.rules[0].message
