@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import promql_parser
 
+from operators.coursegen_operator.alerts.selectors import is_label
 from operators.coursegen_operator.resources import Object
 
 RULE_BYTES: Final = 512 * 1024
@@ -32,6 +33,7 @@ _DURATION: Final = re.compile(r"(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _QUOTED: Final = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*""", re.DOTALL)
+_ACTION: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _OPERATOR: Final = re.compile(r"[-+*/%^<>=!]+|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 _FUNCTIONS: Final = (
@@ -53,8 +55,13 @@ def faults(manifest: Object) -> list[str]:
             "to a second AlertPolicy"
         ]
     groups = manifest["spec"]["groups"]
-    names = Counter(group.get("name", "") for group in groups)
     found = [
+        f"spec.ruleLabels: {name}={value} is no label of Kubernetes: letters, digits, - _ . and at most 63 of them"
+        for name, value in manifest["metadata"]["labels"].items()
+        if not is_label(name, value)
+    ]
+    names = Counter(group.get("name", "") for group in groups)
+    found += [
         f"{times} groups are called {name!r}: give each of spec.extraGroups a name of its own"
         for name, times in names.items()
         if times > 1
@@ -102,9 +109,12 @@ def _alert_faults(rule: Object) -> Iterator[str]:
     for field in ("for", "keep_firing_for"):
         if field in rule and not is_duration(rule[field]):
             yield f"{field} {rule[field]!r} is no duration: write 30s, 5m or 1h30m"
-    labels, annotations = _texts(rule.get("labels")), _texts(rule.get("annotations"))
-    if not labels.get("severity", "").strip():
+    if not _texts(rule.get("labels")).get("severity", "").strip():
         yield "label severity is missing: add severity critical, warning or info to its labels"
+    yield from _annotation_faults(_texts(rule.get("annotations")))
+
+
+def _annotation_faults(annotations: Mapping[str, str]) -> Iterator[str]:
     for field in NEEDED:
         if not annotations.get(field, "").strip():
             yield f"annotation {field} is missing: add {field} to its annotations"
@@ -115,7 +125,7 @@ def _alert_faults(rule: Object) -> Iterator[str]:
         if not _LABEL.fullmatch(field):
             yield f"annotation {field!r} is no name: letters, digits and _ are allowed"
         if not is_template(text):
-            yield f"annotation {field} opens or closes {{{{ }}}} without the other"
+            yield f"annotation {field} has {{{{ without }}}}"
 
 
 def _record_faults(rule: Object) -> Iterator[str]:
@@ -131,7 +141,7 @@ def _label_faults(labels: Any) -> Iterator[str]:
         if not _LABEL.fullmatch(name) or name == "__name__":
             yield f"label {name!r} is no name: letters, digits and _ are allowed"
         if not is_template(value):
-            yield f"label {name} opens or closes {{{{ }}}} without the other"
+            yield f"label {name} has {{{{ without }}}}"
 
 
 def _expression_faults(expression: Any) -> Iterator[str]:
@@ -140,7 +150,7 @@ def _expression_faults(expression: Any) -> Iterator[str]:
         return
     fault = fault_of(str(expression))
     if fault:
-        yield f"expr does not parse: {fault}. Try it: promtool promql format --experimental '<expr>'"
+        yield f"expr does not parse: {fault}"
 
 
 @lru_cache(maxsize=4096)
@@ -198,8 +208,7 @@ def is_url(text: str) -> bool:
 
 def is_template(text: str) -> bool:
     """Whether every `{{` has its `}}`; what stands between is Prometheus' to judge."""
-    signs = re.findall(r"\{\{|\}\}", text)
-    return signs == ["{{", "}}"] * (len(signs) // 2)
+    return "{{" not in _ACTION.sub("", text)
 
 
 def _is_count(value: Any) -> bool:
