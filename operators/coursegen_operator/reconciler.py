@@ -1,0 +1,223 @@
+"""One look at a resource, the same for every kind: what is there, what should be, what is to be written.
+
+::
+
+    store ──resource──▶ observe ──▶ plan ──▶ children ──▶ status, when it has changed ──▶ Events
+
+Looking twice writes once. Every write is one that may be made again, so that the operator may end between any two of them:
+a Job has a name that says which one it is, the rest is applied. The status is written last, so that it never tells of a
+child that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from operators.coursegen_operator.child import uid_of
+from operators.coursegen_operator.children import ChildRefused, Children
+from operators.coursegen_operator.comparison import without_nothing
+from operators.coursegen_operator.conditions import Condition, merged, stuck, working
+from operators.coursegen_operator.errors import KindAbsent, NotPermitted, ObjectGone, ObjectRefused
+from operators.coursegen_operator.figures import Figures
+from operators.coursegen_operator.keyed_queue import Verdict
+from operators.coursegen_operator.planning import Kind, Notice, Observed, Plan, Reader
+from operators.coursegen_operator.resources import (
+    ANNOTATION_RECONCILE_AT,
+    LABEL_OWNER_UID,
+    Object,
+    ObjectKey,
+    ResourceType,
+)
+from operators.coursegen_operator.store import Store
+from services.kernel.clock import Clock
+from services.kernel.errors import CoursegenError, RetryableError
+from services.kernel.logs import bind_context, get_logger
+
+_log = get_logger(__name__)
+
+REFUSED_SECONDS: Final = 60.0
+"""When to look again at what a person has to put right outside of the resource, such as RBAC."""
+
+
+class Writer(Reader, Protocol):
+    """What of `Cluster` a look needs."""
+
+    async def create(self, resource_type: ResourceType, manifest: Object) -> Object:
+        """Write a new object."""
+
+    async def apply(self, resource_type: ResourceType, manifest: Object) -> Object:
+        """Make an object have these fields."""
+
+    async def apply_status(self, resource_type: ResourceType, resource: Object, status: Object) -> Object:
+        """Make a resource have this status."""
+
+    async def merge(self, resource_type: ResourceType, namespace: str, name: str, patch: Object) -> Object:
+        """Replace fields of an object."""
+
+    async def delete(self, resource_type: ResourceType, item: Object) -> None:
+        """Delete an object."""
+
+
+class Teller(Protocol):
+    """What of `Recorder` a look needs."""
+
+    def tell(self, resource: Object, notice: Notice) -> None:
+        """Have an Event written."""
+
+
+class StoredReader:
+    """Reads what is watched from the store, and the rest from the API server."""
+
+    def __init__(self, cluster: Reader, store: Store, resource: Object, watched: frozenset[str]) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._resource = resource
+        self._watched = watched
+
+    async def get(self, resource_type: ResourceType, namespace: str, name: str) -> Object | None:
+        """As `Reader.get`."""
+        return await self._cluster.get(resource_type, namespace, name)
+
+    async def list(
+        self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
+    ) -> list[Object]:
+        """As `Reader.list`; what belongs to the resource itself costs no call."""
+        wanted = dict(labels or {})
+        is_own = wanted.get(LABEL_OWNER_UID) == uid_of(self._resource)
+        if not is_own or resource_type.kind not in self._watched:
+            return await self._cluster.list(resource_type, namespace, labels=labels)
+        return [
+            item
+            for item in self._store.owned(self._resource, frozenset({resource_type.kind}))
+            if wanted.items() <= (item["metadata"].get("labels") or {}).items()
+        ]
+
+
+class Reconciler:
+    """Looks at resources of every kind, one at a time or several beside each other."""
+
+    def __init__(
+        self,
+        cluster: Writer,
+        store: Store,
+        kinds: Sequence[Kind],
+        recorder: Teller,
+        figures: Figures,
+        clock: Clock,
+    ) -> None:
+        self.watched: frozenset[str] = frozenset()
+        """The kinds that the store has all of."""
+        self._cluster = cluster
+        self._store = store
+        self._kinds = {kind.type.kind: kind for kind in kinds}
+        self._recorder = recorder
+        self._figures = figures
+        self._clock = clock
+        self._children = Children(cluster, store)
+
+    async def look(self, key: ObjectKey) -> Verdict:
+        """Bring the resource one step nearer to what it should be.
+
+        Raises:
+            CoursegenError: the API server did not answer, or not as hoped; look again.
+        """
+        began = self._clock.monotonic()
+        outcome = "retried"  # also when the operator is told to stop meanwhile
+        with bind_context(kind=key.kind, namespace=key.namespace, name=key.name):
+            try:
+                outcome, verdict = await self._look(key)
+            except RetryableError as error:
+                _log.info("cannot reconcile now", reason=error.message)
+                raise
+            except Exception:
+                outcome = "failed"
+                _log.exception("cannot reconcile, for a defect")
+                raise
+            finally:
+                self._figures.reconciled(key.kind, outcome, self._clock.monotonic() - began)
+        return verdict
+
+    async def _look(self, key: ObjectKey) -> tuple[str, Verdict]:
+        resource = self._store.get(key)
+        if resource is None or resource["metadata"].get("deletionTimestamp"):
+            self._figures.forget(key)
+            self._children.forget(key)
+            return "gone", Verdict(is_gone=True)
+        kind = self._kinds[key.kind]
+        try:
+            return await self._carry_out(kind, resource, await self._plan(kind, resource))
+        except ObjectGone:  # deleted meanwhile; the watch will say so
+            return "gone", Verdict(look_again_seconds=REFUSED_SECONDS)
+        except (ChildRefused, ObjectRefused, NotPermitted, KindAbsent) as error:
+            _log.warning("refused", reason=error.message)
+            await self._tell_fault(kind, resource, stuck(_reason(error), error.message))
+            return "refused", Verdict(look_again_seconds=REFUSED_SECONDS)
+        except RetryableError:
+            raise
+        except Exception as error:
+            said = f"the operator failed ({type(error).__name__}) and tries again; see its log for {key}"
+            await self._tell_fault(kind, resource, working("ReconcileError", said))
+            raise
+
+    async def _plan(self, kind: Kind, resource: Object) -> Plan:
+        reader = StoredReader(self._cluster, self._store, resource, self.watched)
+        around = await kind.observe(reader, resource)
+        children = self._store.owned(resource, frozenset(each.kind for each in kind.child_types))
+        return kind.plan(resource, Observed(self._clock.now(), children, around))
+
+    async def _carry_out(self, kind: Kind, resource: Object, plan: Plan) -> tuple[str, Verdict]:
+        written = await self._children.bring_about(resource, plan, kind.child_types)
+        told = await self._write_status(kind, resource, plan.status)
+        if told:
+            for notice in plan.notices:
+                self._recorder.tell(resource, notice)
+        if written:  # the plan that follows from it comes at once, and finds nothing to write
+            _log.info("children written", names=written)
+            return "changed", Verdict(look_again_seconds=0.0)
+        return ("changed" if told else "unchanged"), Verdict(plan.look_again_seconds)
+
+    async def _write_status(self, kind: Kind, resource: Object, status: Object) -> bool:
+        """Write what the plan says; whether it was anything new."""
+        before: Object = resource.get("status") or {}
+        new = self._complete(resource, before, status)
+        self._figures.conditions(_key(resource), new["conditions"])
+        if new == before:
+            return False
+        made = await self._cluster.apply_status(kind.type, resource, new)
+        self._store.put(made)
+        return bool(made.get("status") != before)  # else the API server writes it another way than we do
+
+    def _complete(self, resource: Object, before: Object, status: Object) -> Object:
+        """The status with what every status has: the generation it is of, dated conditions, the request it has seen."""
+        generation = int(resource["metadata"].get("generation", 0))
+        conditions = [Condition.of(each) for each in status.get("conditions") or ()]
+        new: Object = without_nothing(status)
+        new["observedGeneration"] = generation
+        new["conditions"] = merged(before.get("conditions") or [], conditions, generation, self._clock.now())
+        asked = (resource["metadata"].get("annotations") or {}).get(ANNOTATION_RECONCILE_AT)
+        handled = asked or before.get("lastHandledReconcileAt")
+        if handled:
+            new["lastHandledReconcileAt"] = handled
+        return new
+
+    async def _tell_fault(self, kind: Kind, resource: Object, conditions: Sequence[Condition]) -> None:
+        """Say what is wrong in the three conditions of every kind; the rest of the status stays."""
+        status: Object = {**(resource.get("status") or {})}
+        names = {condition.type for condition in conditions}
+        kept = [each for each in status.get("conditions") or [] if each["type"] not in names]
+        status["conditions"] = [condition.as_object() for condition in conditions] + kept
+        try:
+            if await self._write_status(kind, resource, status):
+                self._recorder.tell(resource, Notice(conditions[0].reason, conditions[0].message, warning=True))
+        except CoursegenError as error:
+            _log.warning("cannot say what is wrong", reason=error.message)
+
+
+def _reason(error: CoursegenError) -> str:
+    return "".join(word.capitalize() for word in error.code.split("_"))
+
+
+def _key(resource: Object) -> ObjectKey:
+    metadata = resource["metadata"]
+    return ObjectKey(resource["kind"], metadata.get("namespace", ""), metadata["name"])
