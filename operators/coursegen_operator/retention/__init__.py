@@ -1,0 +1,1 @@
+"""RetentionPolicy: what is removed from the database when, as a CronJob."""

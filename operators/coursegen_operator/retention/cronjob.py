@@ -1,0 +1,173 @@
+"""The CronJob of a policy, and the Job that runs it at once.
+
+The template's labels are how a run is known: those of the CronJob, those by annotation, and those that somebody makes with
+`kubectl create job --from=cronjob/…` all have them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Final, Literal
+
+from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
+from operators.coursegen_operator.planning import Child
+from operators.coursegen_operator.resources import CRON_JOB, GROUP, JOB, Object
+from operators.coursegen_operator.retention.spec import RetentionSpec
+
+TASK: Final = "retention"
+CONTAINER: Final = "coursegen"
+COMMAND: Final = ("python", "-m", "services.retention")
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+ANNOTATION_SPEC_HASH: Final = f"{GROUP}/spec-hash"
+"""On the CronJob: what it was written for, so that one that is not yet up to date is not taken for one that was edited."""
+NAME_LENGTH: Final = 52
+"""Longest name of a CronJob: its Jobs add eleven characters."""
+DEADLINE_MARGIN_SECONDS: Final = 180
+"""A run ends by itself when maxRunSeconds are over; so long it may take to count once more and to report."""
+GRACE_SECONDS: Final = 60
+"""For the batch at hand, when a pod is told to stop."""
+BY_HAND_TTL_SECONDS: Final = 604_800
+"""How long a Job that ran by annotation is kept: no CronJob tidies it away."""
+
+_POD_SECURITY: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_CONTAINER_SECURITY: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_NOT_COMPARED: Final = frozenset({"resources"})
+"""Amounts: the API server writes them in another form than they were given."""
+
+
+def cron_job_name(resource: Object) -> str:
+    """What the CronJob of `resource` is called."""
+    name = str(resource["metadata"]["name"])
+    if len(name) + len(TASK) + 1 <= NAME_LENGTH:
+        return f"{name}-{TASK}"
+    return f"{name[: NAME_LENGTH - len(TASK) - 10].rstrip('-.')}-{hash8(name)}-{TASK}"
+
+
+def cron_job_of(resource: Object, spec: RetentionSpec) -> Child:
+    """The CronJob that `resource` asks for."""
+    content = {
+        "schedule": spec.schedule,
+        "timeZone": spec.time_zone,
+        "suspend": spec.suspend,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": spec.starting_deadline_seconds,
+        "successfulJobsHistoryLimit": spec.successful_history,
+        "failedJobsHistoryLimit": spec.failed_history,
+        "jobTemplate": {"metadata": {"labels": common_labels(resource, TASK)}, "spec": _job(resource, spec)},
+    }
+    metadata = {
+        "name": cron_job_name(resource),
+        "labels": common_labels(resource, TASK),
+        "annotations": {ANNOTATION_SPEC_HASH: hash8(content)},
+    }
+    return Child(CRON_JOB, {"metadata": metadata, "spec": content})
+
+
+def job_by_annotation_name(resource: Object, value: str) -> str:
+    """What the Job of this value of the annotation is called, now and whenever it is asked again."""
+    return child_name(resource["metadata"]["name"], TASK, hash8(uid_of(resource), value))
+
+
+def job_by_annotation(resource: Object, spec: RetentionSpec, value: str) -> Child:
+    """The Job that runs `resource` at once."""
+    manifest = {
+        "metadata": {"name": job_by_annotation_name(resource, value), "labels": common_labels(resource, TASK)},
+        "spec": {**_job(resource, spec), "ttlSecondsAfterFinished": BY_HAND_TTL_SECONDS},
+    }
+    return Child(JOB, manifest, once=True)
+
+
+def condition_of(found: Object | None, wanted: Object) -> Literal["right", "absent", "outdated", "edited"]:
+    """How the CronJob that was found compares with the one that should be there.
+
+    `outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it.
+    Fields of which `wanted` says nothing do not count: the API server adds its defaults.
+    """
+    if found is None:
+        return "absent"
+    metadata = found.get("metadata") or {}
+    if (metadata.get("annotations") or {}).get(ANNOTATION_SPEC_HASH) != wanted["metadata"]["annotations"][
+        ANNOTATION_SPEC_HASH
+    ]:
+        return "outdated"
+    is_right = _has(found.get("spec"), wanted["spec"]) and _has(metadata.get("labels"), wanted["metadata"]["labels"])
+    return "right" if is_right else "edited"
+
+
+def _has(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            _has(found.get(key), value) for key, value in wanted.items() if key not in _NOT_COMPARED
+        )
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_has, found, wanted))
+    return bool(found == wanted)
+
+
+def _job(resource: Object, spec: RetentionSpec) -> Object:
+    settings = spec.pod.get("job") or {}
+    labels = {**(settings.get("podLabels") or {}), **common_labels(resource, TASK)}
+    return {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": spec.max_run_seconds + DEADLINE_MARGIN_SECONDS,
+        "template": {"metadata": {"labels": labels}, "spec": _pod(spec, settings)},
+    }
+
+
+def _pod(spec: RetentionSpec, settings: Object) -> Object:
+    pod: Object = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": _POD_SECURITY,
+        "containers": [_container(spec, settings)],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }
+    if spec.pod.get("imagePullSecrets"):
+        pod["imagePullSecrets"] = copy.deepcopy(spec.pod["imagePullSecrets"])
+    chosen = {key: settings[key] for key in ("serviceAccountName", "nodeSelector", "tolerations") if settings.get(key)}
+    return pod | copy.deepcopy(chosen)
+
+
+def _container(spec: RetentionSpec, settings: Object) -> Object:
+    container: Object = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "command": list(spec.pod.get("command") or COMMAND),
+        "env": _environment(spec),
+        "securityContext": _CONTAINER_SECURITY,
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # the pod's own
+    }
+    if spec.pod.get("imagePullPolicy"):
+        container["imagePullPolicy"] = spec.pod["imagePullPolicy"]
+    if settings.get("resources"):
+        container["resources"] = settings["resources"]
+    return container
+
+
+def _environment(spec: RetentionSpec) -> list[Object]:
+    secret = {"name": spec.secret_name, "key": spec.secret_key}
+    values = {
+        "RETENTION_RULES": json.dumps(spec.rules, separators=(",", ":"), ensure_ascii=False),
+        "RETENTION_DRY_RUN": "true" if spec.dry_run else "false",
+        "RETENTION_MAX_DELETE_FRACTION": spec.max_delete_fraction,
+        "RETENTION_MIN_KEEP_ROWS": str(spec.min_keep_rows),
+        "RETENTION_MAX_RUN_SECONDS": str(spec.max_run_seconds),
+        "REPORT_FILE": TERMINATION_LOG,
+        "LOG_FORMAT": "json",
+    }
+    return [
+        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": secret}},
+        *({"name": name, "value": value} for name, value in values.items()),
+    ]

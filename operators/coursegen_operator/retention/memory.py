@@ -1,0 +1,121 @@
+"""What a policy's status remembers from one look to the next: runs whose Jobs are gone, and since when it is scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from operators.coursegen_operator.conditions import moment_of, timestamp
+from operators.coursegen_operator.resources import Object
+from operators.coursegen_operator.retention.report import FAILURES, Run
+
+_GOOD = frozenset({"Succeeded", "Partial"})
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The remembered part of the status."""
+
+    last_run: Object
+    """As the status has it; empty before the first."""
+    consecutive_failures: int = 0
+    last_successful: datetime | None = None
+    last_schedule: datetime | None = None
+    scheduled: str = ""
+    """The schedule that `scheduled_since` speaks of; empty while it is suspended."""
+    scheduled_since: datetime | None = None
+    handled_run_now: str = ""
+
+    @classmethod
+    def of(cls, resource: Object) -> Memory:
+        """What the status of `resource` remembers; nothing, for one that nobody has looked at."""
+        status = _part(resource, "status")
+        scheduled = _part(status, "scheduled")
+        return cls(
+            last_run=_part(status, "lastRun"),
+            consecutive_failures=_number(status.get("consecutiveFailures")),
+            last_successful=moment_of(status.get("lastSuccessfulTime")),
+            last_schedule=moment_of(status.get("lastScheduleTime")),
+            scheduled=str(scheduled.get("schedule") or ""),
+            scheduled_since=moment_of(scheduled.get("since")),
+            handled_run_now=str(status.get("lastHandledRunNow") or ""),
+        )
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where the last run that was counted stands among all."""
+        finished = moment_of(self.last_run.get("finishedAt"))
+        return ("", "") if finished is None else (timestamp(finished), str(self.last_run.get("jobName", "")))
+
+    @property
+    def outcome(self) -> str:
+        """How the last run went; empty before the first."""
+        return str(self.last_run.get("outcome") or "")
+
+    @property
+    def last_start(self) -> datetime | None:
+        """When the newest run began that is known."""
+        starts = (moment_of(self.last_run.get("startedAt")), self.last_schedule)
+        return max((start for start in starts if start is not None), default=None)
+
+    def counting(self, runs: Sequence[Run]) -> Memory:
+        """With runs that have ended since."""
+        memory = self
+        for run in runs:
+            is_good = run.outcome in _GOOD
+            failures = self._failures_after(memory.consecutive_failures, run)
+            memory = replace(
+                memory,
+                last_run=run.as_object(),
+                consecutive_failures=failures,
+                last_successful=_later(memory.last_successful, run.finished_at if is_good else None),
+            )
+        return memory
+
+    def scheduled_as(self, schedule: str, now: datetime) -> Memory:
+        """With `schedule` in force from `now` on, unless it was before; an empty one is none."""
+        if schedule == self.scheduled:
+            return self
+        return replace(self, scheduled=schedule, scheduled_since=now if schedule else None)
+
+    def seeing_schedule(self, at: datetime | None) -> Memory:
+        """With the time that the CronJob shows for its last run."""
+        return replace(self, last_schedule=_later(self.last_schedule, at))
+
+    def as_object(self) -> Object:
+        """As the status has it; what is not known is left out."""
+        scheduled = {"schedule": self.scheduled, "since": _written(self.scheduled_since)}
+        found: Object = {
+            "consecutiveFailures": self.consecutive_failures,
+            "lastRun": self.last_run or None,
+            "lastSuccessfulTime": _written(self.last_successful),
+            "lastScheduleTime": _written(self.last_schedule),
+            "scheduled": scheduled if self.scheduled and scheduled["since"] else None,
+            "lastHandledRunNow": self.handled_run_now or None,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    @staticmethod
+    def _failures_after(before: int, run: Run) -> int:
+        if run.outcome in FAILURES:
+            return before + 1
+        return 0 if run.outcome in _GOOD else before
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((each for each in (one, other) if each is not None), default=None)
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else timestamp(moment)
+
+
+def _part(parent: Object, key: str) -> Object:
+    found: Any = parent.get(key)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

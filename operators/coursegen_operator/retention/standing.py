@@ -1,0 +1,136 @@
+"""The conditions of a policy, and what they say to people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
+from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
+from operators.coursegen_operator.retention.memory import Memory
+from operators.coursegen_operator.retention.report import FAILURES
+from operators.coursegen_operator.retention.runs import SECRET_NOT_FOUND, Obstacle
+from operators.coursegen_operator.retention.spec import RetentionSpec
+
+LAST_RUN_SUCCEEDED: Final = "LastRunSucceeded"
+GUARD_TRIPPED: Final = "GuardTripped"
+OVERDUE: Final = "Overdue"
+
+_JUDGED: Final = frozenset({"Succeeded", "Partial", "Guarded"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How the objects of a policy are called on a command line."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, resource: Object) -> Place:
+        """Those of `resource`."""
+        metadata = resource["metadata"]
+        return cls(str(metadata.get("namespace", "default")), str(metadata["name"]))
+
+    def kubectl(self, words: str) -> str:
+        """A command in its namespace."""
+        return f"kubectl -n {self.namespace} {words}"
+
+    @property
+    def run_now(self) -> str:
+        """The command that runs the policy at once."""
+        return self.kubectl(f'annotate rtp/{self.name} {ANNOTATION_RUN_NOW}="$(date +%s)" --overwrite')
+
+
+def ready(
+    spec: RetentionSpec, memory: Memory, obstacle: Obstacle | None, *, is_in_force: bool, place: Place, cron_job: str
+) -> tuple[Condition, ...]:
+    """The three that every resource has: whether the policy is in force, whatever the last run came to."""
+    if obstacle is not None:
+        return stuck(obstacle.reason, _hindered(spec, obstacle, place))
+    if not is_in_force:
+        step = place.kubectl(f"get cronjob/{cron_job} -o yaml")
+        return working("Reconciling", f"CronJob {cron_job} is being written; should that not end: {step}")
+    last = f"; last run: {_summary(memory)}" if memory.last_run else "; it has not run yet"
+    if spec.suspend:
+        return done("Suspended", f"spec.suspend is true: it does not run by itself{last}")
+    return done("Scheduled", f"runs at {spec.schedule} ({spec.time_zone}){last}")
+
+
+def unusable(reason: str, message: str, *, has_cron_job: bool) -> tuple[Condition, ...]:
+    """The three for a schedule that cannot be used."""
+    kept = "; the CronJob goes on as it was" if has_cron_job else ""
+    return stuck(reason, f"{message}{kept}; set it right with kubectl edit")
+
+
+def last_run_succeeded(memory: Memory, place: Place) -> Condition:
+    """How the last run went."""
+    outcome = memory.outcome
+    if not outcome:
+        return Condition(
+            LAST_RUN_SUCCEEDED, "Unknown", "NoRunYet", f"it has not run yet; to run it now: {place.run_now}"
+        )
+    if outcome not in FAILURES:
+        return Condition(LAST_RUN_SUCCEEDED, "True", outcome, _summary(memory))
+    log = place.kubectl(f"logs job/{memory.last_run.get('jobName', '')}")
+    return Condition(LAST_RUN_SUCCEEDED, "False", outcome, f"{_summary(memory)}; see {log}")
+
+
+def guard_tripped(memory: Memory, previous: Sequence[Object], place: Place) -> Condition:
+    """Whether the last run that came to a judgement was refused; one that failed before that changes nothing."""
+    if memory.outcome == "Guarded":
+        advice = f"nothing was removed by that rule; see {place.kubectl(f'get rtp/{place.name} -o yaml')}, then {place.run_now}"
+        return Condition(GUARD_TRIPPED, "True", "GuardTripped", f"{_error(memory)}; {advice}")
+    before = find(previous, GUARD_TRIPPED)
+    if memory.outcome and memory.outcome not in _JUDGED and before is not None:
+        return Condition.of(before)
+    if memory.outcome in _JUDGED:
+        return Condition(GUARD_TRIPPED, "False", "WithinLimits", "the last run was within the limits of spec.guard")
+    return Condition(GUARD_TRIPPED, "False", "NoRunYet", "no run has come to a judgement yet")
+
+
+def overdue(spec: RetentionSpec, due: datetime | None, memory: Memory, place: Place, cron_job: str) -> Condition:
+    """Whether a run that was `due` has not begun in time; None is none."""
+    if spec.suspend:
+        return Condition(OVERDUE, "False", "Suspended", "nothing is due while spec.suspend is true")
+    if due is None:
+        return Condition(OVERDUE, "False", "OnTime", "no run that was due is missing")
+    last = memory.last_start
+    since = f"the last one began at {timestamp(last)}" if last is not None else "there was none before"
+    message = (
+        f"no run has begun since {timestamp(due)}, when one was due; {since}; see "
+        f"{place.kubectl(f'describe cronjob/{cron_job}')}; to run it now: {place.run_now}"
+    )
+    return Condition(OVERDUE, "True", "RunMissing", message)
+
+
+def rows(memory: Memory) -> str:
+    """What the last run did, in a few words."""
+    run = memory.last_run
+    deleted, matched = run.get("rowsDeleted", 0), run.get("rowsMatched", 0)
+    if run.get("dryRun"):
+        return f"dry run, {matched} rows would go"
+    return f"{deleted} rows removed"
+
+
+def _summary(memory: Memory) -> str:
+    error = _error(memory)
+    job = memory.last_run.get("jobName", "")
+    return f"{memory.outcome}, job {job}: {error or rows(memory)}"
+
+
+def _error(memory: Memory) -> str:
+    return str(memory.last_run.get("error") or "")
+
+
+def _hindered(spec: RetentionSpec, obstacle: Obstacle, place: Place) -> str:
+    if obstacle.reason == SECRET_NOT_FOUND:
+        step = (
+            f"job {obstacle.job} needs key {spec.secret_key} of Secret {spec.secret_name}: "
+            f"{place.kubectl(f'get secret {spec.secret_name}')}"
+        )
+    else:
+        step = f"job {obstacle.job} needs image {spec.image}: {place.kubectl(f'describe job/{obstacle.job}')}"
+    return f"{obstacle.message}; {step}"
