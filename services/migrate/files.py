@@ -97,6 +97,15 @@ def read_directory(directory: Path) -> list[MigrationFile]:
     return files
 
 
+def amending(files: Iterable[MigrationFile]) -> dict[str, set[str]]:
+    """Which versions amend which one."""
+    found: dict[str, set[str]] = {}
+    for file in files:
+        for version in file.amends:
+            found.setdefault(version, set()).add(file.version)
+    return found
+
+
 def due(files: Iterable[MigrationFile], applied: Container[str]) -> list[MigrationFile]:
     """The files to apply: those that are not applied, and after them those that amend what is about to be made anew."""
     chosen: dict[str, MigrationFile] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -18,7 +18,7 @@ LOCK_KEY: Final = 0x636F_7572_7365_6D
 """The advisory lock of all runners on one database ("coursem" in ASCII)."""
 
 _POLL_SECONDS: Final = 0.2
-_COLUMNS: Final = frozenset({"version", "name", "executed_at", "checksum", "plan_hash", "backup_id"})
+_COLUMNS: Final = frozenset({"version", "name", "executed_at", "checksum", "plan_hash", "backup_id", "is_due_again"})
 _QUERIES = Queries.load("services.migrate", "history.sql")
 
 
@@ -35,6 +35,8 @@ class AppliedMigration:
     """The plan that it was applied under."""
     backup_id: str | None = None
     """The backup that was named when it was applied."""
+    is_due_again: bool = False
+    """A file that it amends has been applied after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Circumstances:
 
     plan_hash: str | None = None
     backup_id: str | None = None
+    amending: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Which versions amend which one."""
 
 
 class History:
@@ -73,6 +77,13 @@ class History:
             with contextlib.suppress(Exception):  # a session that broke has given it back
                 await self._session.execute(_QUERIES["unlock"], LOCK_KEY)
 
+    async def notice_lost_client(self) -> None:
+        """Have the server end this session, and what it is doing, soon after the process is gone."""
+        with contextlib.suppress(
+            Exception
+        ):  # a server on a system that cannot tell notices at the end of the statement
+            await self._session.execute(_QUERIES["notice_lost_client"])
+
     async def prepare(self) -> None:
         """Make the list, or give Supabase's own the columns it lacks. Call it under the lock."""
         if not await self._columns():
@@ -93,14 +104,10 @@ class History:
         await self._session.execute(_QUERIES["sign"], file.version, file.name, file.checksum)
 
     async def record(self, file: MigrationFile, circumstances: Circumstances) -> None:
-        """Write down that `file` was applied."""
-        plan_hash, backup_id = circumstances.plan_hash, circumstances.backup_id
-        await self._session.execute(_QUERIES["record"], file.version, file.name, file.checksum, plan_hash, backup_id)
-
-    async def forget(self, versions: Collection[str]) -> None:
-        """Take `versions` out of the list: they are to be applied once more, also when this run breaks off before it."""
-        if versions:
-            await self._session.execute(_QUERIES["forget"], sorted(versions))
+        """Write down that `file` was applied, and that those that amend it have to follow again."""
+        written = circumstances.plan_hash, circumstances.backup_id
+        outdated = sorted(circumstances.amending.get(file.version, ()))
+        await self._session.execute(_QUERIES["record"], file.version, file.name, file.checksum, *written, outdated)
 
     async def missing_tables(self, names: Collection[str]) -> list[str]:
         """Those of `names` that are no relations."""

@@ -12,7 +12,7 @@ Promises:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -37,8 +37,6 @@ class Plan:
     files: tuple[MigrationFile, ...]
     target: str | None
     """The newest revision that the phase leads to."""
-    again: frozenset[str] = frozenset()
-    """Versions in the list that have to be applied once more, in this phase or the next: they leave the list first."""
 
     @cached_property
     def hash(self) -> str | None:
@@ -96,17 +94,11 @@ def survey(files: Sequence[MigrationFile], known: History, target: str = HEAD) -
         files = [file for file in files if file.version <= target]
     expanding = [file for file in files if file.phase == "expand"]
     newest = expanding[-1].version if expanding else None
-    pending, reopened = _expanding(files, known)
-    expand = Plan("expand", tuple(pending), newest, frozenset(reopened) | {f.version for f in pending} & known.keys())
-    left = {version: line for version, line in known.items() if version not in reopened}
-    done = {file.version for file in expanding} | left.keys()
-    contracting = due(files, done)
-    contract = Plan(
-        "contract",
-        tuple(contracting),
-        max((file.version for file in contracting), default=None),
-        frozenset(file.version for file in contracting) & known.keys(),
-    )
+    done = _done(known)
+    pending, reopened = _expanding(files, done)
+    contracting = due(files, (done - reopened) | {file.version for file in expanding})
+    expand = Plan("expand", tuple(pending), newest)
+    contract = Plan("contract", tuple(contracting), max((file.version for file in contracting), default=None))
     is_ahead = not pending and max(strangers, default="") > (files[-1].version if files else "")
     return Survey(max(known, default=None), newest, is_ahead, expand, contract)
 
@@ -120,20 +112,23 @@ def _check_target(files: Sequence[MigrationFile], known: History, target: str) -
         raise errors.downgrade(target, newer[-1])
 
 
-def _expanding(files: Iterable[MigrationFile], known: History) -> tuple[list[MigrationFile], list[str]]:
+def _done(known: History) -> set[str]:
+    """Versions that are applied, and stand as they were applied."""
+    return {line.version for line in known.values() if not line.is_due_again}
+
+
+def _expanding(files: Iterable[MigrationFile], done: Collection[str]) -> tuple[list[MigrationFile], set[str]]:
     """What phase `expand` applies, and the versions of phase `contract` that it makes necessary once more."""
-    pending, reopened, touched = list[MigrationFile](), list[str](), set[str]()
+    pending, reopened, touched = list[MigrationFile](), set[str](), set[str]()
     for file in files:
-        is_new = file.version not in known
-        if file.phase == "contract" and is_new:
-            continue
-        if not is_new and not file.amends & touched:
+        is_new = file.version not in done
+        if not (is_new or file.amends & touched) or (is_new and file.phase == "contract"):
             continue
         touched.add(file.version)
         if file.phase == "expand":
             pending.append(file)
         else:
-            reopened.append(file.version)
+            reopened.add(file.version)
     return pending, reopened
 
 
@@ -146,6 +141,5 @@ def whole(files: Sequence[MigrationFile], known: History, target: str = HEAD) ->
     surveyed = survey(files, known, target)
     if not surveyed.contract.files:
         return surveyed.expand
-    chosen = due([file for file in files if target == HEAD or file.version <= target], known)
-    again = frozenset(file.version for file in chosen) & known.keys()
-    return Plan("contract", tuple(chosen), chosen[-1].version if chosen else None, again)
+    chosen = due([file for file in files if target == HEAD or file.version <= target], _done(known))
+    return Plan("contract", tuple(chosen), chosen[-1].version)

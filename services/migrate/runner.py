@@ -9,8 +9,8 @@ Promises:
   not allow.
 - No lock is waited for longer than `lock_seconds`: everyone who comes later would wait behind the waiting one.
 - A file older than one that is applied already is applied all the same: rollbacks take lines out of the list. Files that
-  amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced; they leave the
-  list beforehand, so that they follow also when the run breaks off in between.
+  amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced; the list says
+  so from the moment on in which it is applied, so that they follow also when the run breaks off in between.
 - After a run that has applied something, the schema is noted, so that changes by hand can be told.
 """
 
@@ -30,7 +30,7 @@ from services.kernel.settings import Secret
 from services.migrate import errors
 from services.migrate.baseline import adoptable
 from services.migrate.drift import Drift
-from services.migrate.files import MigrationFile, find_directory, read_directory
+from services.migrate.files import MigrationFile, amending, find_directory, read_directory
 from services.migrate.history import AppliedMigration, Circumstances, History
 from services.migrate.plan import Plan, Survey, survey, whole
 from services.migrate.reference import Reference, Watch
@@ -108,8 +108,8 @@ class Runner:
             known = await self._verified(history, files, request)
             plan = self._permitted(files, known, request)
             watch = await self._watch(session, stood, request)
-            await history.forget(plan.again)
-            circumstances = Circumstances(plan.hash, request.backup if plan.needs_backup else None)
+            backup = request.backup if plan.needs_backup else None
+            circumstances = Circumstances(plan.hash, backup, amending(files))
             try:
                 applied = [await self._apply(session, file, circumstances) for file in plan.files]
             except CoursegenError:
@@ -166,6 +166,7 @@ class Runner:
     async def _locked(self) -> AsyncIterator[tuple[Connection, History]]:
         async with self._session() as session:
             history = History(session)
+            await history.notice_lost_client()
             async with history.locked(self._settings.wait_seconds):
                 yield session, history
 

@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS supabase_migrations.schema_migrations (
     executed_at timestamptz NOT NULL DEFAULT now(),
     checksum text,
     plan_hash text,
-    backup_id text
+    backup_id text,
+    is_due_again boolean NOT NULL DEFAULT false
 );
 
 -- name: extend_table
@@ -22,7 +23,8 @@ ALTER TABLE supabase_migrations.schema_migrations
     ADD COLUMN IF NOT EXISTS executed_at timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN IF NOT EXISTS checksum text,
     ADD COLUMN IF NOT EXISTS plan_hash text,
-    ADD COLUMN IF NOT EXISTS backup_id text;
+    ADD COLUMN IF NOT EXISTS backup_id text,
+    ADD COLUMN IF NOT EXISTS is_due_again boolean NOT NULL DEFAULT false;
 
 -- name: table_columns
 -- Which columns the list has; no row when there is no list yet.
@@ -37,24 +39,26 @@ SELECT line ->> 'version' AS version,
        (line ->> 'executed_at')::timestamptz AS executed_at,
        line ->> 'checksum' AS checksum,
        line ->> 'plan_hash' AS plan_hash,
-       line ->> 'backup_id' AS backup_id
+       line ->> 'backup_id' AS backup_id,
+       coalesce((line ->> 'is_due_again')::boolean, false) AS is_due_again
   FROM (SELECT to_jsonb(m) AS line FROM supabase_migrations.schema_migrations AS m) AS lines
  ORDER BY line ->> 'version';
 
 -- name: record
--- File $1, named $2, was applied with checksum $3, under plan $4, with backup $5 at hand.
+-- File $1, named $2, was applied with checksum $3, under plan $4, with backup $5 at hand; files $6 amend it, and have to
+-- follow it again. Their lines stay, so that processes which wait for one of them go on.
+WITH outdated AS (
+    UPDATE supabase_migrations.schema_migrations SET is_due_again = true WHERE version = ANY ($6::text[])
+)
 INSERT INTO supabase_migrations.schema_migrations AS known (version, name, checksum, plan_hash, backup_id, executed_at)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, clock_timestamp())
 ON CONFLICT (version) DO UPDATE
-   SET name = excluded.name, checksum = excluded.checksum, plan_hash = excluded.plan_hash, backup_id = excluded.backup_id;
+   SET name = excluded.name, checksum = excluded.checksum, plan_hash = excluded.plan_hash, backup_id = excluded.backup_id,
+       executed_at = excluded.executed_at, is_due_again = false;
 
 -- name: sign
 -- What is applied of file $1, named $2, has checksum $3.
 UPDATE supabase_migrations.schema_migrations SET name = $2::text, checksum = $3::text WHERE version = $1::text;
-
--- name: forget
--- The versions $1 are to be applied once more.
-DELETE FROM supabase_migrations.schema_migrations WHERE version = ANY ($1::text[]);
 
 -- name: missing_tables
 -- Those of the names given ($1 text[], with their schema) that no relation has.
@@ -75,3 +79,7 @@ SELECT pg_advisory_unlock($1::bigint);
 -- name: set_timeouts
 -- Longest wait for a lock $1 and longest statement $2, until the transaction or, when $3 is false, the session ends.
 SELECT set_config('lock_timeout', $1::text, $3::boolean), set_config('statement_timeout', $2::text, $3::boolean);
+
+-- name: notice_lost_client
+-- Look every two seconds during a statement whether the client is still there: when it was killed, its locks fall with it.
+SELECT set_config('client_connection_check_interval', '2s', false);

@@ -1,0 +1,141 @@
+"""Expand before the new code, contract after the old one; nothing is taken away without leave and a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.kernel.database import connect
+from services.migrate.errors import Denied, MigrationFailed
+from services.migrate.request import Request
+from services.migrate.runner import apply_all
+from tests.support.migrating import CONTRACT, FIRST, SECOND, THIRD, folder_of, runner_on, value
+
+_RELEASE = {
+    FIRST: "CREATE TABLE IF NOT EXISTS things (id int, old int);",
+    SECOND: CONTRACT + "ALTER TABLE things DROP COLUMN IF EXISTS old;",
+    THIRD: "ALTER TABLE things ADD COLUMN IF NOT EXISTS new int;",
+}
+_COLUMNS = (
+    "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute"
+    " WHERE attrelid = 'things'::regclass AND attnum > 0 AND NOT attisdropped"
+)
+_CONTRACT = Request(phase="contract", allow_destructive=True, backup="backup-7")
+
+
+async def test_a_plain_run_leaves_contract_files_out(empty_database_url: str, tmp_path: Path) -> None:
+    """They are shown as waiting, and applied by their own phase, with the backup in the list."""
+    folder = folder_of(tmp_path / "files", **_RELEASE)
+    applied = await apply_all(empty_database_url, folder)
+    states = [each.state for each in await runner_on(empty_database_url, folder).standings()]
+
+    assert [each.name for each in applied] == ["make_things", "drop_old"]
+    assert states == ["applied", "contract", "applied"]
+    assert await value(empty_database_url, _COLUMNS) == "id,old,new"
+
+    applied = await runner_on(empty_database_url, folder).apply(_CONTRACT)
+    backups = (
+        "SELECT string_agg(coalesce(backup_id, '-'), ' ' ORDER BY version) FROM supabase_migrations.schema_migrations"
+    )
+    assert [each.name for each in applied] == ["make_more"]
+    assert await value(empty_database_url, _COLUMNS) == "id,new"
+    assert await value(empty_database_url, backups) == "- backup-7 -"
+    assert await runner_on(empty_database_url, folder).apply(_CONTRACT) == []
+
+
+async def test_both_phases_at_once_take_the_files_as_they_come(empty_database_url: str, tmp_path: Path) -> None:
+    """For a database that no older code uses."""
+    folder = folder_of(tmp_path / "files", **_RELEASE)
+    request = Request(phase="both", allow_destructive=True, backup="none-it-is-new")
+    applied = await runner_on(empty_database_url, folder).apply(request)
+
+    assert [each.name for each in applied] == ["make_things", "make_more", "drop_old"]
+
+
+async def test_contract_waits_for_expand(empty_database_url: str, tmp_path: Path) -> None:
+    """Nothing of it is done."""
+    folder = folder_of(tmp_path / "files", **_RELEASE)
+    with pytest.raises(Denied, match="phase expand come first"):
+        await runner_on(empty_database_url, folder).apply(_CONTRACT)
+
+    assert await value(empty_database_url, "SELECT to_regclass('things')") is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(), r"20260102000000_make_more.sql, line 1: DROP TABLE things.*--allow-destructive"),
+        (Request(allow_destructive=True), "--backup ID"),
+    ],
+    ids=["no leave", "no backup"],
+)
+async def test_nothing_is_taken_away_unasked(
+    empty_database_url: str, tmp_path: Path, request_: Request, message: str
+) -> None:
+    """Not even the harmless file before it is applied: the plan is refused as a whole."""
+    folder = folder_of(tmp_path / "files", **{FIRST: "CREATE TABLE things (id int);"})
+    await apply_all(empty_database_url, folder)
+    folder_of(folder, **{SECOND: "DROP TABLE things;", "20260101500000_between": "CREATE TABLE other (id int);"})
+    with pytest.raises(Denied, match=message):
+        await runner_on(empty_database_url, folder).apply(request_)
+    assert await value(empty_database_url, "SELECT to_regclass('things') IS NOT NULL AND to_regclass('other') IS NULL")
+
+    await runner_on(empty_database_url, folder).apply(Request(allow_destructive=True, backup="b"))
+    assert await value(empty_database_url, "SELECT to_regclass('things') IS NULL AND to_regclass('other') IS NOT NULL")
+
+
+async def test_an_older_list_is_read_and_given_what_it_lacks(empty_database_url: str, tmp_path: Path) -> None:
+    """Of a release that knew neither plans nor backups: what it lists counts, also before anything is changed."""
+    folder = folder_of(tmp_path / "files", **_RELEASE)
+    await apply_all(empty_database_url, folder)
+    session = await connect(empty_database_url)
+    await session.execute(
+        "ALTER TABLE supabase_migrations.schema_migrations"
+        " DROP COLUMN plan_hash, DROP COLUMN backup_id, DROP COLUMN is_due_again"
+    )
+    await session.close()
+
+    found = await runner_on(empty_database_url, folder).survey()
+    assert found.expand.files == ()
+    assert found.current == "20260103000000"
+    assert await apply_all(empty_database_url, folder) == []
+
+
+async def test_amendments_follow_also_when_the_run_broke_off(empty_database_url: str, tmp_path: Path) -> None:
+    """What an earlier file brought back does not stay, and the amending line was never out of the list."""
+    function = "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql RETURN {};"
+    folder = folder_of(
+        tmp_path / "files", **{FIRST: function.format(1), THIRD: f"-- Amends: {FIRST}\n" + function.format(2)}
+    )
+    await apply_all(empty_database_url, folder)
+    session = await connect(empty_database_url)
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version = '20260101000000'")
+    await session.close()
+    folder_of(folder, **{SECOND: "SELECT 1/0;"})
+    with pytest.raises(MigrationFailed):
+        await apply_all(empty_database_url, folder)
+    assert await value(empty_database_url, "SELECT answer()") == 1
+    assert await value(empty_database_url, "SELECT count(*) FROM supabase_migrations.schema_migrations") == 2
+
+    folder_of(folder, **{SECOND: "SELECT 1;"})
+    assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_more", "drop_old"]
+    assert await value(empty_database_url, "SELECT answer()") == 2
+
+
+async def test_a_contract_file_waits_again_when_its_loss_came_back(empty_database_url: str, tmp_path: Path) -> None:
+    """After a rollback: the expanding file brings the column back, the contract takes it away in its own time."""
+    folder = folder_of(
+        tmp_path / "files", **{FIRST: _RELEASE[FIRST], SECOND: f"-- Amends: {FIRST}\n{_RELEASE[SECOND]}"}
+    )
+    await apply_all(empty_database_url, folder)
+    await runner_on(empty_database_url, folder).apply(_CONTRACT)
+    session = await connect(empty_database_url)
+    await session.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version = '20260101000000'")
+    await session.execute("DROP TABLE things")
+    await session.close()
+
+    assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_things"]
+    assert await value(empty_database_url, _COLUMNS) == "id,old"
+    assert [each.name for each in await runner_on(empty_database_url, folder).apply(_CONTRACT)] == ["make_more"]
+    assert await value(empty_database_url, _COLUMNS) == "id"
