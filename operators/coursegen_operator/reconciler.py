@@ -196,7 +196,7 @@ class Reconciler:
         new["observedGeneration"] = generation
         new["conditions"] = merged(before.get("conditions") or [], conditions, generation, self._clock.now())
         asked = (resource["metadata"].get("annotations") or {}).get(ANNOTATION_RECONCILE_AT)
-        handled = asked or before.get("lastHandledReconcileAt")
+        handled = new.get("lastHandledReconcileAt") or asked or before.get("lastHandledReconcileAt")
         if handled:
             new["lastHandledReconcileAt"] = handled
         return new
