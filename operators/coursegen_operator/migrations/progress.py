@@ -30,6 +30,8 @@ from operators.coursegen_operator.migrations.status import (
 )
 
 _LONGEST_DOUBLING: Final = 20
+_UNNAMED: Final = "…"
+"""A revision that a report had no room for."""
 
 
 def begun(memory: Memory, key: str, reconcile_at: str) -> Memory:
@@ -64,7 +66,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
     contract_hash = shortened(report.contract_plan_hash or "", HASH_BYTES)
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or report.count == 0
-    contract = () if is_ahead else _revisions(report.contract_pending)
+    contract = () if is_ahead or not report.contract_count else _revisions(report.contract_pending) or (_UNNAMED,)
     return replace(
         memory,
         task=None,
@@ -193,10 +195,12 @@ def later(now: datetime, seconds: float) -> datetime:
 
 
 def _statements(report: Report) -> tuple[tuple[str, str], ...]:
-    return tuple(
+    """What the plan loses: never empty where it loses something, however much of the list was cut."""
+    found = tuple(
         (_revision(each.revision), shortened(clean(each.statement), STATEMENT_BYTES))
         for each in (report.destructive or ())[:LISTED]
     )
+    return found or ((_UNNAMED, f"{report.losses} statements"),) * min(report.losses, 1)
 
 
 def _revisions(revisions: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -19,6 +19,8 @@ from services.kernel.logs import scrub_text
 
 CONTAINER: Final = "coursegen"
 ERROR_BYTES: Final = 600
+LATE: Final = timedelta(seconds=10)
+"""How long a pod may be seen to run after its Job was seen to have ended."""
 DRIFT_STATES: Final = ("InSync", "Drifted")
 
 Outcome = Literal["Succeeded", "Failed", "Unreachable", "Denied", "NotStarted"]
@@ -53,7 +55,9 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     pending_count: int | None = None
     plan_hash: str | None = None
     destructive: tuple[Statement, ...] | None = None
+    destructive_count: int | None = None
     contract_pending: tuple[str, ...] | None = None
+    contract_pending_count: int | None = None
     contract_plan_hash: str | None = None
     drift: DriftReport | None = None
     applied: tuple[str, ...] | None = None
@@ -63,13 +67,23 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def count(self) -> int:
-        """How many files are pending; the list may be cut."""
+        """How many files are pending; this list, like the others, may be cut, even to nothing."""
         return max(self.pending_count or 0, len(self.pending or ()))
+
+    @property
+    def contract_count(self) -> int:
+        """How many files of phase contract are pending."""
+        return max(self.contract_pending_count or 0, len(self.contract_pending or ()))
+
+    @property
+    def losses(self) -> int:
+        """How many statements of the plan lose data."""
+        return max(self.destructive_count or 0, len(self.destructive or ()))
 
     @property
     def is_complete(self) -> bool:
         """Whether a plan has a hash for all that it wants to have applied."""
-        return bool((self.plan_hash or not self.count) and (self.contract_plan_hash or not self.contract_pending))
+        return bool((self.plan_hash or not self.count) and (self.contract_plan_hash or not self.contract_count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,18 @@ def result_of(job: Object, pods: Sequence[Object], task: str) -> Result:
         started_at=moment_of(_status(job).get("startTime")),
         finished_at=moment_of(_status(job).get("completionTime")) or moment_of(ending.get("lastTransitionTime")),
     )
+
+
+def is_readable(job: Object, pods: Sequence[Object], now: datetime) -> bool:
+    """Whether what the finished `job` has left can be read, or will not come any more.
+
+    Jobs and pods are watched apart: a Job may be seen to have ended before its pod is.
+    """
+    if _terminated(job, pods):
+        return True
+    ended = _ending(job) or {}
+    finished_at = moment_of(_status(job).get("completionTime")) or moment_of(ended.get("lastTransitionTime"))
+    return finished_at is None or not finished_at <= now < finished_at + LATE
 
 
 def pods_of(job: Object, pods: Sequence[Object]) -> list[Object]:
