@@ -182,7 +182,8 @@ helm test coursegen --namespace coursegen --logs
 ## Install it
 
 1. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
-   The first migration makes `coursegen_app` unless it is there; it needs a password:
+   The owner must be able to create roles, since the first migration does: `ALTER ROLE owner CREATEROLE`, unless it is a
+   superuser. That migration makes `coursegen_app` too unless it is there; it needs a password:
    `CREATE ROLE coursegen_app LOGIN PASSWORD '…'`.
 2. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
    be read by others):
@@ -195,7 +196,7 @@ kubectl -n coursegen create secret generic coursegen-jwt --from-env-file=tokens.
 helm install coursegen charts/coursegen --namespace coursegen -f charts/coursegen/ci/minimal-values.yaml
 ```
 
-`examples/` has the values for CloudNativePG and for a Redis that Sentinel watches.
+`examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
 - **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
   Until it is done pods wait, alive and not Ready.
