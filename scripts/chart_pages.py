@@ -199,7 +199,8 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
 `examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
 - **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
-  Until it is done pods wait, alive and not Ready.
+  Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do; the next
+  `helm upgrade` with other values is another Job, and `migrations.rerun` makes one of the same.
 - **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready, and orders are taken
   all the while. PostgreSQL and Redis of `dev.enabled` restart only when their own pods change, and with PostgreSQL away
   orders fail.

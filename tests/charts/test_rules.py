@@ -189,6 +189,16 @@ def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...
     assert float(seconds) < job["activeDeadlineSeconds"]
 
 
+def test_a_migration_that_failed_keeps_its_log(render: Render) -> None:
+    """Each try leaves its pod; all pauses, which Kubernetes doubles from 10 s to 6 min, are as long as one try waits."""
+    job = next(iter(of_kind(render("minimal"), "Job").values()))["spec"]
+    variables = {each["name"]: each.get("value") for each in job["template"]["spec"]["containers"][0]["env"]}
+    pauses = sum(min(10 * 2**each, 360) for each in range(job["backoffLimit"]))
+
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    assert float(variables["MIGRATE_CONNECT_SECONDS"]) <= pauses < job["activeDeadlineSeconds"] / 4
+
+
 def test_settings_are_plain_text(render: Render) -> None:
     """Large numbers keep their digits, switches are words, and each part gets its own."""
     objects = render("servicemonitor")
