@@ -71,12 +71,13 @@ def test_the_readme_says_how_much_memory_it_takes(render: Render) -> None:
 
 def memory(objects: list[Object], kind: str) -> float:
     """GiB of all pods that stay."""
-    return sum(
+    total: float = sum(
         each["spec"]["replicas"] * _gibibytes(container["resources"][kind]["memory"])
         for each in objects
         if each["kind"] in {"Deployment", "StatefulSet"}
         for container in each["spec"]["template"]["spec"]["containers"]
     )
+    return total
 
 
 def _gibibytes(quantity: str) -> float:
