@@ -200,8 +200,9 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
 `examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
 - **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
-  Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do; the next
-  `helm upgrade` with other values is another Job, and `migrations.rerun` makes one of the same.
+  Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do, and the
+  pods before it go on. Values of `migrations` or `database.migrations` that are corrected make another Job at `helm upgrade`;
+  where only the Secret was wrong, any new text as `migrations.rerun` does.
 - **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready, and orders are taken
   all the while. PostgreSQL and Redis of `dev.enabled` restart only when their own pods change, and with PostgreSQL away
   orders fail.
