@@ -107,3 +107,11 @@ def test_every_set_renders(render: Render) -> None:
     """Each combination that a command sets is one that the schema and the chart take."""
     for chunk in set(re.findall(r"--set(?:-string)? (\S+)", _COMMANDS)):
         assert render("minimal", *[each.strip('"') for each in chunk.split(",")])
+
+
+def test_the_tries_are_those_of_the_job(render: Render) -> None:
+    """What the page says of them in words."""
+    (job,) = of_kind(render("minimal"), "Job").values()
+
+    assert job["spec"]["backoffLimit"] == 6
+    assert "six times within some ten minutes" in _PAGE
