@@ -113,6 +113,8 @@ def test_every_image_is_released_with_its_bill_and_where_it_is_from() -> None:
     assert ["sbom-path" in each for each in attested] == [False, True]
     assert all(each["subject-digest"] == "${{ steps.push.outputs.digest }}" for each in attested)
     assert job["env"]["PYTHON_IMAGE"] == "${{ needs.release.outputs.base }}"
+    assert job["env"]["IMAGE_SOURCE"] == "${{ github.server_url }}/${{ github.repository }}"
+    assert any("docker buildx create" in each.get("run", "") for each in job["steps"])
     assert any('echo "base=$BASE@$digest"' in each.get("run", "") for each in jobs(_RELEASE)["release"]["steps"])
 
 
