@@ -141,6 +141,20 @@ def test_the_digests_of_a_release_are_offered_as_values() -> None:
     assert f"`{offered['path']}`" in (REPOSITORY / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
 
 
+def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
+    """What is named is there; a whole file only where all of it needs a registry, and its profile for kind is tried by itself."""
+    job = jobs(GITHUB / "workflows" / "test.yml")["kind"]
+    commands = "\n".join(each.get("run", "") for each in job["steps"])
+    left_out = re.findall(r"--(ignore|deselect) ([\w/.:]+)", commands)
+
+    assert [each for how, each in left_out if how == "ignore"] == ["tests/cluster/test_skaffold.py"]
+    assert "skaffold run -p kind" in commands
+    for _, each in left_out:
+        file, _, name = each.partition("::")
+        assert f"def {name}" in (REPOSITORY / file).read_text(encoding="utf-8")
+    assert job["env"]["TEST_CLUSTER_MAY_BE_DRAINED"] == 1
+
+
 def test_every_supported_python_is_tested() -> None:
     """Those that the project says it is for."""
     named = re.findall(r"Python :: (3\.\d+)", (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
