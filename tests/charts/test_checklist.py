@@ -11,6 +11,7 @@ import yaml
 from tests.charts.conftest import CHART, Object, Render
 from tests.charts.objects import of_kind, pods
 from tests.support import checklist
+from tests.support.servers import REPOSITORY
 
 _PAGE = checklist.text()
 _COMMANDS = "\n".join(each.commands for each in checklist.blocks())
@@ -82,6 +83,14 @@ def test_secrets_are_those_of_the_least_values() -> None:
 
     assert {(secret, key) for secret, _, key in lines} == named
     assert {secret: file for secret, file, _ in lines} == made
+
+
+def test_the_readmes_make_them_from_the_same_files() -> None:
+    """Whoever has followed one page goes on with another."""
+    pages = [_PAGE, *((each / "README.md").read_text(encoding="utf-8") for each in (CHART, REPOSITORY))]
+    made = [dict(re.findall(r"create secret generic (\S+) --from-env-file=(\S+)", page)) for page in pages]
+
+    assert made[0] == made[1] == made[2] != {}
 
 
 def test_values_are_those_of_the_chart() -> None:
