@@ -7,11 +7,14 @@
 #   IMAGE_TAG      default: dev
 #   IMAGE_NAME     the whole name instead of the two, for one target
 #   IMAGE_PUSH     true: push each to the registry that it is named for; without TLS where that is this machine
+#   IMAGE_SOURCE   where the source is published, for the label of that name
 #   PYTHON_IMAGE   base image (default: the Dockerfile's)
 #   BUILDER        docker, podman or buildah (default: the first that is there and works)
+#   BUILDX_BUILDER docker's: a builder that `docker buildx create` made instead of the engine's own
 #   BUILD_FLAGS    further arguments of the builder
 #
-# The same tree gives the same layers: every file bears one date.
+# The same tree gives the same layers: every file bears one date. scripts/install-process dates what we bring; podman, buildah and a
+# builder of docker buildx date the layers as well. Docker's engine cannot: it refuses (moby/buildkit#4230), or forgets it silently.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/builder.sh
@@ -23,11 +26,14 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -1)
 
 read -ra extra <<<"${BUILD_FLAGS:-}"
 arguments=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision")
+[ -z "${IMAGE_SOURCE:-}" ] || arguments+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
 [ -z "${PYTHON_IMAGE:-}" ] || arguments+=(--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
+dated=()
+[ -z "${BUILDX_BUILDER:-}" ] || dated=(--output "type=docker,rewrite-timestamp=true")
 
 build() { # BUILDER TARGET IMAGE
     case $1 in
-    docker) docker build --quiet --provenance=false --build-arg SOURCE_DATE_EPOCH "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    docker) docker build --quiet --provenance=false --build-arg SOURCE_DATE_EPOCH "${dated[@]}" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
     podman) podman build --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
     buildah) buildah bud --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
     *) echo "BUILDER=$1 is not docker, podman or buildah" >&2; exit 2 ;;

@@ -202,10 +202,11 @@ made from values.yaml by `scripts/chart_pages.py`.
 
 ## Try it
 
-PostgreSQL and Redis come along, with passwords made at install; nothing is backed up.
+PostgreSQL and Redis come along, with passwords made at install; nothing is backed up. With these values pods ask for 4.5 GiB of
+memory and take at most 6 GiB; with the chart's own, which are for production, they ask for 9.6 GiB.
 
 ```bash
-helm install coursegen charts/coursegen --namespace coursegen --create-namespace --set dev.enabled=true
+helm install coursegen charts/coursegen --namespace coursegen --create-namespace -f charts/coursegen/ci/dev-values.yaml
 kubectl -n coursegen wait deployment -l app.kubernetes.io/instance=coursegen --for=condition=Available --timeout=15m
 helm test coursegen --namespace coursegen --logs
 ```
@@ -213,7 +214,8 @@ helm test coursegen --namespace coursegen --logs
 ## Install it
 
 1. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
-   The first migration makes `coursegen_app` unless it is there; it needs a password:
+   The owner must be able to create roles, since the first migration does: `ALTER ROLE owner CREATEROLE`, unless it is a
+   superuser. That migration makes `coursegen_app` too unless it is there; it needs a password:
    `CREATE ROLE coursegen_app LOGIN PASSWORD '…'`.
 2. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
    be read by others):
@@ -226,10 +228,12 @@ kubectl -n coursegen create secret generic coursegen-jwt --from-env-file=tokens.
 helm install coursegen charts/coursegen --namespace coursegen -f charts/coursegen/ci/minimal-values.yaml
 ```
 
-`examples/` has the values for CloudNativePG and for a Redis that Sentinel watches.
+`examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
 - **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
-  Until it is done pods wait, alive and not Ready.
+  Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do, and the
+  pods before it go on. Values of `migrations` or `database.migrations` that are corrected make another Job at `helm upgrade`;
+  where only the Secret was wrong, any new text as `migrations.rerun` does.
 - **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready, and orders are taken
   all the while. PostgreSQL and Redis of `dev.enabled` restart only when their own pods change, and with PostgreSQL away
   orders fail.

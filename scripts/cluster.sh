@@ -36,6 +36,10 @@ program() { # NAME: its path, of the PATH or built
     command -v "$1" || "$python" scripts/tools.py "$1"
 }
 
+kind_of_the_image() { # deploy/kind.yaml names a node image of one version of kind, which another may not start; KIND_IMAGE is yours
+    if [ -n "${KIND_IMAGE:-}" ]; then program kind; else "$python" scripts/tools.py kind; fi
+}
+
 own_cluster() { [ -n "${KUBECONFIG:-}" ]; } # the caller's
 
 need_engine() {
@@ -56,7 +60,7 @@ up() {
         return
     fi
     need_engine
-    kind=$(program kind)
+    kind=$(kind_of_the_image)
     if has_kind_cluster; then
         echo "The kind cluster $KIND_CLUSTER_NAME is there already. Next: make deploy"
         return

@@ -8,7 +8,7 @@
 #   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run between the parts when
 #                  KUBECONFIG is not set
 #   SECOND_TRY     1: what failed runs once more, alone, and only what fails again is a failure; both tries are shown. For busy
-#                  machines that others use as well
+#                  machines that others use as well. What is marked no_second_try fails for good: it says that nothing is ever lost
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,16 +20,33 @@ python=.venv/bin/python
 status=0
 selected=no
 
-pytest() { # PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
+pytest() { # MARKERS PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
     local code=0
-    "$python" -m pytest "$@" || code=$?
+    "$python" -m pytest -m "$@" || code=$?
     if [ "$code" -eq "$SOME_FAILED" ] && [ "${SECOND_TRY:-}" = 1 ]; then
-        echo "What failed is tried once more, alone:"
         code=0
-        "$python" -m pytest "$@" -n 0 --dist no --last-failed --last-failed-no-failures none || code=$?
+        second_try "$@" || code=$?
     fi
     [ "$code" -eq "$NOTHING_SELECTED" ] || selected=yes
     if [ "$code" -ne 0 ] && [ "$code" -ne "$NOTHING_SELECTED" ]; then status=$code; fi
+}
+
+failed_before() { # MARKERS PYTEST-ARGUMENTS...
+    "$python" -m pytest -m "$@" -n 0 --dist no --last-failed --last-failed-no-failures none
+}
+
+second_try() { # MARKERS PYTEST-ARGUMENTS...: of what failed; it fails whatever comes of it when some of that must not be tried again
+    local markers=$1 for_good=0 again=0 listed
+    shift
+    listed=$(failed_before "($markers) and no_second_try" "$@" --collect-only --verbosity=-1) || for_good=$?
+    if [ "$for_good" -ne "$NOTHING_SELECTED" ]; then
+        echo "$(grep -c :: <<<"$listed" || true) of what failed gets no second try, since nothing may be lost even once:"
+        echo "$listed"
+    fi
+    echo "What failed is tried once more, alone:"
+    failed_before "($markers) and not no_second_try" "$@" || again=$?
+    if [ "$for_good" -ne "$NOTHING_SELECTED" ]; then return "$SOME_FAILED"; fi
+    return "$again"
 }
 
 find_cluster() {
@@ -53,13 +70,13 @@ build_tools() { # what cannot be built the tests will say
     PATH=$("$python" scripts/tools.py --bin):$PATH
 }
 
-if [ "$part" != platform ]; then pytest -n "${JOBS:-auto}" --dist worksteal -m "not ($platform)" "$@"; fi
+if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
 if [ "$part" != local ]; then
     find_cluster
     build_tools
     # what waits for Helm 3 and skaffold, last
     if [ $# -eq 0 ]; then set -- tests/e2e tests/cluster tests/images tests/supply tests/charts; fi
-    pytest -n 0 -m "$platform" "$@"
+    pytest "$platform" -n 0 "$@"
 fi
 if [ "$selected" = no ]; then
     echo "No test is selected." >&2

@@ -75,7 +75,14 @@ TOOLS = {
         named=("actionlint",),
         otherwise="https://github.com/rhysd/actionlint",
     ),
-    "kind": Tool("sigs.k8s.io/kind", "v0.33.0", named=("kind",), otherwise="https://kind.sigs.k8s.io"),
+    "kind": Tool(  # deploy/kind.yaml names a node image of this version's
+        "sigs.k8s.io/kind",
+        "v0.33.0",
+        named=("kind",),
+        asked=("version",),
+        answers="kind v0.33.",
+        otherwise="https://github.com/kubernetes-sigs/kind/releases/tag/v0.33.0",
+    ),
     "kind-config": Tool("sigs.k8s.io/kind", "v0.33.0", "pkg/kind-config", source="kind-config"),
     "skaffold": Tool(
         "github.com/GoogleContainerTools/skaffold/v2",
@@ -146,6 +153,12 @@ def _is(tool: Tool, path: str) -> bool:
     return done.stdout.startswith(tool.answers)
 
 
+def _called(name: str) -> str:
+    """The program in a sentence: with its version, where another one is not taken."""
+    tool = TOOLS[name]
+    return f"{name} {tool.version}" if tool.answers else name
+
+
 def _kept(name: str) -> Path:
     return folder() / TOOLS[name].version / name
 
@@ -166,7 +179,7 @@ def _build(name: str) -> str:
     if go is None:
         or_else = f", or {name} itself ({tool.otherwise})" if tool.otherwise else ""
         raise Unavailable(
-            f"{name} is not on the PATH, and Go, which it would be built with, is not either. Install Go (https://go.dev/dl){or_else}."
+            f"{_called(name)} is not on the PATH, and Go, which it would be built with, is not either. Install Go (https://go.dev/dl){or_else}."
         )
     print(f"building {name} {tool.version} (once; it may take minutes)", file=sys.stderr)
     target = _kept(name)
@@ -219,7 +232,7 @@ def main() -> int:
         else:
             if path is None:
                 print(
-                    f"{name} is not on the PATH and has not been built. Build what is missing: make tools",
+                    f"{_called(name)} is not on the PATH and has not been built. Build what is missing: make tools",
                     file=sys.stderr,
                 )
         if path is None:

@@ -29,6 +29,17 @@ for _name in _SCRUBBED:  # what the caller's shell says about a running stack is
 settings.register_profile("coursegen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coursegen")  # a busy machine is no fault of the code's
 
+_FOR_GOOD = ("rolling", "disruptive")
+"""What these tests say is that nothing is ever lost: a second try that loses nothing proves nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What must not fail even once is marked so: see SECOND_TRY in scripts/test.sh."""
+    for item in items:
+        if any(item.get_closest_marker(each) for each in _FOR_GOOD):
+            item.add_marker("no_second_try")
+
+
 _MOST_JOBS = 4
 """More processes than this wait for each other's disk."""
 

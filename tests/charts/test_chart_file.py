@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import yaml
 
-from tests.charts.conftest import CHART, OLDEST, Render
+from tests.charts.conftest import CHART, OLDEST, Object, Render
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _SEMVER = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
@@ -56,6 +56,32 @@ def test_an_older_kubernetes_is_refused(attempt: Callable[..., CompletedProcess[
 
     assert done.returncode != 0
     assert f">={OLDEST}-0" in done.stderr
+
+
+def test_the_readme_says_how_much_memory_it_takes(render: Render) -> None:
+    """To try it: what pods ask for and their limits; and what the chart's own values would ask for."""
+    tried = (CHART / "README.md").read_text(encoding="utf-8").partition("## Try it")[2].partition("## ")[0]
+    small, most = (memory(render("dev"), each) for each in ("requests", "limits"))
+    whole = memory(render(CHART / "values.yaml", "dev.enabled=true"), "requests")
+
+    assert "-f charts/coursegen/ci/dev-values.yaml" in tried
+    assert f"ask for {small:g} GiB of\nmemory and take at most {most:g} GiB" in tried
+    assert f"they ask for {whole:.1f} GiB" in tried
+
+
+def memory(objects: list[Object], kind: str) -> float:
+    """GiB of all pods that stay."""
+    total: float = sum(
+        each["spec"]["replicas"] * _gibibytes(container["resources"][kind]["memory"])
+        for each in objects
+        if each["kind"] in {"Deployment", "StatefulSet"}
+        for container in each["spec"]["template"]["spec"]["containers"]
+    )
+    return total
+
+
+def _gibibytes(quantity: str) -> float:
+    return int(quantity[:-2]) / {"Gi": 1, "Mi": 1024}[quantity[-2:]]
 
 
 def test_it_may_be_part_of_another_chart(render: Render) -> None:

@@ -11,6 +11,7 @@ import yaml
 from tests.charts.conftest import CHART, Object, Render
 from tests.charts.objects import of_kind, pods
 from tests.support import checklist
+from tests.support.servers import REPOSITORY
 
 _PAGE = checklist.text()
 _COMMANDS = "\n".join(each.commands for each in checklist.blocks())
@@ -84,6 +85,14 @@ def test_secrets_are_those_of_the_least_values() -> None:
     assert {secret: file for secret, file, _ in lines} == made
 
 
+def test_the_readmes_make_them_from_the_same_files() -> None:
+    """Whoever has followed one page goes on with another."""
+    pages = [_PAGE, *((each / "README.md").read_text(encoding="utf-8") for each in (CHART, REPOSITORY))]
+    made = [dict(re.findall(r"create secret generic (\S+) --from-env-file=(\S+)", page)) for page in pages]
+
+    assert made[0] == made[1] == made[2] != {}
+
+
 def test_values_are_those_of_the_chart() -> None:
     """Set by commands, or named in the text; settings under `config` are those that the schema knows."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
@@ -107,3 +116,11 @@ def test_every_set_renders(render: Render) -> None:
     """Each combination that a command sets is one that the schema and the chart take."""
     for chunk in set(re.findall(r"--set(?:-string)? (\S+)", _COMMANDS)):
         assert render("minimal", *[each.strip('"') for each in chunk.split(",")])
+
+
+def test_the_tries_are_those_of_the_job(render: Render) -> None:
+    """What the page says of them in words."""
+    (job,) = of_kind(render("minimal"), "Job").values()
+
+    assert job["spec"]["backoffLimit"] == 6
+    assert "six times within some ten minutes" in _PAGE

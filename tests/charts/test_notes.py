@@ -64,3 +64,25 @@ def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
     assert "WARNING" not in closed
     assert "networkPolicy.enabled is false" not in closed
     assert "get lease cg-coursegen-outbox-relay" in closed
+
+
+_OUTSIDE = {
+    "networkPolicy.engine.enabled": ("config.worker.ENGINE=openai", "stageWorker.queues.analysis.config.ENGINE=openai"),
+    "networkPolicy.objectStore.enabled": ("config.api.OBJECT_STORE=s3://courses", "config.worker.OBJECT_STORE=s3://courses"),
+    "networkPolicy.jwks.enabled": ("config.api.JWT_JWKS_URL=https://id.example.org/keys",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("opening", "setting"), [(opening, each) for opening, settings in _OUTSIDE.items() for each in settings]
+)
+def test_a_way_that_is_closed_is_said(notes: Callable[..., str], opening: str, setting: str) -> None:
+    """What is set to be outside, while policies let nobody go there."""
+    keys = "webhooks.encryptionKeys.existingSecret=keys"
+    warned = [line for line in notes("networkpolicy", keys, setting).splitlines() if line.startswith("WARNING")]
+
+    assert len(warned) == 1
+    assert opening in warned[0]
+    assert setting.partition("=")[0].rpartition(".")[2] in warned[0]
+    assert "WARNING" not in notes("networkpolicy", keys, setting, f"{opening}=true")
+    assert "WARNING" not in notes("networkpolicy", keys, setting, "networkPolicy.enabled=false")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from tests.charts.conftest import Object, Render
 from tests.charts.objects import of_kind
+
+Attempt = Callable[..., CompletedProcess[str]]
 
 _ADDED = {
     "extraEnv": '[{"name":"MORE","value":"1"}]',
@@ -68,6 +73,28 @@ def test_common_labels_and_annotations_are_everywhere(render: Render) -> None:
     for deployment in of_kind(objects, "Deployment").values():
         assert deployment["spec"]["template"]["metadata"]["labels"]["team"] == "learning"
         assert "team" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(
+    "value", ["commonLabels", "stageWorker.queues.analysis.podLabels", *(f"{each}.podLabels" for each in _PART_OF)]
+)
+def test_labels_of_the_charts_own_are_refused(render: Render, attempt: Attempt, value: str) -> None:
+    """A key that is there twice is an error of YAML, far from the value that has made it."""
+    own = _template(render("minimal"), "api")["metadata"]["labels"]
+    done = attempt("minimal", f"{value}={json.dumps(dict.fromkeys(own, 'mine'))}")
+
+    assert done.returncode != 0
+    assert [key for key in own if f"{value}: {key} is a label of the chart's own" not in done.stderr] == []
+    assert render("minimal", f'{value}={{"app.kubernetes.io/created-by":"me"}}')
+
+
+def test_a_label_is_named_once(render: Render, attempt: Attempt) -> None:
+    """For all objects or for pods of a part: both would be the same key twice."""
+    done = attempt("minimal", "commonLabels.team=a", "api.podLabels.team=b")
+
+    assert done.returncode != 0
+    assert "api.podLabels: team is in commonLabels too" in done.stderr
+    assert render("minimal", "commonLabels.team=a", "api.podLabels.tier=b")
 
 
 def test_further_objects_are_templates(render: Render) -> None:

@@ -12,13 +12,17 @@ import kubernetes_validate
 import pytest
 
 from tests.charts.conftest import CHART, NEWEST, OLDEST, Object, Render, values_files
+from tests.charts.objects import pods
+from tests.support.images import PROCESSES
 
 _SCHEMAS = Path(__file__).with_name("schemas")
 _FOREIGN = {
     json.loads(file.read_text(encoding="utf-8"))["properties"]["kind"]["const"]: file for file in _SCHEMAS.iterdir()
 }
 """Kinds that are not Kubernetes' own; made anew by scripts/chart_schemas.py."""
-_PAGES = Path(__file__).resolve().parents[2] / "scripts" / "chart_pages.py"
+_SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+_PAGES = _SCRIPTS / "chart_pages.py"
+_RELEASE = _SCRIPTS / "release.py"
 
 
 @pytest.mark.parametrize("file", values_files(), ids=lambda each: each.stem)
@@ -69,3 +73,18 @@ def test_the_pages_are_what_the_values_say() -> None:
 
     assert (CHART / "README.md").read_text(encoding="utf-8") == pages.readme()
     assert json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")) == pages.schema()
+
+
+def test_what_a_release_offers_as_values_names_images_by_digest(render: Render, tmp_path: Path) -> None:
+    """Beside values of one's own; no process is left with a tag alone."""
+    digests = {each: f"sha256:{number}" + "0" * 63 for number, each in enumerate(PROCESSES)}
+    offered = runpy.run_path(str(_RELEASE))["values"]("ghcr.io/somebody/coursegen-", digests, "9.9.9")
+    values = tmp_path / "values.yaml"
+    values.write_text((CHART / "ci" / "minimal-values.yaml").read_text(encoding="utf-8") + offered, encoding="utf-8")
+    objects = render(values)
+    images = {container["image"] for _, pod in pods(objects) for container in pod["containers"]}
+    images |= {each["spec"]["image"] for each in objects if "image" in each.get("spec", {})}
+
+    assert images == {
+        f"ghcr.io/somebody/coursegen-{name}:9.9.9@{digest}" for name, digest in digests.items() if name != "operator"
+    }

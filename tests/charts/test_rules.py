@@ -189,6 +189,16 @@ def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...
     assert float(seconds) < job["activeDeadlineSeconds"]
 
 
+def test_a_migration_that_failed_keeps_its_log(render: Render) -> None:
+    """Each try leaves its pod; all pauses, which Kubernetes doubles from 10 s to 6 min, are as long as one try waits."""
+    job = next(iter(of_kind(render("minimal"), "Job").values()))["spec"]
+    variables = {each["name"]: each.get("value") for each in job["template"]["spec"]["containers"][0]["env"]}
+    pauses = sum(min(10 * 2**each, 360) for each in range(job["backoffLimit"]))
+
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    assert float(variables["MIGRATE_CONNECT_SECONDS"]) <= pauses < job["activeDeadlineSeconds"] / 4
+
+
 def test_settings_are_plain_text(render: Render) -> None:
     """Large numbers keep their digits, switches are words, and each part gets its own."""
     objects = render("servicemonitor")
@@ -253,6 +263,29 @@ def test_images_of_development_by_digest(render: Render) -> None:
     assert redis["image"] == name
 
 
+def test_every_pod_pulls_with_the_secrets(render: Render) -> None:
+    """PostgreSQL and Redis of development too: a mirror of their images may be a private one."""
+    found = {
+        name: pod.get("imagePullSecrets")
+        for name, pod in pods(render("dev", 'imagePullSecrets=["registry","mirror"]', "tools.enabled=true"))
+    }
+
+    assert {"cg-coursegen-postgresql", "cg-coursegen-redis", "cg-coursegen-tools"} <= found.keys()
+    assert {
+        name: secrets for name, secrets in found.items() if secrets != [{"name": "registry"}, {"name": "mirror"}]
+    } == {}
+
+
+def test_a_document_passes_the_ingress(render: Render) -> None:
+    """Controllers take 1 MiB unless told otherwise: the largest document, and at most what a form may put around it."""
+    (ingress,) = of_kind(render("ha"), "Ingress").values()
+    size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    largest = dict(declarations(ApiSettings))["max_upload_bytes"].default
+
+    assert size.endswith("m")
+    assert largest < int(size.removesuffix("m")) * 2**20 <= largest + 2**20
+
+
 def test_budgets_where_more_than_one_runs(render: Render) -> None:
     """PodDisruptionBudgets, and no number of replicas where something scales."""
     objects = render("ha")
@@ -289,6 +322,8 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
         ("minimal", ["database.existingSecret="], "database.existingSecret"),
         ("minimal", ["auth.jwtSecret.existingSecret="], "auth.jwtSecret"),
         ("monitoring", ["metrics.serviceMonitor.enabled=true"], "podMonitor and serviceMonitor"),
+        ("minimal", ["ingress.enabled=true"], "ingress.hosts: name the hosts"),
+        ("minimal", ["httpRoute.enabled=true"], "httpRoute.parentRefs: name the Gateway"),
     ],
 )
 def test_what_cannot_work_is_refused(

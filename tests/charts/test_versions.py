@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -36,6 +39,28 @@ def test_the_changes_are_told() -> None:
     assert {each["kind"] for each in changes} <= _KINDS
     assert [each for each in changes if each in told(described("Chart.yaml"))] == []
     assert [each for each in changes if not each["description"]] == []
+
+
+def test_every_value_that_is_new_or_different_is_among_the_changes() -> None:
+    """By its path, or the end of it where several parts have the same."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"[\w.]*\w", chart["annotations"]["artifacthub.io/changes"]))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    different = set(_differing(described("values.yaml"), values))
+
+    assert {
+        each for each in different - named if not any(each.endswith(f".{name}") for name in named if "." in name)
+    } == set()
+    assert {"tools", "leaderElection.mode", "api.autoscaling.behavior"} <= different
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in now.items():
+        known = before.get(key)
+        if isinstance(value, dict) and isinstance(known, dict) and known:
+            yield from _differing(known, value, f"{path}{key}.")
+        elif key not in before or value != known:
+            yield f"{path}{key}"
 
 
 def test_values_of_the_previous_version_are_accepted(render: Render, tmp_path: Path) -> None:

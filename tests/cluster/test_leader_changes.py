@@ -32,6 +32,7 @@ WAKING_SECONDS = 6.0
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
+    pytest.mark.no_second_try,
     pytest.mark.timeout(0),
     pytest.mark.skipif(CHANGES == 0, reason="a proof that runs by hand: make prove-leaders"),
 ]

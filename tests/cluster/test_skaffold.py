@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
 LIVE_SECONDS = 10.0
 """From an edit to its effect."""
 STARTED_SECONDS = 300.0
+FORWARDED_SECONDS = 30.0
 GONE_SECONDS = 90.0
 RUN_ID = "skaffold.dev/run-id"
 KINDS = (
@@ -168,10 +170,12 @@ EDITS = {
 
 
 def test_dev_brings_an_edit_into_running_pods_and_leaves_nothing(skaffold: Skaffold, tmp_path: Path) -> None:
-    """An edited line of api, relay and workers is live within 10 s, in the same pods, without a build; then Ctrl-C."""
+    """The api answers on this machine; an edited line of each process is live within 10 s, in the same pods, without a build."""
     tree = copy_of_the_repository(tmp_path / "tree")
-    with skaffold.dev(tree, "--skip-tests", "--port-forward=off", "--tail=false") as loop:
+    with skaffold.dev(tree, "--skip-tests", "--tail=false") as loop:
         eventually_sync(lambda: "Watching for changes..." in loop.said(), within=STARTED_SECONDS, every=0.5)
+        url = eventually_sync(lambda: loop.forwarded("coursegen-api"), within=FORWARDED_SECONDS, every=0.5)
+        eventually_sync(lambda: _answers(f"{url}/openapi.json"), within=FORWARDED_SECONDS, every=0.5)
         pods = _pods(skaffold.namespace)
         before = len(loop.said())
         for process in EDITS:
@@ -186,6 +190,14 @@ def test_dev_brings_an_edit_into_running_pods_and_leaves_nothing(skaffold: Skaff
 
     assert _releases(skaffold.namespace) == []
     eventually_sync(lambda: not _left(skaffold.namespace), within=GONE_SECONDS, every=1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # nobody listens yet, or hangs up
+        return False
 
 
 def _pods(namespace: str) -> set[tuple[str, int]]:

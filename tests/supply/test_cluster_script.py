@@ -61,7 +61,8 @@ def ground(tmp_path: Path) -> Ground:
     made = tmp_path / "made"
     ground.stand_in(
         "kind",
-        f'case "$1 $2" in "create cluster") touch {made} ;; "get clusters") [ ! -e {made} ] || echo coursegen ;; esac',
+        'case "$1 $2" in "version ") echo "kind v0.33.0 go1.26.1 linux/amd64" ;; '
+        f'"create cluster") touch {made} ;; "get clusters") [ ! -e {made} ] || echo coursegen ;; esac',
     )
     ground.stand_in("helm")
     ground.stand_in("kubectl", 'case "$*" in *service*) echo service/coursegen-api ;; *"get job"*) echo job/m ;; esac')
@@ -84,6 +85,19 @@ def test_another_node_image(ground: Ground) -> None:
     ground.run("up", KIND_IMAGE="kindest/node:v1.31.9")
 
     assert "--image kindest/node:v1.31.9" in ground.called("kind")[-1]
+
+
+def test_a_kind_of_another_version_is_not_taken(ground: Ground) -> None:
+    """It may not start the node image of deploy/kind.yaml: the right one is built. With an image of yours the choice is yours."""
+    ground.stand_in("kind", 'case $1 in version) echo "kind v0.29.0 go1.24.2 linux/amd64" ;; esac')
+    ground.stand_in("go", "exit 1")
+    kept = str(ground.folder / "kept")
+    done = ground.run("up", COURSEGEN_TOOLS=kept)
+
+    assert done.returncode == 1
+    assert "building kind v0.33.0" in done.stderr
+    assert [each for each in ground.called("kind") if "create" in each] == []
+    assert ground.run("up", COURSEGEN_TOOLS=kept, KIND_IMAGE="kindest/node:v1.31.9").returncode == 0
 
 
 def test_without_an_engine_it_is_said_what_to_do(ground: Ground) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import REPOSITORY
 from tests.support.tools import TOOLS, tool
 
 
@@ -37,6 +38,18 @@ def test_a_helm_on_the_path_is_the_one_of_its_version(tmp_path: Path) -> None:
     done = _tools("--find", "helm", path=helm.parent, kept=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "make tools" in done.stderr
+
+
+def test_a_kind_on_the_path_is_the_one_of_the_node_image(tmp_path: Path) -> None:
+    """Patch versions have the same images; deploy/kind.yaml says for which version its image is."""
+    kind = _program(tmp_path / "bin", "kind", "kind v0.33.1 go1.26.1 linux/amd64")
+
+    assert _tools("--find", "kind", path=kind.parent, kept=tmp_path).stdout == f"{kind}\n"
+    _program(tmp_path / "bin", "kind", "kind v0.29.0 go1.24.2 linux/amd64")
+    done = _tools("--find", "kind", path=kind.parent, kept=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "kind v0.33.0 is not on the PATH" in done.stderr
+    assert "that kind 0.33 is released with" in (REPOSITORY / "deploy" / "kind.yaml").read_text(encoding="utf-8")
 
 
 def test_helm3_by_its_own_name_comes_first(tmp_path: Path) -> None:

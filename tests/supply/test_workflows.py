@@ -16,6 +16,7 @@ from tests.support.tools import tool
 
 GITHUB = REPOSITORY / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+_RELEASE = GITHUB / "workflows" / "release-images.yml"
 _ACTIONS = [*WORKFLOWS, *sorted((GITHUB / "actions").rglob("action.yml"))]
 _PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 _EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda each: each.stem)
@@ -105,13 +106,53 @@ def test_no_credentials_are_left_for_later_steps(file: Path) -> None:
 
 def test_every_image_is_released_with_its_bill_and_where_it_is_from() -> None:
     """All four targets; attested by digest, the base named by digest."""
-    (job,) = jobs(GITHUB / "workflows" / "release-images.yml").values()
+    job = jobs(_RELEASE)["image"]
     attested = [each["with"] for each in job["steps"] if each.get("uses", "").startswith("actions/attest@")]
 
     assert job["strategy"]["matrix"]["target"] == ["api", "outbox-relay", "stage-worker", "migrate"]
     assert ["sbom-path" in each for each in attested] == [False, True]
     assert all(each["subject-digest"] == "${{ steps.push.outputs.digest }}" for each in attested)
-    assert any("PYTHON_IMAGE=$base@$digest" in each.get("run", "") for each in job["steps"])
+    assert job["env"]["PYTHON_IMAGE"] == "${{ needs.release.outputs.base }}"
+    assert job["env"]["IMAGE_SOURCE"] == "${{ github.server_url }}/${{ github.repository }}"
+    assert any("docker buildx create" in each.get("run", "") for each in job["steps"])
+    assert any('echo "base=$BASE@$digest"' in each.get("run", "") for each in jobs(_RELEASE)["release"]["steps"])
+
+
+def test_a_release_is_of_one_version() -> None:
+    """Before anything is built the tag is compared; every image is tagged by what came of it."""
+    found = jobs(_RELEASE)
+
+    assert any("scripts/release.py version" in each.get("run", "") for each in found["release"]["steps"])
+    assert found["image"]["needs"] == "release"
+    assert found["image"]["env"]["IMAGE_TAG"] == "${{ needs.release.outputs.version }}"
+
+
+def test_the_digests_of_a_release_are_offered_as_values() -> None:
+    """Each image gives its own, under its name, to the file that the documents speak of."""
+    found = jobs(_RELEASE)
+    given = {
+        target: f"${{{{ steps.push.outputs.{target} }}}}" for target in found["image"]["strategy"]["matrix"]["target"]
+    }
+    (offered,) = (each["with"] for each in found["values"]["steps"] if "upload-artifact" in each.get("uses", ""))
+
+    assert found["image"]["outputs"] == given
+    assert set(found["values"]["needs"]) == {"release", "image"}
+    assert offered["path"] == "digests-values.yaml"
+    assert f"`{offered['path']}`" in (REPOSITORY / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
+
+
+def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
+    """What is named is there; a whole file only where all of it needs a registry, and its profile for kind is tried by itself."""
+    job = jobs(GITHUB / "workflows" / "test.yml")["kind"]
+    commands = "\n".join(each.get("run", "") for each in job["steps"])
+    left_out = re.findall(r"--(ignore|deselect) ([\w/.:]+)", commands)
+
+    assert [each for how, each in left_out if how == "ignore"] == ["tests/cluster/test_skaffold.py"]
+    assert "skaffold run -p kind" in commands
+    for _, each in left_out:
+        file, _, name = each.partition("::")
+        assert f"def {name}" in (REPOSITORY / file).read_text(encoding="utf-8")
+    assert job["env"]["TEST_CLUSTER_MAY_BE_DRAINED"] == 1
 
 
 def test_every_supported_python_is_tested() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.fences import fences
 from tests.support.servers import REPOSITORY
 
 PAGE: Path = REPOSITORY / "docs" / "DEPLOYMENT-CHECKLIST.md"
@@ -15,10 +16,8 @@ READS = "reads"
 ROWS = "rows"
 """Marks output whose rows are always these: ```text rows."""
 
-_FENCE = re.compile(r"^```(\w*)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _STEP = re.compile(r"^\*\*([^*]+?)[.:]?\*\*", re.MULTILINE)
-_SQL = re.compile(r"^(sql|owner) \"((?:[^\"\\]|\\.)*)\"", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,6 @@ class Block:
     """Nothing where nothing is printed."""
     rows_matter: bool
 
-    @property
-    def statements(self) -> list[tuple[str, str]]:
-        """Its SQL, each with who runs it: "sql" for the application, "owner" for the owner."""
-        return [(who, text) for who, text in _SQL.findall(self.commands)]
-
 
 def text() -> str:
     """The whole page."""
@@ -47,19 +41,19 @@ def text() -> str:
 def blocks() -> list[Block]:
     """Every block of commands in the page's order. The first two are the page's own words: see `words`."""
     page = text()
-    fences = list(_FENCE.finditer(page))
+    all_fences = fences(page)
     found = []
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if fence[1] != "bash":
+    for fence, following in zip(all_fences, [*all_fences[1:], None], strict=True):
+        if fence.language != "bash":
             continue
-        printed = following if following is not None and following[1] == "text" else None
+        printed = following if following is not None and following.language == "text" else None
         found.append(
             Block(
-                _above(page, fence.start()),
-                fence[2] or "",
-                fence[3],
-                printed[3] if printed else None,
-                rows_matter=bool(printed and printed[2] == ROWS),
+                _above(page, fence.begin),
+                fence.mark,
+                fence.text,
+                printed.text if printed else None,
+                rows_matter=bool(printed and printed.mark == ROWS),
             )
         )
     return found

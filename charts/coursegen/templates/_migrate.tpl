@@ -17,7 +17,8 @@ metadata:
     {{- end }}
 spec:
   {{- include "coursegen.podFields" (list . "migrate" $values "migrate" false) | nindent 2 }}
-  restartPolicy: OnFailure
+  {{- /* A try that failed leaves its pod, and so its log: with OnFailure the Job would delete both at its last try. */}}
+  restartPolicy: Never
   containers:
     - name: migrate
       image: {{ include "coursegen.image" (list . "migrate" $values.image) }}

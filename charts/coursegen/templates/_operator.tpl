@@ -6,14 +6,12 @@
 app.kubernetes.io/part-of: coursegen
 {{- end }}
 
-{{/* Where the owner's address is, and what runs; (list ROOT COMPONENT VALUES). */}}
+{{/* Where the owner's address is, and what runs: the image that migrates also removes old rows. */}}
 {{- define "coursegen.ownerJob" -}}
-{{- $root := index . 0 -}}
-{{- $values := index . 2 -}}
-databaseSecretRef: {{ include "coursegen.secretReference" (list $root $root.Values.database.migrations "owner-database-url" "owner-database-url") }}
-image: {{ include "coursegen.image" (list $root "migrate" $values.image) }}
-imagePullPolicy: {{ default $root.Values.image.pullPolicy $values.image.pullPolicy }}
-{{- with $root.Values.imagePullSecrets }}
+databaseSecretRef: {{ include "coursegen.secretReference" (list . .Values.database.migrations "owner-database-url" "owner-database-url") }}
+image: {{ include "coursegen.image" (list . "migrate" .Values.migrations.image) }}
+imagePullPolicy: {{ default .Values.image.pullPolicy .Values.migrations.image.pullPolicy }}
+{{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end }}

@@ -58,6 +58,28 @@
 {{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- $faults = append $faults "metrics: podMonitor and serviceMonitor would both read the same pods; enable one" -}}
 {{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- $faults = append $faults "ingress.hosts: name the hosts whose requests go to the api; without one an Ingress sends nobody there" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- $faults = append $faults "httpRoute.parentRefs: name the Gateway that lets requests in, such as {name: public, namespace: gateways}" -}}
+{{- end -}}
+{{- $labels := dict "commonLabels" .Values.commonLabels -}}
+{{- range $part := list "api" "outboxRelay" "stageWorker" "migrations" -}}
+{{- $_ := set $labels (printf "%s.podLabels" $part) (index $.Values $part).podLabels -}}
+{{- end -}}
+{{- range $queue, $own := .Values.stageWorker.queues -}}
+{{- with $own -}}{{- with .podLabels -}}{{- $_ := set $labels (printf "stageWorker.queues.%s.podLabels" $queue) . -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- range $where, $each := $labels -}}
+{{- range $key := keys $each | sortAlpha -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|component|part-of|managed-by|version)|helm\\.sh/chart)$" $key -}}
+{{- $faults = append $faults (printf "%s: %s is a label of the chart's own, which would be there twice; take another name" $where $key) -}}
+{{- else if and (ne $where "commonLabels") (hasKey $.Values.commonLabels $key) -}}
+{{- $faults = append $faults (printf "%s: %s is in commonLabels too, and would be there twice; leave it out of one" $where $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with $faults -}}
 {{- fail (printf "\n\n  - %s\n" (join "\n  - " .)) -}}
 {{- end -}}

@@ -26,6 +26,16 @@ readinessProbe:
   {{- toYaml (mergeOverwrite $readiness (deepCopy .probes.readiness)) | nindent 2 }}
 {{- end }}
 
+{{/* Secrets that images are pulled with; nothing when there are none. */}}
+{{- define "coursegen.pullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end }}
+
 {{/* Fields that every pod has; (list ROOT COMPONENT VALUES) */}}
 {{- define "coursegen.podFields" -}}
 {{- $root := index . 0 -}}
@@ -36,11 +46,8 @@ automountServiceAccountToken: {{ index . 4 }}
 enableServiceLinks: false
 securityContext:
   {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
-{{- with $root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
+{{- with include "coursegen.pullSecrets" $root }}
+{{ . }}
 {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}

@@ -89,7 +89,21 @@ class Landscape:
     pods: Sequence[Pod]
     others: Sequence[Place] = ()
     beyond: set[Trial] = field(default_factory=set)
-    """What the cluster does not close though it is told to: Kubernetes lets it, of what runs on the pod's own node."""
+    """What the cluster does not close though it is told to: see `excuse`."""
+
+    def excuse(self, trials: Iterable[Trial]) -> None:
+        """Ask of these no more that they be closed: Kubernetes lets a cluster leave open what runs on the pod's own node.
+
+        Raises:
+            AssertionError: it is a path to one of the pods, which policies close in every cluster.
+        """
+        chosen = set(trials)
+        pods = {each.address for each in self.pods}
+        beside = {each.name for each in self.others if each.address not in pods}
+        assert {target for _, target, _ in chosen} <= beside, (
+            f"only {sorted(beside)} may be left open: {sorted(chosen)}"
+        )
+        self.beyond = chosen
 
     def expected(self, paths: Paths, *, of: str = "") -> Outcomes:
         """What must come of every trial by the allow list; or of those from and to the pods `of` one name."""

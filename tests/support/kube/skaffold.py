@@ -8,6 +8,7 @@ POSTGRES_IMAGE, REDIS_IMAGE      default: those of TEST_CLUSTER_VALUES, else the
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,11 @@ class Loop:
         if self._process.poll():
             raise CommandFailed(f"skaffold dev: exit {self._process.returncode}\n{said[-6000:]}")
         return said
+
+    def forwarded(self, service: str) -> str:
+        """Where a Service answers on this machine, by what it has said; empty until it has."""
+        said = re.search(rf"Port forwarding service/{service} in .* -> (http://[\d.]+:\d+)", self.said())
+        return said[1] if said else ""
 
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to it and its children, as a terminal does; its exit code, once it has tidied up."""

@@ -121,3 +121,18 @@ def test_only_the_entry_points_read_the_environment() -> None:
     assert {each for each in readers if not each.startswith("services/cli/") and each not in allowed} == {
         each for each in readers if each in {"services/migrate/__main__.py", "services/retention/__main__.py"}
     }
+
+
+def test_nothing_is_raised_in_except_star() -> None:
+    """Before Python 3.11.4 what is raised there, alone as it may be, comes out in an ExceptionGroup that no caller expects."""
+    raising = [
+        f"{path.relative_to(_ROOT)}:{node.lineno}"
+        for path in _MODULES
+        for group in ast.walk(_tree(path))
+        if isinstance(group, ast.TryStar)
+        for handler in group.handlers
+        for node in ast.walk(handler)
+        if isinstance(node, ast.Raise)
+    ]
+
+    assert raising == []

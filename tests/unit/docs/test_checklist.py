@@ -19,6 +19,8 @@ from services.kernel import metrics
 from services.kernel.counters import Snapshot
 from services.migrate.files import find_directory, read_directory
 from tests.support import checklist
+from tests.support.fences import fences
+from tests.support.previous import present_version, previous_version
 from tests.support.servers import REPOSITORY
 
 ALLOWED = {"kubectl", "helm", "sql", "owner", "redis", "ask", "grep"}
@@ -69,6 +71,11 @@ def test_commands_are_whole(block: checklist.Block, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout
+
+
+def test_every_block_is_seen() -> None:
+    """As many as the page opens: one that is swallowed by another is checked by nobody."""
+    assert len(_BLOCKS) == len(re.findall(r"^```bash\b", _PAGE, re.MULTILINE)) > 50
 
 
 def test_each_block_says_what_it_prints() -> None:
@@ -143,6 +150,13 @@ def test_the_inventory_of_migrations_is_right() -> None:
         assert not re.search(r"^\s*(DROP TABLE|ALTER TABLE .* DROP COLUMN)", text, re.MULTILINE | re.IGNORECASE), file
 
 
+def test_the_way_back_is_shown_from_the_chart_that_there_is() -> None:
+    """Level 3 leaves the version of the tree for the one before it."""
+    history = re.findall(r"\t(superseded|deployed) *\tcoursegen-([\d.]+)\t", _PAGE)
+
+    assert history == [("superseded", previous_version()), ("deployed", present_version())]
+
+
 def test_links_and_files_exist() -> None:
     """Pages with their headings, folders, scripts, values and rollbacks."""
     for target, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", _PAGE):
@@ -164,10 +178,9 @@ def test_the_readme_leads_here() -> None:
 
 def test_the_drawing_renders() -> None:
     """A known kind, and nothing left open."""
-    (drawing,) = re.findall(r"^```mermaid\n(.*?)^```$", _PAGE, re.MULTILINE | re.DOTALL)
+    (drawing,) = [each.text for each in fences(_PAGE) if each.language == "mermaid"]
 
     assert drawing.startswith("flowchart TB\n")
-    assert _PAGE.count("```") % 2 == 0
     assert all(drawing.count(one) == drawing.count(other) for one, other in ("()", "[]", "{}"))
     assert drawing.count('"') % 2 == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.kube.commands import warnings_in
-from tests.support.kube.readme import commands
+from tests.support.kube.readme import README, commands
 
 _VIOLATES = 'would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
 
@@ -17,6 +17,19 @@ def test_commands_come_without_their_comments(block: str) -> None:
 
     assert [line for line in lines if not line or "#" in line or line != line.strip()] == []
     assert len(lines) == 5
+
+
+def test_the_namespace_is_made_before_anything_is_put_into_it() -> None:
+    """By commands that stand before the first block, and the reader knows where the images come from."""
+    before = (
+        README.read_text(encoding="utf-8").partition("### On Kubernetes")[2].partition("<!-- tested: kubernetes -->")[0]
+    )
+
+    assert (
+        "\nkubectl create namespace coursegen\nkubectl config set-context --current --namespace coursegen\n" in before
+    )
+    assert "Images are not released yet" in before
+    assert "make deploy" in before
 
 
 def test_a_block_that_is_not_marked_is_missed() -> None:

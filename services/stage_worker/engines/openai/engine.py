@@ -79,7 +79,7 @@ class OpenAIEngine:
                     ]
                     for number, section in enumerate(structure.sections, 1)
                 ]
-        except* Exception as failures:
+        except ExceptionGroup as failures:  # not `except*`: before Python 3.11.4 it wraps what is raised in it
             raise _first(failures) from failures
         sections = tuple(
             _section(section, f"s{number}", tuple(task.result() for task in tasks[number - 1]))

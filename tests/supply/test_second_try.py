@@ -1,0 +1,141 @@
+"""SECOND_TRY of scripts/test.sh: who has had bad luck may try again, but nobody who has lost something."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import REPOSITORY
+
+_TESTS = """
+from pathlib import Path
+import pytest
+
+def _succeeds(name, after):
+    tries = Path(__file__).with_name(name)
+    tries.write_text(tries.read_text() + "." if tries.exists() else ".")
+    assert len(tries.read_text()) > after
+
+def test_unlucky():
+    _succeeds("unlucky", {unlucky})
+
+@pytest.mark.no_second_try
+def test_lossless():
+    _succeeds("lossless", {lossless})
+"""
+_FEW_PLUGINS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "xdist.plugin,pytest_asyncio.plugin,pytest_timeout",
+}
+"""Those that the settings and the script speak of; all of them take seconds to load."""
+_AGAIN = "What failed is tried once more"
+
+
+class Tree:
+    """A tree with scripts/test.sh, the project's settings of pytest, and two tests that fail some times before they pass."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "scripts").mkdir()
+        (folder / "tests").mkdir()
+        shutil.copy(REPOSITORY / "scripts" / "test.sh", folder / "scripts")
+        shutil.copy(REPOSITORY / "pyproject.toml", folder)
+        (folder / ".venv").symlink_to(sys.prefix)
+
+    def run(self, *, unlucky: int = 0, lossless: int = 0, second_try: str = "1") -> subprocess.CompletedProcess[str]:
+        """The script's first part, with tests that fail so many times."""
+        text = _TESTS.format(unlucky=unlucky, lossless=lossless)
+        (self.folder / "tests" / "test_luck.py").write_text(text, encoding="utf-8")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        return subprocess.run(
+            [self.folder / "scripts" / "test.sh"],
+            env={**clean, **_FEW_PLUGINS, "PART": "local", "JOBS": "0", "SECOND_TRY": second_try},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def tries(self, name: str) -> int:
+        """How often a test was run."""
+        return len((self.folder / "tests" / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """One that nothing has run in."""
+    return Tree(tmp_path)
+
+
+def test_what_failed_may_pass_the_second_time(tree: Tree) -> None:
+    """Alone: what has passed is not run again."""
+    done = tree.run(unlucky=1)
+
+    assert done.returncode == 0, done.stdout
+    assert _AGAIN in done.stdout
+    assert (tree.tries("unlucky"), tree.tries("lossless")) == (2, 1)
+
+
+def test_what_fails_again_has_failed(tree: Tree) -> None:
+    """There is no third time."""
+    assert tree.run(unlucky=2).returncode == 1
+    assert tree.tries("unlucky") == 2
+
+
+def test_what_may_lose_nothing_is_not_tried_again(tree: Tree) -> None:
+    """Though it would pass."""
+    done = tree.run(lossless=1)
+
+    assert done.returncode == 1
+    assert "\n1 of what failed gets no second try" in done.stdout
+    assert "tests/test_luck.py::test_lossless\n" in done.stdout
+    assert tree.tries("lossless") == 1
+
+
+def test_the_luck_of_others_does_not_help_it(tree: Tree) -> None:
+    """They are tried again, and pass; the run has failed."""
+    done = tree.run(unlucky=1, lossless=1)
+
+    assert done.returncode == 1
+    assert "1 passed" in done.stdout[done.stdout.index(_AGAIN) :]
+    assert (tree.tries("unlucky"), tree.tries("lossless")) == (2, 1)
+
+
+def test_without_being_asked_for_there_is_none(tree: Tree) -> None:
+    """One failure is one."""
+    done = tree.run(unlucky=1, second_try="")
+
+    assert done.returncode == 1
+    assert _AGAIN not in done.stdout
+    assert tree.tries("unlucky") == 1
+
+
+def test_whatever_disturbs_courses_gets_none() -> None:
+    """Restarts and upgrades under load, pods killed and drained, changes of the leader."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "--collect-only", "-q", "-m", "no_second_try", "tests/e2e", "tests/cluster"],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if name != "TEST_DEPTH"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    found = set(re.findall(r"^(tests/\S+)::", done.stdout, re.MULTILINE))
+    disturbing = {
+        str(path.relative_to(REPOSITORY))
+        for folder in ("e2e", "cluster")
+        for path in (REPOSITORY / "tests" / folder).rglob("test_*.py")
+        if re.search(r"mark\.(rolling|disruptive)\b", path.read_text(encoding="utf-8"))
+    }
+
+    assert len(disturbing) > 4
+    assert found >= disturbing | {
+        f"tests/cluster/test_{each}.py" for each in ("relay_lease", "relay_pods", "leader_changes")
+    }
