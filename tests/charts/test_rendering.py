@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import runpy
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.charts.conftest import CHART, NEWEST, OLDEST, Object, Render, values_files
 from tests.charts.objects import pods
@@ -51,10 +54,35 @@ def test_the_objects_are_valid(render: Render, file: Path, version: str) -> None
 
 def validate(each: Object, version: str) -> None:
     """An object against the schema of its kind, strictly."""
-    if each["kind"] in _FOREIGN:
+    if each["apiVersion"].startswith("ops.coursegen.dev/"):
+        jsonschema.Draft202012Validator(schema_of(each["kind"])).validate(each["spec"])
+    elif each["kind"] in _FOREIGN:
         jsonschema.Draft202012Validator(json.loads(_FOREIGN[each["kind"]].read_text(encoding="utf-8"))).validate(each)
     else:
         kubernetes_validate.validate(each, version, strict=True)
+
+
+@functools.cache
+def schema_of(kind: str) -> dict[str, Any]:
+    """What the operator's definition of a kind admits as `spec`, with no field that it does not know."""
+    for file in (CHART.parent / "coursegen-operator" / "files" / "crds").glob("*.yaml"):
+        definition = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]
+        if definition["names"]["kind"] == kind:
+            return closed(definition["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
+    raise AssertionError(f"{kind} is none of the operator's kinds")
+
+
+def closed(schema: Any) -> Any:
+    """The schema without room for fields that it does not name: an API server drops them with a warning."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inside = {key: closed(value) for key, value in schema.items()}
+    has_own = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    if has_own and not {"additionalProperties", "x-kubernetes-preserve-unknown-fields"} & schema.keys():
+        inside["additionalProperties"] = False
+    return inside
 
 
 def test_every_foreign_kind_is_rendered_and_judged(render: Render) -> None:

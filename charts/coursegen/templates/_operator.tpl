@@ -12,6 +12,9 @@ databaseSecretRef: {{ include "coursegen.secretReference" (list . .Values.databa
 image: {{ include "coursegen.image" (list . "migrate" .Values.migrations.image) }}
 imagePullPolicy: {{ default .Values.image.pullPolicy .Values.migrations.image.pullPolicy }}
 {{- with .Values.imagePullSecrets }}
-imagePullSecrets: {{ toJson . }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
 {{- end }}
 {{- end }}
