@@ -190,7 +190,7 @@ class _Planning:
     def _moments(self, schedule: Schedule, memory: Memory) -> _Moments:
         grace = timedelta(seconds=self._spec.grace_seconds)
         known = (memory.scheduled_since, memory.last_start, self._runs.newest_start)
-        since = max(each for each in (*known, _LONG_AGO) if each is not None)
+        since = min(max(each for each in (*known, _LONG_AGO) if each is not None), self._now)
         due = schedule.previous(self._now - grace)
         awaited = schedule.next(since)
         return _Moments(
