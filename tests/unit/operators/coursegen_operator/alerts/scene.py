@@ -105,6 +105,8 @@ class Scene:
         made = copy.deepcopy(item)
         born = before["metadata"]["creationTimestamp"] if before else conditions.timestamp(self.now)
         made["metadata"] |= {"uid": "rule-uid", "generation": 1, "creationTimestamp": born}
+        if before and "status" in before:
+            made["status"] = before["status"]
         return made
 
 
@@ -140,6 +142,7 @@ class FakeReader:
         self._items, self._refused, self._absent = items, refused, absent
 
     async def get(self, resource_type: ResourceType, namespace: str, name: str) -> Object | None:
+        """As `Reader.get`."""
         self._check("get", resource_type, namespace)
         found = [item for item in self._of(resource_type, namespace or None) if item["metadata"]["name"] == name]
         return found[0] if found else None
@@ -147,6 +150,7 @@ class FakeReader:
     async def list(
         self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
+        """As `Reader.list`."""
         self._check("list", resource_type, namespace)
         wanted = (labels or {}).items()
         found = self._of(resource_type, namespace)

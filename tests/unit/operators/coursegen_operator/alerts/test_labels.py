@@ -52,7 +52,7 @@ def test_what_is_copied_never_changes_or_undoes_anything(fixed: dict[str, str], 
 
 
 def test_labels_come_from_every_prometheus_in_reach() -> None:
-    """matchLabels as they are, of In the first value, of Exists anything."""
+    """As they are from matchLabels, of In the first value, of Exists anything."""
     first = prometheus("a")
     second = prometheus(
         "b",
@@ -91,7 +91,7 @@ def test_a_named_one_is_copied_alone(kind: str) -> None:
 
 
 def test_the_named_one_is_in_the_own_namespace_unless_said_otherwise() -> None:
-    """namespace may be left out."""
+    """The field may be left out."""
     named = prometheus("mine", NAMESPACE, ruleSelector={"matchLabels": {"who": "me"}})
 
     assert _labels(prometheus(), named, spec={"prometheusSelector": {"name": "mine"}}) == {"who": "me"}

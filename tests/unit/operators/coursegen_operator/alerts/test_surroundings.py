@@ -16,7 +16,12 @@ from tests.unit.operators.coursegen_operator.alerts.scene import NAMESPACE, NOW,
 OWNER = {"controller": True, "uid": "uid-1", "kind": "AlertPolicy", "name": "platform"}
 RULE_ITEM: Object = {
     "kind": "PrometheusRule",
-    "metadata": {"name": RULE, "namespace": NAMESPACE, "labels": {LABEL_OWNER_UID: "uid-1"}, "ownerReferences": [OWNER]},
+    "metadata": {
+        "name": RULE,
+        "namespace": NAMESPACE,
+        "labels": {LABEL_OWNER_UID: "uid-1"},
+        "ownerReferences": [OWNER],
+    },
 }
 REFUSAL: Object = {
     "metadata": {"name": "e", "namespace": NAMESPACE},
