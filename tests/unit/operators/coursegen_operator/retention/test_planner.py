@@ -300,6 +300,37 @@ def test_a_missed_run_is_overdue_until_one_begins() -> None:
     assert made.reasons() == ["Overdue", "RunStarted", "RunSucceeded"]
 
 
+def test_a_policy_whose_runs_fail_is_overdue_until_one_does_not() -> None:
+    """Nobody else would tell: a failed run does not make up for what was due. A guarded one has an alert of its own."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    made.now = START.replace(day=29, hour=3)
+    made.run("a", report("unreachable", error="no answer"), failed=True)
+    early = made.condition("Overdue")
+    made.now += timedelta(minutes=16)
+    made.settle()
+    late = made.condition("Overdue")
+    made.run("b", report("guarded", error="too much"), failed=True)
+
+    assert early["status"] == "False"
+    assert (late["status"], late["reason"]) == ("True", "RunFailed")
+    assert "what was due at 2026-11-29T03:00:00Z is not done: Unreachable" in late["message"]
+    assert "kubectl -n shop logs job/a" in late["message"]
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.reasons() == ["RunStarted", "RunFailed", "Overdue", "RunStarted", "GuardTripped"]
+
+
+def test_a_run_that_came_and_went_unseen_is_known_from_the_cron_job() -> None:
+    """Which keeps the time of the last success when its Jobs are gone."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    assert made.cron_job is not None
+    made.cron_job["status"] = {"lastScheduleTime": "2026-11-29T03:00:00Z", "lastSuccessfulTime": "2026-11-29T03:00:09Z"}
+    made.now = START.replace(day=29)
+    made.settle()
+
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.status["lastScheduleTime"] == "2026-11-29T03:00:00Z"
+
+
 def test_a_suspended_policy_is_ready_and_never_overdue() -> None:
     """And when it goes on, what was due meanwhile is not missed."""
     made = world(suspend=True, startingDeadlineSeconds=60, maxRunSeconds=60)
