@@ -15,7 +15,7 @@ from services.kernel.errors import OperatorError
 
 _FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
 _NO_TRANSACTION = re.compile(r"^--\s*migrate:\s*no-transaction\s*$", re.MULTILINE)
-_CONTRACT = re.compile(r"^--\s*migrate:\s*contract\s*$", re.MULTILINE)
+_CONTRACT = re.compile(r"^--\s*(migrate|Phase):\s*contract\s*$", re.MULTILINE)
 _AMENDS = re.compile(r"^--\s*Amends:(?P<names>.*)$", re.MULTILINE)
 _VERSION = re.compile(r"\b\d{14}(?=_)")
 
@@ -56,7 +56,7 @@ class MigrationFile:
 
     @property
     def phase(self) -> Phase:
-        """`contract` when the file says `-- migrate: contract`."""
+        """`contract` when the file says `-- migrate: contract`, or only in its header `-- Phase: contract`."""
         return "contract" if _CONTRACT.search(self.text) else "expand"
 
     @property

@@ -31,12 +31,21 @@ class Acceptance:
     """Per Prometheus or ThanosRuler, where the rule itself says so."""
 
 
-def acceptance(rule: Object | None, events: Iterable[Object], *, may_read_events: bool) -> Acceptance:
-    """What the Prometheus Operator says of `rule`; `events` are any of its namespace."""
+def acceptance(
+    rule: Object | None, events: Iterable[Object], *, written_at: object = None, may_read_events: bool = True
+) -> Acceptance:
+    """What the Prometheus Operator says of `rule`.
+
+    Args:
+        rule: as it is in the cluster.
+        events: any of its namespace.
+        written_at: when the operator last wrote the rule, as the policy's status has it.
+        may_read_events: False: `events` says nothing, since nobody was allowed to look.
+    """
     told = _from_bindings(rule) if rule is not None else None
     if told is not None:
         return told
-    refusal = _newest_refusal(rule, events) if rule is not None else None
+    refusal = _newest_refusal(rule, events, moment_of(written_at)) if rule is not None else None
     if refusal is not None:
         return Acceptance("False", "Rejected", str(refusal.get("note") or refusal.get("reason") or "rejected"), {})
     if not may_read_events:
@@ -81,13 +90,14 @@ def _current(condition: Object, rule: Object) -> Standing:
     return "True" if status == "True" else "False" if status == "False" else "Unknown"
 
 
-def _newest_refusal(rule: Object, events: Iterable[Object]) -> Object | None:
-    since = changed_at(rule)
-    refusals = [event for event in events if _is_refusal(event, rule) and told_at(event) >= since]
+def _newest_refusal(rule: Object, events: Iterable[Object], written_at: datetime | None) -> Object | None:
+    since = max(changed_at(rule), written_at or _LONG_AGO)
+    refusals = [event for event in events if is_refusal(event, rule) and told_at(event) >= since]
     return max(refusals, key=told_at, default=None)
 
 
-def _is_refusal(event: Object, rule: Object) -> bool:
+def is_refusal(event: Object, rule: Object) -> bool:
+    """Whether `event` says that `rule` cannot be used."""
     regarding, metadata = event.get("regarding") or {}, rule["metadata"]
     return (
         event.get("type") == "Warning"

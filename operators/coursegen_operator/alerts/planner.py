@@ -15,6 +15,8 @@ Who selects and who accepts the rule is told and never waited for: it is no faul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from operators.coursegen_operator.alerts import checks
@@ -26,18 +28,18 @@ from operators.coursegen_operator.alerts.spec import AlertSpec
 from operators.coursegen_operator.alerts.surroundings import EVENTS, RULES, Surroundings, read
 from operators.coursegen_operator.alerts.telling import Telling, notices
 from operators.coursegen_operator.child import child_name, common_labels, hash8
-from operators.coursegen_operator.conditions import Condition
+from operators.coursegen_operator.conditions import Condition, moment_of, timestamp
 from operators.coursegen_operator.planning import Child, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
     ALERT_POLICY,
-    ANNOTATION_RECONCILE_AT,
     PROMETHEUS_RULE,
     Object,
     ResourceType,
 )
 
-WRITTEN_SECONDS: Final = 15.0
-"""To the next look after the rule was written: the Prometheus Operator has had its say by then."""
+FRESH: Final = timedelta(seconds=60)
+FRESH_SECONDS: Final = 15.0
+"""To the next look while the rule is fresh: the Prometheus Operator has its say within `FRESH`, and nothing tells when."""
 AMISS_SECONDS: Final = 120.0
 """To the next look while nobody selects the rule, or it is refused: nothing tells when that changes."""
 
@@ -50,9 +52,13 @@ class AlertKind:
     type: ResourceType = ALERT_POLICY
     child_types: tuple[ResourceType, ...] = (PROMETHEUS_RULE,)
 
+    def __init__(self, namespaces: Sequence[str] = ()) -> None:
+        """Look after AlertPolicies everywhere, or in `namespaces`: then nothing is read beyond them."""
+        self._namespaces = tuple(namespaces)
+
     async def observe(self, cluster: Reader, resource: Object) -> Mapping[str, Sequence[Object]]:
         """Whoever may select the rule, and what the Prometheus Operator says of it."""
-        return await read(cluster, resource)
+        return await read(cluster, resource, self._namespaces)
 
     def plan(self, resource: Object, observed: Observed) -> Plan:
         """Its rule, or why there is none."""
@@ -65,6 +71,7 @@ class _Look:
     def __init__(self, resource: Object, observed: Observed) -> None:
         self._resource = resource
         self._before: Object = resource.get("status") or {}
+        self._now = observed.now
         self._spec = AlertSpec.of(resource)
         self._around = Surroundings.of(resource, observed)
         self._name = child_name(resource["metadata"]["name"], "alerts")
@@ -86,30 +93,39 @@ class _Look:
         return self._invalid(faults) if faults else self._applied(manifest, labels)
 
     def _applied(self, manifest: Object, labels: RuleLabels) -> Plan:
-        spec = manifest["spec"]
-        written = {"name": self._name, "hash": hash8(manifest["metadata"]["labels"], spec)}
-        counts = _counts(spec["groups"])
+        counts = _counts(manifest["spec"]["groups"])
+        written = self._written(hash8(manifest["metadata"]["labels"], manifest["spec"]))
         facts: Object = {"prometheusRule": written, **counts}
         if labels.copied:
             facts["copiedLabels"] = dict(labels.copied)
-        selections, told = self._reception(labels.all)
-        conditions = (*self._telling.applied(counts), *told)
-        is_new = self._rule is None or written != self._before.get("prometheusRule")
+        selections, told = self._reception(labels.all, written["writtenAt"])
+        is_fresh = self._now - (moment_of(written["writtenAt"]) or self._now) < FRESH
         return self._plan(
-            conditions,
+            (*self._telling.applied(counts), *told),
             {**facts, **_selected(selections)},
             children=(Child(PROMETHEUS_RULE, manifest),),
             obsolete=tuple(rule for rule in self._around.rules if rule["metadata"]["name"] != self._name),
-            look_again=WRITTEN_SECONDS if is_new else AMISS_SECONDS if _is_amiss(told) else None,
+            look_again=FRESH_SECONDS if is_fresh else AMISS_SECONDS if _is_amiss(told) else None,
         )
+
+    def _written(self, content: str) -> Object:
+        """The rule in the status; the moment stays as long as the rule does."""
+        before = self._before.get("prometheusRule") or {}
+        is_same = before.get("hash") == content and before.get("name") == self._name and "writtenAt" in before
+        return {
+            "name": self._name,
+            "hash": content,
+            "writtenAt": before["writtenAt"] if is_same else timestamp(self._now),
+        }
 
     def _invalid(self, faults: Sequence[str]) -> Plan:
         rule = self._rule
         if rule is None:
-            return self._plan(
-                (*self._telling.invalid(faults, is_kept=False), *self._telling.no_rule("RulesInvalid")), {}
-            )
-        selections, told = self._reception(rule["metadata"].get("labels") or {})
+            nobody = self._telling.no_rule("RulesInvalid")
+            return self._plan((*self._telling.invalid(faults, is_kept=False), *nobody), dict(_NOTHING))
+        selections, told = self._reception(
+            rule["metadata"].get("labels") or {}, (self._before.get("prometheusRule") or {}).get("writtenAt")
+        )
         conditions = (*self._telling.invalid(faults, is_kept=True), *told)
         return self._plan(conditions, {**self._kept(), **_selected(selections)})
 
@@ -131,9 +147,6 @@ class _Look:
             "conditions": [condition.as_object() for condition in conditions],
             **facts,
         }
-        asked = (metadata.get("annotations") or {}).get(ANNOTATION_RECONCILE_AT)
-        if asked is not None:
-            status["lastHandledReconcileAt"] = asked[:253]
         return Plan(status, children, obsolete, notices(self._before, status), look_again)
 
     @property
@@ -167,10 +180,13 @@ class _Look:
             "spec": {"groups": [*made, *spec.extra_groups]},
         }
 
-    def _reception(self, labels: Mapping[str, str]) -> tuple[list[Selection], tuple[Condition, ...]]:
+    def _reception(
+        self, labels: Mapping[str, str], written_at: object
+    ) -> tuple[list[Selection], tuple[Condition, ...]]:
         """Who selects a rule with `labels`, and who accepts the one that is there."""
         around, rule = self._around, self._rule
-        accepted = acceptance(rule, around.events, may_read_events=not around.is_forbidden(EVENTS))
+        may_read = not around.is_forbidden(EVENTS)
+        accepted = acceptance(rule, around.events, written_at=written_at, may_read_events=may_read)
         bound = bound_to(rule) if rule is not None else frozenset()
         selections = [
             judge(each, around.namespace, around.namespace_labels, labels, each.name in bound)
@@ -180,7 +196,7 @@ class _Look:
             seen = {selection.name for selection in selections}
             hint = "it may not be read; the Prometheus Operator says so on the rule"
             selections += [Selection(name, "True", hint) for name in sorted(bound - seen)]
-        told = [_with_acceptance(selection, accepted.by.get(selection.name, "Unknown")) for selection in selections]
+        told = [replace(each, accepted=accepted.by.get(each.name, "Unknown")) for each in selections]
         named = self._spec.prometheus
         return told, (
             self._telling.selected(told, around, str(named) if named is not None else ""),
@@ -201,12 +217,7 @@ def _counts(found: Sequence[Object]) -> dict[str, int]:
 
 def _selected(selections: Sequence[Selection]) -> Object:
     count = sum(selection.selected == "True" for selection in selections)
-    return {"selectedCount": count, "selectedBy": listed(selections)}
-
-
-def _with_acceptance(selection: Selection, accepted: str) -> Selection:
-    standing = "True" if accepted == "True" else "False" if accepted == "False" else "Unknown"
-    return Selection(selection.name, selection.selected, selection.message, standing)  # type: ignore[arg-type]
+    return {"selectedCount": count, **({"selectedBy": listed(selections)} if selections else {})}
 
 
 def _is_amiss(told: Sequence[Condition]) -> bool:

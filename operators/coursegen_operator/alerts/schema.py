@@ -20,6 +20,7 @@ from operators.coursegen_operator.schemas.openapi import (
     cel,
     column,
     conditions,
+    date_time,
     duration,
     integer,
     list_map,
@@ -34,6 +35,7 @@ _LABEL_NAME: Final = "^[a-zA-Z_][a-zA-Z0-9_]*$"
 _WINDOW: Final = r"\\{\\{ *\\.window *\\}\\}"
 _QUERY_LENGTH: Final = 2048
 _TEXT_LENGTH: Final = 4096
+_ANNOTATION_LENGTH: Final = 262_144
 
 
 def _passed_on(schema: Schema) -> Schema:
@@ -262,6 +264,7 @@ STATUS: Final = obj(
             {
                 "name": string("Its name.", max_length=253),
                 "hash": string("Stands for its labels and rules: another value, another rule.", max_length=64),
+                "writtenAt": date_time("When they last changed."),
             },
         ),
         "groupCount": integer("Groups in it.", minimum=0),
@@ -277,7 +280,9 @@ STATUS: Final = obj(
         "copiedLabels": text_map(
             "Labels that were copied from a ruleSelector. They stay while it may not be read.", max_length=63
         ),
-        "lastHandledReconcileAt": string(f"The value of the annotation {ANNOTATION_RECONCILE_AT} that was last seen."),
+        "lastHandledReconcileAt": string(
+            f"The value of the annotation {ANNOTATION_RECONCILE_AT} that was last seen.", max_length=_ANNOTATION_LENGTH
+        ),
     },
 )
 

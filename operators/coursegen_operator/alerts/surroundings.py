@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from operators.coursegen_operator.alerts.acceptance import is_refusal
 from operators.coursegen_operator.alerts.selectors import Labels
 from operators.coursegen_operator.alerts.spec import AlertSpec, PrometheusName
 from operators.coursegen_operator.child import is_owned_by, uid_of
@@ -81,19 +82,20 @@ class Surroundings:
         return not any(self.is_forbidden(kind.plural) for kind in SELECTING)
 
 
-async def read(cluster: Reader, resource: Object) -> Mapping[str, Sequence[Object]]:
-    """What there is around `resource`.
+async def read(cluster: Reader, resource: Object, namespaces: Sequence[str] = ()) -> Mapping[str, Sequence[Object]]:
+    """What there is around `resource`; with `namespaces`, only what these have.
 
     Raises:
         ClusterUnavailable: no answer.
     """
-    return await _Reading(cluster, resource).all()
+    return await _Reading(cluster, resource, namespaces).all()
 
 
 class _Reading:
-    def __init__(self, cluster: Reader, resource: Object) -> None:
+    def __init__(self, cluster: Reader, resource: Object, namespaces: Sequence[str]) -> None:
         self._cluster = cluster
         self._namespace: str = resource["metadata"]["namespace"]
+        self._namespaces = namespaces
         self._uid = uid_of(resource)
         self._spec = AlertSpec.of(resource)
         self._found: dict[str, list[Object]] = {}
@@ -105,16 +107,19 @@ class _Reading:
             for kind in SELECTING:
                 await self._selecting(kind)
             await self._own_namespace()
-            if any(not has_bindings(rule) for rule in rules):
-                await self._list(EVENT, self._namespace)
+            await self._refusals(rules)
         return {**self._found, DENIED: self._denied}
 
     async def _selecting(self, kind: ResourceType) -> None:
-        named = self._spec.prometheus
-        if await self._list(kind, None) is None and (kind.plural, "Forbidden") in self._marks:
+        if self._namespaces:
+            self._deny(kind, "Forbidden")  # what is beyond may not even be asked for
+            for namespace in self._namespaces:
+                await self._list(kind, namespace)
+        elif await self._list(kind, None) is None and (kind.plural, "Forbidden") in self._marks:
             await self._list(kind, self._namespace)
-            if named is not None and named.namespace != self._namespace:
-                await self._named(kind, named)
+        named = self._spec.prometheus
+        if named is not None and (kind.plural, "Forbidden") in self._marks:
+            await self._named(kind, named)
 
     async def _named(self, kind: ResourceType, named: PrometheusName) -> None:
         try:
@@ -122,7 +127,20 @@ class _Reading:
         except (NotPermitted, KindAbsent):
             return
         if found is not None:
-            self._found.setdefault(kind.plural, []).append(found)
+            self._found.setdefault(kind.plural, []).append({**found, "kind": kind.kind})
+
+    async def _refusals(self, rules: Sequence[Object]) -> None:
+        """Events that refuse one of `rules`; that rule is then read with the times at which it was changed."""
+        silent = [rule for rule in rules if not has_bindings(rule)]
+        if not silent or await self._list(EVENT, self._namespace) is None:
+            return
+        found = self._found[EVENTS]
+        self._found[EVENTS] = [event for event in found if any(is_refusal(event, rule) for rule in silent)]
+        if self._found[EVENTS]:
+            fresh = [
+                await self._cluster.get(PROMETHEUS_RULE, self._namespace, rule["metadata"]["name"]) for rule in rules
+            ]
+            self._found[RULES] = [{**rule, "kind": PROMETHEUS_RULE.kind} for rule in fresh if rule is not None]
 
     async def _own_namespace(self) -> None:
         try:
@@ -143,8 +161,9 @@ class _Reading:
         except KindAbsent:
             self._deny(kind, "Absent")
             return None
-        self._found[kind.plural] = [{**item, "kind": kind.kind} for item in found]
-        return self._found[kind.plural]
+        listed = [{**item, "kind": kind.kind} for item in found]
+        self._found[kind.plural] = [*self._found.get(kind.plural, ()), *listed]
+        return listed
 
     def _deny(self, kind: ResourceType, why: Why) -> None:
         if (kind.plural, why) not in self._marks:

@@ -87,7 +87,7 @@ class Telling:
         takers = [selection for selection in selections if selection.selected == "True"]
         if takers:
             notes = [f"{each.name}: {each.message}" for each in takers if each.message][:NAMES_TOLD]
-            message = f"{len(takers)} of {len(selections)} select the rule: {_names(takers)}"
+            message = f"selected by {len(takers)} of {len(selections)}: {_names(takers)}"
             return Condition(SELECTED, "True", "Selected", ". ".join([message, *notes]))
         unsure = [selection for selection in selections if selection.selected == "Unknown"]
         if unsure or not around.sees_all:
@@ -139,7 +139,8 @@ def notices(before: Object, after: Object) -> tuple[Notice, ...]:
 
 def _written(before: Object, after: Object) -> Notice | None:
     generated = find(after["conditions"], GENERATED) or {}
-    if generated.get("status") != "True" or before.get("prometheusRule") == after.get("prometheusRule"):
+    was, now = before.get("prometheusRule") or {}, after.get("prometheusRule") or {}
+    if generated.get("status") != "True" or was.get("hash") == now.get("hash"):
         return None
     return Notice("RulesWritten", generated["message"])
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from operators.coursegen_operator.conditions import moment_of, timestamp
 from operators.coursegen_operator.resources import Object
 from operators.coursegen_operator.retention.report import FAILURES, Run
 
-_GOOD = frozenset({"Succeeded", "Partial"})
+_GOOD: Final = frozenset({"Succeeded", "Partial"})
+_BROKEN: Final = frozenset({"Failed", "Unreachable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Memory:
     """As the status has it; empty before the first."""
     consecutive_failures: int = 0
     last_successful: datetime | None = None
+    last_completed: datetime | None = None
+    """When a run last came to an end of its own, be it that it was refused or had nothing to do."""
     last_schedule: datetime | None = None
     scheduled: str = ""
     """The schedule that `scheduled_since` speaks of; empty while it is suspended."""
@@ -37,6 +40,7 @@ class Memory:
             last_run=_part(status, "lastRun"),
             consecutive_failures=_number(status.get("consecutiveFailures")),
             last_successful=moment_of(status.get("lastSuccessfulTime")),
+            last_completed=moment_of(status.get("lastCompletedTime")),
             last_schedule=moment_of(status.get("lastScheduleTime")),
             scheduled=str(scheduled.get("schedule") or ""),
             scheduled_since=moment_of(scheduled.get("since")),
@@ -71,6 +75,7 @@ class Memory:
                 last_run=run.as_object(),
                 consecutive_failures=failures,
                 last_successful=_later(memory.last_successful, run.finished_at if is_good else None),
+                last_completed=_later(memory.last_completed, run.finished_at if run.outcome not in _BROKEN else None),
             )
         return memory
 
@@ -80,9 +85,14 @@ class Memory:
             return self
         return replace(self, scheduled=schedule, scheduled_since=now if schedule else None)
 
-    def seeing_schedule(self, at: datetime | None) -> Memory:
-        """With the time that the CronJob shows for its last run."""
-        return replace(self, last_schedule=_later(self.last_schedule, at))
+    def seeing(self, cron_job: Object) -> Memory:
+        """With the times that the CronJob shows: of Jobs that came and went while nobody looked, too."""
+        shown = _part(cron_job, "status")
+        return replace(
+            self,
+            last_schedule=_later(self.last_schedule, moment_of(shown.get("lastScheduleTime"))),
+            last_completed=_later(self.last_completed, moment_of(shown.get("lastSuccessfulTime"))),
+        )
 
     def as_object(self) -> Object:
         """As the status has it; what is not known is left out."""
@@ -91,6 +101,7 @@ class Memory:
             "consecutiveFailures": self.consecutive_failures,
             "lastRun": self.last_run or None,
             "lastSuccessfulTime": _written(self.last_successful),
+            "lastCompletedTime": _written(self.last_completed),
             "lastScheduleTime": _written(self.last_schedule),
             "scheduled": scheduled if self.scheduled and scheduled["since"] else None,
             "lastHandledRunNow": self.handled_run_now or None,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
-from operators.coursegen_operator.conditions import READY, STALLED, Condition, find, is_true, moment_of, timestamp
+from operators.coursegen_operator.conditions import READY, STALLED, Condition, find, is_true, timestamp
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
@@ -145,8 +145,7 @@ class _Planning:
     def _counted(self) -> tuple[tuple[Run, ...], Memory]:
         """The runs that have ended since the last look, and what is remembered with them."""
         fresh = tuple(self._explained(run) for run in self._runs.after(self._before.place))
-        seen = moment_of(((self._cron_job or {}).get("status") or {}).get("lastScheduleTime"))
-        return fresh, self._before.counting(fresh).seeing_schedule(seen)
+        return fresh, self._before.counting(fresh).seeing(self._cron_job or {})
 
     def _explained(self, run: Run) -> Run:
         """A run whose pod never started is told with the reason that was seen while it waited."""
@@ -189,8 +188,8 @@ class _Planning:
 
     def _moments(self, schedule: Schedule, memory: Memory) -> _Moments:
         grace = timedelta(seconds=self._spec.grace_seconds)
-        known = (memory.scheduled_since, memory.last_start, self._runs.newest_start)
-        since = max(each for each in (*known, _LONG_AGO) if each is not None)
+        known = (memory.scheduled_since, memory.last_completed, self._runs.active_since)
+        since = min(max(each for each in (*known, _LONG_AGO) if each is not None), self._now)
         due = schedule.previous(self._now - grace)
         awaited = schedule.next(since)
         return _Moments(

@@ -45,8 +45,8 @@ class Runs:
     """The oldest first."""
     active: tuple[Object, ...]
     """Jobs that have not ended, the oldest first."""
-    newest_start: datetime | None
-    """When the newest run began, whether it has ended or not."""
+    active_since: datetime | None
+    """When the newest of those began."""
     obstacle: Obstacle | None
 
     @classmethod
@@ -57,11 +57,11 @@ class Runs:
         ended = [run for run in (run_of(job, pods) for job in jobs) if run is not None]
         names = {run.job for run in ended}
         active = tuple(job for job in jobs if job["metadata"]["name"] not in names)
-        starts = [start for start in map(_started, jobs) if start is not None]
+        starts = [start for start in map(_started, active) if start is not None]
         return cls(
             ended=tuple(sorted(ended, key=lambda run: run.place)),
             active=active,
-            newest_start=max(starts, default=None),
+            active_since=max(starts, default=None),
             obstacle=next(filter(None, (_obstacle(job, pods) for job in reversed(active))), None),
         )
 

@@ -295,6 +295,10 @@ STATUS: Final = obj(
         "activeJobName": string("The Job that runs now.", max_length=63),
         "lastScheduleTime": date_time("When the CronJob last started a Job."),
         "lastSuccessfulTime": date_time("When a run last ended as Succeeded or Partial."),
+        "lastCompletedTime": date_time(
+            "When a run last came to an end of its own: Succeeded, Partial, Guarded, Unscheduled or Held. What was due before is "
+            "not overdue."
+        ),
         "nextScheduleTime": date_time("When it is due next; nothing while it is suspended."),
         "consecutiveFailures": integer("Runs that failed since the last that succeeded."),
         "lastRun": _LAST_RUN,

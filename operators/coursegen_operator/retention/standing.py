@@ -92,18 +92,20 @@ def guard_tripped(memory: Memory, previous: Sequence[Object], place: Place) -> C
 
 
 def overdue(spec: RetentionSpec, due: datetime | None, memory: Memory, place: Place, cron_job: str) -> Condition:
-    """Whether a run that was `due` has not begun in time; None is none."""
+    """Whether what was `due` has not been done in time; None is nothing."""
     if spec.suspend:
         return Condition(OVERDUE, "False", "Suspended", "nothing is due while spec.suspend is true")
     if due is None:
-        return Condition(OVERDUE, "False", "OnTime", "no run that was due is missing")
-    last = memory.last_start
+        return Condition(OVERDUE, "False", "OnTime", "nothing that was due is missing")
+    due_text, last = timestamp(due), memory.last_start
+    if last is not None and last >= due and memory.outcome in FAILURES:
+        log = place.kubectl(f"logs job/{memory.last_run.get('jobName', '')}")
+        said = f"what was due at {due_text} is not done: {_summary(memory)}; see {log}"
+        return Condition(OVERDUE, "True", "RunFailed", f"{said}; to run it now: {place.run_now}")
     since = f"the last one began at {timestamp(last)}" if last is not None else "there was none before"
-    message = (
-        f"no run has begun since {timestamp(due)}, when one was due; {since}; see "
-        f"{place.kubectl(f'describe cronjob/{cron_job}')}; to run it now: {place.run_now}"
-    )
-    return Condition(OVERDUE, "True", "RunMissing", message)
+    see = place.kubectl(f"describe cronjob/{cron_job}")
+    said = f"no run has begun since {due_text}, when one was due; {since}; see {see}"
+    return Condition(OVERDUE, "True", "RunMissing", f"{said}; to run it now: {place.run_now}")
 
 
 def rows(memory: Memory) -> str:

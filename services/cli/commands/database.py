@@ -30,18 +30,41 @@ def migrate(
     *,
     status: Annotated[bool, typer.Option("--status", help="Only say where every migration stands.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be applied.")] = False,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Apply files of phase contract as well; needs --backup.")
+    ] = False,
+    target: Annotated[str | None, typer.Option(metavar="VERSION", help="Go to this revision and no further.")] = None,
+    expect_plan: Annotated[str | None, typer.Option(metavar="HASH", help="Refuse any plan but this one.")] = None,
+    allow_destructive: Annotated[
+        bool, typer.Option("--allow-destructive", help="Allow statements that take something away; needs --backup.")
+    ] = False,
+    backup: Annotated[str | None, typer.Option(metavar="ID", help="The backup that could be gone back to.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Take a database without a list for being at this revision.")
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(metavar="VERSION", help="Take a changed file for the one that was applied; repeatable."),
     ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Take the schema as it is for what it should be.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the database up to date: that of the running stack, or the one DATABASE_URL names. Safe to repeat."""
+    switches = {
+        "--status": status,
+        "--plan": plan,
+        "--contract": contract,
+        "--allow-destructive": allow_destructive,
+        "--accept-drift": accept_drift,
+        "--json": as_json,
+    }
+    values = {"--target": target, "--expect-plan": expect_plan, "--backup": backup, "--baseline": baseline}
     flags = [
-        *(["--status"] if status else []),
-        *(["--plan"] if plan else []),
-        *(["--json"] if as_json else []),
-        *(part for version in accept or () for part in ("--accept", version)),
+        *(name for name, is_on in switches.items() if is_on),
+        *(f"{name}={value}" for name, value in values.items() if value is not None),
+        *(f"--accept={version}" for version in accept or ()),
     ]
     environment = {**shared_environment(os.environ), "DATABASE_URL": database_url(os.environ)}
     done = subprocess.run([*python_module("services.migrate"), *flags], env=environment, check=False)

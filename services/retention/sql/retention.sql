@@ -178,7 +178,7 @@ SELECT n.nspname AS schema_name, c.relname AS table_name, c.relkind::text AS kin
 
 -- name: compose
 -- The three statements for table $1.$2 by its column $3, with every name quoted by PostgreSQL itself; and the quoted table. A row
--- is known by its partition and place, since the table may have no key; a place that was given away is checked again by its age.
+-- is known by its partition and its place there, since the table may have no key; while it is locked, its place is its own.
 SELECT format('%I.%I', $1::text, $2::text) AS relation,
        format(
            'SELECT count(*) AS present, min(r.%3$I)::timestamptz AS oldest, count(*) FILTER (WHERE r.%3$I < $1::timestamptz) AS matched'
@@ -194,7 +194,7 @@ SELECT format('%I.%I', $1::text, $2::text) AS relation,
            'WITH batch AS (SELECT r.tableoid AS part, r.ctid AS place FROM %1$I.%2$I AS r'
            ' WHERE r.%3$I < $1::timestamptz LIMIT $2::integer FOR UPDATE SKIP LOCKED),'
            ' removed AS (DELETE FROM %1$I.%2$I AS r USING batch AS b'
-           ' WHERE r.tableoid = b.part AND r.ctid = b.place AND r.%3$I < $1::timestamptz RETURNING 1)'
+           ' WHERE r.tableoid = b.part AND r.ctid = b.place RETURNING 1)'
            ' SELECT count(*) FROM removed',
            $1::text, $2::text, $3::text
        ) AS remove;

@@ -85,8 +85,8 @@ OPERATOR: Final = Preset(
         Alert(
             "OperatorReconcileErrors",
             "warning",
-            'sum by (namespace, kind) (increase(coursegen_operator_reconcile_total{outcome=~"refused|retried|failed"}[@window])) > '
-            "@reconcileErrors",
+            "sum by (namespace, kind) "
+            '(increase(coursegen_operator_reconcile_total{outcome=~"refused|retried|failed"}[@window])) > @reconcileErrors',
             "The operator fails to reconcile {{ $labels.kind }} resources",
             "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
             "@reconcileErrors. Next: @kubectl logs -l app.kubernetes.io/name=coursegen-operator --since=15m",

@@ -73,6 +73,21 @@ def test_the_files_that_others_name_are_there_in_their_order() -> None:
     assert names[0].endswith("_create_base_schema.sql")
 
 
+@pytest.mark.parametrize(
+    ("text", "phase"),
+    [
+        ("SELECT 1;", "expand"),
+        ("-- Phase:        expand\nSELECT 1;", "expand"),
+        ("-- Title: x\n-- migrate: contract\nSELECT 1;", "contract"),
+        ("-- Phase:  contract\nSELECT 1;", "contract"),
+        ("-- it waits for phase migrate: contract\nSELECT 1;", "expand"),
+    ],
+)
+def test_a_file_says_its_phase(tmp_path: Path, text: str, phase: str) -> None:
+    """On a line of its own; whoever writes only the header has said it, too."""
+    assert read_directory(_write(tmp_path, **{"20260101000000_a": text}))[0].phase == phase
+
+
 @pytest.mark.parametrize("file", _OURS, ids=lambda file: file.filename)
 def test_every_file_says_what_it_is_for(file) -> None:  # type: ignore[no-untyped-def]
     """Header with title, purpose, phase, date and dependencies, which exist."""
@@ -83,7 +98,8 @@ def test_every_file_says_what_it_is_for(file) -> None:  # type: ignore[no-untype
     assert file.amends <= {each.version for each in _OURS if each.version < file.version}
     for field in ("Title:", "Purpose:", "Phase:", "Date:", "Dependencies:"):
         assert f"-- {field}" in header
-    assert re.search(r"^-- Phase: +(expand|contract)$", header, re.MULTILINE)
+    assert re.findall(r"^-- Phase: +(expand|contract)$", header, re.MULTILINE) == [file.phase]
+    assert ("-- migrate: contract" in header) == (file.phase == "contract")
     assert set(dependencies) <= names
     assert all(each < file.filename for each in dependencies)
 

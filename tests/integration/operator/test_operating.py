@@ -1,0 +1,184 @@
+"""The whole operator against a pretended API server over HTTP: kopf's watches, lightkube's calls, the Lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from operators.coursegen_operator.errors import LeadershipLost
+from operators.coursegen_operator.operator import Operator
+from operators.coursegen_operator.resources import CRON_JOB, JOB, RETENTION_POLICY, ObjectKey
+from operators.coursegen_operator.settings import OperatorSettings
+from services.kernel.health import HealthRegistry
+from tests.support.pretended_api import LEASE, PretendedApi, pretended_api
+from tests.support.pretended_kind import PretendedKind, sample
+from tests.support.waiting import eventually
+
+KEY = ObjectKey(RETENTION_POLICY.kind, "default", "sample")
+CHILD = ObjectKey(CRON_JOB.kind, "default", "sample")
+LEASE_KEY = ObjectKey(LEASE.kind, "default", "coursegen-operator")
+QUICK = {
+    "OPERATOR_LEASE_SECONDS": "3",
+    "OPERATOR_LEASE_RENEW_SECONDS": "2",
+    "OPERATOR_LEASE_RETRY_SECONDS": "0.2",
+    "OPERATOR_CALL_SECONDS": "2",
+}
+
+
+@pytest.fixture
+async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PretendedApi]:
+    """The API server, and this process pointed at it."""
+    async with pretended_api() as started:
+        monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path)))
+        yield started
+
+
+@asynccontextmanager
+async def operating(**environment: str) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Event, HealthRegistry]]:
+    """A running operator; it is told to stop at the end of the block."""
+    settings = OperatorSettings.from_environ({**QUICK, **environment})
+    stopping, health = asyncio.Event(), HealthRegistry()
+    health.started = True
+    async with Operator.open(settings, health, [PretendedKind()]) as operator:
+        serving = asyncio.create_task(operator.serve(stopping))
+        try:
+            yield serving, stopping, health
+        finally:
+            stopping.set()
+            await asyncio.wait({serving}, timeout=20)
+
+
+async def _is_ready(api: PretendedApi, key: ObjectKey = KEY) -> bool:
+    conditions = api.cluster.objects[key].get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _ready(api: PretendedApi, key: ObjectKey = KEY) -> Callable[[], object]:
+    return lambda: _is_ready(api, key)
+
+
+async def test_what_is_there_and_what_comes_is_reconciled_and_repaired(api: PretendedApi) -> None:
+    """At the start, by a watch, after a deletion and after an edit; then the Lease is given back."""
+    api.cluster.add(sample())
+    async with operating() as (serving, stopping, health):
+        await eventually(_ready(api), within=20)
+        api.cluster.add(sample("second", runs=1))
+        await eventually(_ready(api, ObjectKey(RETENTION_POLICY.kind, "default", "second")), within=10)
+        assert ObjectKey(JOB.kind, "default", "second-run-0") in api.cluster.objects
+
+        api.cluster.drop(CHILD)
+        await eventually(lambda: _is_there(api, CHILD), within=10)
+        api.cluster.edit(CHILD, lambda item: item["spec"].update(schedule="harm"))
+        await eventually(lambda: _has_schedule(api, "0 2 * * *"), within=10)
+        api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+        await eventually(lambda: _has_schedule(api, "5 5 * * *"), within=10)
+        assert await health.unready() == {}
+        assert health.late() == []
+        assert api.cluster.objects[LEASE_KEY]["spec"]["holderIdentity"]
+
+        stopping.set()
+        await asyncio.wait_for(serving, 10)
+    assert not api.cluster.objects[LEASE_KEY]["spec"].get("holderIdentity")
+    assert all("finalizers" not in item["metadata"] for item in api.cluster.objects.values())
+    patched = {each for each in api.requests if each.startswith("PATCH") and "retentionpolicies" in each}
+    assert all(each.endswith("/status") for each in patched), (
+        "kopf writes nothing, and nothing but the status is written"
+    )
+
+
+async def _is_there(api: PretendedApi, key: ObjectKey) -> bool:
+    return key in api.cluster.objects
+
+
+async def _has_schedule(api: PretendedApi, schedule: str) -> bool:
+    return CHILD in api.cluster.objects and api.cluster.objects[CHILD]["spec"]["schedule"] == schedule
+
+
+async def test_one_of_two_leads_and_the_other_is_ready_and_follows(api: PretendedApi) -> None:
+    """A standby calls nothing but the Lease; it takes over at once when the leader stops."""
+    api.cluster.add(sample())
+    async with operating() as (first, first_stops, _):
+        await eventually(_ready(api), within=20)
+        async with operating() as (second, _, standby):
+            await asyncio.sleep(1)
+            assert await standby.unready() == {}
+            assert not second.done()
+            first_stops.set()
+            await asyncio.wait_for(first, 10)
+            api.cluster.drop(CHILD)
+            await eventually(lambda: _is_there(api, CHILD), within=10)
+
+
+async def test_a_lost_lease_ends_the_process(api: PretendedApi) -> None:
+    """Somebody else holds it: work is cancelled, and whoever supervises the process starts it anew."""
+    api.cluster.add(sample())
+    async with operating() as (serving, _, _):
+        await eventually(_ready(api), within=20)
+        api.cluster.edit(LEASE_KEY, lambda item: item["spec"].update(holderIdentity="somebody else"))
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(serving, 10)
+
+
+async def test_with_namespaces_no_call_goes_beyond_them(api: PretendedApi) -> None:
+    """No ClusterRole is needed; what is elsewhere is not seen."""
+    api.cluster.add(sample())
+    api.cluster.add(sample("other", namespace="elsewhere"))
+    async with operating(OPERATOR_WATCH_NAMESPACES="default"):
+        await eventually(_ready(api), within=20)
+        api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+        await eventually(lambda: _has_schedule(api, "5 5 * * *"), within=10)
+
+    assert api.cluster.objects[ObjectKey(RETENTION_POLICY.kind, "elsewhere", "other")]["status"] == {
+        "observedGeneration": -1
+    }
+    beyond = {each for each in api.requests if "/namespaces/default/" not in each}
+    assert {each for each in beyond if each.split("/")[-1] not in {"api", "apis", "v1", "v1alpha1"}} == set()
+
+
+async def test_a_kind_that_is_not_installed_is_waited_for(api: PretendedApi) -> None:
+    """Neither a crash nor a hot loop; readiness says what to do."""
+    api.cluster.absent.add(RETENTION_POLICY.kind)
+    async with operating(OPERATOR_RESYNC_SECONDS="1") as (serving, _, health):
+        await eventually(lambda: _says(health, "not installed"), within=10)
+        calls = len(api.requests)
+        await asyncio.sleep(2)
+        assert len(api.requests) - calls < 60
+        assert not serving.done()
+
+        api.cluster.absent.clear()
+        api.cluster.add(sample())
+        await eventually(_ready(api), within=30)
+        assert await health.unready() == {}
+
+
+async def _says(health: HealthRegistry, words: str) -> bool:
+    return words in (await health.unready()).get("cluster", "")
+
+
+async def test_a_watch_that_begins_anew_misses_no_deletion(api: PretendedApi) -> None:
+    """The API server forgets versions: what was deleted meanwhile nobody tells, and an inventory finds it."""
+    api.cluster.add(sample())
+    async with operating():
+        await eventually(_ready(api), within=20)
+        listener = api.cluster.listeners.pop()
+        api.cluster.drop(CHILD)
+        api.cluster.listeners.append(listener)
+        api.floor = 10**9
+        await asyncio.sleep(1)
+        api.floor = 0
+        await eventually(lambda: _is_there(api, CHILD), within=30)
+
+
+async def test_a_rotated_token_is_read_anew(api: PretendedApi, tmp_path: Path) -> None:
+    """By lightkube and by kopf."""
+    api.cluster.add(sample())
+    async with operating():
+        await eventually(_ready(api), within=20)
+        api.token = "another"
+        (tmp_path / "token").write_text("another", encoding="utf-8")
+        api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+        await eventually(lambda: _has_schedule(api, "5 5 * * *"), within=10)

@@ -1,0 +1,119 @@
+"""Every alert has a page, and what a page names exists: commands, log lines, kinds, other pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer.main
+from click import Command, Group
+
+from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
+from operators.coursegen_operator.alerts.rules.objectives import Objective
+from services.cli.application import build
+from tests.support.servers import REPOSITORY
+
+DOCS: Final = REPOSITORY / "docs"
+PAGES: Final = sorted((DOCS / "runbooks").glob("*.md"))
+ALERTS: Final = {alert.name: alert for preset in PRESETS for alert in preset.alerts}
+OF_OBJECTIVES: Final = {alert.name for alert in Objective.of({"name": "x"}).alerts()}
+
+_KUBECTL: Final = {
+    "annotate", "create", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "scale", "top",
+}  # fmt: skip
+
+
+def code_of(page: Path) -> list[str]:
+    """What stands in code marks, and every line of its blocks."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"(?<!`)`([^`\n]+)`", text)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What a link to one of its headings ends in."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    """`runbook_url` ends in the page's name."""
+    assert {page.stem for page in PAGES} == set(ALERTS) | OF_OBJECTIVES
+
+
+def test_the_index_has_them_all() -> None:
+    """With the severity that they have."""
+    index = (DOCS / "RUNBOOKS.md").read_text(encoding="utf-8")
+
+    for name, alert in ALERTS.items():
+        assert re.search(rf"\| \[{name}\]\(runbooks/{name}\.md\) \| {alert.severity}\b", index), name
+    for name in OF_OBJECTIVES:
+        assert name in index
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_says_all_that_is_asked_at_night(page: Path) -> None:
+    """What it means, what it does, where to look, what to do, whom to call; and the severity that the alert has."""
+    text = page.read_text(encoding="utf-8")
+
+    for part in (
+        f"# {page.stem}\n",
+        "**What it means.**",
+        "**Impact.**",
+        "\n## Look\n",
+        "\n## Mend\n",
+        "\n## Escalate\n",
+    ):
+        assert part in text
+    alert = ALERTS.get(page.stem)
+    assert alert is None or text.splitlines()[2].startswith(alert.severity)
+    assert len(text) < 5000
+
+
+@pytest.mark.parametrize("page", [DOCS / "RUNBOOKS.md", *PAGES], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file, and to a heading of it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors_of(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_exist(page: Path) -> None:
+    """Of coursegen by its own account, of kubectl by their first word."""
+    for line in code_of(page):
+        for words in re.findall(r"(?:^|\| )coursegen ([a-z][a-z -]*)", line):
+            assert _is_command(words.split()), line
+        for verb in re.findall(r"(?:^|\| )kubectl (?:-n \S+ )?(\S+)", line):
+            assert verb in _KUBECTL, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_log_lines_exist(page: Path) -> None:
+    """What is looked for in a log is said by the code, word for word."""
+    code = "\n".join(file.read_text(encoding="utf-8") for file in _sources())
+    for line in code_of(page):
+        for words in re.findall(r"\"\(?([a-zA-Z0-9 |]+ [a-zA-Z0-9 |]+)\)?\"'", line):
+            for each in words.split("|"):
+                assert f'"{each}"' in code, each
+
+
+def _sources() -> list[Path]:
+    return [file for folder in ("services", "operators") for file in (REPOSITORY / folder).rglob("*.py")]
+
+
+def _is_command(words: list[str]) -> bool:
+    command: Command | None = typer.main.get_command(build())
+    for word in words:
+        if not isinstance(command, Group):
+            return not word.startswith("-") or command is not None
+        command = command.commands.get(word)
+        if command is None:
+            return False
+    return True

@@ -1,0 +1,133 @@
+"""Whether the Prometheus Operator has accepted a rule, from what it says on the rule or in Events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operators.coursegen_operator.alerts.acceptance import Acceptance, acceptance, changed_at, told_at
+from operators.coursegen_operator.conditions import moment_of
+from operators.coursegen_operator.resources import Object
+
+EARLY, CHANGED, LATE = "2026-11-28T11:00:00Z", "2026-11-28T12:00:00Z", "2026-11-28T12:00:05.123456Z"
+
+
+def _binding(status: str, *, seen: int | None = 2, resource: str = "prometheuses", name: str = "k8s") -> Object:
+    condition: Object = {"type": "Accepted", "status": status, "message": "invalid rule"}
+    if seen is not None:
+        condition["observedGeneration"] = seen
+    return {
+        "group": "monitoring.coreos.com",
+        "resource": resource,
+        "namespace": "monitoring",
+        "name": name,
+        "conditions": [condition],
+    }
+
+
+def _rule(*bindings: Object, **metadata: Any) -> Object:
+    stated = {"name": "platform-alerts", "uid": "r1", "generation": 2, "creationTimestamp": EARLY, **metadata}
+    return {"metadata": stated, "status": {"bindings": list(bindings)}}
+
+
+def _event(at: str = LATE, **changed: Any) -> Object:
+    regarding = {"kind": "PrometheusRule", "name": "platform-alerts", "uid": "r1"}
+    stated = {"type": "Warning", "reason": "InvalidConfiguration", "note": "was rejected", "eventTime": at}
+    return {"metadata": {}, "regarding": regarding, **stated, **changed}
+
+
+def _told(found: Acceptance) -> tuple[str, str]:
+    return found.standing, found.reason
+
+
+def test_a_binding_says_who_has_accepted_it() -> None:
+    """With the feature gate."""
+    found = acceptance(_rule(_binding("True"), _binding("True", resource="thanosrulers", name="t")), [])
+
+    assert _told(found) == ("True", "Accepted")
+    assert found.message == "accepted by Prometheus monitoring/k8s, ThanosRuler monitoring/t"
+
+
+def test_one_refusal_is_a_refusal() -> None:
+    """Named, with its message, whoever else has accepted it."""
+    found = acceptance(_rule(_binding("True", name="a"), _binding("False", name="b")), [])
+
+    assert _told(found) == ("False", "Rejected")
+    assert found.message == "Prometheus monitoring/b: invalid rule"
+    assert {str(name): standing for name, standing in found.by.items()} == {
+        "Prometheus monitoring/a": "True",
+        "Prometheus monitoring/b": "False",
+    }
+
+
+@pytest.mark.parametrize("status", ["True", "False"])
+def test_what_was_said_of_an_older_version_does_not_count(status: str) -> None:
+    """The operator has not looked yet."""
+    assert _told(acceptance(_rule(_binding(status, seen=1)), [])) == ("Unknown", "Pending")
+
+
+def test_a_binding_without_a_generation_is_of_the_newest() -> None:
+    """There is nothing to say otherwise."""
+    assert _told(acceptance(_rule(_binding("True", seen=None)), []))[0] == "True"
+
+
+def test_bindings_of_other_kinds_and_other_conditions_say_nothing() -> None:
+    """Whatever a newer operator may add."""
+    other = {**_binding("False"), "resource": "alertmanagers"}
+    empty = {**_binding("False"), "conditions": [{"type": "Other", "status": "False"}]}
+
+    assert _told(acceptance(_rule(other, empty), [])) == ("Unknown", "NotReported")
+
+
+def test_a_warning_since_the_last_change_is_a_refusal() -> None:
+    """Without the feature gate."""
+    rule = _rule(managedFields=[{"time": CHANGED}, {"subresource": "status", "time": "2027-01-01T00:00:00Z"}])
+
+    assert _told(acceptance(rule, [_event()])) == ("False", "Rejected")
+    assert acceptance(rule, [_event(note="first"), _event("2026-11-28T13:00:00Z", note="last")]).message == "last"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event(EARLY),
+        _event(type="Normal"),
+        _event(regarding={"kind": "PrometheusRule", "name": "another", "uid": "r1"}),
+        _event(regarding={"kind": "PrometheusRule", "name": "platform-alerts", "uid": "an earlier one"}),
+        _event(regarding={"kind": "Pod", "name": "platform-alerts", "uid": "r1"}),
+        _event(regarding=None),
+        _event("never"),
+    ],
+)
+def test_other_events_are_none(event: Object) -> None:
+    """Older, of another object, or no warning."""
+    rule = _rule(managedFields=[{"time": CHANGED}])
+
+    assert _told(acceptance(rule, [event])) == ("Unknown", "NotReported")
+
+
+def test_what_was_said_before_the_operator_wrote_is_old() -> None:
+    """The store keeps no times of changes; the status does."""
+    assert _told(acceptance(_rule(), [_event()], written_at="2026-11-28T12:30:00Z"))[1] == "NotReported"
+    assert _told(acceptance(_rule(), [_event()], written_at=CHANGED))[1] == "Rejected"
+
+
+def test_a_binding_outweighs_events() -> None:
+    """It is the newer way of telling."""
+    assert _told(acceptance(_rule(_binding("True")), [_event()])) == ("True", "Accepted")
+
+
+def test_no_rule_and_no_permission_are_unknown() -> None:
+    """Never a claim without a source."""
+    assert _told(acceptance(None, [_event()])) == ("Unknown", "NotReported")
+    assert _told(acceptance(_rule(), [], may_read_events=False)) == ("Unknown", "NotPermitted")
+
+
+def test_an_event_was_last_seen_at_the_newest_of_its_times() -> None:
+    """Old and new clients write different ones."""
+    event = _event(EARLY, series={"lastObservedTime": CHANGED}, deprecatedLastTimestamp=EARLY)
+
+    assert told_at(event) == moment_of(CHANGED)
+    assert told_at({"metadata": {"creationTimestamp": EARLY}}) == moment_of(EARLY)
+    assert changed_at({"metadata": {}}) == told_at({})

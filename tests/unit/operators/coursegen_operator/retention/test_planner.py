@@ -1,0 +1,436 @@
+"""From a policy to its CronJob, and from its runs to the status."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.kernel.settings import load
+from services.retention.rules import parse_rules
+from services.retention.settings import RetentionSettings
+from tests.unit.operators.coursegen_operator.retention.world import START, World, new_resource, report
+
+
+def world(**spec: Any) -> World:
+    """A policy that is in force."""
+    made = World(new_resource(**spec))
+    made.settle()
+    return made
+
+
+def test_a_policy_becomes_a_cron_job_that_is_due() -> None:
+    """Ready once the CronJob is seen as it should be; and then nothing is written any more."""
+    fresh = World()
+    first = fresh.look()
+    plan = fresh.settle()
+    writes = fresh.writes
+    for _ in range(3):
+        fresh.now += timedelta(minutes=10)
+        fresh.look()
+
+    assert fresh.writes == writes
+    assert [each["status"] for each in first.status["conditions"][:3]] == ["False", "True", "False"]
+    assert fresh.standing() == ("True", "False", "False", "Scheduled")
+    assert plan.status["nextScheduleTime"] == "2026-11-29T03:00:00Z"
+    assert plan.status["cronJobName"] == "keys-retention"
+    assert plan.look_again_seconds == 15 * 3600 + 1
+    assert fresh.condition("LastRunSucceeded")["status"] == "Unknown"
+    assert fresh.condition("Overdue")["status"] == fresh.condition("GuardTripped")["status"] == "False"
+    assert fresh.told == []
+
+
+def test_the_cron_job_is_strict_about_time_and_pods() -> None:
+    """Forbid, one try, a deadline a little later than the run's own, and a pod as the restricted standard wants it."""
+    made = world(
+        schedule="17 3 * * *", timeZone="Europe/Berlin", startingDeadlineSeconds=600, maxRunSeconds=60, suspend=True,
+        historyLimits={"successful": 1, "failed": 2},
+        job={"serviceAccountName": "worker", "podLabels": {"team": "a", "ops.coursegen.dev/task": "other"}},
+    )  # fmt: skip
+    assert made.cron_job is not None
+    spec = made.cron_job["spec"]
+    job = spec["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+
+    assert {key: value for key, value in spec.items() if key != "jobTemplate"} == {
+        "schedule": "17 3 * * *", "timeZone": "Europe/Berlin", "suspend": True, "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 600, "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 2,
+    }  # fmt: skip
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (0, 240)
+    assert job["template"]["metadata"]["labels"]["ops.coursegen.dev/task"] == "retention"
+    assert job["template"]["metadata"]["labels"]["team"] == "a"
+    assert (pod["restartPolicy"], pod["automountServiceAccountToken"], pod["serviceAccountName"]) == (
+        "Never",
+        False,
+        "worker",
+    )
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_the_process_understands_what_it_is_told() -> None:
+    """The environment of the pod is what `python -m services.retention` reads."""
+    rules = [
+        {"name": "old", "target": "FsmEvents", "keep": "90d", "batchSize": 10},
+        {"name": "visits", "target": "Custom", "keep": "5d", "table": "app.visits", "timestampColumn": "at"},
+    ]
+    made = world(rules=rules, dryRun=True, guard={"maxDeleteFraction": "0.25", "minKeepRows": 7}, maxRunSeconds=99)
+    assert made.cron_job is not None
+    container = made.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    environ = {each["name"]: each.get("value", "postgresql://db/x") for each in container["env"]}
+    settings = load(RetentionSettings, environ)
+
+    assert container["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "DATABASE_URL"}}
+    assert container["command"] == ["python", "-m", "services.retention"]
+    assert settings.rules == parse_rules(environ["RETENTION_RULES"])
+    assert [rule.name for rule in settings.rules] == ["old", "visits"]
+    assert (settings.dry_run, settings.max_delete_fraction, settings.min_keep_rows) == (True, 0.25, 7)
+    assert (settings.max_run_seconds, str(settings.report_file)) == (99, "/dev/termination-log")
+
+
+@pytest.mark.parametrize("damage", ["deleted", "edited", "unlabelled"])
+def test_a_cron_job_that_somebody_damaged_is_put_right_and_told_of_once(damage: str) -> None:
+    """Not ready meanwhile; a change of the spec itself is no damage."""
+    made = world()
+    assert made.cron_job is not None
+    if damage == "deleted":
+        made.cron_job = None
+    elif damage == "edited":
+        made.cron_job["spec"]["schedule"] = "1 1 1 1 *"
+    else:
+        made.cron_job["metadata"]["labels"] = {}
+    plan = made.look()
+    during = made.standing()
+    made.settle()
+
+    assert during == ("False", "True", "False", "Reconciling")
+    assert "kubectl -n shop get cronjob/keys-retention" in plan.status["conditions"][0]["message"]
+    assert made.standing()[0] == "True"
+    assert (made.cron_job or {})["spec"]["schedule"] == "0 3 * * *"
+    assert made.reasons() == ["CronJobRepaired"]
+
+
+def test_a_change_of_the_spec_is_carried_out_and_is_no_repair() -> None:
+    """Also while the old CronJob is still what is seen."""
+    made = world()
+    made.edit(schedule="30 4 * * *")
+    made.settle()
+
+    assert made.cron_job is not None
+    assert made.cron_job["spec"]["schedule"] == "30 4 * * *"
+    assert made.status["nextScheduleTime"] == "2026-11-29T04:30:00Z"
+    assert made.status["observedGeneration"] == 2
+    assert made.reasons() == []
+
+
+def test_a_run_is_seen_to_begin_and_to_end() -> None:
+    """Rows, times, and when it last went well."""
+    made = world()
+    made.now = START.replace(day=29, hour=3)
+    made.start_job("keys-retention-1")
+    began = made.settle()
+    made.end_job("keys-retention-1", report())
+    made.settle()
+
+    assert began.status["activeJobName"] == "keys-retention-1"
+    assert began.look_again_seconds == 10
+    assert "activeJobName" not in made.status
+    assert made.status["lastRun"] == {
+        "jobName": "keys-retention-1", "startedAt": "2026-11-29T03:00:00Z", "finishedAt": "2026-11-29T03:00:05Z",
+        "outcome": "Succeeded", "rowsDeleted": 3, "rowsMatched": 3,
+        "rules": [{"name": "expired", "outcome": "Succeeded", "rowsDeleted": 3, "rowsMatched": 3, "rowsRemaining": 9}],
+    }  # fmt: skip
+    assert made.status["lastSuccessfulTime"] == "2026-11-29T03:00:05Z"
+    assert made.status["lastScheduleTime"] == "2026-11-29T03:00:00Z"
+    assert made.status["nextScheduleTime"] == "2026-11-30T03:00:00Z"
+    assert made.condition("LastRunSucceeded")["status"] == "True"
+    assert made.reasons() == ["RunStarted", "RunSucceeded"]
+
+
+def test_what_is_remembered_outlives_the_jobs() -> None:
+    """The CronJob keeps few of them, and nothing is counted twice."""
+    made = world()
+    made.run("a", report("failed", error="broken"), failed=True)
+    made.run("b", report("unreachable", error="no answer"), failed=True)
+    before = dict(made.status)
+    made.jobs.clear()
+    made.pods.clear()
+    made.settle()
+
+    assert made.status == before
+    assert made.status["consecutiveFailures"] == 2
+    made.run("c")
+    assert made.status["consecutiveFailures"] == 0
+
+
+def test_runs_that_nobody_saw_are_counted_afterwards() -> None:
+    """The operator was away for three of them; they are told in their order."""
+    made = world()
+    for name, failed in (("a", True), ("b", False), ("c", True)):
+        made.start_job(name)
+        made.end_job(name, report("failed" if failed else "succeeded", error="x"), failed=failed)
+    made.settle()
+
+    assert made.status["consecutiveFailures"] == 1
+    assert made.status["lastRun"]["jobName"] == "c"
+    assert made.reasons() == ["RunFailed", "RunSucceeded", "RunFailed"]
+
+
+def test_a_job_made_by_hand_from_the_cron_job_counts_as_a_run() -> None:
+    """`kubectl create job --from=cronjob/…` leaves the CronJob as an owner that controls nothing."""
+    made = world()
+    made.start_job("manual-1", by_hand=True)
+    made.end_job("manual-1", report())
+    made.settle()
+
+    assert made.status["lastRun"]["jobName"] == "manual-1"
+    assert made.reasons() == ["RunSucceeded"]
+
+
+def test_jobs_of_others_are_not_ours() -> None:
+    """Of another policy, or of another task."""
+    made = world()
+    for index, (label, value) in enumerate(
+        (("ops.coursegen.dev/owner-uid", "other"), ("ops.coursegen.dev/task", "drift"))
+    ):
+        made.start_job(f"j{index}")["metadata"]["labels"][label] = value
+        made.end_job(f"j{index}", report())
+    made.settle()
+
+    assert "lastRun" not in made.status
+
+
+def test_a_guarded_run_trips_the_guard_until_one_is_within_its_limits() -> None:
+    """A run that fails for another reason in between clears nothing. The policy itself stays ready."""
+    made = world()
+    made.run("a", report("guarded", rowsDeleted=0, error="rule expired: 40 of 40 rows (100.0%) would go"), failed=True)
+    tripped = made.condition("GuardTripped")
+    made.run("b", report("unreachable", error="no answer"), failed=True)
+    still = made.condition("GuardTripped")
+    made.run("c")
+
+    assert (tripped["status"], still["status"], made.condition("GuardTripped")["status"]) == ("True", "True", "False")
+    assert "100.0%" in tripped["message"]
+    assert "kubectl -n shop annotate rtp/keys ops.coursegen.dev/run-now=" in tripped["message"]
+    assert made.standing()[0] == "True"
+    assert made.reasons() == ["RunStarted", "GuardTripped", "RunStarted", "RunFailed", "RunStarted", "RunSucceeded"]
+
+
+@pytest.mark.parametrize("outcome", ["partial", "unscheduled", "held"])
+def test_outcomes_that_are_no_failure(outcome: str) -> None:
+    """Each is named; only a run that removed something counts as a success."""
+    made = world()
+    made.run("a", report("failed", error="x"), failed=True)
+    made.run("b", report(outcome))
+
+    assert made.condition("LastRunSucceeded")["reason"] == outcome.capitalize()
+    assert made.condition("LastRunSucceeded")["status"] == "True"
+    assert made.status["consecutiveFailures"] == (0 if outcome == "partial" else 1)
+    assert ("lastSuccessfulTime" in made.status) == (outcome == "partial")
+
+
+def test_a_failure_names_the_log_to_read() -> None:
+    """In the condition, and in the Event."""
+    made = world()
+    made.run("a", report("failed", error="relation fsm_events does not exist"), failed=True)
+
+    assert made.condition("LastRunSucceeded")["status"] == "False"
+    assert made.condition("LastRunSucceeded")["reason"] == "Failed"
+    for text in (made.condition("LastRunSucceeded")["message"], made.told[-1].message):
+        assert "relation fsm_events does not exist" in text
+        assert "kubectl -n shop logs job/a" in text
+
+
+def test_a_process_that_left_no_report_is_quoted() -> None:
+    """The end of its log, by FallbackToLogsOnError; without secrets."""
+    made = world()
+    made.run("a", "Traceback: no route to postgresql://me:hunter22@db/x", failed=True)
+
+    assert made.status["lastRun"]["outcome"] == "Failed"
+    assert "exit code 1: Traceback" in made.status["lastRun"]["error"]
+    assert "hunter22" not in str(made.status)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reason", "step"),
+    [
+        ("CreateContainerConfigError", "SecretNotFound", "kubectl -n shop get secret db"),
+        ("ImagePullBackOff", "ImageUnavailable", "kubectl -n shop describe job/a"),
+        ("InvalidImageName", "ImageUnavailable", "shop/migrate:1"),
+    ],
+)
+def test_a_pod_that_cannot_start_stalls_the_policy_while_it_waits(waiting: str, reason: str, step: str) -> None:
+    """Only a person can help; the reason is kept when the Job has run out of time."""
+    made = world()
+    made.start_job("a")
+    made.pod_of("a", waiting={"reason": waiting, "message": 'secret "db" not found'})
+    made.settle()
+    stalled = made.standing()
+    message = made.condition("Stalled")["message"]
+    made.end_job("a", failed=True, reason="DeadlineExceeded")
+    made.settle()
+
+    assert stalled == ("False", "False", "True", reason)
+    assert step in message
+    assert made.standing()[0] == "True"
+    assert made.status["lastRun"]["outcome"] == "Failed"
+    assert 'secret "db" not found' in made.status["lastRun"]["error"]
+
+
+def test_a_missed_run_is_overdue_until_one_begins() -> None:
+    """After startingDeadlineSeconds and maxRunSeconds, told once; a due time before the policy was there is not missed."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    made.now = START.replace(day=29, hour=3, minute=14)
+    on_time = made.settle()
+    made.now += timedelta(minutes=2)
+    made.settle()
+    late = made.condition("Overdue")
+    made.now += timedelta(hours=1)
+    made.settle()
+    made.run("manual")
+
+    assert on_time.look_again_seconds == 61
+    assert (late["status"], late["reason"]) == ("True", "RunMissing")
+    assert "no run has begun since 2026-11-29T03:00:00Z" in late["message"]
+    assert "kubectl -n shop describe cronjob/keys-retention" in late["message"]
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.reasons() == ["Overdue", "RunStarted", "RunSucceeded"]
+
+
+def test_a_policy_whose_runs_fail_is_overdue_until_one_does_not() -> None:
+    """Nobody else would tell: a failed run does not make up for what was due. A guarded one has an alert of its own."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    made.now = START.replace(day=29, hour=3)
+    made.run("a", report("unreachable", error="no answer"), failed=True)
+    early = made.condition("Overdue")
+    made.now += timedelta(minutes=16)
+    made.settle()
+    late = made.condition("Overdue")
+    made.run("b", report("guarded", error="too much"), failed=True)
+
+    assert early["status"] == "False"
+    assert (late["status"], late["reason"]) == ("True", "RunFailed")
+    assert "what was due at 2026-11-29T03:00:00Z is not done: Unreachable" in late["message"]
+    assert "kubectl -n shop logs job/a" in late["message"]
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.reasons() == ["RunStarted", "RunFailed", "Overdue", "RunStarted", "GuardTripped"]
+
+
+def test_a_run_that_came_and_went_unseen_is_known_from_the_cron_job() -> None:
+    """Which keeps the time of the last success when its Jobs are gone."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    assert made.cron_job is not None
+    made.cron_job["status"] = {"lastScheduleTime": "2026-11-29T03:00:00Z", "lastSuccessfulTime": "2026-11-29T03:00:09Z"}
+    made.now = START.replace(day=29)
+    made.settle()
+
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.status["lastScheduleTime"] == "2026-11-29T03:00:00Z"
+
+
+def test_a_suspended_policy_is_ready_and_never_overdue() -> None:
+    """And when it goes on, what was due meanwhile is not missed."""
+    made = world(suspend=True, startingDeadlineSeconds=60, maxRunSeconds=60)
+    made.now += timedelta(days=3)
+    made.settle()
+    suspended, overdue = made.standing(), made.condition("Overdue")
+    made.edit(suspend=False)
+    made.settle()
+
+    assert suspended == ("True", "False", "False", "Suspended")
+    assert (overdue["status"], overdue["reason"]) == ("False", "Suspended")
+    assert made.standing() == ("True", "False", "False", "Scheduled")
+    assert made.condition("Overdue")["status"] == "False"
+    assert made.told == []
+
+
+def test_run_now_makes_one_job_per_value() -> None:
+    """Whatever happens in between, and also when its Job is long gone; another value makes another one."""
+    made = world(suspend=True)
+    made.resource["metadata"]["annotations"]["ops.coursegen.dev/run-now"] = "1"
+    made.settle()
+    (first,) = made.jobs
+    made.end_job(first, report())
+    made.settle()
+    made.jobs.clear()
+    made.settle()
+    gone = dict(made.jobs)
+    made.resource["metadata"]["annotations"]["ops.coursegen.dev/run-now"] = "2"
+    made.settle()
+
+    assert first.startswith("keys-retention-")
+    assert gone == {}
+    assert len(made.jobs) == 1
+    assert first not in made.jobs
+    assert made.status["lastHandledRunNow"] == "2"
+    assert made.status["lastRun"]["jobName"] == first
+    assert made.reasons() == ["RunStarted", "RunSucceeded", "RunStarted"]
+
+
+def test_run_now_is_handled_only_when_its_job_was_seen() -> None:
+    """An operator that dies before the Job is made makes it afterwards; one that dies after it makes no second one."""
+    made = world()
+    made.resource["metadata"]["annotations"]["ops.coursegen.dev/run-now"] = "x"
+    plan = made.look()
+    name = plan.children[1].name
+
+    assert plan.children[1].once
+    assert "lastHandledRunNow" not in plan.status
+    assert [child.name for child in made.look().children] == ["keys-retention"]
+    assert made.status["lastHandledRunNow"] == "x"
+    assert list(made.jobs) == [name]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "said"),
+    [
+        ({"timeZone": "Europe/Atlantis"}, "InvalidTimeZone", "Europe/Berlin"),
+        ({"schedule": "0 0 31 2 *"}, "InvalidSchedule", "never due"),
+        ({"schedule": "5-1 * * * *"}, "InvalidSchedule", "not within 0 to 59"),
+    ],
+)
+def test_a_schedule_that_cannot_be_used_stalls_the_policy(spec: dict[str, Any], reason: str, said: str) -> None:
+    """The CronJob is left as it was; set right, it goes on."""
+    made = world()
+    before = made.cron_job
+    made.edit(**spec)
+    plan = made.settle()
+    stalled = made.standing()
+    message = made.condition("Stalled")["message"]
+    made.edit(timeZone="Etc/UTC", schedule="0 3 * * *")
+    made.settle()
+
+    assert stalled == ("False", "False", "True", reason)
+    assert said in message
+    assert "goes on as it was" in message
+    assert not plan.children
+    assert not plan.obsolete
+    assert made.cron_job == before
+    assert made.standing()[0] == "True"
+
+
+def test_reconcile_at_is_echoed() -> None:
+    """So that whoever asked sees that it was looked at."""
+    made = world()
+    made.resource["metadata"]["annotations"]["ops.coursegen.dev/reconcile-at"] = "17"
+    made.settle()
+
+    assert made.status["lastHandledReconcileAt"] == "17"
+
+
+@pytest.mark.parametrize("length", [10, 41, 42, 43, 53, 200])
+def test_names_of_any_length_fit(length: int) -> None:
+    """A CronJob's name may have 52 characters, a Job's 63; two long names stay two."""
+    one, other = World(), World()
+    one.resource["metadata"]["name"], other.resource["metadata"]["name"] = "n" * length + "a", "n" * length + "b"
+    names = []
+    for each in (one, other):
+        each.resource["metadata"]["annotations"]["ops.coursegen.dev/run-now"] = "x"
+        each.settle()
+        names.append((each.status["cronJobName"], *each.jobs))
+
+    assert all(len(cron) <= 52 and len(job) <= 63 for cron, job in names)
+    assert len({name for pair in names for name in pair}) == 4
