@@ -7,7 +7,7 @@ cd "${TEST_CONTEXT:-$(dirname "${BASH_SOURCE[0]}")/..}"
 long=()
 case ${1:-} in
 api) package=api long=(test_document_types.py test_openapi.py test_pdf_encryption.py test_strict_json.py) ;;
-outbox-relay) package=outbox_relay long=(lease) ;;
+outbox-relay) package=outbox_relay ;;
 stage-worker) package=stage_worker long=(engines parsing) ;;
 migrate) package=migrate ;;
 *)

@@ -16,10 +16,10 @@ import yaml
 from tests.support.servers import REPOSITORY
 
 _VERSION = str(tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
-_FILES = ("scripts/release.py", "pyproject.toml", "charts/coursegen/Chart.yaml")
+_FILES = ("scripts/release.py", "pyproject.toml", "charts/coursegen/Chart.yaml", "charts/coursegen-operator/Chart.yaml")
 _DIGESTS = {
     target: f"sha256:{letter * 64}"
-    for target, letter in zip(("api", "outbox-relay", "stage-worker", "migrate"), "abcd", strict=True)
+    for target, letter in zip(("api", "outbox-relay", "stage-worker", "migrate", "operator"), "abcde", strict=True)
 }
 
 
@@ -58,7 +58,7 @@ def test_another_tag_is_refused(tree: Path) -> None:
         assert done.stderr.startswith(f"The tag is {tag}, pyproject.toml says ")
 
 
-@pytest.mark.parametrize("file", ["pyproject.toml", "charts/coursegen/Chart.yaml"])
+@pytest.mark.parametrize("file", _FILES[1:])
 def test_one_that_was_forgotten_is_noticed(tree: Path, file: str) -> None:
     """The tag of either version is refused."""
     text = (tree / file).read_text(encoding="utf-8")
@@ -80,8 +80,21 @@ def test_values_name_each_image_by_its_digest(tree: Path) -> None:
         "repositoryPrefix": "somebody/coursegen-",
         "tag": _VERSION,
     }
-    assert {each["image"]["digest"] for each in values.values()} == set(_DIGESTS.values())
+    assert {each["image"]["digest"] for each in values.values()} == set(_DIGESTS.values()) - {_DIGESTS["operator"]}
     assert values["outboxRelay"]["image"]["digest"] == _DIGESTS["outbox-relay"]
+
+
+def test_the_operator_has_values_of_its_own(tree: Path) -> None:
+    """As its chart names its one image."""
+    done = _release(tree, "operator-values", "ghcr.io/somebody/coursegen-", given=json.dumps(_DIGESTS))
+
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["image"] == {
+        "registry": "ghcr.io",
+        "repository": "somebody/coursegen-operator",
+        "tag": _VERSION,
+        "digest": _DIGESTS["operator"],
+    }
 
 
 @pytest.mark.parametrize("digest", [None, "", "sha256:abc"])

@@ -22,7 +22,10 @@ _ARTIFACTS: list[dict[str, Any]] = _CONFIG["build"]["artifacts"]
 _PROFILES: dict[str, dict[str, Any]] = {each["name"]: each for each in _CONFIG["profiles"]}
 _PART_OF = {"outboxRelay": "outbox-relay", "stageWorker": "stage-worker", "migrations": "migrate", "api": "api"}
 """Whose image a part of the chart's values is about."""
-_NO_REASON_TO_BUILD = {"README.md", "LICENSE"}
+_NO_REASON_TO_BUILD = {"README.md", "LICENSE", "operators"}
+"""Pages, and the operator, which is in none of these images: the loop is without it."""
+_WITH = {"migrate": {"migrations", "services/retention"}}
+"""What install-process leaves in one image beside its process and the kernel."""
 _EVERYONES = {"services/__init__.py", "services/kernel"}
 
 
@@ -144,7 +147,7 @@ def test_what_goes_into_an_image_builds_it_anew(artifact: dict[str, Any]) -> Non
     assert {"services", "migrations", "pyproject.toml"} <= copied
 
     needed = (copied - _NO_REASON_TO_BUILD - {"services"}) | _EVERYONES | {own, "Dockerfile", ".dockerignore"}
-    needed -= set() if process == "migrate" else {"migrations"}  # install-process leaves them to migrate
+    needed = needed - {"migrations"} | _WITH.get(process, set())
     needed |= {f"scripts/{each}.sh" for each in ("build-images", "builder", "skaffold-build")}
     assert set(dependencies["paths"]) == needed
     assert all(any(_matched(each)) for each in dependencies["paths"])
