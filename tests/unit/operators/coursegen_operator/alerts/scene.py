@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -129,14 +130,17 @@ def reasons(plan: Plan) -> list[str]:
     return [notice.reason for notice in plan.notices]
 
 
+Items = list[Object]
+
+
 class FakeReader:
     """A cluster that answers from a list; `refused` and `absent` hold (plural, namespace), None for all namespaces."""
 
     def __init__(
         self,
         items: Mapping[str, Sequence[Object]],
-        refused: set[tuple[str, str | None]] = frozenset(),  # type: ignore[assignment]
-        absent: set[str] = frozenset(),  # type: ignore[assignment]
+        refused: AbstractSet[tuple[str, str | None]] = frozenset(),
+        absent: AbstractSet[str] = frozenset(),
     ) -> None:
         self.calls: list[str] = []
         self._items, self._refused, self._absent = items, refused, absent
@@ -149,7 +153,7 @@ class FakeReader:
 
     async def list(
         self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
-    ) -> list[Object]:
+    ) -> Items:
         """As `Reader.list`."""
         self._check("list", resource_type, namespace)
         wanted = (labels or {}).items()
@@ -163,6 +167,6 @@ class FakeReader:
         if (resource_type.plural, namespace) in self._refused:
             raise NotPermitted(resource_type.kind)
 
-    def _of(self, resource_type: ResourceType, namespace: str | None) -> list[Object]:
+    def _of(self, resource_type: ResourceType, namespace: str | None) -> Items:
         items = self._items.get(resource_type.plural, ())
         return [item for item in items if namespace in {None, item["metadata"].get("namespace")}]

@@ -202,8 +202,8 @@ def test_a_panic_of_the_parser_is_a_fault_and_an_interrupt_is_not(monkeypatch: p
 
         return parse
 
-    monkeypatch.setattr(checks.promql_parser, "parse", fail(PanicException()))
+    monkeypatch.setattr("promql_parser.parse", fail(PanicException()))
     assert "gives up" in checks.fault_of("panicking_series")
-    monkeypatch.setattr(checks.promql_parser, "parse", fail(KeyboardInterrupt()))
+    monkeypatch.setattr("promql_parser.parse", fail(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         checks.fault_of("interrupted_series")

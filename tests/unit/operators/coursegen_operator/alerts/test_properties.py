@@ -99,7 +99,7 @@ _groups = st.sampled_from(
         {"name": "bare", "rules": [{"alert": "Bare", "expr": "up"}]},
     ]
 )
-_specs = of_schema(SPEC) | st.builds(
+_specs: st.SearchStrategy[Object] = of_schema(SPEC) | st.builds(
     dict,
     st.just({"runbookBaseURL": "https://runbooks.example/"}),
     presets=of_schema(SPEC["properties"]["presets"]),

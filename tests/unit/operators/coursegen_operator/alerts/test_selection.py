@@ -17,7 +17,7 @@ from tests.unit.operators.coursegen_operator.alerts.test_selectors import labels
 ALL = Labels({"team": "a"})
 
 
-def _judged(bound: bool = False, namespace_labels: Labels = ALL, **spec: Any) -> Selection:
+def _judged(*, bound: bool = False, namespace_labels: Labels = ALL, **spec: Any) -> Selection:
     return judge(Candidate.of(prometheus(**spec)), NAMESPACE, namespace_labels, {"release": "kps"}, bound)
 
 
@@ -61,7 +61,7 @@ def test_whoever_does_not_select_says_why(spec: dict[str, Any], words: str) -> N
 def test_hidden_labels_of_the_namespace_leave_it_open() -> None:
     """Unless the Prometheus Operator says on the rule that it is bound."""
     hidden = Labels({}, is_complete=False)
-    spec = {"ruleNamespaceSelector": {"matchLabels": {"team": "a"}}}
+    spec: dict[str, Any] = {"ruleNamespaceSelector": {"matchLabels": {"team": "a"}}}
 
     assert _judged(namespace_labels=hidden, **spec).selected == "Unknown"
     assert "may not be read" in _judged(namespace_labels=hidden, **spec).message

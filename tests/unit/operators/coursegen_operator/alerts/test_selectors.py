@@ -39,13 +39,9 @@ def oracle(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
             return False
     for expression in selector.get("matchExpressions", []):
         key, is_there = expression["key"], expression["key"] in labels
-        verdict = {
-            "In": lambda e=expression, k=key, t=is_there: t and labels[k] in e["values"],
-            "NotIn": lambda e=expression, k=key, t=is_there: not t or labels[k] not in e["values"],
-            "Exists": lambda t=is_there: t,
-            "DoesNotExist": lambda t=is_there: not t,
-        }[expression["operator"]]()
-        if not verdict:
+        is_listed = is_there and labels[key] in expression.get("values", [])
+        holds = {"In": is_listed, "NotIn": not is_listed, "Exists": is_there, "DoesNotExist": not is_there}
+        if not holds[expression["operator"]]:
             return False
     return True
 

@@ -79,7 +79,7 @@ async def test_events_are_not_read_without_need() -> None:
 
 async def test_where_not_all_may_be_read_the_own_namespace_is() -> None:
     """And it is told that there may be others."""
-    refused = {("prometheuses", None), ("thanosrulers", None)}
+    refused: set[tuple[str, str | None]] = {("prometheuses", None), ("thanosrulers", None)}
     found = await _seen(FakeReader(WORLD, refused))
 
     assert _names(found) == ["own"]

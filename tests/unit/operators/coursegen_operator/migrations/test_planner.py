@@ -568,3 +568,44 @@ def test_a_report_of_something_else_is_none() -> None:
 def test_plan_hash_of_the_world_is_that_of_its_files() -> None:
     """The simulation refuses a changed plan, as the process does."""
     assert plan_hash([]) is None
+
+
+def test_a_job_that_gets_no_pod_is_told_after_a_minute() -> None:
+    """A quota, or a service account that does not exist: only the Job's Events say it."""
+    world = _world()
+    world.settle()
+    world.wait(60)
+    world.settle()
+
+    assert world.says() == ("stuck", "PodNotStarted")
+    assert f"kubectl -n shop describe job/{world.job['metadata']['name']}" in world.condition("Ready")["message"]
+
+
+def test_a_pod_that_finds_no_node_may_find_one_later() -> None:
+    """A cluster grows when it must; the Job's deadline ends the wait."""
+    world = _world()
+    world.settle()
+    world.begin(waiting={"reason": "ContainerCreating"})
+    (pod,) = world.pods.values()
+    pod["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}],
+    }
+    world.wait(600)
+    world.settle()
+
+    assert world.says() == ("working", "PodNotStarted")
+    assert "0/1 nodes" in world.condition("Ready")["message"]
+
+
+def test_another_fault_of_the_container_is_not_called_a_missing_secret() -> None:
+    """An image that wants to be root, for instance."""
+    world = _world()
+    world.settle()
+    world.begin(
+        waiting={"reason": "CreateContainerConfigError", "message": "container has runAsNonRoot and image runs as root"}
+    )
+    world.wait(60)
+    world.settle()
+
+    assert world.says() == ("stuck", "PodNotStarted")

@@ -126,6 +126,20 @@ def test_a_change_of_the_spec_is_carried_out_and_is_no_repair() -> None:
     assert made.reasons() == []
 
 
+def test_a_cron_job_of_an_older_operator_is_written_anew_and_is_no_repair() -> None:
+    """Its template was another one; nobody has damaged it."""
+    made = world()
+    assert made.cron_job is not None
+    made.cron_job["metadata"]["annotations"]["ops.coursegen.dev/spec-hash"] = "00000000"
+    made.look()
+    during = made.standing()
+    made.settle()
+
+    assert during == ("False", "True", "False", "Reconciling")
+    assert made.standing()[0] == "True"
+    assert made.reasons() == []
+
+
 def test_a_run_is_seen_to_begin_and_to_end() -> None:
     """Rows, times, and when it last went well."""
     made = world()
