@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from operators.coursegen_operator.settings import OperatorSettings
 
+from operators.coursegen_operator.settings import OperatorSettings
 from services.api.settings import ApiSettings
 from services.kernel.settings import CommonSettings, declarations
 from services.migrate.settings import MigrateSettings
@@ -52,7 +52,7 @@ _ENUMS = {
     "scope": ["cluster", "namespaced"],
 }
 _OPEN = re.compile(
-    r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|podSecurityContext|securityContext|behavior)$"
+    r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|policies|presets|spec|podSecurityContext|securityContext|behavior)$"
 )
 """Maps whose keys are the user's, or Kubernetes'."""
 
@@ -271,8 +271,9 @@ _OPERATOR_README = """# coursegen-operator
 
 The operator of coursegen and its three kinds: **DatabaseMigration** brings a database up to date and watches that it stays as
 it was made, **RetentionPolicy** removes what is no longer needed, **AlertPolicy** writes alerting rules and says whether a
-Prometheus has loaded them. The chart coursegen brings the resources; this one comes first, once per cluster. This file is made from
-values.yaml by `scripts/chart_pages.py`; [OPERATOR.md](../../docs/OPERATOR.md) shows how to work with the kinds.
+Prometheus has loaded them. The chart coursegen brings the resources; this one comes first, once per cluster.
+[OPERATOR.md](../../docs/OPERATOR.md) shows how to work with the kinds. This file is made from values.yaml by
+`scripts/chart_pages.py`.
 
 ## Install it
 

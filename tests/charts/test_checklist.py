@@ -120,7 +120,7 @@ def test_every_set_renders(render: Render) -> None:
 
 def test_the_tries_are_those_of_the_job(render: Render) -> None:
     """What the page says of them in words."""
-    (job,) = of_kind(render("minimal"), "Job").values()
+    (job,) = of_kind(render("minimal", "migrations.mode=job"), "Job").values()
 
     assert job["spec"]["backoffLimit"] == 6
     assert "six times within some ten minutes" in _PAGE

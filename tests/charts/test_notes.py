@@ -36,9 +36,12 @@ def notes(helm: str) -> Callable[..., str]:
 
 
 def test_the_commands_that_watch_it_come_up(notes: Callable[..., str]) -> None:
-    """Three, in the namespace of the release, then how to reach the api."""
-    said = notes("minimal")
-    watch, _, reach = said.partition("Try it:")
+    """Three, in the namespace of the release, then how to reach the api; the schema's end is the Job's or the resource's."""
+    job, operator = notes("minimal", "migrations.mode=job"), notes("minimal")
+    watch, _, reach = job.partition("Try it:")
+    assert "wait job -l app.kubernetes.io/instance=cg" in job
+    assert "wait dbm/main --for=condition=Ready" in operator
+    assert job.count("  kubectl -n courses wait ") == operator.count("  kubectl -n courses wait ")
 
     assert [line.split()[3] for line in watch.splitlines() if line.startswith("  kubectl -n courses ")] == [
         "get",

@@ -46,7 +46,8 @@ def _template(objects: list[Object], component: str) -> dict[str, Any]:
 def test_further_things_reach_every_pod(render: Render, part: str) -> None:
     """Variables, volumes, containers, labels, annotations, and where pods run."""
     wanted = {key: value for key, value in _ADDED.items() if (part, key) != ("migrations", "extraContainers")}
-    template = _template(render("minimal", *(f"{part}.{key}={value}" for key, value in wanted.items())), _PART_OF[part])
+    sets = ("migrations.mode=job", *(f"{part}.{key}={value}" for key, value in wanted.items()))
+    template = _template(render("minimal", *sets), _PART_OF[part])
     pod, container = template["spec"], template["spec"]["containers"][0]
 
     assert container["env"][-1] == {"name": "MORE", "value": "1"}

@@ -20,6 +20,7 @@ from services.stage_worker.settings import WorkerSettings
 from tests.charts.conftest import Render, values_files
 from tests.charts.objects import Object, of_kind, pods, settings
 
+_JOB = "migrations.mode=job"
 _PROCESSES: dict[str, type[CommonSettings]] = {
     "api": ApiSettings,
     "outbox-relay": RelaySettings,
@@ -182,7 +183,7 @@ def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: R
 @pytest.mark.parametrize(("sets", "seconds"), [((), "600"), (("config.migrate.MIGRATE_CONNECT_SECONDS=7",), "7")])
 def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...], seconds: str) -> None:
     """Ten minutes, in one try of the Job's and within its deadline, unless somebody says otherwise."""
-    job = next(iter(of_kind(render("minimal", *sets), "Job").values()))["spec"]
+    job = next(iter(of_kind(render("minimal", _JOB, *sets), "Job").values()))["spec"]
     variables = {each["name"]: each.get("value") for each in job["template"]["spec"]["containers"][0]["env"]}
 
     assert variables["MIGRATE_CONNECT_SECONDS"] == seconds
@@ -191,7 +192,7 @@ def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...
 
 def test_a_migration_that_failed_keeps_its_log(render: Render) -> None:
     """Each try leaves its pod; all pauses, which Kubernetes doubles from 10 s to 6 min, are as long as one try waits."""
-    job = next(iter(of_kind(render("minimal"), "Job").values()))["spec"]
+    job = next(iter(of_kind(render("minimal", _JOB), "Job").values()))["spec"]
     variables = {each["name"]: each.get("value") for each in job["template"]["spec"]["containers"][0]["env"]}
     pauses = sum(min(10 * 2**each, 360) for each in range(job["backoffLimit"]))
 
@@ -230,7 +231,7 @@ def test_postgresql_is_no_first_process(render: Render) -> None:
 def test_another_image_is_another_job(render: Render) -> None:
     """A Job cannot be changed: its name says what it runs, and the same values give the same name."""
     names = [
-        next(iter(of_kind(render("minimal", *sets), "Job")))
+        next(iter(of_kind(render("minimal", _JOB, *sets), "Job")))
         for sets in ((), (), ("image.tag=other",), ("migrations.rerun=a",))
     ]
 
@@ -243,7 +244,7 @@ def test_images_by_digest_and_registry(render: Render) -> None:
     digest = f"sha256:{'0' * 64}"
     parts = ("api", "outboxRelay", "stageWorker", "migrations")
     objects = render(
-        "ha", "global.imageRegistry=mirror.example.org", *(f"{each}.image.digest={digest}" for each in parts)
+        "ha", _JOB, "global.imageRegistry=mirror.example.org", *(f"{each}.image.digest={digest}" for each in parts)
     )
 
     images = {container["image"] for _, pod in pods(objects) for container in pod["containers"]}

@@ -43,9 +43,10 @@ PATHS: Final[Paths] = {
     "worker-generation": _WORKER,
     "worker-webhooks": _WORKER | {_WEBHOOKS},
     "migrate": frozenset({_DNS, _DATABASE}),
+    "retention": frozenset({_DNS, _DATABASE}),
     "test-health": frozenset({_DNS, _API}),
     "test-round-trip": frozenset({_DNS, _API}),
-    "postgresql": _let_in("postgresql", "api", "outbox-relay", "migrate", "tools", *_WORKERS),
+    "postgresql": _let_in("postgresql", "api", "outbox-relay", "migrate", "retention", "tools", *_WORKERS),
     "redis": _let_in("redis", "api", "outbox-relay", "tools", *_WORKERS),
 }
 """With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
