@@ -77,6 +77,8 @@ class Inventory:
         self._children = tuple({**children, **({POD: None} if JOB in children else {})})
         self._namespaces = tuple(namespaces)
         self._concern = concern
+        self._concerned: set[ObjectKey] = set()
+        """Not told yet: not before what they own is known, and if that takes another inventory."""
         self._warned: set[str] = set()
 
     async def take(self) -> Taken:
@@ -92,6 +94,8 @@ class Inventory:
                 taking.namespaces.append(namespace or "")
                 for child in self._children:
                     await self._take_children(taking, child, namespace)
+        while self._concerned:
+            self._concern(self._concerned.pop())
         if not taking.namespaces:
             raise NotPermitted(taking.refusal)
         missing = taking.absent | taking.refused
@@ -129,8 +133,7 @@ class Inventory:
         self, resource_type: ResourceType, namespace: str | None, labels: dict[str, str] | None = None
     ) -> None:
         items, version = await self._cluster.snapshot(resource_type, namespace, labels=labels)
-        for key in self._store.replace(resource_type, namespace, items, version):
-            self._concern(key)
+        self._concerned |= self._store.replace(resource_type, namespace, items, version)
 
     def _warn_once(self, event: str, reason: str) -> None:
         if reason not in self._warned:

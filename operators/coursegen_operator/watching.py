@@ -149,16 +149,23 @@ class Watch:
                 settings.watching.label_selectors[each.group, each.version, each.plural] = selector
 
     async def _log_in(self, **_: Any) -> kopf.AiohttpSession:
-        """Also called when the API server has refused the token: the file has another one by then."""
-        authorization = self._access.authorization()
+        """One session, each of whose requests shows the token that the file has by then."""
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._asked)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._access.trust),
-            headers={"Authorization": authorization} if authorization else {},
+            middlewares=(self._authorize,),
             trace_configs=[trace],
         )
         return kopf.AiohttpSession(server=self._access.server, aiohttp_session=session)
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        authorization = self._access.authorization()
+        if authorization is not None:
+            request.headers["Authorization"] = authorization
+        return await handler(request)
 
     async def _say_goodbye(self, **_: Any) -> None:
         _log.debug("watched no more")

@@ -46,8 +46,10 @@ async def test_the_leader_says_what_lies_in_each_queue(
         await redis.delete("saq:shown:queued:10", "saq:shown:poison")
         await eventually(lambda: _shows('queue_waiting_jobs{priority="10",queue="shown"} 0.0'))
         await eventually(lambda: _shows('queue_jobs{place="dead",queue="shown"} 0.0'))
+        assert _shows('queue_workers{queue="shown"} 0.0')
+        assert _shows('queue_oldest_waiting_seconds{queue="shown"} 0.0')
 
-    assert _shows('queue_workers{queue="shown"} 0.0')
+    assert not _shows('{queue="shown"}')  # the next leader says it
 
 
 def _shows(line: str) -> bool:

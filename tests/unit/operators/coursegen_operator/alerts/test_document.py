@@ -1,0 +1,43 @@
+"""docs/ALERTS.md says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from operators.coursegen_operator.alerts.rules.alert import Preset
+from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
+from operators.coursegen_operator.alerts.rules.figures import Form
+from tests.unit.operators.coursegen_operator.alerts.scene import Scene, policy, prometheus, told
+
+DOCUMENT = (Path(__file__).parents[5] / "docs" / "ALERTS.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: str(preset.name))
+def test_the_table_has_every_figure_and_default(preset: Preset) -> None:
+    """One row for each preset."""
+    row = re.search(rf"^\| `{preset.name}` \| (\d+) \|(.*)$", DOCUMENT, re.MULTILINE)
+
+    assert row is not None
+    assert int(row[1]) == len(preset.alerts)
+    for figure in preset.figures:
+        shown = "" if figure.form is Form.JOB else f" {figure.default}"
+        assert f"`{figure.name}`{shown}" in row[2]
+
+
+def test_the_example_is_a_policy_that_works() -> None:
+    """As it is printed."""
+    text = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert text is not None
+
+    assert told(Scene(policy(**yaml.safe_load(text[1])["spec"])).plan(), "Ready") == ("True", "Applied")
+
+
+def test_the_printed_message_is_the_one_that_is_told() -> None:
+    """Of the policy that the chart brings."""
+    scene = Scene(policy(presets={preset.name: {} for preset in PRESETS}), [prometheus()])
+
+    assert scene.plan().status["conditions"][0]["message"] in DOCUMENT
