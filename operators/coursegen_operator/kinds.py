@@ -9,6 +9,6 @@ def all_kinds() -> tuple[Kind, ...]:
     """One of each."""
     from operators.coursegen_operator.alerts.planner import AlertKind
     from operators.coursegen_operator.migrations.planner import MigrationKind
-    from operators.coursegen_operator.retention.planner import RetentionPolicyKind
+    from operators.coursegen_operator.retention.planner import RetentionKind
 
-    return (MigrationKind(), RetentionPolicyKind(), AlertKind())
+    return (MigrationKind(), RetentionKind(), AlertKind())

@@ -156,3 +156,22 @@ async def test_no_answer_is_an_error() -> None:
 
     with pytest.raises(ClusterUnavailable):
         await AlertKind().observe(Silent({}), policy())
+
+
+async def test_what_is_not_there_is_not_there() -> None:
+    """A named Prometheus that does not exist, and a namespace that goes meanwhile."""
+    named = {"name": "gone", "namespace": "monitoring"}
+    found = await _seen(FakeReader({**WORLD, "namespaces": []}, {("prometheuses", None)}), prometheusSelector=named)
+
+    assert _names(found) == ["own", "t"]
+    assert not found.namespace_labels.is_complete
+    assert not found.denied - {("prometheuses", "Forbidden")}
+
+
+def test_only_the_own_namespace_counts() -> None:
+    """Whatever else was read."""
+    around: dict[str, list[Object]] = {"namespaces": [{"metadata": {"name": "another", "labels": {"a": "b"}}}]}
+
+    assert Surroundings.of(policy(), Observed(NOW, (), around)).namespace_labels.known.keys() == {
+        "kubernetes.io/metadata.name"
+    }
