@@ -133,7 +133,7 @@ class Recorder:
     async def _begin(self, resource: Object, notice: Notice, at: datetime) -> str:
         metadata = resource["metadata"]
         stem = str(metadata["name"])[:200].rstrip(".-")
-        name = f"{stem}.{hash8(uid_of(resource), notice.reason, at.isoformat())}"
+        name = f"{stem}.{hash8(uid_of(resource), notice.reason, notice.message, at.isoformat())}"
         await self._cluster.create(
             EVENT,
             {
