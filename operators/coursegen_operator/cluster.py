@@ -24,7 +24,7 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.models import User
 
 from operators.coursegen_operator.answers import error_of
-from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectGone
+from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectGone, WriteConflict
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.resources import FIELD_MANAGER, Object, ResourceType
 from services.kernel.errors import CoursegenError, SettingsInvalid
@@ -163,7 +163,7 @@ class Cluster:
         body = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         try:
             await self._send("delete", resource_type, metadata["namespace"], metadata["name"], body=body)
-        except ObjectGone:
+        except (ObjectGone, WriteConflict):  # the latter: another one has its name by now
             return
 
     async def serves(self, resource_type: ResourceType) -> bool:

@@ -168,7 +168,7 @@ class PretendedApi:
             case "POST":
                 return JSONResponse(await self._post(place, await request.json()), status_code=201)
             case "DELETE":
-                await self._delete(place)
+                await self._delete(place, await request.json())
                 return JSONResponse({"kind": "Status", "status": "Success"})
             case method:
                 return JSONResponse(
@@ -200,10 +200,12 @@ class PretendedApi:
             raise WriteConflict("changed")
         return self.cluster.edit(_key(place), lambda item: item.update(spec=body["spec"]))
 
-    async def _delete(self, place: _Place) -> None:
+    async def _delete(self, place: _Place, options: Object) -> None:
         there = self.cluster.objects.get(_key(place))
         if there is None:
             raise ObjectGone("not found")
+        if options["preconditions"]["uid"] != there["metadata"]["uid"]:
+            raise WriteConflict("another uid")
         await self.cluster.delete(place.type, there)
 
     def _watch(self, request: Request, place: _Place) -> Response:

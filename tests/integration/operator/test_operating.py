@@ -14,7 +14,7 @@ from operators.coursegen_operator.operator import Operator
 from operators.coursegen_operator.resources import CRON_JOB, JOB, RETENTION_POLICY, ObjectKey
 from operators.coursegen_operator.settings import OperatorSettings
 from services.kernel.health import HealthRegistry
-from tests.support.pretended_api import LEASE, PretendedApi, pretended_api
+from tests.support.pretended_api import LEASE, PretendedApi
 from tests.support.pretended_kind import PretendedKind, sample
 from tests.support.waiting import eventually
 
@@ -27,14 +27,6 @@ QUICK = {
     "OPERATOR_LEASE_RETRY_SECONDS": "0.2",
     "OPERATOR_CALL_SECONDS": "2",
 }
-
-
-@pytest.fixture
-async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PretendedApi]:
-    """The API server, and this process pointed at it."""
-    async with pretended_api() as started:
-        monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path)))
-        yield started
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[3]
-_MODULES = sorted((_ROOT / "services").rglob("*.py"))
+_MODULES = sorted(path for package in ("services", "operators") for path in (_ROOT / package).rglob("*.py"))
 _SQL = re.compile(
     r"^\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|create\s+(table|index|function)\s|drop\s+(table|schema)\s)",
     re.IGNORECASE | re.DOTALL,
