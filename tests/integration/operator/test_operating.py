@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from operators.coursegen_operator.errors import LeadershipLost
-from operators.coursegen_operator.operator import Operator
 from operators.coursegen_operator.resources import CRON_JOB, JOB, RETENTION_POLICY, ObjectKey
-from operators.coursegen_operator.settings import OperatorSettings
 from services.kernel.health import HealthRegistry
+from tests.support.operating import QUICK, operating
 from tests.support.pretended_api import LEASE, PretendedApi
 from tests.support.pretended_kind import PretendedKind, sample
 from tests.support.waiting import eventually
@@ -21,27 +20,13 @@ from tests.support.waiting import eventually
 KEY = ObjectKey(RETENTION_POLICY.kind, "default", "sample")
 CHILD = ObjectKey(CRON_JOB.kind, "default", "sample")
 LEASE_KEY = ObjectKey(LEASE.kind, "default", "coursegen-operator")
-QUICK = {
-    "OPERATOR_LEASE_SECONDS": "3",
-    "OPERATOR_LEASE_RENEW_SECONDS": "2",
-    "OPERATOR_LEASE_RETRY_SECONDS": "0.2",
-    "OPERATOR_CALL_SECONDS": "2",
-}
 
 
 @asynccontextmanager
-async def operating(**environment: str) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Event, HealthRegistry]]:
-    """A running operator; it is told to stop at the end of the block."""
-    settings = OperatorSettings.from_environ({**QUICK, **environment})
-    stopping, health = asyncio.Event(), HealthRegistry()
-    health.started = True
-    async with Operator.open(settings, health, [PretendedKind()]) as operator:
-        serving = asyncio.create_task(operator.serve(stopping))
-        try:
-            yield serving, stopping, health
-        finally:
-            stopping.set()
-            await asyncio.wait({serving}, timeout=20)
+async def sampling(**environment: str) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Event, HealthRegistry]]:
+    """An operator of the pretended kind."""
+    async with operating([PretendedKind()], **QUICK, **environment) as running:
+        yield running
 
 
 async def _is_ready(api: PretendedApi, key: ObjectKey = KEY) -> bool:
@@ -56,7 +41,7 @@ def _ready(api: PretendedApi, key: ObjectKey = KEY) -> Callable[[], object]:
 async def test_what_is_there_and_what_comes_is_reconciled_and_repaired(api: PretendedApi) -> None:
     """At the start, by a watch, after a deletion and after an edit; then the Lease is given back."""
     api.cluster.add(sample())
-    async with operating() as (serving, stopping, health):
+    async with sampling() as (serving, stopping, health):
         await eventually(_ready(api), within=20)
         api.cluster.add(sample("second", runs=1))
         await eventually(_ready(api, ObjectKey(RETENTION_POLICY.kind, "default", "second")), within=10)
@@ -93,9 +78,9 @@ async def _has_schedule(api: PretendedApi, schedule: str) -> bool:
 async def test_one_of_two_leads_and_the_other_is_ready_and_follows(api: PretendedApi) -> None:
     """A standby calls nothing but the Lease; it takes over at once when the leader stops."""
     api.cluster.add(sample())
-    async with operating() as (first, first_stops, _):
+    async with sampling() as (first, first_stops, _):
         await eventually(_ready(api), within=20)
-        async with operating() as (second, _, standby):
+        async with sampling() as (second, _, standby):
             await asyncio.sleep(1)
             assert await standby.unready() == {}
             assert not second.done()
@@ -108,7 +93,7 @@ async def test_one_of_two_leads_and_the_other_is_ready_and_follows(api: Pretende
 async def test_a_lost_lease_ends_the_process(api: PretendedApi) -> None:
     """Somebody else holds it: work is cancelled, and whoever supervises the process starts it anew."""
     api.cluster.add(sample())
-    async with operating() as (serving, _, _):
+    async with sampling() as (serving, _, _):
         await eventually(_ready(api), within=20)
         api.cluster.edit(LEASE_KEY, lambda item: item["spec"].update(holderIdentity="somebody else"))
         with pytest.raises(LeadershipLost):
@@ -119,7 +104,7 @@ async def test_with_namespaces_no_call_goes_beyond_them(api: PretendedApi) -> No
     """No ClusterRole is needed; what is elsewhere is not seen."""
     api.cluster.add(sample())
     api.cluster.add(sample("other", namespace="elsewhere"))
-    async with operating(OPERATOR_WATCH_NAMESPACES="default"):
+    async with sampling(OPERATOR_WATCH_NAMESPACES="default"):
         await eventually(_ready(api), within=20)
         api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
         await eventually(lambda: _has_schedule(api, "5 5 * * *"), within=10)
@@ -134,7 +119,7 @@ async def test_with_namespaces_no_call_goes_beyond_them(api: PretendedApi) -> No
 async def test_a_kind_that_is_not_installed_is_waited_for(api: PretendedApi) -> None:
     """Neither a crash nor a hot loop; readiness says what to do."""
     api.cluster.absent.add(RETENTION_POLICY.kind)
-    async with operating(OPERATOR_RESYNC_SECONDS="1") as (serving, _, health):
+    async with sampling(OPERATOR_RESYNC_SECONDS="1") as (serving, _, health):
         await eventually(lambda: _says(health, "not installed"), within=10)
         calls = len(api.requests)
         await asyncio.sleep(2)
@@ -158,7 +143,7 @@ async def _says(health: HealthRegistry, words: str) -> bool:
 async def test_a_watch_that_begins_anew_misses_no_deletion(api: PretendedApi) -> None:
     """The API server forgets versions: what was deleted meanwhile nobody tells, and an inventory finds it."""
     api.cluster.add(sample())
-    async with operating():
+    async with sampling():
         await eventually(_ready(api), within=20)
         listener = api.cluster.listeners.pop()
         api.cluster.drop(CHILD)
@@ -172,7 +157,7 @@ async def test_a_watch_that_begins_anew_misses_no_deletion(api: PretendedApi) ->
 async def test_a_rotated_token_is_read_anew(api: PretendedApi, tmp_path: Path) -> None:
     """By lightkube and by kopf."""
     api.cluster.add(sample())
-    async with operating():
+    async with sampling():
         await eventually(_ready(api), within=20)
         await eventually(lambda: _are_watched(api), within=10)
         api.token = "another"

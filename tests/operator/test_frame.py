@@ -1,0 +1,138 @@
+"""The operator in this process against a real API server, confined to one namespace: made, repaired, handed over, gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from operators.coursegen_operator.resources import LABEL_MANAGED_BY, LABEL_OWNER_UID
+from tests.support.kube.commands import get, items, kubectl, run
+from tests.support.operating import operating
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.cluster
+
+REPAIR_SECONDS = 10.0
+HAND_OVER_SECONDS = 3.0
+BUSY_SECONDS = 2.0
+"""What a test adds to a limit for the time in which it looks."""
+
+
+def policy(name: str = "outbox", **spec: Any) -> str:
+    """A RetentionPolicy that never runs."""
+    return json.dumps(
+        {
+            "apiVersion": "ops.coursegen.dev/v1alpha1",
+            "kind": "RetentionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "schedule": "0 2 * * *",
+                "suspend": True,
+                "databaseSecretRef": {"name": "none"},
+                "image": "registry.example/migrate:1",
+                "rules": [{"name": "outbox", "target": "OutboxPublished", "keep": "30d"}],
+                **spec,
+            },
+        }
+    )
+
+
+async def apply(namespace: str, manifest: str) -> None:
+    """`kubectl apply`."""
+    await asyncio.to_thread(kubectl, "-n", namespace, "apply", "--server-side", "-f", "-", stdin=manifest)
+
+
+def seen(namespace: str, name: str = "outbox") -> Any:
+    """The status, once it is of the present generation and Ready."""
+    found = get("-n", namespace, "retentionpolicy", name)
+    status = found["status"]
+    ready = [each for each in status.get("conditions", []) if each["type"] == "Ready" and each["status"] == "True"]
+    return status if ready and status["observedGeneration"] == found["metadata"]["generation"] else None
+
+
+def cron_jobs(namespace: str) -> list[Any]:
+    """What the policies own."""
+    return items("-n", namespace, "cronjobs", "-l", f"{LABEL_MANAGED_BY}=coursegen-operator")
+
+
+def confine(namespace: str) -> dict[str, str]:
+    """Settings of an operator for one namespace."""
+    return {"OPERATOR_WATCH_NAMESPACES": namespace, "OPERATOR_LEASE_NAMESPACE": namespace}
+
+
+async def test_a_policy_becomes_a_cron_job_that_is_put_right(confined: str) -> None:
+    """With the rights of one namespace; deleted or edited it is back within ten seconds; nobody writes but the status."""
+    async with operating(**confine(confined)) as (serving, _, health):
+        await apply(confined, policy())
+        status = await eventually(lambda: seen(confined), within=30)
+        (child,) = cron_jobs(confined)
+        owner = get("-n", confined, "retentionpolicy", "outbox")
+        assert status["cronJobName"] == child["metadata"]["name"]
+        assert child["metadata"]["labels"][LABEL_OWNER_UID] == owner["metadata"]["uid"]
+        assert [each["controller"] for each in child["metadata"]["ownerReferences"]] == [True]
+        assert "finalizers" not in {**child["metadata"], **owner["metadata"]}
+        assert not any("kopf" in key for key in owner["metadata"].get("annotations", {}))
+
+        name = child["metadata"]["name"]
+        await _repaired(confined, child, ("delete", f"cronjob/{name}", "--wait=false"))
+        harm = '{"spec":{"schedule":"* * * * *","suspend":false}}'
+        await _repaired(confined, child, ("patch", f"cronjob/{name}", "--type=merge", "-p", harm))
+        await _repaired(confined, child, ("label", f"cronjob/{name}", f"{LABEL_MANAGED_BY}=me", "--overwrite"))
+        assert not serving.done()
+        assert await health.unready() == {}
+
+
+async def _repaired(namespace: str, wanted: Any, harm: tuple[str, ...]) -> None:
+    began = time.monotonic()
+    await asyncio.to_thread(kubectl, "-n", namespace, *harm)
+
+    def is_back() -> bool:
+        found = [each for each in cron_jobs(namespace) if "deletionTimestamp" not in each["metadata"]]
+        return [each["spec"] for each in found] == [wanted["spec"]]
+
+    await eventually(is_back, within=REPAIR_SECONDS + BUSY_SECONDS, every=0.2)
+    print(f"{harm[0]}: put right within {time.monotonic() - began:.1f} s")
+
+
+async def test_an_idle_policy_is_written_no_more(confined: str) -> None:
+    """Its version stands still."""
+    async with operating(**confine(confined), OPERATOR_RESYNC_SECONDS="2"):
+        await apply(confined, policy())
+        await eventually(lambda: seen(confined), within=30)
+        await asyncio.sleep(3)
+        before = get("-n", confined, "retentionpolicy", "outbox")["metadata"]["resourceVersion"]
+        await asyncio.sleep(10)
+        assert get("-n", confined, "retentionpolicy", "outbox")["metadata"]["resourceVersion"] == before
+
+
+async def test_the_next_one_goes_on_where_the_first_has_stopped(confined: str) -> None:
+    """The Lease is given back; an edit in the gap is seen by the next leader."""
+    async with operating(**confine(confined)) as (first, first_stops, _):
+        await apply(confined, policy())
+        await eventually(lambda: seen(confined), within=30)
+        async with operating(**confine(confined)) as (second, _, standby):
+            await asyncio.sleep(1)
+            assert await standby.unready() == {}
+            first_stops.set()
+            await asyncio.wait_for(first, HAND_OVER_SECONDS + BUSY_SECONDS)
+            await apply(confined, policy(schedule="30 4 * * *"))
+            await eventually(lambda: cron_jobs(confined)[0]["spec"]["schedule"] == "30 4 * * *", within=REPAIR_SECONDS)
+            assert not second.done()
+
+
+async def test_a_namespace_goes_with_all_that_is_in_it(confined: str) -> None:
+    """Nothing is left Terminating, with the operator running or without."""
+    async with operating(**confine(confined), OPERATOR_ELECTION="none") as (serving, _, _):  # the Lease goes, too
+        await apply(confined, policy())
+        await eventually(lambda: seen(confined), within=30)
+        await asyncio.to_thread(kubectl, "delete", "namespace", confined, "--wait=false")
+
+        def is_gone() -> bool:
+            return run(["kubectl", "get", "namespace", confined], check=False).returncode != 0
+
+        await eventually(is_gone, within=60, every=0.5)
+        assert not serving.done()
