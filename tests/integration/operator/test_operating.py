@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operators.coursegen_operator.errors import LeadershipLost
-from operators.coursegen_operator.resources import CRON_JOB, JOB, RETENTION_POLICY, ObjectKey
+from operators.coursegen_operator.resources import CRON_JOB, EVENT, JOB, RETENTION_POLICY, ObjectKey
 from services.kernel.health import HealthRegistry
 from tests.support.operating import QUICK, operating
 from tests.support.pretended_api import LEASE, PretendedApi
@@ -56,6 +56,7 @@ async def test_what_is_there_and_what_comes_is_reconciled_and_repaired(api: Pret
         assert await health.unready() == {}
         assert health.late() == []
         assert api.cluster.objects[LEASE_KEY]["spec"]["holderIdentity"]
+        await eventually(lambda: "Counted" in _reasons(api), within=5)
 
         stopping.set()
         await asyncio.wait_for(serving, 10)
@@ -65,6 +66,10 @@ async def test_what_is_there_and_what_comes_is_reconciled_and_repaired(api: Pret
     assert all(each.endswith("/status") for each in patched), (
         "kopf writes nothing, and nothing but the status is written"
     )
+
+
+def _reasons(api: PretendedApi) -> set[str]:
+    return {item.get("reason", "") for key, item in api.cluster.objects.items() if key.kind == EVENT.kind}
 
 
 async def _is_there(api: PretendedApi, key: ObjectKey) -> bool:
