@@ -66,7 +66,7 @@ class Operator:
             SettingsInvalid: there is no cluster to speak to.
         """
         clock = SystemClock()
-        kinds = all_kinds() if kinds is None else kinds
+        kinds = all_kinds(settings.watch_namespaces) if kinds is None else kinds
         figures = Figures([kind.type.kind for kind in kinds])
         async with (
             Cluster.open(settings.call_seconds, figures) as cluster,
@@ -107,7 +107,9 @@ class Leader:
         self._clock = clock
         self._store = Store()
         self._recorder = Recorder(cluster, clock, figures, settings.instance)
-        self._reconciler = Reconciler(cluster, self._store, kinds, self._recorder, figures, clock)
+        self._reconciler = Reconciler(
+            cluster, self._store, kinds, self._recorder, figures, clock, is_confined=bool(settings.watch_namespaces)
+        )
         self._queue = KeyedQueue(
             self._reconciler.look, clock, workers=settings.workers, resync_seconds=settings.resync_seconds
         )

@@ -67,22 +67,30 @@ class Teller(Protocol):
 
 
 class StoredReader:
-    """Reads what is watched from the store, and the rest from the API server."""
+    """Reads what is watched from the store, and the rest from the API server.
 
-    def __init__(self, cluster: Reader, store: Store, resource: Object, watched: frozenset[str]) -> None:
+    One that is confined to namespaces asks for nothing beyond them: the answer would be the same, and an alarm in an audit.
+    """
+
+    def __init__(
+        self, cluster: Reader, store: Store, resource: Object, watched: frozenset[str], *, is_confined: bool = False
+    ) -> None:
         self._cluster = cluster
         self._store = store
         self._resource = resource
         self._watched = watched
+        self._is_confined = is_confined
 
     async def get(self, resource_type: ResourceType, namespace: str, name: str) -> Object | None:
         """As `Reader.get`."""
+        self._stay(resource_type, namespace)
         return await self._cluster.get(resource_type, namespace, name)
 
     async def list(
         self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
         """As `Reader.list`; what belongs to the resource itself costs no call."""
+        self._stay(resource_type, namespace)
         wanted = dict(labels or {})
         is_own = wanted.get(LABEL_OWNER_UID) == uid_of(self._resource)
         if not is_own or resource_type.kind not in self._watched:
@@ -92,6 +100,12 @@ class StoredReader:
             for item in self._store.owned(self._resource, frozenset({resource_type.kind}))
             if wanted.items() <= (item["metadata"].get("labels") or {}).items()
         ]
+
+    def _stay(self, resource_type: ResourceType, namespace: str | None) -> None:
+        if self._is_confined and not namespace:
+            raise NotPermitted(
+                f"{resource_type.plural} beyond the namespaces of OPERATOR_WATCH_NAMESPACES are not read"
+            )
 
 
 class Reconciler:
@@ -105,7 +119,10 @@ class Reconciler:
         recorder: Teller,
         figures: Figures,
         clock: Clock,
+        *,
+        is_confined: bool = False,
     ) -> None:
+        """`is_confined`: it looks after some namespaces only, and reads nothing beyond them."""
         self.watched: frozenset[str] = frozenset()
         """The kinds that the store has all of."""
         self._cluster = cluster
@@ -114,6 +131,7 @@ class Reconciler:
         self._recorder = recorder
         self._figures = figures
         self._clock = clock
+        self._is_confined = is_confined
         self._children = Children(cluster, store)
 
     async def look(self, key: ObjectKey) -> Verdict:
@@ -161,7 +179,7 @@ class Reconciler:
             raise
 
     async def _plan(self, kind: Kind, resource: Object) -> Plan:
-        reader = StoredReader(self._cluster, self._store, resource, self.watched)
+        reader = StoredReader(self._cluster, self._store, resource, self.watched, is_confined=self._is_confined)
         around = await kind.observe(reader, resource)
         children = self._store.owned(resource, frozenset(each.kind for each in kind.child_types))
         return kind.plan(resource, Observed(self._clock.now(), children, around))

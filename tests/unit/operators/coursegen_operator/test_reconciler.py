@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectRefused
+from operators.coursegen_operator.reconciler import StoredReader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
     CRON_JOB,
     JOB,
     LABEL_MANAGED_BY,
     LABEL_OWNER_UID,
+    NAMESPACE,
     Object,
     ObjectKey,
 )
@@ -266,6 +268,29 @@ async def test_an_absent_kind_of_child_is_told(grounds: Grounds) -> None:
 
     assert grounds.condition("Stalled")["reason"] == "KindAbsent"
     assert isinstance(KindAbsent(), Exception)
+
+
+async def test_what_is_watched_is_read_from_the_store(grounds: Grounds) -> None:
+    """By the label of the owner only; the rest is asked for. One that is confined does not ask beyond its namespaces."""
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(runs=1))
+    await grounds.settle()
+    resource = grounds.cluster.objects[KEY]
+    labels = {LABEL_OWNER_UID: resource["metadata"]["uid"]}
+    reader = StoredReader(grounds.cluster, grounds.store, resource, frozenset({JOB.kind}), is_confined=True)
+    grounds.cluster.calls.clear()
+    assert [each["metadata"]["name"] for each in await reader.list(JOB, "default", labels=labels)] == ["sample-run-0"]
+    assert await reader.list(JOB, "default", labels={**labels, "another": "label"}) == []
+    assert grounds.cluster.calls.total() == 0
+
+    assert len(await reader.list(JOB, "default")) == 1
+    assert len(await reader.list(CRON_JOB, "default", labels=labels)) == 1
+    assert await reader.get(JOB, "default", "sample-run-0") is not None
+    assert grounds.cluster.calls.total() == 3
+    with pytest.raises(NotPermitted):
+        await reader.list(JOB, None)
+    with pytest.raises(NotPermitted):
+        await reader.get(NAMESPACE, "", "default")
+    assert grounds.cluster.calls.total() == 3
 
 
 _SPECS = st.fixed_dictionaries(
