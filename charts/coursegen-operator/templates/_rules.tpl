@@ -12,4 +12,6 @@
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
 - {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [list, create, patch]}
+# Labels of the namespace, by which a Prometheus selects the rules in it.
+- {apiGroups: [""], resources: [namespaces], verbs: [get]}
 {{- end }}

@@ -19,7 +19,15 @@ from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(1), pytest.mark.timeout(120)]
 
-FOREIGN = {"HTTPRoute", "PodMonitor", "ScaledObject", "ServiceMonitor"}
+FOREIGN = {
+    "AlertPolicy",
+    "DatabaseMigration",
+    "HTTPRoute",
+    "PodMonitor",
+    "RetentionPolicy",
+    "ScaledObject",
+    "ServiceMonitor",
+}
 """Kinds that a cluster has only where somebody has added them."""
 FILES = sorted((CHART / "ci").glob("*-values.yaml"))
 _AT_ONCE = 3

@@ -12,8 +12,9 @@ import pytest
 from tests.support.clusters import require_cluster
 from tests.support.kube.commands import CommandFailed, kubectl, warnings_in
 from tests.support.kube.installation import Installation, is_available, own_namespace
+from tests.support.kube.operator import operator_values, removed_operator
 from tests.support.kube.readme import Reader, commands
-from tests.support.kube.values import for_cluster
+from tests.support.kube.values import for_cluster, merged
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(900)]
 
@@ -105,18 +106,36 @@ def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
 
 
 @pytest.mark.depth(2)
-def test_production_is_five_lines(installed: Installed, tmp_path: Path) -> None:
-    """Four Secrets from files and `helm install`, on a PostgreSQL and a Redis elsewhere; `helm test` passes."""
+def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None:
+    """The operator, four Secrets from files and `helm install`, on a PostgreSQL and a Redis elsewhere; `helm test` passes.
+
+    The operator looks after this one namespace: it has no right beyond it, and needs none.
+    """
     servers = installed.installation
-    with own_namespace("readme-production") as namespace:
-        small = for_cluster({"dev": {"enabled": False}, "tests": {"timeoutSeconds": 120}})
-        reader = Reader(namespace, tmp_path, small)
+    with own_namespace("readme-production") as namespace, removed_operator("coursegen-system"):
+        small = for_cluster(
+            {"dev": {"enabled": False}, "tests": {"timeoutSeconds": 120}, "migrations": {"mode": "operator"}}
+        )
+        alone = {"scope": "namespaced", "watchNamespaces": [namespace]}
+        reader = Reader(namespace, tmp_path, small, merged(operator_values(), alone))
         write_addresses(servers, tmp_path)
-        said = reader.types(*commands("kubernetes-production"))
+        said = reader.types(*commands("kubernetes-operator"), *commands("kubernetes-production"))
         installation = installation_in(namespace)
-        installation.wait_ready()
+        installation.rolled_out(*installation.processes())
 
         assert_nothing_was_refused(installation, said)
+        assert "databasemigration.ops.coursegen.dev/main condition met" in said
+        assert (
+            kubectl(
+                "get",
+                "clusterroles,clusterrolebindings",
+                "-l",
+                "app.kubernetes.io/name=coursegen-operator",
+                "-o",
+                "name",
+            )
+            == ""
+        )
         assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 2
         assert installation.restarts() == {}
         assert servers.sql(f"\\c {PRODUCTION}\nSELECT to_regclass('public.courses') IS NOT NULL") == "t"

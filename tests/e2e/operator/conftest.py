@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.clusters import require_cluster
 from tests.support.kube.installation import Installation, own_namespace
-from tests.support.kube.operator import OperatorRelease, operator_installed
+from tests.support.kube.operator import MONITORED, OperatorRelease, has_prometheus, operator_installed
 from tests.support.kube.signals import stand_beside
 from tests.support.kube.values import Values
 
@@ -26,9 +26,9 @@ OPERATED: Values = {
 
 @pytest.fixture(scope="session")
 def operator() -> Iterator[OperatorRelease]:
-    """Two pods for the whole cluster; beside each a container that may send it signals."""
+    """Two pods for the whole cluster, seen by its Prometheus if there is one; beside each a container that sends signals."""
     require_cluster()
-    with operator_installed() as release:
+    with operator_installed(MONITORED if has_prometheus() else {}) as release:
         stand_beside(release.namespace, "coursegen-operator")
         yield release
 

@@ -90,10 +90,9 @@ MONITORED: Values = {
 
 
 def operator_values() -> Values:
-    """Where the operator's image is on the cluster under test, and small pods; monitored where there is a Prometheus."""
+    """Where the operator's image is on the cluster under test, and small pods."""
     named = for_cluster()["image"]
     return {
-        **(MONITORED if has_prometheus() else {}),
         "image": {
             "registry": named["registry"],
             "repository": f"{named['repositoryPrefix']}operator",
@@ -116,6 +115,18 @@ def operator_installed(*layers: Values, helm: str = "helm") -> Iterator[Operator
         finally:
             release.uninstall()
             release.remove_kinds()
+
+
+@contextmanager
+def removed_operator(namespace: str) -> Iterator[None]:
+    """Whatever the block installs of the operator in a namespace is taken away at its end, with its kinds."""
+    try:
+        yield
+    finally:
+        release = OperatorRelease(namespace)
+        release.uninstall()
+        release.remove_kinds()
+        kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def _story(namespace: str) -> str:

@@ -27,8 +27,8 @@ def commands(name: str) -> list[str]:
 class Reader:
     """Types what README.md says. Only the namespace of his context and the images are the test's."""
 
-    def __init__(self, namespace: str, folder: Path, values: Values) -> None:
-        """`values` come last at `helm install`."""
+    def __init__(self, namespace: str, folder: Path, values: Values, operator: Values | None = None) -> None:
+        """`values` come last at `helm install`; `operator` last where the operator is installed."""
         self.namespace = namespace
         self.folder = folder
         self._environment = {
@@ -40,6 +40,8 @@ class Reader:
             (folder / name).symlink_to(REPOSITORY / name)
         self._values = folder / "images-values.yaml"
         self._values.write_text(json.dumps(values), encoding="utf-8")
+        self._operator = folder / "operator-values.yaml"
+        self._operator.write_text(json.dumps(operator or {}), encoding="utf-8")
 
     def types(self, *lines: str, seconds: float = 600) -> str:
         """What the commands print, errors and warnings included.
@@ -66,6 +68,8 @@ class Reader:
                 running.terminate()
 
     def _adapted(self, line: str) -> str:
+        if line.startswith(("helm install coursegen-operator ", "helm upgrade --install coursegen-operator ")):
+            return f"{line} -f {self._operator}"
         return f"{line} -f {self._values}" if line.startswith("helm install") else line
 
 
