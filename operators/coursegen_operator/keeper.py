@@ -30,6 +30,8 @@ ABSENT_SECONDS: Final = 15.0
 LEAST_SECONDS: Final = 5.0
 """Least time between two inventories, and from new watches to the next one: what was deleted after the first and before they
 were open, only that one notices."""
+ENDINGS: Final = 3
+"""So many watches in a row that do not stay open are a fault that must be seen: repairs come late, by inventories alone."""
 BACKOFF_LEAST_SECONDS: Final = 0.5
 BACKOFF_MOST_SECONDS: Final = 30.0
 
@@ -86,6 +88,7 @@ class Keeper:
         self._resync_seconds = resync_seconds
         self._watch: Watching | None = None
         self._failures = 0
+        self._endings = 0
 
     def age(self) -> float:
         """Since when the quietest watch has not been opened; 0 when there is none."""
@@ -102,8 +105,9 @@ class Keeper:
                 seconds = await self._watch_what(taken)
                 self.ready.set()
                 if await self._rest(stopping, seconds):
-                    self._failures = 0
+                    self._failures = self._endings = 0
                 else:
+                    self._endings += 1
                     await pause(stopping, self._backoff())
         finally:
             if self._watch is not None:
@@ -117,7 +121,7 @@ class Keeper:
                 _log.warning("cannot see what is there", reason=error.message)
             self.obstacle = error.message
             return None
-        self.obstacle = _missing(taken)
+        self.obstacle = _missing(taken) or self._unsteady()
         self._watched(taken.selection)
         return taken
 
@@ -145,6 +149,9 @@ class Keeper:
         if not await first(LEAST_SECONDS, stopping, watch.ended):
             await first(until - self._clock.monotonic(), stopping, watch.ended, watch.listed)
         return stopping.is_set() or not watch.ended.is_set()
+
+    def _unsteady(self) -> str:
+        return "the watches do not stay open; the log says why" if self._endings >= ENDINGS else ""
 
     def _backoff(self) -> float:
         self._failures += 1

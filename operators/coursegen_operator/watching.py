@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 import kopf
+from kopf._core.engines.peering import Identity
 
 from operators.coursegen_operator.cluster import Access
 from operators.coursegen_operator.resources import FIELD_MANAGER, LABEL_MANAGED_BY, OWN_TYPES, Object, ResourceType
@@ -38,6 +39,9 @@ LONGEST_SILENCE_SECONDS: Final = SERVER_SECONDS + INACTIVITY_SECONDS + REQUEST_S
 """A watch that has not been opened for so long is dead."""
 STOP_SECONDS: Final = 8.0
 """kopf waits up to 5 s for what hangs."""
+_IDENTITY: Final = Identity(FIELD_MANAGER)
+"""Who this is among kopf's peers, of whom there are none. Left to itself it asks for the user's name, and a user of a
+container may have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Watch:
         await kopf.operator(
             registry=self._registry(),
             settings=kopf.OperatorSettings(),
+            identity=_IDENTITY,
             standalone=True,
             clusterwide=not self.selection.namespaces,
             namespaces=list(self.selection.namespaces),

@@ -119,6 +119,22 @@ def test_watches_that_end_begin_anew_more_and_more_slowly() -> None:
     run_virtually(play())
 
 
+def test_watches_that_never_stay_open_are_an_obstacle_until_they_do() -> None:
+    """Inventories alone make every repair late: somebody should look."""
+
+    async def play() -> None:
+        it = Play()
+        for _ in range(60):
+            await asyncio.sleep(0.5)
+            it.watches[-1].ended.set()
+        assert "do not stay open" in it.keeper.obstacle
+        await asyncio.sleep(60)
+        assert it.keeper.obstacle == ""
+        await it.end()
+
+    run_virtually(play())
+
+
 def test_another_selection_makes_other_watches() -> None:
     """A kind was installed meanwhile; of ours it is asked every fifteen seconds."""
 
