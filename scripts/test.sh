@@ -74,8 +74,8 @@ if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --d
 if [ "$part" != local ]; then
     find_cluster
     build_tools
-    # what waits for Helm 3 and skaffold, last
-    if [ $# -eq 0 ]; then set -- tests/e2e tests/cluster tests/images tests/supply tests/charts; fi
+    # what waits for Prometheus, Helm 3 and skaffold, last
+    if [ $# -eq 0 ]; then set -- tests/operator tests/e2e tests/cluster tests/images tests/supply tests/charts; fi
     pytest "$platform" -n 0 "$@"
 fi
 if [ "$selected" = no ]; then
