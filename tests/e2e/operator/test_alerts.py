@@ -80,7 +80,7 @@ def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
 
     assert rule["metadata"]["labels"]["release"] == "prometheus"
     (by,) = selected["status"]["selectedBy"]
-    assert (by["namespace"], by["name"], by["selected"]) == ("monitoring", "k8s", True)
+    assert (by["namespace"], by["name"], by["selected"]) == ("monitoring", "k8s", "True")
 
     def loaded() -> set[str]:
         groups = json.loads(kubectl("get", "--raw", f"{_PROMETHEUS}/rules"))["data"]["groups"]
