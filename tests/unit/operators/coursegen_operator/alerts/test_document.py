@@ -36,6 +36,15 @@ def test_the_example_is_a_policy_that_works() -> None:
     assert told(Scene(policy(**yaml.safe_load(text[1])["spec"])).plan(), "Ready") == ("True", "Applied")
 
 
+def test_the_example_counts_errors_as_the_rules_do() -> None:
+    """By a label that the series has: with another one, every objective would be kept for ever."""
+    plan = Scene(policy(presets={preset.name: {} for preset in PRESETS}), [prometheus()]).plan()
+    errors = re.findall(r'http_requests_total\{\w+=~"5\.\."', DOCUMENT)
+
+    assert errors
+    assert all(each in str(plan.children[0].manifest) for each in errors)
+
+
 def test_the_printed_message_is_the_one_that_is_told() -> None:
     """Of the policy that the chart brings."""
     scene = Scene(policy(presets={preset.name: {} for preset in PRESETS}), [prometheus()])
