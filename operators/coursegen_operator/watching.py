@@ -69,7 +69,7 @@ class Watch:
     def __init__(self, access: Access, selection: Selection, listener: Listener, clock: Clock) -> None:
         self.selection = selection
         self.ended = asyncio.Event()
-        """It watches no more, for whatever reason."""
+        """It watches no more, or not everything, for whatever reason."""
         self.listed = asyncio.Event()
         """A kind was listed anew: what was deleted meanwhile, nobody has said."""
         self._access = access
@@ -98,17 +98,25 @@ class Watch:
             async with asyncio.timeout(STOP_SECONDS):
                 await self.ended.wait()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread is there: for some seconds more than it watches."""
+        return self._thread.is_alive()
+
     def age(self) -> float:
         """Since when the quietest watch has not been opened."""
         return self._clock.monotonic() - min(list(self._opened.values()), default=self._since)
 
     def _live(self) -> None:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: _log.debug("kopf stumbles", what=str(context.get("message"))))
         try:
-            asyncio.run(self._watch())
+            loop.run_until_complete(self._watch())
         except Exception as error:  # noqa: BLE001 - whoever started this starts another one
             _log.warning("the watches have ended", reason=f"{type(error).__name__}: {error}")
         finally:
             self._say(self.ended.set)
+            _abandon(loop)
 
     async def _watch(self) -> None:
         flag = asyncio.Event()
@@ -121,8 +129,9 @@ class Watch:
         self._stop = stop
         if self._is_stopping:
             return
-        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # it misses the signals, on purpose
-        await kopf.operator(
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)  # what ends the watches is logged here, in one line
+        home = asyncio.all_tasks()
+        parts = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=kopf.OperatorSettings(),
             identity=_IDENTITY,
@@ -131,6 +140,13 @@ class Watch:
             namespaces=list(self.selection.namespaces),
             stop_flag=flag,
         )
+        running = asyncio.ensure_future(kopf.run_tasks(parts, ignored=home))
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        self._say(self.ended.set)  # one part has ended, and so will the others: or hang, when a watch has failed
+        await asyncio.wait({running}, timeout=STOP_SECONDS)
+        for part in parts:
+            if part.done() and not part.cancelled() and (error := part.exception()) is not None:
+                raise error
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -191,3 +207,16 @@ class Watch:
     def _say(self, what: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # nobody is at home any more
             self._home.call_soon_threadsafe(what)
+
+
+def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop some of whose tasks may not heed that they are cancelled."""
+    try:
+        for _ in range(3):
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+    finally:
+        loop.close()

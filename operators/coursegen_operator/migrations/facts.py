@@ -81,7 +81,7 @@ class Facts:
     @property
     def round_key(self) -> str:
         """Stands for the work there is: another one begins a round."""
-        return hash8(self.spec.fingerprint, self.reconcile_at)
+        return f"{self.spec.work}-{hash8(self.spec.fingerprint, self.reconcile_at)}"
 
     def rollout(self) -> Rollout:
         """How far the Deployments are that the contract phase waits for."""

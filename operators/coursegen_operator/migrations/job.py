@@ -76,7 +76,7 @@ def job_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task, ba
 def arguments(spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> list[str]:
     """What the process is asked to do. Values are joined to their option: none can be taken for another option."""
     found = ["--task", task, f"--target={spec.target}"]
-    if spec.baseline and task in {"plan", "apply"}:
+    if spec.baseline and task in {"plan", "apply", "drift"}:
         found.append(f"--baseline={spec.baseline}")
     if task in {"apply", "contract"}:
         found.append(f"--expect-plan={plan_hash_of(memory, task)}")

@@ -34,8 +34,11 @@ _UNNAMED: Final = "…"
 """A revision that a report had no room for."""
 
 
-def begun(memory: Memory, key: str, reconcile_at: str) -> Memory:
-    """A new round, for what `key` stands for: nothing is believed about what is pending, nothing has failed yet."""
+def begun(memory: Memory, key: str, reconcile_at: str, *, is_same_work: bool = False) -> Memory:
+    """A new round, for what `key` stands for: nothing is believed about what is pending, nothing has failed yet.
+
+    The same work once more keeps in mind when the expand phase was complete: found so again, it has been since then.
+    """
     return replace(
         memory,
         round=f"{memory.round_number + 1}-{key}",
@@ -46,6 +49,7 @@ def begun(memory: Memory, key: str, reconcile_at: str) -> Memory:
         failed_attempts=0,
         failures_in_row=0,
         settled_at=None,
+        settled_before=(memory.settled_at or memory.settled_before) if is_same_work else None,
         is_ahead=False,
     )
 
@@ -82,7 +86,8 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         contract_pending=contract,
         contract_hash=contract_hash if contract else "",
         approved_contract_hash=memory.approved_contract_hash if memory.approved_contract_hash == contract_hash else "",
-        settled_at=(memory.settled_at or later(now, 0)) if is_settled else None,
+        settled_at=(memory.settled_at or memory.settled_before or later(now, 0)) if is_settled else None,
+        settled_before=None,
         failed_attempts=0 if is_settled and not contract else memory.failed_attempts,
         failures_in_row=0 if is_settled and not contract else memory.failures_in_row,
     )
@@ -101,6 +106,7 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         destructive=(),
         is_ahead=report.outcome == "ahead",
         settled_at=later(now, 0),
+        settled_before=None,
         applied_at=finished_at or now,
     )
 
@@ -146,7 +152,16 @@ def checked(memory: Memory, report: Report, now: datetime, job: str) -> Memory:
         summary=clean(found.summary or ""),
         job=job,
     )
-    return replace(memory, task=None, retry_at=None, failures_in_row=0, drift=drift)
+    current = _revision(report.current_revision) or memory.current
+    return replace(memory, task=None, retry_at=None, failures_in_row=0, current=current, drift=drift)
+
+
+def has_lost(memory: Memory, report: Report) -> bool:
+    """Whether a check for drift finds files of phase expand pending that were applied: a rollback script, an older backup.
+
+    Of another target than the plan's, as processes without this check report it, nothing follows.
+    """
+    return report.count > 0 and _revision(report.target_revision) == memory.target
 
 
 def unchecked(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str, job: str) -> Memory:

@@ -29,6 +29,10 @@ _WITHOUT_NEW_ROUND: Final = ("suspend", "drift")
 """Parts of a spec that change nothing about what there is to apply, or how."""
 
 
+_WORK: Final = ("image", "targetRevision", "databaseSecretRef", "baseline")
+"""Parts of a spec that say what there is to apply, and to which database."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a migration may do to the database."""
@@ -83,6 +87,8 @@ class MigrationSpec:
     suspend: bool
     pod: Object
     """What concerns the pods only, as the spec has it: `image…`, `command` and `job`."""
+    work: str
+    """Stands for what there is to apply: another one is another rollout, too."""
     fingerprint: str
     """Stands for all of the spec that makes a round of its own."""
 
@@ -109,6 +115,7 @@ class MigrationSpec:
             retry=_retry(_part(spec, "retry")),
             suspend=bool(spec.get("suspend", False)),
             pod={key: spec[key] for key in ("imagePullPolicy", "imagePullSecrets", "command", "job") if spec.get(key)},
+            work=hash8({key: spec[key] for key in _WORK if key in spec}),
             fingerprint=hash8({key: value for key, value in spec.items() if key not in _WITHOUT_NEW_ROUND}),
         )
 

@@ -85,6 +85,8 @@ class Memory:
 
     settled_at: datetime | None = None
     """When this round's expand phase was found, or made, complete."""
+    settled_before: datetime | None = None
+    """What `settled_at` was before the present plan of the same work: it is so again when nothing is pending."""
     applied_at: datetime | None = None
     last: Attempt = field(default_factory=Attempt)
     drift: DriftMemory = field(default_factory=DriftMemory)
@@ -103,6 +105,11 @@ class Memory:
     def round_key(self) -> str:
         """What this round is for."""
         return self.round.partition("-")[2]
+
+    @property
+    def work_key(self) -> str:
+        """What there is to apply, and to which database, whatever the rest of the spec."""
+        return self.round_key.partition("-")[0]
 
     @classmethod
     def of(cls, status: Object) -> Memory:
@@ -130,6 +137,7 @@ class Memory:
             contract_hash=_text(status, "contractPlanHash"),
             approved_contract_hash=_text(status, "approvedContractPlanHash"),
             settled_at=moment_of(status.get("expandedAt")),
+            settled_before=moment_of(status.get("previouslyExpandedAt")),
             applied_at=moment_of(status.get("lastAppliedAt")),
             last=_attempt(status.get("lastAttempt") or {}),
             drift=_drift(status.get("drift") or {}),
@@ -154,6 +162,7 @@ class Memory:
             contractPlanHash=self.contract_hash,
             approvedContractPlanHash=self.approved_contract_hash,
             expandedAt=self.settled_at,
+            previouslyExpandedAt=self.settled_before,
             lastAppliedAt=self.applied_at,
             lastAttempt=_attempt_object(self.last),
             drift=_drift_object(self.drift),

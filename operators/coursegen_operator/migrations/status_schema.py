@@ -90,6 +90,9 @@ STATUS: Final = obj(
         "expandedAt": date_time(
             "When the expand phase was found or made complete; the soak counts from here at the earliest."
         ),
+        "previouslyExpandedAt": date_time(
+            "What expandedAt was before the present plan of the same work, and is again when it finds nothing pending."
+        ),
         "lastAttempt": _LAST_ATTEMPT,
         "lastAppliedAt": date_time("When a migration was last applied."),
         "failedAttempts": integer("Errors that count against retry.maxAttempts."),

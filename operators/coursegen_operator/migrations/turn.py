@@ -10,6 +10,7 @@
     apply      settled                               plan, later
     contract   settled, nothing of contract left     plan, later; Ready stays True
     drift      InSync, Drifted; next one is due      drift, later
+               files pending: plan, at once
     (none)     settled: contract when permitted, rolled out and soaked; drift when due; else rest
 
 At most one Job at a time. A Job is made under a name that follows from the status and the spec, so whoever looks next, after a
@@ -65,7 +66,7 @@ class Turn:
     def plan(self) -> Plan:
         """The plan that the turn comes to."""
         if self._memory.round_key != self._facts.round_key:
-            self._memory = progress.begun(self._memory, self._facts.round_key, self._facts.reconcile_at[:253])
+            self._begin()
         rest = self._step()
         while rest is None:
             rest = self._step()
@@ -82,6 +83,11 @@ class Turn:
             notices=(*self._notices, *speaker.notices(conditions)),
             look_again_seconds=self._seconds_to(rest),
         )
+
+    def _begin(self) -> None:
+        facts, before = self._facts, self._memory
+        is_same = before.work_key == facts.spec.work
+        self._memory = progress.begun(before, facts.round_key, facts.reconcile_at[:253], is_same_work=is_same)
 
     # ── One step: None when there is another one to take ──
 
@@ -257,6 +263,11 @@ class Turn:
             self._notices.append(Notice(words.DRIFT_DETECTED, text, warning=True))
         if before.state == "Drifted" and after.state == "InSync":
             self._notices.append(Notice(words.DRIFT_RESOLVED, "the schema is as the migrations make it, again"))
+        if progress.has_lost(self._memory, result.report):
+            files = words.listed(result.report.pending or (), result.report.count)
+            text = f"{files} pending that were applied; see: {facts.commands.log(job)}"
+            self._notices.append(Notice(words.REVISIONS_LOST, text, warning=True))
+            self._begin()
 
     def _note_approval(self) -> None:
         memory = self._memory

@@ -45,6 +45,7 @@ MIGRATION_STARTED: Final = "MigrationStarted"
 MIGRATION_SUCCEEDED: Final = "MigrationSucceeded"
 DRIFT_RESOLVED: Final = "DriftResolved"
 CONTRACT_APPLIED: Final = "ContractApplied"
+REVISIONS_LOST: Final = "RevisionsLost"
 
 _ERROR_BYTES: Final = 480
 """What is left of an error in a message, so that the command behind it is not cut off."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
-from operators.coursegen_operator.conditions import READY, STALLED, Condition, find, is_true, timestamp
+from operators.coursegen_operator.conditions import READY, Condition, is_true, shortened, timestamp
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
@@ -36,15 +36,18 @@ from operators.coursegen_operator.retention.cronjob import (
 )
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES, Run, clean
-from operators.coursegen_operator.retention.runs import OBSTACLES, Runs
+from operators.coursegen_operator.retention.runs import Runs
 from operators.coursegen_operator.retention.schedule import Schedule, ScheduleUnusable
 from operators.coursegen_operator.retention.spec import RetentionSpec
 from operators.coursegen_operator.retention.standing import OVERDUE, Place
+from operators.coursegen_operator.schemas.openapi import TEXT_LENGTH
 
 ANNOTATION_LENGTH: Final = 1024
 """As much of an annotation's value as the status echoes."""
 
 _ACTIVE_SECONDS: Final = 10.0
+_UNREAD_SECONDS: Final = 1.0
+"""To the next look when a Job has ended and its pod is about to be seen."""
 _MOST_TOLD: Final = 3
 """Runs that are told of by an Event each, after a time in which nobody looked."""
 
@@ -89,7 +92,7 @@ class _Planning:
         self._previous: Sequence[Object] = self._status.get("conditions") or ()
         self._place = Place.of(resource)
         self._before = Memory.of(resource)
-        self._runs = Runs.of(resource, observed)
+        self._runs = Runs.of(resource, observed, self._place.command)
         self._cron_job = _own_cron_job(resource, observed)
 
     def plan(self) -> Plan:
@@ -136,7 +139,8 @@ class _Planning:
         return standing.ready(
             self._spec,
             memory,
-            self._runs.obstacle,
+            self._runs.waiting,
+            now=self._now,
             is_in_force=state == "right",
             place=self._place,
             cron_job=name,
@@ -149,22 +153,19 @@ class _Planning:
 
     def _explained(self, run: Run) -> Run:
         """A run whose pod never started is told with the reason that was seen while it waited."""
-        stalled = find(self._previous, STALLED)
-        if (
-            run.report is not None
-            or run.outcome not in FAILURES
-            or not stalled
-            or stalled.get("reason") not in OBSTACLES
-        ):
+        seen = self._status.get("notStarted") or {}
+        if run.report is not None or run.outcome not in FAILURES or seen.get("jobName") != run.job:
             return run
-        return Run(
-            run.job,
-            run.started_at,
-            run.finished_at,
-            run.outcome,
-            None,
-            clean(f"{run.error}; {stalled.get('message', '')}"),
-        )
+        error = clean(f"{run.error}; {seen.get('message', '')}")
+        return Run(run.job, run.started_at, run.finished_at, run.outcome, None, error)
+
+    def _not_started(self) -> Object | None:
+        """What keeps a Job's pod from starting, or has done so until the Job came to the end that is still to be read."""
+        waiting = self._runs.waiting
+        if waiting is not None:
+            return {"jobName": waiting.job, "message": shortened(waiting.obstacle.message, TEXT_LENGTH)}
+        before: Object = self._status.get("notStarted") or {}
+        return dict(before) if before.get("jobName") in self._runs.unread else None
 
     def _repairs(self, state: str, name: str) -> tuple[Notice, ...]:
         """Whether somebody has changed or deleted what was right before."""
@@ -226,7 +227,9 @@ class _Planning:
             for moment in (moments.next_due, moments.would_be_overdue)
             if moment is not None and moment >= self._now
         ]
-        if self._runs.active:
+        if self._runs.unread:
+            waits.append(_UNREAD_SECONDS)
+        elif self._runs.active:
             waits.append(_ACTIVE_SECONDS)  # a pod that does not start changes nothing about its Job
         return min(waits, default=None)
 
@@ -237,6 +240,7 @@ class _Planning:
             "conditions": [condition.as_object() for condition in conditions],
             "cronJobName": cron_job_name(self._resource),
             "activeJobName": self._active or None,
+            "notStarted": self._not_started(),
             "nextScheduleTime": None if next_due is None else timestamp(next_due),
             "lastHandledReconcileAt": handled or None,
             **memory.as_object(),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from operators.coursegen_operator.conditions import moment_of, shortened, timestamp
+from operators.coursegen_operator.migrations.report import container_of, pods_of
 from operators.coursegen_operator.resources import Object
 from services.kernel.logs import scrub_text
 
@@ -141,17 +142,6 @@ def clean(text: str) -> str:
     return shortened(scrub_text(" ".join(text.split())), ERROR_BYTES)
 
 
-def pods_of(job: Object, pods: Sequence[Object]) -> list[Object]:
-    """The pods of `job`, oldest first."""
-    uid = job["metadata"].get("uid")
-    ours = [
-        pod
-        for pod in pods
-        if uid and any(each.get("uid") == uid for each in pod["metadata"].get("ownerReferences") or ())
-    ]
-    return sorted(ours, key=lambda pod: (str(pod["metadata"].get("creationTimestamp", "")), pod["metadata"]["name"]))
-
-
 def _judged(ending: Object, terminated: Object, report: Report | None) -> tuple[Outcome, str]:
     has_failed = ending.get("type") == "Failed"
     if report is None:
@@ -173,8 +163,9 @@ def _without_report(ending: Object, terminated: Object) -> str:
 def _terminated(job: Object, pods: Sequence[Object]) -> Object:
     """How the newest pod's container has ended; empty when that cannot be seen."""
     for pod in reversed(pods_of(job, pods)):
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            ended = (container.get("state") or {}).get("terminated")
+        container = container_of(pod)
+        for state in (container.get("state"), container.get("lastState")):
+            ended: Any = (state or {}).get("terminated")
             if ended:
                 return dict(ended)
     return {}

@@ -293,6 +293,13 @@ STATUS: Final = obj(
         "conditions": conditions(),
         "cronJobName": string("The CronJob.", max_length=52),
         "activeJobName": string("The Job that runs now.", max_length=63),
+        "notStarted": obj(
+            "A Job whose pod does not start; nothing when there is none.",
+            {
+                "jobName": string("The Job.", max_length=63),
+                "message": string("What keeps its pod from starting, and the next command."),
+            },
+        ),
         "lastScheduleTime": date_time("When the CronJob last started a Job."),
         "lastSuccessfulTime": date_time("When a run last ended as Succeeded or Partial."),
         "lastCompletedTime": date_time(

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
+from operators.coursegen_operator.migrations.starting import SECRET_NOT_FOUND
 from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES
-from operators.coursegen_operator.retention.runs import SECRET_NOT_FOUND, Obstacle
+from operators.coursegen_operator.retention.runs import Waiting
 from operators.coursegen_operator.retention.spec import RetentionSpec
 
 LAST_RUN_SUCCEEDED: Final = "LastRunSucceeded"
@@ -36,7 +37,12 @@ class Place:
 
     def kubectl(self, words: str) -> str:
         """A command in its namespace."""
-        return f"kubectl -n {self.namespace} {words}"
+        return f"{self.command} {words}"
+
+    @property
+    def command(self) -> str:
+        """How each begins."""
+        return f"kubectl -n {self.namespace}"
 
     @property
     def run_now(self) -> str:
@@ -45,15 +51,27 @@ class Place:
 
 
 def ready(
-    spec: RetentionSpec, memory: Memory, obstacle: Obstacle | None, *, is_in_force: bool, place: Place, cron_job: str
+    spec: RetentionSpec,
+    memory: Memory,
+    waiting: Waiting | None,
+    *,
+    now: datetime,
+    is_in_force: bool,
+    place: Place,
+    cron_job: str,
 ) -> tuple[Condition, ...]:
-    """The three that every resource has: whether the policy is in force, whatever the last run came to."""
-    if obstacle is not None:
-        return stuck(obstacle.reason, _hindered(spec, obstacle, place))
+    """The three that every resource has: whether the policy is in force, whatever the last run came to.
+
+    A pod that does not start is told of at once, and stalls the policy when it will not do so unless a person helps.
+    """
+    if waiting is not None and waiting.obstacle.is_stuck(now):
+        return stuck(waiting.obstacle.reason, _hindered(spec, waiting))
     if not is_in_force:
         step = place.kubectl(f"get cronjob/{cron_job} -o yaml")
         return working("Reconciling", f"CronJob {cron_job} is being written; should that not end: {step}")
     last = f"; last run: {_summary(memory)}" if memory.last_run else "; it has not run yet"
+    if waiting is not None:
+        last += f"; {_hindered(spec, waiting)}"
     if spec.suspend:
         return done("Suspended", f"spec.suspend is true: it does not run by itself{last}")
     return done("Scheduled", f"runs at {spec.schedule} ({spec.time_zone}){last}")
@@ -127,12 +145,8 @@ def _error(memory: Memory) -> str:
     return str(memory.last_run.get("error") or "")
 
 
-def _hindered(spec: RetentionSpec, obstacle: Obstacle, place: Place) -> str:
-    if obstacle.reason == SECRET_NOT_FOUND:
-        step = (
-            f"job {obstacle.job} needs key {spec.secret_key} of Secret {spec.secret_name}: "
-            f"{place.kubectl(f'get secret {spec.secret_name}')}"
-        )
-    else:
-        step = f"job {obstacle.job} needs image {spec.image}: {place.kubectl(f'describe job/{obstacle.job}')}"
-    return f"{obstacle.message}; {step}"
+def _hindered(spec: RetentionSpec, waiting: Waiting) -> str:
+    """What a Job waits for; ends with the next command."""
+    if waiting.obstacle.reason == SECRET_NOT_FOUND:
+        return f"job {waiting.job} needs key {spec.secret_key} of Secret {spec.secret_name}: {waiting.obstacle.message}"
+    return f"job {waiting.job} does not start: {waiting.obstacle.message}"
