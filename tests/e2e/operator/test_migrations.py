@@ -20,7 +20,7 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
-OLD, NEW = REVISIONS[-4], REVISIONS[-1]
+OLD, NEXT, NEW = REVISIONS[-4], REVISIONS[-3], REVISIONS[-1]
 
 
 def wanting(**spec: Any) -> Values:
@@ -54,6 +54,24 @@ def test_an_api_that_is_newer_than_the_schema_waits(behind: Installation) -> Non
     assert behind.restarts() == {}
 
 
+def test_approval_by_hand_is_bound_to_the_plan(behind: Installation) -> None:
+    """Nothing is applied before the annotation names the plan's hash; another hash is no approval."""
+    namespace = behind.namespace
+    behind.install(wanting(approval="Manual", targetRevision=NEXT))
+    waiting = await_condition(namespace, "dbm", "main", "PendingApproval", within=60)
+    plan = waiting["status"]["planHash"]
+    assert f"ops.coursegen.dev/approve={plan}" in condition(waiting, "PendingApproval")["message"]
+    behind.kubectl("annotate", "dbm/main", "ops.coursegen.dev/approve=0123456789abcdef")
+    time.sleep(3)  # there is nothing to wait for: nothing may happen
+    assert condition(reads(namespace, "dbm", "main"), "PendingApproval")["status"] == "True"
+
+    behind.kubectl("annotate", "dbm/main", f"ops.coursegen.dev/approve={plan}", "--overwrite")
+
+    applied = await_condition(namespace, "dbm", "main", "Ready", reason="Applied", within=60)
+    assert applied["status"]["approvedPlanHash"] == plan
+    assert applied["status"]["currentRevision"] == NEXT
+
+
 def test_a_failing_migration_reads_well_and_takes_nothing_down(behind: Installation) -> None:
     """Retries with a backoff, then Stalled; describe names the Job's log; mended by hand and asked anew it goes on."""
     namespace = behind.namespace
@@ -75,23 +93,6 @@ def test_a_failing_migration_reads_well_and_takes_nothing_down(behind: Installat
     assert applied["status"]["currentRevision"] == NEW
     assert applied["status"]["failedAttempts"] == 0
     eventually_sync(lambda: api_serves(behind), within=90, every=1)
-
-
-def test_approval_by_hand_is_bound_to_the_plan(operated: Installation, operator: OperatorRelease) -> None:
-    """Nothing is applied before the annotation names the plan's hash; another hash is no approval."""
-    assert operator.pods()
-    with own_namespace("approval") as namespace:
-        installation = Installation(namespace, OPERATED)
-        installation.install(wanting(approval="Manual"))
-        waiting = await_condition(namespace, "dbm", "main", "PendingApproval", within=180)
-        plan = waiting["status"]["planHash"]
-        assert f"ops.coursegen.dev/approve={plan}" in condition(waiting, "PendingApproval")["message"]
-        kubectl("-n", namespace, "annotate", "dbm/main", "ops.coursegen.dev/approve=0123456789abcdef")
-        time.sleep(3)  # there is nothing to wait for: nothing may happen
-        assert condition(reads(namespace, "dbm", "main"), "PendingApproval")["status"] == "True"
-        kubectl("-n", namespace, "annotate", "dbm/main", f"ops.coursegen.dev/approve={plan}", "--overwrite")
-        applied = await_condition(namespace, "dbm", "main", "Ready", reason="Applied", within=120)
-        assert applied["status"]["approvedPlanHash"] == plan
 
 
 def test_a_missing_secret_is_named(operated: Installation) -> None:

@@ -47,25 +47,20 @@ class OperatorRelease:
         found = items("-n", self.namespace, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
         return [each for each in found if "deletionTimestamp" not in each["metadata"] and is_ready(each)]
 
+    def lease(self) -> Object:
+        """What its Lease says; empty when there is none."""
+        leases = items("-n", self.namespace, "leases", f"--field-selector=metadata.name={RELEASE}")
+        return leases[0]["spec"] if leases else {}
+
     def leader(self) -> str:
         """The pod that holds the Lease; empty when nobody does."""
-        done = run(
-            ["kubectl", "-n", self.namespace, "get", "lease", RELEASE, "-o", "jsonpath={.spec.holderIdentity}"],
-            check=False,
-        )
-        return done.stdout.rpartition("_")[0]
+        return str(self.lease().get("holderIdentity") or "").rpartition("_")[0]
 
-    def signal_leader(self, name: str) -> str:
-        """Send its leader a signal (`signals.stand_beside` comes first); its name."""
+    def signal_leader(self, name: str) -> tuple[str, float]:
+        """Send its leader a signal (`signals.stand_beside` comes first); its holder identity, and when it was sent."""
         leader: str = eventually_sync(self.leader, within=60, every=0.5)
-        send(self.namespace, leader, "operators.coursegen_operator", name)
-        return leader
-
-    def restarted(self, pod: str) -> bool:
-        """Whether the operator's container in a pod has been started anew and runs."""
-        found = [each for each in self.pods() if each["metadata"]["name"] == pod]
-        statuses = [status for each in found for status in each["status"].get("containerStatuses", ())]
-        return any(each["name"] == "operator" and each["restartCount"] and each["ready"] for each in statuses)
+        holder = str(self.lease()["holderIdentity"])
+        return holder, send(self.namespace, leader, "operators.coursegen_operator", name)
 
     def logs(self) -> str:
         """What its pods have logged."""
