@@ -134,16 +134,20 @@ class Runner:
         return found
 
     async def drift(self, request: Request | None = None) -> Drift:
-        """How the schema differs from what the migrations made of it.
+        """How the schema differs from what the migrations made of it; what is pending is told on the way.
 
         Raises:
+            UnknownVersion, Denied: the target is none, or older than what is applied.
             RunnerBusy, DatabaseUnavailable: call it again later.
         """
-        request = request or Request()
+        request, files = request or Request(), self._files()
         async with self._locked() as (session, history):
             await self._prepare(history)
             known, reference = await history.applied(), Reference(session)
-            self._watcher.surveyed(survey(self._files(), known))
+            counted = known
+            with contextlib.suppress(errors.Denied):  # a baseline that this database has not: all is pending
+                counted = await _with_baseline(history, files, known, request)
+            self._watcher.surveyed(survey(files, counted, request.target))
             return await reference.drift(known, request.ignore, accept=request.accept_drift)
 
     async def standings(self) -> list[Standing]:

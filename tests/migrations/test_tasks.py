@@ -259,3 +259,26 @@ def _holding(server: Postgres, url: str, table: str) -> Iterator[None]:
     finally:
         server.run_sql(_SLEEPING.replace("count(*)", "count(pg_terminate_backend(pid))"), url=url)
         process.wait()
+
+
+def test_a_check_for_drift_tells_what_is_pending_up_to_the_target(tasks: Tasks) -> None:
+    """And no more: by that the operator sees that revisions were lost."""
+    target = f"--target={_VERSIONS[0]}"
+    assert tasks.run("drift", target).report["pending"] == _VERSIONS[:1]
+    tasks.run("apply", target)
+    found = tasks.run("drift", target).report
+
+    assert (found["outcome"], found["targetRevision"]) == ("succeeded", _VERSIONS[0])
+    assert (found["pending"], found["pendingCount"]) == ([], 0)
+    assert tasks.run("drift").report["pending"] == _VERSIONS[1:2]
+
+
+def test_a_check_for_drift_counts_what_the_baseline_stands_for(tasks: Tasks) -> None:
+    """A database that is taken over as a whole has no list yet; one that is not as the baseline says lacks everything."""
+    baseline = f"--baseline={_VERSIONS[1]}"
+    assert tasks.run("drift", baseline).report["pendingCount"] == 2
+    by_hand = "CREATE TABLE things (id int, old int); CREATE TABLE more (id int)"
+    subprocess.run([psql(), tasks.url, "-c", by_hand], check=True, capture_output=True)
+
+    assert tasks.run("plan", baseline).report["pendingCount"] == 0
+    assert tasks.run("drift", baseline).report["pendingCount"] == 0

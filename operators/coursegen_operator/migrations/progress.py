@@ -70,7 +70,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
     contract_hash = shortened(report.contract_plan_hash or "", HASH_BYTES)
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or report.count == 0
-    contract = () if is_ahead or not report.contract_count else _revisions(report.contract_pending) or (_UNNAMED,)
+    contract = () if is_ahead or not report.contract_count else revisions_of(report.contract_pending) or (_UNNAMED,)
     return replace(
         memory,
         task=None,
@@ -78,7 +78,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         current=_revision(report.current_revision or report.revision),
         target=_revision(report.target_revision),
         pending_count=0 if is_settled else report.count,
-        pending=() if is_settled else _revisions(report.pending),
+        pending=() if is_settled else revisions_of(report.pending),
         destructive=() if is_settled else _statements(report),
         plan_hash=plan_hash,
         approved_hash=memory.approved_hash if memory.approved_hash == plan_hash else "",
@@ -218,7 +218,8 @@ def _statements(report: Report) -> tuple[tuple[str, str], ...]:
     return found or ((_UNNAMED, f"{report.losses} statements"),) * min(report.losses, 1)
 
 
-def _revisions(revisions: tuple[str, ...] | None) -> tuple[str, ...]:
+def revisions_of(revisions: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Those of a report, as a status may hold them."""
     return tuple(_revision(each) for each in (revisions or ())[:LISTED])
 
 

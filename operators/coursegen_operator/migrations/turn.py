@@ -264,7 +264,7 @@ class Turn:
         if before.state == "Drifted" and after.state == "InSync":
             self._notices.append(Notice(words.DRIFT_RESOLVED, "the schema is as the migrations make it, again"))
         if progress.has_lost(self._memory, result.report):
-            files = words.listed(result.report.pending or (), result.report.count)
+            files = words.listed(progress.revisions_of(result.report.pending), result.report.count)
             text = f"{files} pending that were applied; see: {facts.commands.log(job)}"
             self._notices.append(Notice(words.REVISIONS_LOST, text, warning=True))
             self._begin()

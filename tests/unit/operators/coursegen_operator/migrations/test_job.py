@@ -129,7 +129,13 @@ def test_what_the_process_is_asked() -> None:
         "--allow-destructive",
         "--backup=--x",
     ]
-    assert arguments(spec, _MEMORY, "drift", "b") == ["--task", "drift", "--target=head", "--ignore=tmp.*"]
+    assert arguments(spec, _MEMORY, "drift", "b") == [
+        "--task",
+        "drift",
+        "--target=head",
+        "--baseline=20260101000000",
+        "--ignore=tmp.*",
+    ]
 
 
 def test_the_process_reads_every_argument() -> None:

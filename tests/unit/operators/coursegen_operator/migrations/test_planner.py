@@ -526,6 +526,59 @@ def test_a_check_for_drift_that_fails_harms_nobody() -> None:
     assert world.task() == "drift"
 
 
+def test_revisions_that_are_lost_are_found_and_applied_again() -> None:
+    """A rollback script or a restored backup: the check for drift tells, and Ready does not outlive it."""
+    world = _applied("shop:2", drift={"mode": "Detect", "intervalSeconds": 600})
+    world.finish()
+    world.settle()
+    world.applied.discard("20260102000000")
+    world.wait(600)
+    _run(world, "drift")
+    assert (world.task(), world.says()) == ("plan", ("working", "Reconciling"))
+    assert world.told()[-1] == "RevisionsLost"
+    world.wait(5)
+    world.finish()
+    _run(world, "apply", "drift")
+
+    assert world.says() == ("done", "Applied")
+    assert "20260102000000" in world.applied
+    assert world.unfinished == []
+
+
+def test_revisions_that_came_back_by_themselves_leave_the_soak_as_it_was() -> None:
+    """Somebody ran `coursegen migrate` before the plan was made."""
+    world = _applied("shop:2", drift={"mode": "Detect", "intervalSeconds": 600})
+    world.finish()
+    world.settle()
+    before = world.resource["status"]["expandedAt"]
+    world.applied.discard("20260102000000")
+    world.wait(600)
+    _run(world, "drift")
+    world.applied.add("20260102000000")
+    _run(world, "plan")
+
+    assert world.says() == ("done", "Applied")
+    assert world.resource["status"]["expandedAt"] == before
+    assert world.unfinished == []
+
+
+def test_a_check_of_another_target_begins_no_round() -> None:
+    """As of an image whose process knows no target in a check: it would never end."""
+    world = _applied(drift={"mode": "Detect", "intervalSeconds": 600})
+    world.finish()
+    ended: Object = next(
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        for name, pod in world.pods.items()
+        if "drift" in name
+    )
+    more = {"targetRevision": "20991231000000", "pending": ["20991231000000"], "pendingCount": 1}
+    ended["message"] = json.dumps({**json.loads(ended["message"]), **more})
+    world.settle()
+
+    assert world.says() == ("done", "Applied")
+    assert world.unfinished == []
+
+
 def test_a_pod_that_is_seen_later_than_its_job_is_waited_for() -> None:
     """Jobs and pods are watched apart; the report is in the pod."""
     world = _world()

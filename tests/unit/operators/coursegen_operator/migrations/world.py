@@ -262,6 +262,7 @@ class World:
                 "task": task,
                 "outcome": "succeeded",
                 "drift": {"state": state, "fingerprint": state, "summary": summary},
+                **{key: value for key, value in self._plan_report(image).items() if key not in {"task", "outcome"}},
             }
         if task == "plan":
             return self._plan_report(image)
