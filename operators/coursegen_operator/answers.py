@@ -18,6 +18,8 @@ from services.kernel.errors import CoursegenError
 
 _VERBS = {"apply": "patch"}
 """What RBAC calls ours."""
+_UNTYPED = "typed patch object"
+"""How an API server refuses to apply a field that it does not know, or one of another type: with 500, as if it were broken."""
 
 
 def error_of(
@@ -36,6 +38,8 @@ def error_of(
     if code == 409:
         is_there = status.get("reason") == "AlreadyExists"
         return AlreadyThere(f"{where} is there already") if is_there else WriteConflict(f"{where}: {said}")
+    if code == 500 and _UNTYPED in said:
+        return ObjectRefused(f"{where}: {' '.join(said.split())}; {_definition_of(resource_type)}")
     is_final = code in {400, 405, 406, 413, 415, 422}
     return ObjectRefused(f"{where}: {said}") if is_final else ClusterUnavailable(f"the API server says {code}: {said}")
 
@@ -53,6 +57,13 @@ def can_i(verb: str, resource_type: ResourceType, namespace: str | None) -> str:
     plural = f"{resource_type.plural}.{resource_type.group}" if resource_type.group else resource_type.plural
     scope = f"-n {namespace}" if namespace else "--all-namespaces"
     return f"kubectl auth can-i {_VERBS.get(verb, verb)} {plural} {scope} --as=system:serviceaccount:NAMESPACE:ACCOUNT"
+
+
+def _definition_of(resource_type: ResourceType) -> str:
+    return (
+        f"take the field out of the spec, or upgrade what brings {resource_type.kind} to this cluster: "
+        f"`kubectl explain {resource_type.plural}.spec --api-version={resource_type.api_version}` says what it knows"
+    )
 
 
 def _is_ending(status: dict[str, Any]) -> bool:

@@ -25,6 +25,7 @@ from operators.coursegen_operator.planning import Kind, Notice, Observed, Plan, 
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
     LABEL_OWNER_UID,
+    NAMESPACE,
     Object,
     ObjectKey,
     ResourceType,
@@ -38,6 +39,8 @@ _log = get_logger(__name__)
 
 REFUSED_SECONDS: Final = 60.0
 """When to look again at what a person has to put right outside of the resource, such as RBAC."""
+PATIENCE: Final = 5
+"""So many looks in a row that fail are told, though nobody need act: some ten seconds."""
 
 
 class Writer(Reader, Protocol):
@@ -83,7 +86,8 @@ class StoredReader:
 
     async def get(self, resource_type: ResourceType, namespace: str, name: str) -> Object | None:
         """As `Reader.get`."""
-        self._stay(resource_type, namespace)
+        is_own = resource_type == NAMESPACE and name == self._resource["metadata"]["namespace"]
+        self._stay(resource_type, name if is_own else namespace)
         return await self._cluster.get(resource_type, namespace, name)
 
     async def list(
@@ -133,6 +137,8 @@ class Reconciler:
         self._clock = clock
         self._is_confined = is_confined
         self._children = Children(cluster, store)
+        self._failures: dict[ObjectKey, int] = {}
+        """Looks in a row that another one may put right."""
 
     async def look(self, key: ObjectKey) -> Verdict:
         """Bring the resource one step nearer to what it should be.
@@ -145,8 +151,10 @@ class Reconciler:
         with bind_context(kind=key.kind, namespace=key.namespace, name=key.name):
             try:
                 outcome, verdict = await self._look(key)
+                self._failures.pop(key, None)
             except RetryableError as error:
                 _log.info("cannot reconcile now", reason=error.message)
+                await self._lose_patience(key, error)
                 raise
             except Exception:
                 outcome = "failed"
@@ -177,6 +185,14 @@ class Reconciler:
             said = f"the operator failed ({type(error).__name__}) and tries again; see its log for {key}"
             await self._tell_fault(kind, resource, working("ReconcileError", said))
             raise
+
+    async def _lose_patience(self, key: ObjectKey, error: RetryableError) -> None:
+        """Say what is in the way once it has been for a while; whoever waits for the resource waits for that."""
+        self._failures[key] = self._failures.get(key, 0) + 1
+        resource = self._store.get(key)
+        if resource is not None and self._failures[key] >= PATIENCE:
+            said = f"{error.message}; the operator tries again"
+            await self._tell_fault(self._kinds[key.kind], resource, working(_reason(error), said))
 
     async def _plan(self, kind: Kind, resource: Object) -> Plan:
         reader = StoredReader(self._cluster, self._store, resource, self.watched, is_confined=self._is_confined)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectRefused
-from operators.coursegen_operator.reconciler import StoredReader
+from operators.coursegen_operator.reconciler import PATIENCE, StoredReader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
     CRON_JOB,
@@ -230,6 +230,47 @@ async def test_an_api_server_without_an_answer_changes_no_condition(grounds: Gro
     assert grounds.status == {"observedGeneration": -1}
 
 
+async def test_an_error_that_comes_again_and_again_is_told(grounds: Grounds) -> None:
+    """Nobody waits for ever without a word; it is told once, and forgotten once it is over."""
+    await grounds.settle()
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="0 3 * * *"))
+    grounds.cluster.refuses["apply", CRON_JOB.kind] = ClusterUnavailable("the API server says 500: no")
+    for _ in range(PATIENCE - 1):
+        with pytest.raises(ClusterUnavailable):
+            await grounds.look()
+    assert grounds.condition("Ready")["status"] == "True"
+    with pytest.raises(ClusterUnavailable):
+        await grounds.look()
+    told = grounds.condition("Reconciling")
+    assert (told["status"], told["reason"]) == ("True", "ClusterUnavailable")
+    assert told["message"] == "the API server says 500: no; the operator tries again"
+    assert grounds.condition("Ready")["status"] == grounds.condition("Stalled")["status"] == "False"
+    assert grounds.status["cronJobName"] == "sample"
+
+    version = grounds.cluster.objects[KEY]["metadata"]["resourceVersion"]
+    with pytest.raises(ClusterUnavailable):
+        await grounds.look()
+    assert grounds.cluster.objects[KEY]["metadata"]["resourceVersion"] == version
+
+    grounds.cluster.refuses.clear()
+    await grounds.settle()
+    assert grounds.condition("Ready")["status"] == "True"
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="0 4 * * *"))
+    grounds.cluster.faults.append("lost")
+    with pytest.raises(ClusterUnavailable):
+        await grounds.look()
+    assert grounds.condition("Ready")["status"] == "True"
+
+
+async def test_an_error_that_cannot_be_told_is_tried_again_all_the_same(grounds: Grounds) -> None:
+    """While nothing can be written, the log says it."""
+    grounds.cluster.refuses["apply", CRON_JOB.kind] = ClusterUnavailable()
+    grounds.cluster.refuses["apply", KEY.kind] = ClusterUnavailable()
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(ClusterUnavailable):
+            await grounds.look()
+
+
 async def test_a_defect_is_told_and_tried_again(grounds: Grounds) -> None:
     """Of a planner that raises, the resource says so; what else its status says stays."""
     await grounds.settle()
@@ -288,9 +329,12 @@ async def test_what_is_watched_is_read_from_the_store(grounds: Grounds) -> None:
     assert grounds.cluster.calls.total() == 3
     with pytest.raises(NotPermitted):
         await reader.list(JOB, None)
-    with pytest.raises(NotPermitted):
-        await reader.get(NAMESPACE, "", "default")
+    for another in ("elsewhere", ""):
+        with pytest.raises(NotPermitted):
+            await reader.get(NAMESPACE, "", another)
     assert grounds.cluster.calls.total() == 3
+    await reader.get(NAMESPACE, "", "default")  # a Role in it is enough
+    assert grounds.cluster.calls["get", NAMESPACE.kind] == 1
 
 
 _SPECS = st.fixed_dictionaries(
