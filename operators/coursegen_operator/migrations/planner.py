@@ -48,7 +48,7 @@ class MigrationKind:
 
 
 async def _deployments(cluster: Reader, facts: Facts, namespace: str) -> list[Object]:
-    if facts.spec.contract.wait_for:
+    if facts.spec.contract.wait_for is not None:
         found = [await cluster.get(DEPLOYMENT, namespace, name) for name in facts.spec.contract.wait_for]
         return [each for each in found if each is not None]
     instance = (facts.resource["metadata"].get("labels") or {}).get(INSTANCE)

@@ -24,19 +24,22 @@ class Rollout:
     """When the last of them came to rest; None when there is none."""
 
 
-def rollout_of(resource: Object, wait_for: Sequence[str], deployments: Sequence[Object]) -> Rollout:
-    """How far `deployments` are. By name they are `wait_for`; without names, those of the release of `resource`.
+def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Sequence[Object]) -> Rollout:
+    """How far `deployments` are. By name they are `wait_for`; where that is None, those of the release of `resource`.
 
-    Those of a release must also say the version that the resource says, where both say one: the resource may have been
+    An empty `wait_for` says that there is none. A release in which none is found says nothing: its label may be missing, and
+    older versions may run all the same. Those of a release must also say the version that the resource says, where both say one: the resource may have been
     changed before they were.
     """
     named = {each["metadata"]["name"]: each for each in deployments}
-    missing = [name for name in wait_for if name not in named]
+    missing = [name for name in wait_for or () if name not in named]
     namespace = resource["metadata"].get("namespace", "")
     if missing:
         return Rollout(f"deployment/{missing[0]} does not exist; see: kubectl -n {namespace} get deployments")
-    chosen = [named[name] for name in wait_for] if wait_for else list(deployments)
-    version = "" if wait_for else _label(resource, RELEASE)
+    if wait_for is None and not deployments:
+        return Rollout(_unknown(resource, namespace))
+    chosen = list(deployments) if wait_for is None else [named[name] for name in wait_for]
+    version = _label(resource, RELEASE) if wait_for is None else ""
     for each in chosen:
         waiting = _waiting(each, version)
         if waiting:
@@ -44,6 +47,16 @@ def rollout_of(resource: Object, wait_for: Sequence[str], deployments: Sequence[
             command = f"kubectl -n {namespace} rollout status deployment/{name}"
             return Rollout(f"deployment/{name} {waiting}; see: {command}")
     return Rollout(since=max((moment for each in chosen for moment in _changes(each)), default=None))
+
+
+def _unknown(resource: Object, namespace: str) -> str:
+    instance = _label(resource, INSTANCE)
+    which = (
+        f"no Deployment has this resource's label {INSTANCE}={instance}" if instance else f"it has no label {INSTANCE}"
+    )
+    patch = '{"spec":{"contract":{"waitFor":[{"name":"<deployment>"}]}}}'
+    command = f"kubectl -n {namespace} patch dbm/{resource['metadata']['name']} --type=merge -p '{patch}'"
+    return f"{which}: name the Deployments that use the database in spec.contract.waitFor: {command}"
 
 
 def _waiting(deployment: Object, version: str) -> str:

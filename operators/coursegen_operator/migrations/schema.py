@@ -97,8 +97,9 @@ _CONTRACT: Final = obj(
             default="AfterRollout",
         ),
         "waitFor": list_map(
-            "The Deployments whose old pods must be gone. Without any: all with this resource's own label "
-            "app.kubernetes.io/instance, that is, those of its Helm release.",
+            "The Deployments whose old pods must be gone. Without this list: all with this resource's own label "
+            "app.kubernetes.io/instance, that is, those of its Helm release; while there is none, the phase waits. An empty "
+            "list, []: no Deployment uses the database, and nothing but soakSeconds is waited for.",
             obj(
                 "A Deployment in the namespace of this resource.",
                 {

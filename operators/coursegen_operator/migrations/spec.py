@@ -47,8 +47,8 @@ class Contract:
     """When files of phase `contract` are applied."""
 
     mode: ContractMode
-    wait_for: tuple[str, ...]
-    """Names of Deployments; empty: those of the release."""
+    wait_for: tuple[str, ...] | None
+    """Names of Deployments; None: those of the release; empty: there is none to wait for."""
     soak_seconds: int
 
 
@@ -129,9 +129,10 @@ def _policy(policy: Object) -> Policy:
 
 
 def _contract(contract: Object) -> Contract:
+    named: Any = contract.get("waitFor")
     return Contract(
         mode=cast("ContractMode", contract.get("mode") or "AfterRollout"),
-        wait_for=tuple(str(each["name"]) for each in contract.get("waitFor") or []),
+        wait_for=tuple(str(each["name"]) for each in named) if isinstance(named, list) else None,
         soak_seconds=_number(contract, "soakSeconds", SOAK_SECONDS),
     )
 

@@ -66,7 +66,7 @@ def test_a_rollout_that_goes_on_is_told(change: dict[str, int], says: str) -> No
     world = World(new_resource())
     world.roll_out(generation=2)
     world.deployments[0]["status"] |= change
-    found = rollout_of(world.resource, (), world.deployments)
+    found = rollout_of(world.resource, None, world.deployments)
 
     assert says in found.waiting
     assert found.waiting.endswith("see: kubectl -n shop rollout status deployment/api")
@@ -79,12 +79,33 @@ def test_a_deployment_without_pods_is_rolled_out() -> None:
     world.deployments[0]["spec"]["replicas"] = 0
     world.deployments[0]["status"] |= {"replicas": 0, "updatedReplicas": 0, "availableReplicas": 0}
 
-    assert rollout_of(world.resource, (), world.deployments).waiting == ""
+    assert rollout_of(world.resource, None, world.deployments).waiting == ""
 
 
 def test_a_deployment_that_is_named_must_exist() -> None:
     """Else a mistyped name would wait for nothing."""
     assert "deployment/web does not exist" in rollout_of(new_resource(), ("web",), []).waiting
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({}, "it has no label app.kubernetes.io/instance"),
+        (
+            {"app.kubernetes.io/instance": "shop"},
+            "no Deployment has this resource's label app.kubernetes.io/instance=shop",
+        ),
+    ],
+)
+def test_a_release_without_deployments_is_not_rolled_out(labels: dict[str, str], says: str) -> None:
+    """Older versions may run all the same; only a list that is empty says that there are none."""
+    resource = new_resource()
+    resource["metadata"]["labels"] = labels
+    waiting = rollout_of(resource, None, []).waiting
+
+    assert says in waiting
+    assert 'kubectl -n shop patch dbm/main --type=merge -p \'{"spec":{"contract":{"waitFor":' in waiting
+    assert rollout_of(resource, (), []).waiting == ""
 
 
 class _Cluster:

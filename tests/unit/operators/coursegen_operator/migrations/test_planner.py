@@ -166,6 +166,23 @@ def test_contract_waits_for_rollout_and_soak() -> None:
     assert world.told()[-2:] == ["MigrationStarted", "ContractApplied"]
 
 
+def test_contract_waits_for_deployments_that_nobody_has_found() -> None:
+    """Not looking is not rolled out; an empty list says that there is nothing to look at."""
+    world = _soaking()
+    world.wait(86_400)
+    world.settle()
+    assert world.unfinished == []
+    assert world.condition("ContractPending")["reason"] == "WaitingForRollout"
+    assert "spec.contract.waitFor" in world.condition("ContractPending")["message"]
+    world.edit(contract={"waitFor": [], "soakSeconds": 0})
+    world.settle()
+    if world.task() == "plan":
+        world.finish()
+        world.settle()
+
+    assert world.task() == "contract"
+
+
 def test_the_soak_begins_after_the_expand_phase() -> None:
     """Deployments that rest for a day are those of the release before: the new ones are yet to come."""
     world = _world(image="shop:2", policy=ALLOW)

@@ -213,7 +213,8 @@ class WatchedWorld(World):
         soak = timedelta(seconds=contract.get("soakSeconds", 300))
         assert settled_at is not None
         assert settled_at + soak <= self.now
-        if self.deployments:
+        if contract.get("waitFor") != []:
+            assert self.deployments
             assert self.is_rolled_out
             assert self.rolled_out_at is not None
             assert self.rolled_out_at + soak <= self.now
@@ -228,7 +229,8 @@ _specs = st.fixed_dictionaries(
             {
                 "mode": st.sampled_from(["AfterRollout", "AfterRollout", "Manual", "Never"]),
                 "soakSeconds": st.sampled_from([0, 300]),
-            }
+            },
+            optional={"waitFor": st.sampled_from([[], [{"name": "api"}]])},
         ),
         "drift": st.sampled_from([{"mode": "Off"}, {"mode": "Detect"}, {"mode": "Fail", "intervalSeconds": 60}]),
         "retry": st.sampled_from([{"maxAttempts": 1}, {"maxAttempts": 3}, {}]),
@@ -349,6 +351,7 @@ def test_deaths_change_nothing_of_what_is_done() -> None:
     for deaths in (["no"], ["before anything", "after children", "no"]):
         world = WatchedWorld(new_resource(image="shop:2", policy={"destructive": "Allow"}))
         world.annotate(backup="dump")
+        _act(world, "roll out", True)
         for _ in range(12):
             for death in deaths:
                 world.look(death)
