@@ -29,6 +29,12 @@ from operators.coursegen_operator.migrations.status import (
     Task,
 )
 
+PATIENCE: Final = 10
+"""From which one in a row a failure counts that should pass by itself. With the default waits the first one counts after about
+fifty minutes, and the fifth, which stalls, after about ninety: a busy hour stalls nothing, and somebody learns of a lock that is
+never to be had.
+"""
+
 _LONGEST_DOUBLING: Final = 20
 _UNNAMED: Final = "…"
 """A revision that a report had no room for."""
@@ -48,6 +54,7 @@ def begun(memory: Memory, key: str, reconcile_at: str, *, is_same_work: bool = F
         retry_at=None,
         failed_attempts=0,
         failures_in_row=0,
+        passing_in_row=0,
         settled_at=None,
         settled_before=(memory.settled_at or memory.settled_before) if is_same_work else None,
         is_ahead=False,
@@ -90,6 +97,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         settled_before=None,
         failed_attempts=0 if is_settled and not contract else memory.failed_attempts,
         failures_in_row=0 if is_settled and not contract else memory.failures_in_row,
+        passing_in_row=0 if is_settled and not contract else memory.passing_in_row,
     )
 
 
@@ -100,6 +108,7 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         task=None,
         failed_attempts=0,
         failures_in_row=0,
+        passing_in_row=0,
         current=_revision(report.revision or report.current_revision) or memory.current,
         pending_count=0,
         pending=(),
@@ -118,6 +127,7 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
         task=None,
         failed_attempts=0,
         failures_in_row=0,
+        passing_in_row=0,
         current=_revision(report.revision or report.current_revision) or memory.current,
         contract_pending=(),
         contract_hash="",
@@ -129,7 +139,9 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
 def failed(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str) -> Memory:
     """An attempt has failed. The next one begins with a new plan: part of the old one may be applied."""
     in_row = memory.failures_in_row + 1
-    count = memory.failed_attempts + (0 if result.is_transient else 1)
+    passing = memory.passing_in_row + (1 if result.is_passing else 0)
+    is_counted = not result.is_transient or (result.is_passing and passing >= PATIENCE)
+    count = memory.failed_attempts + (1 if is_counted else 0)
     is_over = count >= retry.max_attempts
     wait = delay_seconds(retry, in_row, uid)
     return replace(
@@ -138,6 +150,7 @@ def failed(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str
         attempt=memory.attempt + 1,
         failed_attempts=count,
         failures_in_row=in_row,
+        passing_in_row=passing,
         retry_at=None if is_over else later(now, wait),
     )
 

@@ -98,9 +98,19 @@ class Result:
     finished_at: datetime | None
 
     @property
+    def is_away(self) -> bool:
+        """Whether nothing was tried, since there was no database or no pod."""
+        return self.outcome in {"Unreachable", "NotStarted"}
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it was tried, and should pass by itself: a lock, a deadlock, another runner, told to stop."""
+        return self.outcome == "Failed" and self.report is not None and self.report.transient is True
+
+    @property
     def is_transient(self) -> bool:
         """Whether the same attempt may succeed later, with nothing changed by anybody."""
-        return self.outcome in {"Unreachable", "NotStarted"}
+        return self.is_away or self.is_passing
 
 
 def parse(text: object) -> Report | None:
@@ -184,7 +194,7 @@ def _judged(report: Report) -> tuple[Outcome, str]:
         case "denied":
             return "Denied", error or "the migration process refused the plan"
         case _:
-            return "Unreachable" if report.transient else "Failed", error or "the migration process failed"
+            return "Failed", error or "the migration process failed"
 
 
 def _without_report(ending: Object, terminated: Object) -> str:

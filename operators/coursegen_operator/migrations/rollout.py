@@ -28,8 +28,8 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
     """How far `deployments` are. By name they are `wait_for`; where that is None, those of the release of `resource`.
 
     An empty `wait_for` says that there is none. A release in which none is found says nothing: its label may be missing, and
-    older versions may run all the same. Those of a release must also say the version that the resource says, where both say one: the resource may have been
-    changed before they were.
+    older versions may run all the same. Those of a release must also say the version that the resource says, where both say
+    one: the resource may have been changed before they were.
     """
     named = {each["metadata"]["name"]: each for each in deployments}
     missing = [name for name in wait_for or () if name not in named]

@@ -143,8 +143,8 @@ _DRIFT: Final = obj(
 )
 
 _RETRY: Final = obj(
-    "When a failed attempt is made again. Errors that only waiting mends (no connection, a server that shuts down) are tried "
-    "for ever and never counted.",
+    "When a failed attempt is made again. A database that is away (no connection, a server that shuts down) is tried for ever, "
+    "and that never counts. What should pass by itself (a lock, a deadlock, another runner) counts from the tenth time in a row.",
     {
         "maxAttempts": integer(
             "After so many other errors the resource is Stalled (RetryLimitReached), until its spec changes or the annotation "

@@ -11,6 +11,7 @@ from operators.coursegen_operator.conditions import READY, Condition, done, find
 from operators.coursegen_operator.migrations import words
 from operators.coursegen_operator.migrations.facts import Facts
 from operators.coursegen_operator.migrations.permission import Hold
+from operators.coursegen_operator.migrations.progress import PATIENCE
 from operators.coursegen_operator.migrations.starting import POD_NOT_STARTED, Obstacle
 from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.planning import Child, Notice
@@ -208,6 +209,9 @@ class Speaker:
             else ""
         )
         again = f"again at {timestamp(memory.retry_at)}" if memory.retry_at is not None else "again now"
+        if memory.passing_in_row and last.outcome == "Failed":
+            row = f"{memory.passing_in_row} times in a row for what passes by itself, counted from time {PATIENCE} on"
+            count = f" {row}{count}"
         return f"{last.task} failed{count}: {words.brief(last.error)}; {again}; see: {self._commands.log(last.job)}"
 
     def _given_up(self) -> str:

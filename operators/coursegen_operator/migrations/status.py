@@ -68,6 +68,8 @@ class Memory:
     """Errors of this phase that waiting does not mend."""
     failures_in_row: int = 0
     """Failures of any sort since something last succeeded: the longer, the longer the wait."""
+    passing_in_row: int = 0
+    """Those of them that should have passed by themselves: a lock, a deadlock, another runner."""
 
     current: str = ""
     target: str = ""
@@ -123,6 +125,7 @@ class Memory:
             retry_at=moment_of(status.get("nextAttemptAt")),
             failed_attempts=_whole(status.get("failedAttempts")),
             failures_in_row=_whole(status.get("consecutiveFailures")),
+            passing_in_row=_whole(status.get("passingFailures")),
             current=_text(status, "currentRevision"),
             target=_text(status, "targetRevision"),
             pending_count=_whole(status.get("pendingCount")),
@@ -152,6 +155,7 @@ class Memory:
             attempt=self.attempt,
             nextAttemptAt=self.retry_at,
             consecutiveFailures=self.failures_in_row,
+            passingFailures=self.passing_in_row,
             currentRevision=self.current,
             targetRevision=self.target,
             pendingRevisions=list(self.pending),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from operators.coursegen_operator.migrations.progress import PATIENCE
 from operators.coursegen_operator.migrations.status import LISTED, TEXT_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT
 from operators.coursegen_operator.schemas.openapi import (
@@ -98,6 +99,10 @@ STATUS: Final = obj(
         "failedAttempts": integer("Errors that count against retry.maxAttempts."),
         "consecutiveFailures": integer(
             "Failures of any sort since something last succeeded; the wait grows with them."
+        ),
+        "passingFailures": integer(
+            "Those of them that should have passed by themselves: a lock, a deadlock, another runner. They count against "
+            f"retry.maxAttempts from number {PATIENCE} on."
         ),
         "nextAttemptAt": date_time("When the next attempt is made, after a failure."),
         "drift": _DRIFT_STATUS,

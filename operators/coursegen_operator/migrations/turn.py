@@ -246,7 +246,7 @@ class Turn:
     def _note_failure(self, result: Result) -> None:
         before = self._memory
         self._memory = progress.failed(before, result, self._spec.retry, self._facts.now, self._facts.uid)
-        if not result.is_transient or not before.failures_in_row:
+        if self._memory.failed_attempts > before.failed_attempts or not before.failures_in_row:
             see = self._facts.commands.log(before.last.job)
             text = f"{before.task} failed: {words.brief(result.error)}; see: {see}"
             self._notices.append(Notice(words.MIGRATION_FAILED, text, warning=True))

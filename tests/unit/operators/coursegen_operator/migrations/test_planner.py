@@ -309,6 +309,46 @@ def test_a_database_that_is_away_is_tried_for_ever() -> None:
     assert "consecutiveFailures" not in world.resource["status"]
 
 
+def test_a_lock_that_is_not_to_be_had_is_no_database_that_is_away() -> None:
+    """An hour of it stalls nothing; then it counts, and a person is told."""
+    world = _applied("shop:1")
+    world.edit(image="shop:2")
+    begun = world.now
+    for number in range(1, 15):
+        _run(world, "plan")
+        world.finish("locked")
+        wait = world.settle().look_again_seconds
+        if number == 14:
+            break
+        assert world.says() == ("working", "MigrationFailed")
+        assert f"apply failed {number} times in a row" in world.condition("Ready")["message"] or number >= 10
+        assert world.resource["status"]["failedAttempts"] == max(0, number - 9)
+        assert wait is not None
+        world.wait(wait)
+        if number == 9:
+            assert (world.now - begun).total_seconds() > 2400
+
+    assert world.says() == ("stuck", "RetryLimitReached")
+    assert "Another session holds the lock" in world.condition("Ready")["message"]
+    assert world.told().count("MigrationFailed") == 6
+
+
+def test_a_database_that_was_away_takes_nothing_from_the_patience_with_locks() -> None:
+    """What was not tried says nothing about the lock."""
+    world = _world()
+    for fate in ["unreachable"] * 12 + ["locked"]:
+        world.settle()
+        if fate == "locked":
+            world.finish()
+            world.settle()
+        world.finish(fate)  # type: ignore[arg-type]
+        world.wait(world.settle().look_again_seconds or 0)
+    world.look()
+
+    assert world.resource["status"]["failedAttempts"] == 0
+    assert world.resource["status"]["passingFailures"] == 1
+
+
 def test_reconcile_at_begins_anew_once() -> None:
     """The value is echoed, the attempts are forgotten, and the same value means nothing any more."""
     world = _world(retry={"maxAttempts": 1})

@@ -240,7 +240,9 @@ _specs = st.fixed_dictionaries(
 _actions = st.one_of(
     st.tuples(st.just("look"), st.sampled_from(["no", "no", "before anything", "after children"])),
     st.tuples(st.just("look"), st.sampled_from(["no", "no", "before anything", "after children"])),
-    st.tuples(st.just("finish"), st.sampled_from(["ok", "ok", "ok", "error", "unreachable", "killed", "lost"])),
+    st.tuples(
+        st.just("finish"), st.sampled_from(["ok", "ok", "ok", "error", "unreachable", "killed", "lost", "locked"])
+    ),
     st.tuples(st.just("finish"), st.just("ok")),
     st.tuples(
         st.just("begin"), st.sampled_from([None, {"reason": "ImagePullBackOff"}, {"reason": "ContainerCreating"}])
@@ -289,7 +291,7 @@ def _act(world: WatchedWorld, action: str, value: Any) -> None:
 @given(
     spec=_specs,
     actions=st.lists(_actions, max_size=40),
-    last=st.sampled_from(["ok", "error", "killed", "lost"]),
+    last=st.sampled_from(["ok", "error", "killed", "lost", "locked"]),
 )
 def test_every_run_ends_ready_or_tells_a_person_what_to_do(spec: dict[str, Any], actions: list[Any], last: Any) -> None:
     """Whatever happens to it, and however often the operator dies: once nobody interferes, it comes to an end.

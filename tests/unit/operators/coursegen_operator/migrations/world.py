@@ -22,7 +22,7 @@ from operators.coursegen_operator.resources import Object
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 UID = "6f1d7b6e-9a53-4e0c-8a7c-0a1b2c3d4e5f"
 
-Fate = Literal["ok", "error", "unreachable", "killed", "lost", "evicted"]
+Fate = Literal["ok", "error", "unreachable", "killed", "lost", "evicted", "locked"]
 Death = Literal["no", "before anything", "after children"]
 
 
@@ -255,6 +255,8 @@ class World:
             return {"task": task, "outcome": "unreachable", "error": "connection refused", "transient": True}
         if fate == "error":
             return {"task": task, "outcome": "failed", "error": 'relation "courses" does not exist', "transient": False}
+        if fate == "locked":
+            return {"task": task, "outcome": "failed", "error": "Another session holds the lock", "transient": True}
         if task == "drift":
             state = "Drifted" if self.drifted else "InSync"
             summary = "column courses.extra" if self.drifted else ""
