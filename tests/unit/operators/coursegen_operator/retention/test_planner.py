@@ -269,29 +269,165 @@ def test_a_process_that_left_no_report_is_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "reason", "step"),
+    ("waiting", "message", "reason", "step"),
     [
-        ("CreateContainerConfigError", "SecretNotFound", "kubectl -n shop get secret db"),
-        ("ImagePullBackOff", "ImageUnavailable", "kubectl -n shop describe job/a"),
-        ("InvalidImageName", "ImageUnavailable", "shop/migrate:1"),
+        ("CreateContainerConfigError", 'secret "db" not found', "SecretNotFound", "kubectl -n shop get secrets"),
+        ("CreateContainerConfigError", "runAsNonRoot: image will run as root", "PodNotStarted", "describe pod/a-x"),
+        ("CreateContainerError", "no such executable", "PodNotStarted", "kubectl -n shop describe pod/a-x"),
+        ("ErrImagePull", "manifest unknown", "ImageNotPulled", "kubectl -n shop describe pod/a-x"),
+        ("ImagePullBackOff", "back-off", "ImageNotPulled", "kubectl -n shop describe pod/a-x"),
     ],
 )
-def test_a_pod_that_cannot_start_stalls_the_policy_while_it_waits(waiting: str, reason: str, step: str) -> None:
-    """Only a person can help; the reason is kept when the Job has run out of time."""
+def test_a_pod_that_cannot_start_stalls_the_policy_after_a_minute(
+    waiting: str, message: str, reason: str, step: str
+) -> None:
+    """It is told of at once; a Secret or an image may be on its way. What was seen is kept when the Job's time is over."""
     made = world()
     made.start_job("a")
-    made.pod_of("a", waiting={"reason": waiting, "message": 'secret "db" not found'})
+    made.pod_of("a", waiting={"reason": waiting, "message": message})
     made.settle()
-    stalled = made.standing()
-    message = made.condition("Stalled")["message"]
+    at_once, told = made.standing(), made.condition("Ready")["message"]
+    made.now += timedelta(seconds=61)
+    made.settle()
+    stalled, stalled_message = made.standing(), made.condition("Stalled")["message"]
     made.end_job("a", failed=True, reason="DeadlineExceeded")
     made.settle()
+    unread = dict(made.status)
+    made.now += timedelta(seconds=10)
+    made.settle()
 
+    assert at_once == ("True", "False", "False", "Scheduled")
     assert stalled == ("False", "False", "True", reason)
-    assert step in message
+    for text in (told, stalled_message):
+        assert message in text
+        assert text.endswith(step)
+    assert "lastRun" not in unread
     assert made.standing()[0] == "True"
     assert made.status["lastRun"]["outcome"] == "Failed"
-    assert 'secret "db" not found' in made.status["lastRun"]["error"]
+    assert message in made.status["lastRun"]["error"]
+    assert "notStarted" not in made.status
+
+
+def test_a_missing_secret_is_named_with_its_key() -> None:
+    """As the policy has it."""
+    made = world()
+    made.start_job("a")
+    made.pod_of("a", waiting={"reason": "CreateContainerConfigError", "message": 'secret "db" not found'})
+    made.settle()
+
+    assert "job a needs key DATABASE_URL of Secret db" in made.condition("Ready")["message"]
+
+
+def test_an_image_that_has_no_name_stalls_at_once() -> None:
+    """Nothing of this solves itself."""
+    made = world()
+    made.start_job("a")
+    made.pod_of("a", waiting={"reason": "InvalidImageName", "message": "invalid reference"})
+    made.settle()
+
+    assert made.standing() == ("False", "False", "True", "ImageNotPulled")
+
+
+def test_a_pod_without_a_place_is_told_of_and_stalls_nothing() -> None:
+    """A node may come until the deadline; the run that it kept from starting is told with it."""
+    made = world()
+    made.start_job("a")
+    made.pod_of("a", {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes fit"})
+    made.now += timedelta(minutes=10)
+    made.settle()
+    standing, told = made.standing(), made.condition("Ready")["message"]
+    made.end_job("a", failed=True, reason="DeadlineExceeded")
+    made.now += timedelta(seconds=10)
+    made.settle()
+
+    assert standing == ("True", "False", "False", "Scheduled")
+    assert "job a does not start: Unschedulable: 0/3 nodes fit; see: kubectl -n shop describe pod/a-x" in told
+    assert "0/3 nodes fit" in made.status["lastRun"]["error"]
+
+
+def test_a_job_without_a_pod_stalls_the_policy() -> None:
+    """A quota, or an admission that refuses it."""
+    made = world()
+    made.start_job("a")
+    made.pods.clear()
+    made.settle()
+    at_once = made.standing()
+    made.now += timedelta(seconds=61)
+    made.settle()
+
+    assert at_once[0] == "True"
+    assert made.standing() == ("False", "False", "True", "PodNotStarted")
+    assert "no pod could be made; see: kubectl -n shop describe job/a" in made.condition("Stalled")["message"]
+
+
+def test_a_job_whose_pods_are_removed_for_its_end_lacks_none() -> None:
+    """The Job controller says so before it is done; what was seen before stays."""
+    made = world()
+    made.start_job("a")
+    made.pod_of("a", waiting={"reason": "ErrImagePull", "message": "manifest unknown"})
+    made.now += timedelta(seconds=61)
+    made.settle()
+    made.pods.clear()
+    made.jobs["a"]["status"]["conditions"] = [{"type": "FailureTarget", "status": "True"}]
+    made.settle()
+
+    assert made.standing()[0] == "True"
+    assert "manifest unknown" in made.status["notStarted"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed", "rows"), [("succeeded", False, 48_211), ("guarded", True, 0), ("partial", False, 7)]
+)
+def test_a_run_is_counted_when_its_pod_is_seen_to_have_ended(outcome: str, failed: bool, rows: int) -> None:
+    """Jobs and pods are watched apart. The run is counted once, by its report."""
+    made = world()
+    made.start_job("a")
+    made.settle()
+    made.end_job("a", report(outcome, rowsDeleted=rows), failed=failed)
+    ended = made.pods
+    made.pod_of("a", running={})
+    early = made.settle()
+    made.pods = ended
+    made.now += timedelta(seconds=2)
+    made.settle()
+
+    assert "lastRun" not in early.status
+    assert early.status["activeJobName"] == "a"
+    assert early.look_again_seconds == 1
+    assert made.status["lastRun"]["outcome"] == outcome.capitalize()
+    assert made.status["lastRun"]["rowsDeleted"] == rows
+    assert len(made.told) == 2
+
+
+def test_a_pod_that_is_never_seen_to_end_is_waited_for_briefly() -> None:
+    """It was removed; then the Job's own word counts."""
+    made = world()
+    made.start_job("a")
+    made.end_job("a", failed=True, reason="BackoffLimitExceeded")
+    early = made.settle()
+    made.now += timedelta(seconds=10)
+    made.settle()
+
+    assert "lastRun" not in early.status
+    assert made.status["lastRun"]["outcome"] == "Failed"
+    assert "no report was left" in made.status["lastRun"]["error"]
+
+
+def test_a_later_run_waits_for_one_that_is_not_read_yet() -> None:
+    """Counted before it, it would leave the earlier one out for ever."""
+    made = world()
+    made.start_job("a")
+    made.start_job("b", by_hand=True)
+    made.end_job("a", report("failed", error="x"), failed=True)
+    seen = [pod for pod in made.pods if pod["metadata"]["name"] == "a-x"]
+    made.pod_of("a", running={})
+    made.end_job("b", report())
+    early = made.settle()
+    made.pods = [pod for pod in made.pods if pod["metadata"]["name"] != "a-x"] + seen
+    made.settle()
+
+    assert "lastRun" not in early.status
+    assert [notice.reason for notice in made.told if notice.reason != "RunStarted"] == ["RunFailed", "RunSucceeded"]
 
 
 def test_a_missed_run_is_overdue_until_one_begins() -> None:

@@ -73,6 +73,7 @@ class World:
             elif child.name not in self.jobs:
                 made["metadata"] |= {"uid": f"uid-{child.name}", "creationTimestamp": timestamp(self.now)}
                 self.jobs[child.name] = made
+                self.pod_of(child.name, running={})
         self._write(plan)
         return plan
 
@@ -124,16 +125,17 @@ class World:
         if not by_hand:
             self.cron_job["status"] = {"lastScheduleTime": timestamp(self.now)}
         self.jobs[name] = job
+        self.pod_of(name, running={})
         return job
 
-    def pod_of(self, name: str, **state: Any) -> None:
-        """The state of the Job's container."""
+    def pod_of(self, name: str, *conditions: Object, **state: Any) -> None:
+        """The state of the Job's container, and the conditions of its pod."""
         owner = {"kind": "Job", "name": name, "uid": f"uid-{name}"}
         self.pods = [pod for pod in self.pods if pod["metadata"]["name"] != f"{name}-x"]
-        status = {"containerStatuses": [{"name": "coursegen", "state": state}]}
-        self.pods.append(
-            {"kind": "Pod", "metadata": {"name": f"{name}-x", "ownerReferences": [owner]}, "status": status}
-        )
+        status = {"containerStatuses": [{"name": "coursegen", "state": state}], "conditions": list(conditions)}
+        created = self.jobs[name]["metadata"]["creationTimestamp"]
+        metadata = {"name": f"{name}-x", "creationTimestamp": created, "ownerReferences": [owner]}
+        self.pods.append({"kind": "Pod", "metadata": metadata, "status": status})
 
     def end_job(self, name: str, message: str | None = None, *, failed: bool = False, reason: str = "") -> None:
         """The Job ends; without a message its pod is gone."""
