@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,8 @@ class Cluster:
 
     def __init__(self, http: httpx2.AsyncClient, call_seconds: float, figures: Figures, access: Access) -> None:
         self.access = access
+        self.guard: Callable[[], None] = lambda: None
+        """Called before every write; raises when this process may not write any more."""
         self._http = http
         self._call_seconds = call_seconds
         self._figures = figures
@@ -133,18 +135,22 @@ class Cluster:
         Raises:
             ObjectRefused: the API server does not accept it.
             ObjectGone: its namespace is not there, or is going.
-            WriteConflict: it is another object than the manifest's uid says.
+            WriteConflict: it is another object than the manifest's uid says, or another version.
             NotPermitted: RBAC refuses.
             KindAbsent: the API server does not know the kind.
             ClusterUnavailable: no answer.
+            LeadershipLost: another one leads.
         """
         metadata = manifest["metadata"]
         return await self._patch("apply", resource_type, metadata["namespace"], metadata["name"], manifest)
 
     async def apply_status(self, resource_type: ResourceType, resource: Object, status: Object) -> Object:
-        """Make `status` the status of `resource`, unless that is another one of the same name by now. Raises as `apply`."""
+        """Make `status` the status of `resource`, unless that has changed since it was read. Raises as `apply`.
+
+        What a status says is what the next plan goes on from: one that was planned on an older state is refused.
+        """
         metadata = resource["metadata"]
-        place = {each: metadata[each] for each in ("name", "namespace", "uid")}
+        place = {each: metadata[each] for each in ("name", "namespace", "uid", "resourceVersion")}
         body = {
             "apiVersion": resource_type.api_version,
             "kind": resource_type.kind,
@@ -199,6 +205,8 @@ class Cluster:
         Raises:
             CoursegenError: one of `errors`.
         """
+        if verb not in _READING:
+            self.guard()
         self._figures.called(verb)
         request = self._http.build_request(
             _METHODS[verb],
@@ -227,6 +235,7 @@ _METHODS: Final = {
     "patch": "PATCH",
     "delete": "DELETE",
 }
+_READING: Final = frozenset({"get", "list"})
 
 
 async def _answer(http: httpx2.AsyncClient, request: httpx2.Request, seconds: float) -> httpx2.Response:

@@ -80,13 +80,14 @@ class Operator:
         Raises:
             LeadershipLost: another one leads.
         """
-        async with self._elector.term(stopping) as lost:
-            if lost is None:
+        async with self._elector.term(stopping) as term:
+            if term is None:
                 return
+            self._cluster.guard = term.check
             _log.info("leading")
             self._figures.leads(True)
             try:
-                await until_lost(lost, self._lead(stopping))
+                await until_lost(term.lost, self._lead(stopping))
             finally:
                 self._figures.leads(False)
                 self._figures.forget_all()

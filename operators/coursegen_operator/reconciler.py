@@ -18,7 +18,14 @@ from operators.coursegen_operator.child import uid_of
 from operators.coursegen_operator.children import ChildRefused, Children
 from operators.coursegen_operator.comparison import without_nothing
 from operators.coursegen_operator.conditions import Condition, merged, stuck, working
-from operators.coursegen_operator.errors import KindAbsent, NotPermitted, ObjectGone, ObjectRefused
+from operators.coursegen_operator.errors import (
+    KindAbsent,
+    LeadershipLost,
+    NotPermitted,
+    ObjectGone,
+    ObjectRefused,
+    WriteConflict,
+)
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.keyed_queue import Verdict
 from operators.coursegen_operator.planning import Kind, Notice, Observed, Plan, Reader
@@ -152,6 +159,8 @@ class Reconciler:
             try:
                 outcome, verdict = await self._look(key)
                 self._failures.pop(key, None)
+            except LeadershipLost:
+                raise
             except RetryableError as error:
                 _log.info("cannot reconcile now", reason=error.message)
                 await self._lose_patience(key, error)
@@ -179,7 +188,7 @@ class Reconciler:
             _log.warning("refused", reason=error.message)
             await self._tell_fault(kind, resource, stuck(_reason(error), error.message))
             return "refused", Verdict(look_again_seconds=REFUSED_SECONDS)
-        except RetryableError:
+        except (RetryableError, LeadershipLost):
             raise
         except Exception as error:
             said = f"the operator failed ({type(error).__name__}) and tries again; see its log for {key}"
@@ -218,9 +227,23 @@ class Reconciler:
         self._figures.conditions(_key(resource), new["conditions"])
         if new == before:
             return False
-        made = await self._cluster.apply_status(kind.type, resource, new)
+        try:
+            made = await self._cluster.apply_status(kind.type, resource, new)
+        except WriteConflict:
+            await self._read_anew(kind, resource)
+            raise
         self._store.put(made)
         return bool(made.get("status") != before)  # else the API server writes it another way than we do
+
+    async def _read_anew(self, kind: Kind, resource: Object) -> None:
+        """Have the next look see what this one has missed, also while no watch is open."""
+        metadata = resource["metadata"]
+        try:
+            found = await self._cluster.get(kind.type, metadata["namespace"], metadata["name"])
+        except CoursegenError:
+            return
+        if found is not None:
+            self._store.put(found)
 
     def _complete(self, resource: Object, before: Object, status: Object) -> Object:
         """The status with what every status has: the generation it is of, dated conditions, the request it has seen."""

@@ -141,6 +141,9 @@ class PretendedCluster:
                 raise ObjectGone
             if before["metadata"]["uid"] != resource["metadata"]["uid"]:
                 raise WriteConflict
+            version = before["metadata"]["resourceVersion"]
+            if resource["metadata"].get("resourceVersion", version) != version:
+                raise WriteConflict
             item = copy.deepcopy(before)
             item["status"] = copy.deepcopy(status)
             return self._changed(before, item)

@@ -15,6 +15,7 @@ from operators.coursegen_operator.errors import (
     AlreadyThere,
     ClusterUnavailable,
     KindAbsent,
+    LeadershipLost,
     NotPermitted,
     ObjectGone,
     WriteConflict,
@@ -75,16 +76,42 @@ async def test_objects_are_applied_read_listed_and_deleted(api: PretendedApi, cl
 
 
 async def test_a_status_is_written_to_its_own_resource_only(api: PretendedApi, cluster: Cluster) -> None:
-    """Not to another one of the same name, nor to one that is gone."""
+    """Not to another one of the same name, nor to one that is gone, nor to one that has changed."""
     old = api.cluster.add(sample())
     written = await cluster.apply_status(RETENTION_POLICY, old, {"jobs": 1})
     assert written["status"] == {"jobs": 1}
+    with pytest.raises(WriteConflict):  # planned on what is there no more: a successor has written meanwhile
+        await cluster.apply_status(RETENTION_POLICY, old, {"jobs": 2})
+    assert api.cluster.objects[ObjectKey(RETENTION_POLICY.kind, "default", "sample")]["status"] == {"jobs": 1}
     api.cluster.drop(ObjectKey(RETENTION_POLICY.kind, "default", "sample"))
     with pytest.raises(ObjectGone):
         await cluster.apply_status(RETENTION_POLICY, old, {"jobs": 2})
     api.cluster.add(sample())
     with pytest.raises(WriteConflict):
         await cluster.apply_status(RETENTION_POLICY, old, {"jobs": 2})
+
+
+async def test_who_leads_no_more_writes_nothing(api: PretendedApi, cluster: Cluster) -> None:
+    """Not even a request; reading is free."""
+    there = api.cluster.add(CRON)
+    resource = {**sample(), "metadata": there["metadata"]}
+
+    def lost() -> None:
+        raise LeadershipLost
+
+    cluster.guard = lost
+    api.requests.clear()
+    for write in (
+        lambda: cluster.create(JOB, CRON),
+        lambda: cluster.apply(CRON_JOB, CRON),
+        lambda: cluster.apply_status(RETENTION_POLICY, resource, {}),
+        lambda: cluster.merge(CRON_JOB, "default", "x", {}),
+        lambda: cluster.delete(CRON_JOB, there),
+    ):
+        with pytest.raises(LeadershipLost):
+            await write()
+    assert api.requests == []
+    assert await cluster.get(CRON_JOB, "default", "x") is not None
 
 
 async def test_a_second_one_is_not_made(cluster: Cluster) -> None:

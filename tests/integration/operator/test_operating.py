@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import copy
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from operators.coursegen_operator.errors import LeadershipLost
-from operators.coursegen_operator.resources import CRON_JOB, EVENT, JOB, RETENTION_POLICY, ObjectKey
+from operators.coursegen_operator.planning import Reader
+from operators.coursegen_operator.resources import CRON_JOB, EVENT, JOB, RETENTION_POLICY, Object, ObjectKey
 from services.kernel.health import HealthRegistry
+from services.kernel.lease.watchdog import Watchdog
 from tests.support.operating import QUICK, operating
 from tests.support.pretended_api import LEASE, PretendedApi
 from tests.support.pretended_kind import PretendedKind, sample
@@ -103,6 +107,45 @@ async def test_a_lost_lease_ends_the_process(api: PretendedApi) -> None:
         api.cluster.edit(LEASE_KEY, lambda item: item["spec"].update(holderIdentity="somebody else"))
         with pytest.raises(LeadershipLost):
             await asyncio.wait_for(serving, 10)
+
+
+class _Stalling(PretendedKind):
+    """Stalls the whole process in the midst of a look when told to, as a pause does: nothing runs, and time goes by."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self.is_due = False
+        self._meanwhile = meanwhile
+
+    async def observe(self, cluster: Reader, resource: Object) -> Mapping[str, Sequence[Object]]:
+        if self.is_due:
+            self.is_due = False
+            time.sleep(float(QUICK["OPERATOR_LEASE_SECONDS"]) + 1)  # noqa: ASYNC251 - that is the point
+            self._meanwhile()
+        return await super().observe(cluster, resource)
+
+
+async def test_a_leader_that_was_paused_beyond_its_lease_changes_nothing(
+    api: PretendedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on in the midst of a look, before it hears that its Lease has run out: the successor's cluster stays as it is."""
+    monkeypatch.setattr(Watchdog, "is_due", lambda _: False)  # a pause of the process is its, too
+    before: list[object] = []
+
+    def succeed() -> None:
+        api.cluster.edit(LEASE_KEY, lambda item: item["spec"].update(holderIdentity="the successor"))
+        before.extend((api.cluster.writes, copy.deepcopy(api.cluster.objects)))
+
+    kind = _Stalling(succeed)
+    api.cluster.add(sample())
+    async with operating([kind], **QUICK) as (serving, _, _):
+        await eventually(_ready(api), within=20)
+        await asyncio.sleep(1)
+        kind.is_due = True
+        api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(serving, 15)
+    assert [api.cluster.writes, api.cluster.objects] == before
 
 
 async def test_with_namespaces_no_call_goes_beyond_them(api: PretendedApi) -> None:

@@ -8,10 +8,20 @@ import pytest
 
 from operators.coursegen_operator.errors import LeadershipLost
 from operators.coursegen_operator.figures import Figures
-from operators.coursegen_operator.leadership import NoCount, SoleElector, open_elector, until_lost
+from operators.coursegen_operator.leadership import (
+    SoleElector,
+    Term,
+    Terms,
+    TimedLease,
+    open_elector,
+    until_lost,
+)
 from operators.coursegen_operator.settings import OperatorSettings
 from services.kernel.clock import SystemClock
 from services.kernel.errors import SettingsInvalid
+from services.kernel.lease.api import LeaseUnavailable
+from services.kernel.lease.record import LeaseRecord
+from tests.support.clocks import StandingClock
 
 
 async def test_a_lost_term_cancels_the_work_and_waits_for_it() -> None:
@@ -53,11 +63,75 @@ async def test_the_only_one_leads_at_once() -> None:
         assert term is None
 
 
-async def test_a_term_is_not_counted() -> None:
-    """It is the event that says it is over."""
-    lost = asyncio.Event()
-    assert await NoCount().begin(lost) is lost
-    await NoCount().end(lost)
+class _Lease:
+    """A Lease whose answers take a second."""
+
+    def __init__(self, clock: StandingClock) -> None:
+        self._clock = clock
+        self.fails = False
+        self.announced: list[str] = []
+
+    async def read(self) -> LeaseRecord | None:
+        return None
+
+    async def create(self, record: LeaseRecord) -> LeaseRecord:
+        return await self.update(record)
+
+    async def update(self, record: LeaseRecord) -> LeaseRecord:
+        self._clock.pass_by(1)
+        if self.fails:
+            raise LeaseUnavailable("no")
+        return record
+
+    async def announce(self, message: str) -> None:
+        self.announced.append(message)
+
+
+async def test_a_term_is_over_once_the_lease_was_not_renewed_in_time() -> None:
+    """By the clock, before anybody says so: a process that was paused has not heard yet. Counted from the question."""
+    clock = StandingClock()
+    api = _Lease(clock)
+    lease = TimedLease(api, 10.0, clock)
+    term = await Terms(lease).begin(asyncio.Event())
+    with pytest.raises(LeadershipLost):
+        term.check()
+    await lease.create(LeaseRecord(holder="me"))
+    clock.pass_by(8.9)
+    term.check()
+    await lease.update(LeaseRecord(holder="me"))
+    clock.pass_by(8.9)
+    term.check()
+    api.fails = True
+    with pytest.raises(LeaseUnavailable):
+        await lease.update(LeaseRecord(holder="me"))
+    with pytest.raises(LeadershipLost):
+        term.check()
+    await Terms(lease).end(term)
+
+
+async def test_a_term_is_over_once_the_lease_is_lost_or_given_back() -> None:
+    """Whatever the clock says."""
+    clock = StandingClock()
+    api = _Lease(clock)
+    lease = TimedLease(api, 10.0, clock)
+    await lease.create(LeaseRecord(holder="me"))
+    term = await Terms(lease).begin(asyncio.Event())
+    term.check()
+    term.lost.set()
+    with pytest.raises(LeadershipLost):
+        term.check()
+    term = await Terms(lease).begin(asyncio.Event())
+    await lease.update(LeaseRecord())
+    with pytest.raises(LeadershipLost):
+        term.check()
+    assert await lease.read() is None
+    await lease.announce("x")
+    assert api.announced == ["x"]
+
+
+def test_the_only_one_leads_for_ever() -> None:
+    """It has no Lease to lose."""
+    Term(asyncio.Event()).check()
 
 
 async def test_without_kubernetes_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectRefused
+from operators.coursegen_operator.errors import (
+    ClusterUnavailable,
+    KindAbsent,
+    NotPermitted,
+    ObjectRefused,
+    WriteConflict,
+)
 from operators.coursegen_operator.reconciler import PATIENCE, StoredReader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
@@ -268,6 +274,34 @@ async def test_an_error_that_cannot_be_told_is_tried_again_all_the_same(grounds:
     grounds.cluster.refuses["apply", KEY.kind] = ClusterUnavailable()
     for _ in range(PATIENCE + 1):
         with pytest.raises(ClusterUnavailable):
+            await grounds.look()
+
+
+async def test_a_status_that_was_planned_on_an_older_one_is_refused_and_planned_anew(grounds: Grounds) -> None:
+    """By a leader that was paused while its successor wrote. An error, so that its pauses grow; it needs no watch to learn."""
+    await grounds.settle()
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(broken=True))
+    grounds.cluster.listeners.clear()
+    grounds.cluster.edit(KEY, lambda item: item["status"].update(jobs=7))
+    with pytest.raises(WriteConflict):
+        await grounds.look()
+    assert grounds.status["jobs"] == 7
+    assert grounds.condition("Ready")["status"] == "True"
+
+    await grounds.look()
+    assert grounds.status["jobs"] == 0
+    assert grounds.condition("Stalled")["status"] == "True"
+
+
+async def test_without_an_answer_a_conflict_stays_one(grounds: Grounds) -> None:
+    """The resource cannot be read anew: the watch will tell."""
+    await grounds.settle()
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(broken=True))
+    grounds.cluster.listeners.clear()
+    grounds.cluster.edit(KEY, lambda item: item["status"].update(jobs=7))
+    grounds.cluster.refuses["get", KEY.kind] = ClusterUnavailable()
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(WriteConflict):
             await grounds.look()
 
 
