@@ -48,6 +48,8 @@ def expand_hold(facts: Facts, memory: Memory) -> Hold | None:
 def contract_hold(facts: Facts, memory: Memory) -> Hold | None:
     """What keeps the pending files of phase contract from being applied. Asked only when the expand phase is complete."""
     files = words.listed(memory.contract_pending, len(memory.contract_pending))
+    if memory.failed_attempts >= facts.spec.retry.max_attempts:
+        return Hold(words.RETRY_LIMIT_REACHED, words.given_up(memory, facts.commands))
     if facts.spec.contract.mode == "Never":
         return Hold(words.CONTRACT_DEFERRED, f"{files} of phase contract stay pending: contract.mode is Never")
     if facts.spec.drift.mode == "Fail" and memory.drift.state == "Drifted":

@@ -137,17 +137,21 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
 
 
 def failed(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str) -> Memory:
-    """An attempt has failed. The next one begins with a new plan: part of the old one may be applied."""
+    """An attempt has failed. The next one begins with a new plan: part of the old one may be applied.
+
+    A contract phase that is given up is left, so that the rest of the upkeep goes on.
+    """
     in_row = memory.failures_in_row + 1
     passing = memory.passing_in_row + (1 if result.is_passing else 0)
     is_counted = not result.is_transient or (result.is_passing and passing >= PATIENCE)
     count = memory.failed_attempts + (1 if is_counted else 0)
     is_over = count >= retry.max_attempts
+    is_left = is_over and memory.is_settled
     wait = delay_seconds(retry, in_row, uid)
     return replace(
         memory,
-        task="plan",
-        attempt=memory.attempt + 1,
+        task=None if is_left else "plan",
+        attempt=memory.attempt if is_left else memory.attempt + 1,
         failed_attempts=count,
         failures_in_row=in_row,
         passing_in_row=passing,

@@ -10,7 +10,7 @@ from typing import Literal
 from operators.coursegen_operator.conditions import READY, Condition, done, find, stuck, timestamp, working
 from operators.coursegen_operator.migrations import words
 from operators.coursegen_operator.migrations.facts import Facts
-from operators.coursegen_operator.migrations.permission import Hold
+from operators.coursegen_operator.migrations.permission import Hold, contract_hold
 from operators.coursegen_operator.migrations.progress import PATIENCE
 from operators.coursegen_operator.migrations.starting import POD_NOT_STARTED, Obstacle
 from operators.coursegen_operator.migrations.status import Memory
@@ -70,6 +70,8 @@ class Speaker:
                 continue
             if condition.reason in {words.AWAITING_APPROVAL, words.DESTRUCTIVE_DENIED}:
                 found.append(Notice(words.APPROVAL_REQUIRED, condition.message, warning=True))
+            if condition.reason == words.RETRY_LIMIT_REACHED:
+                found.append(Notice(words.RETRY_LIMIT_REACHED, condition.message, warning=True))
             if condition.reason == words.CONTRACT_DEFERRED:
                 found.append(Notice(words.CONTRACT_DEFERRED, condition.message))
         return found
@@ -82,7 +84,7 @@ class Speaker:
 
     def _standing(self, rest: Rest) -> tuple[Condition, ...]:
         if rest.kind == "given up":
-            return stuck(words.RETRY_LIMIT_REACHED, self._given_up())
+            return stuck(words.RETRY_LIMIT_REACHED, words.given_up(self._memory, self._commands))
         return self._settled() if self._memory.is_settled else self._unsettled(rest)
 
     def _unsettled(self, rest: Rest) -> tuple[Condition, ...]:
@@ -168,8 +170,6 @@ class Speaker:
                 return words.SUSPENDED, f"{files} of phase contract; resume: {self._commands.resume}"
             case "backing off":
                 return self._failure_reason(), self._failure()
-            case "given up":
-                return words.RETRY_LIMIT_REACHED, self._given_up()
             case _:
                 return self._contract_progress(rest, files)
 
@@ -180,6 +180,9 @@ class Speaker:
             case "running" if self._memory.task == "contract":
                 return words.MIGRATING, f"{rest.what} applies {files}; see: {self._commands.kubectl} logs {rest.what}"
             case _:
+                hold = contract_hold(self._facts, self._memory)
+                if hold is not None and self._memory.task == "drift":  # as before and after the check
+                    return hold.reason, hold.message
                 return words.RECONCILING, f"{files} of phase contract; {rest.what} ends first"
 
     # ── Sentences ──
@@ -213,13 +216,6 @@ class Speaker:
             row = f"{memory.passing_in_row} times in a row for what passes by itself, counted from time {PATIENCE} on"
             count = f" {row}{count}"
         return f"{last.task} failed{count}: {words.brief(last.error)}; {again}; see: {self._commands.log(last.job)}"
-
-    def _given_up(self) -> str:
-        last = self._memory.last
-        return (
-            f"{last.task} failed {self._memory.failed_attempts} times: {words.brief(last.error)}; "
-            f"see: {self._commands.log(last.job)}; when it is mended: {self._commands.again}"
-        )
 
     def _drifted(self) -> str:
         drift = self._memory.drift

@@ -8,7 +8,7 @@
                pending, permitted: apply             maxAttempts, then Stalled (RetryLimitReached)
                pending, not permitted: Stalled
     apply      settled                               plan, later
-    contract   settled, nothing of contract left     plan, later; Ready stays True
+    contract   settled, nothing of contract left     plan, later, up to maxAttempts; Ready stays True
     drift      InSync, Drifted; next one is due      drift, later
                files pending: plan, at once
     (none)     settled: contract when permitted, rolled out and soaked; drift when due; else rest
@@ -135,7 +135,10 @@ class Turn:
             self._memory = progress.withdrawn(self._memory)
             return None
         if task != "drift" and self._memory.failed_attempts >= self._spec.retry.max_attempts:
-            return Rest("given up")
+            if not self._memory.is_settled:
+                return Rest("given up")
+            self._memory = replace(self._memory, task=None, retry_at=None)  # the contract phase: the rest goes on
+            return None
         if self._spec.suspend:
             return Rest("suspended")
         if self._memory.retry_at is not None and self._facts.now < self._memory.retry_at:

@@ -115,6 +115,15 @@ def brief(error: str) -> str:
     return shortened(error.rstrip(". "), _ERROR_BYTES)
 
 
+def given_up(memory: Memory, commands: Commands) -> str:
+    """That nothing is tried any more, and how to have it tried again."""
+    last = memory.last
+    return (
+        f"{last.task} failed {memory.failed_attempts} times: {brief(last.error)}; see: {commands.log(last.job)}; "
+        f"when it is mended: {commands.again}"
+    )
+
+
 def where(memory: Memory) -> str:
     """Where the database stands."""
     return f"the database is at {memory.current}" if memory.current else "the database has no migration yet"

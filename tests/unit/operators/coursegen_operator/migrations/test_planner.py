@@ -245,8 +245,8 @@ def test_contract_without_policy_or_backup_waits() -> None:
     assert "kubectl -n shop patch dbm/main" in world.condition("ContractPending")["message"]
 
 
-def test_a_contract_that_fails_leaves_the_application_ready_until_it_is_given_up() -> None:
-    """Each retry begins with a plan: part of it may be applied."""
+def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:
+    """Each retry begins with a plan: part of it may be applied. Given up, it is told, and the upkeep goes on."""
     world = _soaking()
     world.roll_out()
     world.wait(600)
@@ -262,7 +262,47 @@ def test_a_contract_that_fails_leaves_the_application_ready_until_it_is_given_up
         world.finish("error")
         world.settle()
 
-    assert world.says() == ("stuck", "RetryLimitReached")
+    assert world.says() == ("done", "Applied")
+    condition = world.condition("ContractPending")
+    assert (condition["status"], condition["reason"]) == ("True", "RetryLimitReached")
+    assert 'ops.coursegen.dev/reconcile-at="$(date +%s)"' in condition["message"]
+    assert world.told()[-1] == "RetryLimitReached"
+    world.edit(drift={"mode": "Detect"})
+    world.settle()
+    assert world.task() == "drift"
+    assert world.condition("ContractPending")["reason"] == "RetryLimitReached"
+    world.finish()
+    world.settle()
+    assert world.told().count("RetryLimitReached") == 1
+    settled_at = world.resource["status"]["expandedAt"]
+    world.annotate(reconcile_at="1")
+    _run(world, "plan")
+    assert (world.task(), world.resource["status"]["expandedAt"]) == ("contract", settled_at)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"contract": {"soakSeconds": 300}}, {"retry": {"maxAttempts": 9}}, {"job": {"ttlSecondsAfterFinished": 60}}],
+)
+def test_the_soak_goes_on_when_the_spec_asks_for_the_same_work(change: dict[str, object]) -> None:
+    """A new plan that finds nothing to apply says that nothing has changed; another image is another rollout."""
+    world = _soaking()
+    world.roll_out()
+    settled_at = world.resource["status"]["expandedAt"]
+    world.wait(200)
+    world.edit(**change)
+    _run(world, "plan")
+    assert world.resource["status"]["expandedAt"] == settled_at
+    assert world.condition("ContractPending")["reason"] == "Soaking"
+    world.wait(100)
+    world.settle()
+    assert world.task() == "contract"
+    world.finish()
+    world.settle()
+    world.edit(image="shop:1")
+    _run(world, "plan")
+
+    assert world.resource["status"]["expandedAt"] != settled_at
 
 
 def test_errors_count_and_end_at_the_limit() -> None:
