@@ -6,37 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from lightkube.models.rbac_v1 import PolicyRule
 
 from operators.coursegen_operator.schemas.crd import definitions
 from tests.support.clusters import cluster_client, kubeconfig_of, require_cluster
-from tests.support.kube.commands import kubectl, run
+from tests.support.kube.commands import kubectl, program, run
 from tests.support.kube.installation import own_namespace
-from tests.support.servers import REPOSITORY
+from tests.support.kube.operator import OPERATOR_CHART, RELEASE
 
-FILES = REPOSITORY / "charts" / "coursegen-operator" / "files" / "crds"
-OWN = ["databasemigrations", "retentionpolicies", "alertpolicies"]
-ALL = ["get", "list", "watch", "create", "patch", "delete"]
-RULES = [
-    PolicyRule(apiGroups=["coordination.k8s.io"], resources=["leases"], verbs=["create"]),
-    PolicyRule(
-        apiGroups=["coordination.k8s.io"],
-        resources=["leases"],
-        resourceNames=["coursegen-operator"],
-        verbs=["get", "update"],
-    ),
-    PolicyRule(apiGroups=[""], resources=["events"], verbs=["create"]),
-    PolicyRule(apiGroups=["ops.coursegen.dev"], resources=OWN, verbs=["get", "list", "watch"]),
-    PolicyRule(apiGroups=["ops.coursegen.dev"], resources=[f"{each}/status" for each in OWN], verbs=["get", "patch"]),
-    PolicyRule(apiGroups=["ops.coursegen.dev"], resources=[f"{each}/finalizers" for each in OWN], verbs=["update"]),
-    PolicyRule(apiGroups=["batch"], resources=["jobs", "cronjobs"], verbs=ALL),
-    PolicyRule(apiGroups=["monitoring.coreos.com"], resources=["prometheusrules"], verbs=ALL),
-    PolicyRule(apiGroups=["monitoring.coreos.com"], resources=["prometheuses", "thanosrulers"], verbs=["get", "list"]),
-    PolicyRule(apiGroups=[""], resources=["pods"], verbs=["get", "list", "watch"]),
-    PolicyRule(apiGroups=["apps"], resources=["deployments"], verbs=["get", "list", "watch"]),
-    PolicyRule(apiGroups=["events.k8s.io"], resources=["events"], verbs=["list", "create", "patch"]),
-]
-"""As charts/coursegen-operator/templates/_rules.tpl and rbac.yaml have it with `scope: namespaced`."""
+FILES = OPERATOR_CHART / "files" / "crds"
+
+
+def rights(helm: str, namespace: str) -> list[PolicyRule]:
+    """What the chart allows an operator that looks after its own namespace only."""
+    command = [helm, "template", RELEASE, str(OPERATOR_CHART), "-n", namespace, "--set", "scope=namespaced"]
+    roles = [each for each in yaml.safe_load_all(run(command).stdout) if each and each["kind"] == "Role"]
+    assert {each["metadata"]["namespace"] for each in roles} == {namespace}
+    return [PolicyRule(**rule) for each in roles for rule in each["rules"]]
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +52,7 @@ def namespace(kinds: None) -> Iterator[str]:
 def confined(namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The namespace, with this process's client confined to it; `kubectl` of the tests keeps the administrator's rights."""
     with cluster_client() as client:
-        path = kubeconfig_of(client, namespace, "operator", RULES, tmp_path)
+        path = kubeconfig_of(client, namespace, "operator", rights(program("helm"), namespace), tmp_path)
     monkeypatch.setattr("services.kernel.lease.kubernetes.read_access", _reading(path))
     monkeypatch.setattr("operators.coursegen_operator.cluster.read_access", _reading(path))
     return namespace
