@@ -275,7 +275,7 @@ class Candidate:
             while not self.stopping.is_set():
                 with suppress(DatabaseUnavailable):
                     await self.database.write(term.epoch, self.name)
-                await asyncio.sleep(WRITE_SECONDS)
+                await pause(self.stopping, WRITE_SECONDS)  # asked to stop it writes no more, as the relay
         finally:
             try:
                 await asyncio.sleep(self.stop_seconds())

@@ -160,13 +160,13 @@ class Play:
         assert self.scene.failures() == []
 
     async def _next_write(self) -> float:
-        """Seconds until another leader than before has written."""
+        """Seconds until another leader than before has written: to the write, not to the look that finds it."""
         accepted, start = self.scene.fence.accepted, world().seconds
         before = len(accepted)
-        while not any(self._is_anothers(each) for each in accepted[before:]):
+        while not (others := [each for each in accepted[before:] if self._is_anothers(each)]):
             assert world().seconds - start < 10 * TAKE_OVER_SECONDS, "nobody leads"
             await asyncio.sleep(0.1)
-        return world().seconds - start
+        return others[0][0] - start
 
     def _is_anothers(self, accepted: tuple[float, int, str]) -> bool:
         return accepted[2] != self._left
