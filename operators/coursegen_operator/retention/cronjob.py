@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
+from operators.coursegen_operator.comparison import differs
 from operators.coursegen_operator.planning import Child
 from operators.coursegen_operator.resources import CRON_JOB, GROUP, JOB, Object
 from operators.coursegen_operator.retention.spec import RetentionSpec
@@ -39,8 +40,6 @@ _CONTAINER_SECURITY: Final = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_NOT_COMPARED: Final = frozenset({"resources"})
-"""Amounts: the API server writes them in another form than they were given."""
 
 
 def cron_job_name(resource: Object) -> str:
@@ -89,7 +88,8 @@ def condition_of(found: Object | None, wanted: Object) -> Literal["right", "abse
     """How the CronJob that was found compares with the one that should be there.
 
     `outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it.
-    Fields of which `wanted` says nothing do not count: the API server adds its defaults.
+    Fields of which `wanted` says nothing do not count: the API server adds its defaults. Nor do amounts of resources, which it
+    writes in another form than they were given.
     """
     if found is None:
         return "absent"
@@ -98,18 +98,15 @@ def condition_of(found: Object | None, wanted: Object) -> Literal["right", "abse
         ANNOTATION_SPEC_HASH
     ]:
         return "outdated"
-    is_right = _has(found.get("spec"), wanted["spec"]) and _has(metadata.get("labels"), wanted["metadata"]["labels"])
-    return "right" if is_right else "edited"
+    return "edited" if differs(_without_amounts(wanted), found) else "right"
 
 
-def _has(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            _has(found.get(key), value) for key, value in wanted.items() if key not in _NOT_COMPARED
-        )
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(_has, found, wanted))
-    return bool(found == wanted)
+def _without_amounts(wanted: Object) -> Object:
+    """Of the pod's containers."""
+    comparable = copy.deepcopy(wanted)
+    for container in comparable["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]:
+        container.pop("resources", None)
+    return comparable
 
 
 def _job(resource: Object, spec: RetentionSpec) -> Object:

@@ -17,7 +17,6 @@ from operators.coursegen_operator.schemas.openapi import (
     date_time,
     duration,
     fraction,
-    free,
     integer,
     list_map,
     name,
@@ -150,6 +149,37 @@ _HISTORY: Final = obj(
     default={},
 )
 
+_TOLERATION: Final = obj(
+    "Taints of one kind.",
+    {
+        "key": string(
+            "The taint's key; without one: of any, with operator Exists.", pattern=rf"^$|{_LABEL_KEY}", max_length=316
+        ),
+        "operator": string(
+            "Equal: of this value; Exists: of any. Without one: Equal.", enum=("Equal", "Exists"), default="Equal"
+        ),
+        "value": string("The taint's value, with operator Equal.", pattern=_LABEL_VALUE, max_length=63),
+        "effect": string(
+            "What the taint does. Without one: any.", enum=("NoSchedule", "PreferNoSchedule", "NoExecute")
+        ),
+        "tolerationSeconds": integer("So long only, with effect NoExecute. Without it: for ever."),
+    },
+    rules=[
+        cel(
+            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+            "without a key, operator must be Exists",
+        ),
+        cel(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "operator Exists takes no value",
+        ),
+        cel(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds needs effect NoExecute",
+        ),
+    ],
+)
+
 _JOB: Final = obj(
     "How the pods run.",
     {
@@ -162,7 +192,7 @@ _JOB: Final = obj(
         ),
         "serviceAccountName": name("The pods' service account; they get no token. Without one: default."),
         "nodeSelector": _labels("Labels that the pods' node must have."),
-        "tolerations": free("Taints that the pods tolerate, as in a pod.", list_of=True),
+        "tolerations": array("Taints that the pods tolerate, as in a pod.", _TOLERATION, max_items=16),
         "podLabels": _labels("Labels of the pods, for a NetworkPolicy for instance."),
     },
     default={},

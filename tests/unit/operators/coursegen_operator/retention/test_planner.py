@@ -113,6 +113,24 @@ def test_a_cron_job_that_somebody_damaged_is_put_right_and_told_of_once(damage: 
     assert made.reasons() == ["CronJobRepaired"]
 
 
+def test_what_the_api_server_writes_in_its_own_way_is_no_damage() -> None:
+    """It leaves out what is empty, adds its defaults, and shortens amounts. What is not so is damage."""
+    tolerations = [{"key": "dedicated", "operator": "Exists", "value": "", "effect": "NoSchedule"}]
+    made = world(job={"tolerations": tolerations, "resources": {"requests": {"cpu": "0.05"}}})
+    assert made.cron_job is not None
+    pod = made.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod["tolerations"] = [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}]
+    pod["containers"][0]["resources"] = {"requests": {"cpu": "50m"}}
+    pod["dnsPolicy"] = "ClusterFirst"
+    made.look()
+    written_alike = made.standing(), made.reasons()
+    made.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["tolerations"] = []
+    made.look()
+
+    assert written_alike == (("True", "False", "False", "Scheduled"), [])
+    assert made.reasons() == ["CronJobRepaired"]
+
+
 def test_a_change_of_the_spec_is_carried_out_and_is_no_repair() -> None:
     """Also while the old CronJob is still what is seen."""
     made = world()
