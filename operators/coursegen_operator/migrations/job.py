@@ -57,7 +57,7 @@ def job_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task, ba
     settings = spec.pod.get("job") or {}
     ttl = int(settings.get("ttlSecondsAfterFinished", TTL_SECONDS))
     manifest = {
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": {**(settings.get("podLabels") or {}), **labels}},
         "spec": {
             "backoffLimit": int(settings.get("backoffLimit", 0)),
             "activeDeadlineSeconds": int(settings.get("activeDeadlineSeconds", DEADLINE_SECONDS)),

@@ -77,6 +77,8 @@ def is_contract_approved(facts: Facts, memory: Memory) -> bool:
 def _loss_hold(facts: Facts, what: str) -> Hold | None:
     if not facts.spec.allows_destructive:
         message = f"{what}, and policy.destructive is Deny; after a backup: {facts.commands.allow}"
+        if not facts.backup:
+            message += f"; and name it: {facts.commands.backup}"
         return Hold(words.DESTRUCTIVE_DENIED, message)
     if not facts.backup:
         return Hold(words.DESTRUCTIVE_DENIED, f"{what}; name the backup that was taken: {facts.commands.backup}")

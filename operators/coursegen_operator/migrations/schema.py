@@ -201,7 +201,7 @@ _JOB: Final = obj(
         "serviceAccountName": name("The pods' service account; they get no token. Without one: default."),
         "nodeSelector": _labels("Labels that the pods' node must have."),
         "tolerations": free("Taints that the pods tolerate, as in a pod.", list_of=True),
-        "podLabels": _labels("Labels of the pods, for a NetworkPolicy for instance."),
+        "podLabels": _labels("Labels of the Jobs and their pods, for a NetworkPolicy or kubectl get jobs -l."),
     },
     default={},
 )

@@ -15,7 +15,7 @@ DriftMode = Literal["Off", "Detect", "Fail"]
 
 HEAD: Final = "head"
 KEY: Final = "DATABASE_URL"
-LOCK_SECONDS: Final = 5
+LOCK_SECONDS: Final = 4
 STATEMENT_SECONDS: Final = 300
 SOAK_SECONDS: Final = 300
 DRIFT_SECONDS: Final = 600

@@ -85,7 +85,17 @@ def test_job_and_pod_say_whose_they_are_whatever_labels_are_wanted() -> None:
     for labels in (job["metadata"]["labels"], job["spec"]["template"]["metadata"]["labels"]):
         assert labels["ops.coursegen.dev/task"] == "drift"
         assert labels["ops.coursegen.dev/owner-uid"] == job["metadata"]["ownerReferences"][0]["uid"]
-    assert job["spec"]["template"]["metadata"]["labels"]["team"] == "courses"
+        assert labels["team"] == "courses"
+
+
+def test_a_lock_is_waited_for_as_long_as_the_process_waits_by_itself() -> None:
+    """No longer: everybody who comes later waits behind it."""
+    from services.migrate.settings import MigrateSettings
+
+    variables = {each["name"]: each.get("value") for each in _pod()["containers"][0]["env"]}
+    own = MigrateSettings.from_environ({"DATABASE_URL": "postgresql://owner@db/shop"}).lock_seconds
+
+    assert float(variables["MIGRATE_LOCK_SECONDS"]) == own == 4
 
 
 @pytest.mark.parametrize(
