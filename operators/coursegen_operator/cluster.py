@@ -24,7 +24,7 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.models import User
 
 from operators.coursegen_operator.answers import error_of
-from operators.coursegen_operator.errors import ClusterUnavailable, KindAbsent, NotPermitted, ObjectGone, WriteConflict
+from operators.coursegen_operator.errors import ClusterUnavailable, ObjectGone, WriteConflict
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.resources import FIELD_MANAGER, Object, ResourceType
 from services.kernel.errors import CoursegenError, SettingsInvalid
@@ -171,18 +171,6 @@ class Cluster:
             await self._send("delete", resource_type, metadata["namespace"], metadata["name"], body=body)
         except (ObjectGone, WriteConflict):  # the latter: another one has its name by now
             return
-
-    async def serves(self, resource_type: ResourceType) -> bool:
-        """Whether the API server knows the kind. Every account may ask that.
-
-        Raises:
-            ClusterUnavailable: no answer.
-        """
-        try:
-            found = await self._send("get", ResourceType(resource_type.group, resource_type.version, "", ""), None)
-        except (KindAbsent, ObjectGone, NotPermitted):
-            return False
-        return any(each.get("name") == resource_type.plural for each in found.get("resources") or [])
 
     async def _patch(self, verb: str, resource_type: ResourceType, namespace: str, name: str, body: Object) -> Object:
         params = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if verb == "apply" else {})}

@@ -10,6 +10,7 @@ import yaml
 from lightkube.models.rbac_v1 import PolicyRule
 
 from operators.coursegen_operator.schemas.crd import definitions
+from tests.charts.conftest import NEWEST
 from tests.support.clusters import cluster_client, kubeconfig_of, require_cluster
 from tests.support.kube.commands import kubectl, program, run
 from tests.support.kube.installation import own_namespace
@@ -20,7 +21,8 @@ FILES = OPERATOR_CHART / "files" / "crds"
 
 def rights(helm: str, namespace: str) -> list[PolicyRule]:
     """What the chart allows an operator that looks after its own namespace only."""
-    command = [helm, "template", RELEASE, str(OPERATOR_CHART), "-n", namespace, "--set", "scope=namespaced"]
+    values = ["--set", "scope=namespaced", "--kube-version", NEWEST]
+    command = [helm, "template", RELEASE, str(OPERATOR_CHART), "-n", namespace, *values]
     roles = [each for each in yaml.safe_load_all(run(command).stdout) if each and each["kind"] == "Role"]
     assert {each["metadata"]["namespace"] for each in roles} == {namespace}
     return [PolicyRule(**rule) for each in roles for rule in each["rules"]]
