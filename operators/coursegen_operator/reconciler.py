@@ -44,6 +44,8 @@ from services.kernel.logs import bind_context, get_logger
 
 _log = get_logger(__name__)
 
+ANNOTATION_LENGTH: Final = 1_024
+"""How much of an annotation a status repeats; it may have 256 KiB."""
 REFUSED_SECONDS: Final = 60.0
 """When to look again at what a person has to put right outside of the resource, such as RBAC."""
 PATIENCE: Final = 5
@@ -255,7 +257,7 @@ class Reconciler:
         asked = (resource["metadata"].get("annotations") or {}).get(ANNOTATION_RECONCILE_AT)
         handled = new.get("lastHandledReconcileAt") or asked or before.get("lastHandledReconcileAt")
         if handled:
-            new["lastHandledReconcileAt"] = handled
+            new["lastHandledReconcileAt"] = str(handled)[:ANNOTATION_LENGTH]
         return new
 
     async def _tell_fault(self, kind: Kind, resource: Object, conditions: Sequence[Condition]) -> None:

@@ -39,6 +39,8 @@ LONGEST_SILENCE_SECONDS: Final = SERVER_SECONDS + INACTIVITY_SECONDS + REQUEST_S
 """A watch that has not been opened for so long is dead."""
 STOP_SECONDS: Final = 8.0
 """kopf waits up to 5 s for what hangs."""
+CLOSING_SECONDS: Final = 0.25
+"""An encrypted connection takes a moment to close."""
 _IDENTITY: Final = Identity(FIELD_MANAGER)
 """Who this is among kopf's peers, of whom there are none. Left to itself it asks for the user's name, and a user of a
 container may have none."""
@@ -80,6 +82,7 @@ class Watch:
         self._home = asyncio.get_running_loop()
         self._stop: Callable[[], object] = lambda: None
         self._is_stopping = False
+        self._session: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._live, name="watching", daemon=True)
 
     def start(self) -> None:
@@ -116,7 +119,7 @@ class Watch:
             _log.warning("the watches have ended", reason=f"{type(error).__name__}: {error}")
         finally:
             self._say(self.ended.set)
-            _abandon(loop)
+            _abandon(loop, self._session)
 
     async def _watch(self) -> None:
         flag = asyncio.Event()
@@ -173,7 +176,7 @@ class Watch:
         """One session, each of whose requests shows the token that the file has by then."""
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._asked)
-        session = aiohttp.ClientSession(
+        self._session = session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._access.trust),
             middlewares=(self._authorize,),
             trace_configs=[trace],
@@ -209,14 +212,20 @@ class Watch:
             self._home.call_soon_threadsafe(what)
 
 
-def _abandon(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop some of whose tasks may not heed that they are cancelled."""
+def _abandon(loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession | None) -> None:
+    """Close a loop some of whose tasks may not heed that they are cancelled, and its connections."""
     try:
         for _ in range(3):
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            if tasks:
+            if tasks := asyncio.all_tasks(loop):
+                for task in tasks:
+                    task.cancel()
                 loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.run_until_complete(_hang_up(session))
     finally:
         loop.close()
+
+
+async def _hang_up(session: aiohttp.ClientSession | None) -> None:
+    if session is not None:
+        await session.close()
+    await asyncio.sleep(CLOSING_SECONDS)
