@@ -15,21 +15,18 @@ Rules = list[dict[str, Any]]
 _OURS = ("databasemigrations", "retentionpolicies", "alertpolicies")
 WORK: Rules = [
     {"apiGroups": ["ops.coursegen.dev"], "resources": [*_OURS], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["ops.coursegen.dev"], "resources": [f"{each}/status" for each in _OURS], "verbs": ["get", "patch"]},
+    {"apiGroups": ["ops.coursegen.dev"], "resources": [f"{each}/status" for each in _OURS], "verbs": ["patch"]},
     {"apiGroups": ["ops.coursegen.dev"], "resources": [f"{each}/finalizers" for each in _OURS], "verbs": ["update"]},
-    {
-        "apiGroups": ["batch"],
-        "resources": ["jobs", "cronjobs"],
-        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
-    },
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "delete"]},
+    {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["get", "list", "watch", "create", "patch"]},
     {
         "apiGroups": ["monitoring.coreos.com"],
         "resources": ["prometheusrules"],
         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
     },
     {"apiGroups": ["monitoring.coreos.com"], "resources": ["prometheuses", "thanosrulers"], "verbs": ["get", "list"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]},
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["list", "create", "patch"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
 ]
