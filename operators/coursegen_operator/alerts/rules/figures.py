@@ -19,8 +19,10 @@ LONGEST_SECONDS: Final = 365 * 86_400
 """No window and no wait is longer: Prometheus keeps less."""
 
 PERCENT_PATTERN: Final = r"^[0-9]{1,2}(\.[0-9]{1,5})?$"
-JOB_PATTERN: Final = r"^[a-zA-Z0-9_./:()|?*+-]+$"
-"""A regular expression that can stand between quotes as it is."""
+_SIGN: Final = r"[a-zA-Z0-9_./:-][?*+]?"
+_GROUP: Final = rf"\(({_SIGN})+(\|({_SIGN})+)*\)[?*+]?"
+JOB_PATTERN: Final = rf"^({_SIGN}|{_GROUP})+(\|({_SIGN}|{_GROUP})+)*$"
+"""A regular expression that is one, and can stand between quotes as it is."""
 
 
 class Form(Enum):
