@@ -21,7 +21,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders lock tools images sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator lock tools images sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -84,6 +84,11 @@ prove-leaders: ## many random elections, and 100 changes of leader on the cluste
 	@scripts/environment dev
 	@export PROVE_LEADERS=100 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/unit/services/kernel/lease/test_simulation.py tests/cluster/test_leader_changes.py $(ARGS)
+
+prove-operator: ## kill and stop the operator 20 times each, and give it 500 resources, on the cluster that KUBECONFIG names (takes half an hour)
+	@scripts/environment dev
+	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
+		tests/operator/test_scale.py tests/e2e/operator/test_failover.py $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev
