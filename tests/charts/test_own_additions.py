@@ -64,6 +64,38 @@ def test_further_things_reach_every_pod(render: Render, part: str) -> None:
     assert (pod["priorityClassName"], pod["runtimeClassName"]) == ("more", "more")
 
 
+def test_what_a_migration_by_the_operator_has_a_field_for_reaches_it(render: Render) -> None:
+    """Labels of its pods beside the chart's own, where they run, and how long a statement may take."""
+    sets = (
+        *(f"migrations.{key}={_ADDED[key]}" for key in ("podLabels", "nodeSelector", "tolerations")),
+        "config.migrate.MIGRATE_LOCK_SECONDS=7",
+        "config.migrate.MIGRATE_STATEMENT_SECONDS=0.5",
+        'migrations.resource.spec={"policy":{"destructive":"Allow"}}',
+    )
+    spec = of_kind(render("minimal", *sets), "DatabaseMigration")["main"]["spec"]
+    plain = of_kind(render("minimal"), "DatabaseMigration")["main"]["spec"]
+
+    assert spec["job"]["podLabels"] == {**plain["job"]["podLabels"], "more": "label"}
+    assert plain["job"]["podLabels"]["app.kubernetes.io/component"] == "migrate"
+    assert spec["job"]["nodeSelector"] == {"more": "node"}
+    assert spec["job"]["tolerations"] == [{"key": "more", "operator": "Exists"}]
+    assert spec["policy"] == {"lockTimeoutSeconds": 7, "statementTimeoutSeconds": 1, "destructive": "Allow"}
+    assert "policy" not in plain
+
+
+def test_a_rerun_by_the_operator_is_an_annotation(render: Render) -> None:
+    """Another text, another round; beside annotations of one's own."""
+    sets = ("migrations.rerun=after level 4", 'migrations.resource.annotations={"more":"annotation"}')
+    plain, again = (of_kind(render("minimal", *each), "DatabaseMigration")["main"] for each in ((), sets))
+
+    assert "annotations" not in plain["metadata"]
+    assert again["metadata"]["annotations"] == {
+        "more": "annotation",
+        "ops.coursegen.dev/reconcile-at": "after level 4",
+    }
+    assert again["spec"] == plain["spec"]
+
+
 def test_common_labels_and_annotations_are_everywhere(render: Render) -> None:
     """On objects and on pods; selectors stay as they are."""
     objects = [each for each in render("servicemonitor") if each["metadata"]["name"] not in {"more", "cg-text"}]

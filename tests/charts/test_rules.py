@@ -325,6 +325,21 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
         ("monitoring", ["metrics.serviceMonitor.enabled=true"], "podMonitor and serviceMonitor"),
         ("minimal", ["ingress.enabled=true"], "ingress.hosts: name the hosts"),
         ("minimal", ["httpRoute.enabled=true"], "httpRoute.parentRefs: name the Gateway"),
+        *(
+            ("minimal", [f"migrations.{each}"], f"migrations.{each.partition('=')[0]}: only with migrations.mode: job")
+            for each in (
+                'extraEnv=[{"name":"MORE","value":"1"}]',
+                'extraEnvFrom=[{"configMapRef":{"name":"more"}}]',
+                'extraVolumes=[{"name":"more","emptyDir":{}}]',
+                'extraVolumeMounts=[{"name":"more","mountPath":"/more"}]',
+                'podAnnotations={"more":"annotation"}',
+                'affinity={"nodeAffinity":{}}',
+                "priorityClassName=more",
+                "runtimeClassName=more",
+                "backoffLimit=3",
+            )
+        ),
+        ("minimal", ["config.migrate.MIGRATE_WAIT_SECONDS=9"], "MIGRATE_WAIT_SECONDS: only with migrations.mode: job"),
     ],
 )
 def test_what_cannot_work_is_refused(

@@ -64,6 +64,22 @@
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- $faults = append $faults "httpRoute.parentRefs: name the Gateway that lets requests in, such as {name: public, namespace: gateways}" -}}
 {{- end -}}
+{{- if eq .Values.migrations.mode "operator" -}}
+{{- /* What a DatabaseMigration has no field for. Of backoffLimit, 6 is the default: the operator tries again by itself. */ -}}
+{{- range $each := list "extraEnv" "extraEnvFrom" "extraVolumes" "extraVolumeMounts" "podAnnotations" "affinity" "priorityClassName" "runtimeClassName" -}}
+{{- if index $.Values.migrations $each -}}
+{{- $faults = append $faults (printf "migrations.%s: only with migrations.mode: job" $each) -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (int .Values.migrations.backoffLimit) 6 -}}
+{{- $faults = append $faults "migrations.backoffLimit: only with migrations.mode: job; the operator's tries are migrations.resource.spec.retry" -}}
+{{- end -}}
+{{- range $each, $value := omit .Values.config.migrate "MIGRATE_LOCK_SECONDS" "MIGRATE_STATEMENT_SECONDS" -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $faults = append $faults (printf "config.migrate.%s: only with migrations.mode: job" $each) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $labels := dict "commonLabels" .Values.commonLabels -}}
 {{- range $part := list "api" "outboxRelay" "stageWorker" "migrations" -}}
 {{- $_ := set $labels (printf "%s.podLabels" $part) (index $.Values $part).podLabels -}}
