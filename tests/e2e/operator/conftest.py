@@ -10,7 +10,7 @@ from tests.support.clusters import require_cluster
 from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.operator import MONITORED, OperatorRelease, has_prometheus, operator_installed
 from tests.support.kube.signals import stand_beside
-from tests.support.kube.values import Values
+from tests.support.kube.values import Values, merged
 
 OPERATED: Values = {
     "migrations": {"mode": "operator"},
@@ -22,6 +22,24 @@ OPERATED: Values = {
     "tests": {"enabled": False},
 }
 """A small application whose schema, retention and alerts are the operator's."""
+
+_QUICK = {"for": "0s", "interval": "5s"}
+WATCHED: Values = {
+    **MONITORED,
+    "alerts": {
+        "presets": {
+            "transactionalOutbox": {**_QUICK, "stalledSeconds": 10},
+            "migrations": _QUICK,
+            "outbox": _QUICK,
+        },
+        "spec": {"keepFiringFor": "0s", "interval": "5s"},
+    },
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    },
+}
+"""What is added where there is a Prometheus: it scrapes, and alerts after seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +56,6 @@ def operated(operator: OperatorRelease) -> Iterator[Installation]:
     """The application, installed as an administrator does it: `helm install --wait` returns when all is Ready."""
     assert operator.pods()
     with own_namespace("operated") as namespace:
-        installation = Installation(namespace, OPERATED)
+        installation = Installation(namespace, merged(OPERATED, WATCHED if has_prometheus() else {}))
         installation.install(flags=("--wait", "--timeout=5m"))
         yield installation

@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.operator.conftest import OPERATED
 from tests.support.clusters import refuse
 from tests.support.kube.commands import kubectl
-from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.installation import Installation
 from tests.support.kube.operator import (
-    MONITORED,
-    OperatorRelease,
     await_condition,
     condition,
     has_prometheus,
     reads,
 )
-from tests.support.kube.values import Values, merged
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 FIRED_SECONDS = 90.0
 _PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1"
-_QUICK = {"for": "0s", "interval": "5s"}
-SHORT: Values = {
-    "alerts": {
-        "presets": {
-            "transactionalOutbox": {**_QUICK, "stalledSeconds": 10},
-            "migrations": _QUICK,
-            "outbox": _QUICK,
-        },
-        "spec": {"keepFiringFor": "0s", "interval": "5s"},
-    },
-    "networkPolicy": {
-        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
-    },
-}
 
 
-@pytest.fixture(scope="module")
-def watched(operator: OperatorRelease) -> Iterator[Installation]:
+@pytest.fixture
+def watched(operated: Installation) -> Installation:
     """An application with an AlertPolicy of short windows, seen by Prometheus."""
     if not has_prometheus():
         refuse("no Prometheus on the cluster; install Prometheus Operator: https://prometheus-operator.dev")
-    assert operator.pods()
-    with own_namespace("watched") as namespace:
-        installation = Installation(namespace, merged(OPERATED, MONITORED, SHORT))
-        installation.install(flags=("--wait", "--timeout=5m"))
-        yield installation
+    return operated
 
 
 def firing(namespace: str) -> set[str]:

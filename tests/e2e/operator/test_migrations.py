@@ -20,7 +20,7 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
-OLD, NEXT, NEW = REVISIONS[-4], REVISIONS[-3], REVISIONS[-1]
+OLD, NEXT, NEW = REVISIONS[-5], REVISIONS[-4], REVISIONS[-1]
 
 
 def wanting(**spec: Any) -> Values:
@@ -30,7 +30,7 @@ def wanting(**spec: Any) -> Values:
 
 @pytest.fixture(scope="module")
 def behind(operator: OperatorRelease) -> Iterator[Installation]:
-    """An application whose database is three migrations behind its image, because it asks for no more."""
+    """An application whose database is four migrations behind its image, because it asks for no more."""
     assert operator.pods()
     with own_namespace("behind") as namespace:
         installation = Installation(namespace, OPERATED)
@@ -70,6 +70,7 @@ def test_approval_by_hand_is_bound_to_the_plan(behind: Installation) -> None:
     applied = await_condition(namespace, "dbm", "main", "Ready", reason="Applied", within=60)
     assert applied["status"]["approvedPlanHash"] == plan
     assert applied["status"]["currentRevision"] == NEXT
+    assert not api_serves(behind)
 
 
 def test_a_failing_migration_reads_well_and_takes_nothing_down(behind: Installation) -> None:
