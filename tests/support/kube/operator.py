@@ -79,7 +79,9 @@ def has_prometheus() -> bool:
 
 
 MONITORED: Values = {
-    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "5s"}}
+    "metrics": {
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "5s", "scrapeTimeout": "4s"}
+    }
 }
 """For a Prometheus that selects as that of kube-prometheus-stack does."""
 
