@@ -16,8 +16,9 @@ _OWN_VALUES = {
     "PORT": "api", "METRICS_PORT": "metrics", "DRAIN_SECONDS": "api", "UPLOAD_FOLDER": "api",
     "STAGE_WORKER_QUEUES": "stageWorker", "RELAY_ELECTION": "leaderElection", "RELAY_REPLICAS": "outboxRelay",
     "RELAY_LEASE_NAME": "leaderElection", "RELAY_LEASE_NAMESPACE": "leaderElection", "RELAY_NODE_ID": "outboxRelay",
+    "REPORT_FILE": "migrations",
 }  # fmt: skip
-"""Settings that are given by a value of another name."""
+"""Settings that are given by a value of another name, or by the operator to its Jobs."""
 _SECTIONS = {
     "every process": "common",
     "the api": "api",
