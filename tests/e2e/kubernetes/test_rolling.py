@@ -19,14 +19,13 @@ from tests.support.kube.values import Values
 from tests.support.kube.verdicts import charged, judge
 from tests.support.ledger import Fault, Verdict
 
-
 PROVE = "PROVE_ROLLING"
+"""How often everything is restarted, instead of once (`make prove-rolling`)."""
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.rolling,
     pytest.mark.timeout(0 if os.environ.get(PROVE) else 900),  # a proof takes as long as it takes
 ]
-"""How often everything is restarted, instead of once (`make prove-rolling`)."""
 PER_SECOND = 3.0
 """Orders of each client: one keeps its connections, one opens a new one for every request. Each course is read once."""
 GRACE_SECONDS = 28.0
