@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support.clusters import require_cluster
 from tests.support.kube.installation import Installation, own_namespace
-from tests.support.kube.operator import MONITORED, OperatorRelease, has_prometheus, operator_installed
+from tests.support.kube.operator import OperatorRelease, operator_installed
+from tests.support.kube.prometheus import has_prometheus, scraped
 from tests.support.kube.signals import stand_beside
 from tests.support.kube.values import Values, merged
 
@@ -25,7 +27,6 @@ OPERATED: Values = {
 
 _QUICK = {"for": "0s", "interval": "5s"}
 WATCHED: Values = {
-    **MONITORED,
     "alerts": {
         "presets": {
             "transactionalOutbox": {**_QUICK, "stalledSeconds": 10},
@@ -46,8 +47,10 @@ WATCHED: Values = {
 def operator() -> Iterator[OperatorRelease]:
     """Two pods for the whole cluster, seen by its Prometheus if there is one; beside each a container that sends signals."""
     require_cluster()
-    with operator_installed(MONITORED if has_prometheus() else {}) as release:
+    with operator_installed() as release, ExitStack() as stack:
         stand_beside(release.namespace, "coursegen-operator")
+        if has_prometheus():
+            stack.enter_context(scraped(release.namespace, "coursegen-operator"))
         yield release
 
 
@@ -55,7 +58,9 @@ def operator() -> Iterator[OperatorRelease]:
 def operated(operator: OperatorRelease) -> Iterator[Installation]:
     """The application, installed as an administrator does it: `helm install --wait` returns when all is Ready."""
     assert operator.pods()
-    with own_namespace("operated") as namespace:
+    with own_namespace("operated") as namespace, ExitStack() as stack:
         installation = Installation(namespace, merged(OPERATED, WATCHED if has_prometheus() else {}))
+        if has_prometheus():
+            stack.enter_context(scraped(namespace, installation.release))
         installation.install(flags=("--wait", "--timeout=5m"))
         yield installation

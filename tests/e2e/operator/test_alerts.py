@@ -7,33 +7,34 @@ import json
 import pytest
 
 from tests.support.clusters import refuse
-from tests.support.kube.commands import kubectl
 from tests.support.kube.installation import Installation
 from tests.support.kube.operator import (
+    OperatorRelease,
     await_condition,
     condition,
-    has_prometheus,
     reads,
 )
+from tests.support.kube.prometheus import has_prometheus, hurry, is_scraped, prometheus_says
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 FIRED_SECONDS = 90.0
-_PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1"
 
 
 @pytest.fixture
-def watched(operated: Installation) -> Installation:
+def watched(operator: OperatorRelease, operated: Installation) -> Installation:
     """An application with an AlertPolicy of short windows, seen by Prometheus."""
     if not has_prometheus():
         refuse("no Prometheus on the cluster; install Prometheus Operator: https://prometheus-operator.dev")
+    for namespace in (operator.namespace, operated.namespace):
+        eventually_sync(lambda namespace=namespace: is_scraped(namespace), within=FIRED_SECONDS, every=2)
     return operated
 
 
 def firing(namespace: str) -> set[str]:
     """The names of the alerts that fire for a namespace."""
-    alerts = json.loads(kubectl("get", "--raw", f"{_PROMETHEUS}/alerts"))["data"]["alerts"]
+    alerts = prometheus_says("alerts")["alerts"]
     ours = [each for each in alerts if each["labels"].get("namespace") == namespace and each["state"] == "firing"]
     return {each["labels"]["alertname"] for each in ours}
 
@@ -60,7 +61,8 @@ def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
     assert (by["namespace"], by["name"], by["selected"]) == ("monitoring", "k8s", "True")
 
     def loaded() -> set[str]:
-        groups = json.loads(kubectl("get", "--raw", f"{_PROMETHEUS}/rules"))["data"]["groups"]
+        hurry()
+        groups = prometheus_says("rules")["groups"]
         return {rule["name"] for group in groups for rule in group["rules"] if rule["type"] == "alerting"}
 
     wanted = {rule["alert"] for group in rule["spec"]["groups"] for rule in group["rules"] if "alert" in rule}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.support.kube.commands import CommandFailed, Object, await_what_comes, get, items, kubectl, program, run
+from tests.support.kube.commands import CommandFailed, Object, get, items, kubectl, program, run
 from tests.support.kube.installation import is_ready, own_namespace
 from tests.support.kube.signals import send
 from tests.support.kube.values import Values, for_cluster, merged
@@ -70,20 +70,6 @@ class OperatorRelease:
     def remove_kinds(self) -> None:
         """Take the kinds away, and every resource of theirs."""
         kubectl("delete", "crd", *(f"{each}.{GROUP}" for each in KINDS), "--ignore-not-found", "--timeout=60s")
-
-
-def has_prometheus() -> bool:
-    """Whether Prometheus Operator is on the cluster, and a Prometheus; what is still being brought is waited for."""
-    ask = ["kubectl", "get", "prometheus", "-A", "-o", "name"]
-    return await_what_comes(lambda: bool(run(ask, check=False).stdout.strip()))
-
-
-MONITORED: Values = {
-    "metrics": {
-        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "5s", "scrapeTimeout": "4s"}
-    }
-}
-"""For a Prometheus that selects as that of kube-prometheus-stack does."""
 
 
 def operator_values() -> Values:
