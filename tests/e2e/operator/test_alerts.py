@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -87,17 +88,19 @@ def test_a_broken_migration_is_an_alert_until_it_is_mended(watched: Installation
     """`DatabaseMigrationStalled`, from the operator's own metrics."""
     namespace = watched.namespace
     is_quiet(watched, "DatabaseMigrationStalled")
-    watched.kubectl(
-        "patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": {"targetRevision": "20990101000000"}})
-    )
+    _ask_for(watched, targetRevision="20990101000000", retry={"maxAttempts": 1})
     stalled = await_condition(namespace, "dbm", "main", "Stalled", within=180)
     fires(watched, "DatabaseMigrationStalled")
     assert "kubectl" in condition(stalled, "Stalled")["message"]
 
-    watched.kubectl("patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": {"targetRevision": "head"}}))
+    _ask_for(watched, targetRevision="head", retry=None)
 
     await_condition(namespace, "dbm", "main", "Ready", within=120)
     is_quiet(watched, "DatabaseMigrationStalled")
+
+
+def _ask_for(watched: Installation, **spec: Any) -> None:
+    watched.kubectl("patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
 def test_an_edited_rule_is_put_right(watched: Installation) -> None:
