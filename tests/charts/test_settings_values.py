@@ -26,12 +26,18 @@ _SECTIONS = {
     "a stage-worker": "worker",
     "migrate": "migrate",
 }
+_ELSEWHERE = {
+    "retention": "a RetentionPolicy says them",
+    "the operator": "values of its own chart, whose test compares them",
+}
 
 
 def test_every_documented_setting_has_a_value() -> None:
     """Under `config`, in its process' part, or by a value of its own; and `config` takes nothing that is not documented."""
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]
-    sections = re.split(r"^## Of ", _DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    every = re.split(r"^## Of ", _DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    sections = [each for each in every if each.partition("\n")[0] not in _ELSEWHERE]
+    assert len(sections) == len(every) - len(_ELSEWHERE) == len(_SECTIONS)
     documented = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", "".join(sections), re.MULTILINE))
 
     for section in sections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import tomllib
@@ -57,6 +58,18 @@ def test_the_pages_are_what_the_values_say() -> None:
 
     assert (OPERATOR_CHART / "README.md").read_text(encoding="utf-8") == pages.readme()
     assert json.loads((OPERATOR_CHART / "values.schema.json").read_text(encoding="utf-8")) == pages.schema()
+
+
+def test_every_documented_setting_is_a_value() -> None:
+    """Under `config`, or given by the chart itself."""
+    schema = json.loads((OPERATOR_CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]["config"]
+    page = (_ROOT / "docs" / "SETTINGS.md").read_text(encoding="utf-8").partition("\n## Of the operator\n")[2]
+    documented = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", page.partition("\n## ")[0], re.MULTILINE))
+    given = {"OPERATOR_WATCH_NAMESPACES", "OPERATOR_LEASE_NAME", "OPERATOR_LEASE_NAMESPACE", "OPERATOR_POD_NAME"}
+
+    assert given < documented
+    assert documented - given <= schema["properties"].keys()
+    assert not given & schema["properties"].keys()
 
 
 def test_the_kinds_stay_when_the_release_goes(render: Render) -> None:

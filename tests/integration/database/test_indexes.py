@@ -57,6 +57,14 @@ INSERT INTO webhook_secrets (organization_id, ciphertext) SELECT organization_id
 """
 _MAY_READ_ALL = {
     "kernel/sql/objects.sql:abandoned_objects": "the sweep looks at every object, once in a while",
+    **{
+        f"retention/sql/retention.sql:survey_{each}": "counts what is there, once a night, by a sample where that takes long"
+        for each in ("outbox_published", "idempotency_keys", "fsm_events")
+    },
+    **{
+        f"retention/sql/retention.sql:remove_{each}": "once a night, and stops at a batch: what is old lies first"
+        for each in ("outbox_published", "idempotency_keys", "fsm_events")
+    },
 }
 _UTILITY = ("LISTEN", "UNLISTEN", "NOTIFY", "SET", "CREATE", "ALTER", "DROP", "GRANT")
 
