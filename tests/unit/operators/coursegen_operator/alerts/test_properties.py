@@ -31,7 +31,7 @@ from tests.unit.operators.coursegen_operator.migrations.schemas import of_schema
 
 _KSTATUS = {("True", "False", "False"), ("False", "True", "False"), ("False", "False", "True")}
 _PATIENT = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 _STATUS = jsonschema.Draft202012Validator(
     # Times are the reconciler's to add.
