@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
 from tests.support.clusters import require_cluster
+from tests.support.kube.commands import Object, items
 from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.operator import OperatorRelease, operator_installed
 from tests.support.kube.prometheus import has_prometheus, scraped
@@ -54,8 +56,18 @@ def operator() -> Iterator[OperatorRelease]:
         yield release
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """What there was when `helm install --wait` had returned, before any test."""
+
+    installation: Installation
+    resources: list[Object]
+    deployments: list[Object]
+    restarts: dict[str, int]
+
+
 @pytest.fixture(scope="session")
-def operated(operator: OperatorRelease) -> Iterator[Installation]:
+def first_look(operator: OperatorRelease) -> Iterator[FirstLook]:
     """The application, installed as an administrator does it: `helm install --wait` returns when all is Ready."""
     assert operator.pods()
     with own_namespace("operated") as namespace, ExitStack() as stack:
@@ -63,4 +75,11 @@ def operated(operator: OperatorRelease) -> Iterator[Installation]:
         if has_prometheus():
             stack.enter_context(scraped(namespace, installation.release))
         installation.install(flags=("--wait", "--timeout=5m"))
-        yield installation
+        shown = items("-n", namespace, "coursegen")
+        yield FirstLook(installation, shown, installation.items("deployments"), installation.restarts())
+
+
+@pytest.fixture(scope="session")
+def operated(first_look: FirstLook) -> Installation:
+    """The application; a test that changes it puts it back."""
+    return first_look.installation

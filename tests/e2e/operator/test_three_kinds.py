@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.kube.commands import items, kubectl, run
+from tests.e2e.operator.conftest import FirstLook
+from tests.support.kube.commands import kubectl, run
 from tests.support.kube.installation import Installation, is_available
 from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads, table
 
@@ -13,9 +14,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)
 POLICIES = {"outbox": "0 2 * * *", "idempotency": "0 3 * * *", "fsm-events": "0 4 * * 0"}
 
 
-def test_all_three_kinds_are_ready_when_helm_returns(operated: Installation) -> None:
+def test_all_three_kinds_are_ready_when_helm_returns(first_look: FirstLook) -> None:
     """The schema is there, three policies have their schedules, and without a Prometheus alerts hold nothing up."""
-    shown = items("-n", operated.namespace, "coursegen")
+    shown = first_look.resources
 
     assert [each["metadata"]["name"] for each in shown if condition(each, "Ready").get("status") != "True"] == []
     assert {(each["kind"], each["metadata"]["name"]) for each in shown} == {
@@ -23,9 +24,9 @@ def test_all_three_kinds_are_ready_when_helm_returns(operated: Installation) -> 
         *(("RetentionPolicy", each) for each in POLICIES),
         ("AlertPolicy", "platform"),
     }
-    assert all(is_available(each) for each in operated.items("deployments"))
-    assert operated.sql("SELECT to_regclass('public.courses') IS NOT NULL") == "t"
-    assert operated.restarts() == {}
+    assert [each["metadata"]["name"] for each in first_look.deployments if not is_available(each)] == []
+    assert first_look.restarts == {}
+    assert first_look.installation.sql("SELECT to_regclass('public.courses') IS NOT NULL") == "t"
 
 
 def test_the_tables_read_as_documented(operated: Installation) -> None:
@@ -82,7 +83,7 @@ def test_describe_tells_the_story(operated: Installation) -> None:
     """What happened, in Events, and where it stands."""
     said = operated.kubectl("describe", "dbm", "main")
 
-    for word in ("PlanComputed", "MigrationStarted", "MigrationSucceeded", "Ready", "Plan Hash"):
+    for word in ("PlanComputed", "MigrationStarted", "MigrationSucceeded", "Ready", "Current Revision"):
         assert word in said, said
     assert "postgresql://" not in said
 
