@@ -28,7 +28,7 @@ def rights(helm: str, namespace: str) -> list[PolicyRule]:
     return [PolicyRule(**rule) for each in roles for rule in each["rules"]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kinds() -> Iterator[None]:
     """The definitions; those that were not there before are taken away at the end."""
     require_cluster()
