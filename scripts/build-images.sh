@@ -31,11 +31,30 @@ arguments=(--label "org.opencontainers.image.version=$version" --label "org.open
 dated=()
 [ -z "${BUILDX_BUILDER:-}" ] || dated=(--output "type=docker,rewrite-timestamp=true")
 
+# What is kept of an earlier build has that commit's label, and buildah takes it as it is: an instruction of its own tells them apart.
+with_revision() { # TARGET: the Dockerfile, its stage ending with the commit
+    awk -v target="$1" -v label="LABEL org.opencontainers.image.revision=\"$revision\"" '
+        /^FROM / { ours = $4 == target }
+        { print }
+        ours && /^ENTRYPOINT / { print label }
+    ' Dockerfile
+}
+
 build() { # BUILDER TARGET IMAGE
+    local file
+    file=$(mktemp)
+    with_revision "$2" >"$file"
+    build_from "$file" "$@" || { rm -f "$file"; return 1; }
+    rm -f "$file"
+}
+
+build_from() { # DOCKERFILE BUILDER TARGET IMAGE
+    local file=$1
+    shift
     case $1 in
     docker) docker build --quiet --provenance=false --build-arg SOURCE_DATE_EPOCH "${dated[@]}" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
-    podman) podman build --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
-    buildah) buildah bud --quiet --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    podman) podman build --quiet -f "$file" --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
+    buildah) buildah bud --quiet -f "$file" --layers --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "${extra[@]}" --target "$2" -t "$3" . ;;
     *) echo "BUILDER=$1 is not docker, podman or buildah" >&2; exit 2 ;;
     esac
 }
