@@ -19,6 +19,7 @@ from operators.coursegen_operator.errors import LeadershipLost
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.resources import FIELD_MANAGER
 from operators.coursegen_operator.settings import OperatorSettings
+from services.kernel.cancellation import work_until
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.lease.api import LeaseApi
 from services.kernel.lease.elector import LeaseElector
@@ -139,13 +140,5 @@ async def until_lost(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> No
     Raises:
         LeadershipLost: the term is over; and whatever `work` raises.
     """
-    working, losing = asyncio.ensure_future(work), asyncio.ensure_future(lost.wait())
-    try:
-        await asyncio.wait({working, losing}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        losing.cancel()
-        working.cancel()
-        await asyncio.wait({working})
-    if working.cancelled():
+    if not await work_until(lost, work):
         raise LeadershipLost
-    working.result()

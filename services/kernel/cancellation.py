@@ -7,8 +7,9 @@ even with a result. A loop that waits errors out would then go on for ever, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -27,6 +28,24 @@ def cancellation_kept() -> Iterator[None]:
         raise
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
+
+
+async def work_until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work`; when `event` comes first, cancel it and wait until it has stopped.
+
+    Returns whether it came to its end; raises what it raises.
+    """
+    working, coming = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, coming}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        coming.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    if working.cancelled():
+        return False
+    working.result()
+    return True
 
 
 def _present_task() -> asyncio.Task[object] | None:

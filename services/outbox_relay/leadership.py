@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
+from services.kernel.cancellation import work_until
 from services.kernel.database import Connection, Database, DatabaseRefused, translated
 from services.kernel.errors import CoursegenError, DatabaseUnavailable, StaleLeader
 from services.kernel.logs import get_logger
@@ -183,16 +184,8 @@ async def work_until_lost(term: Term, work: Coroutine[Any, Any, None]) -> None:
     Raises:
         StaleLeader: the term is lost; and whatever `work` raises.
     """
-    working, lost = asyncio.ensure_future(work), asyncio.ensure_future(term.lost.wait())
-    try:
-        await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        lost.cancel()
-        working.cancel()
-        await asyncio.wait({working})
-    if working.cancelled():
+    if not await work_until(term.lost, work):
         raise StaleLeader(f"the leadership under epoch {term.epoch} is lost")
-    working.result()
 
 
 async def begin_term(db: Database, name: str) -> int:

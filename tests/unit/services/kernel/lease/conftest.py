@@ -17,7 +17,8 @@ from services.kernel.errors import CoursegenError, DatabaseUnavailable, StaleLea
 from services.kernel.lease.elector import LeaseElector
 from services.kernel.lease.record import LeaseRecord, Timers
 from services.kernel.lease.watchdog import EXIT_FAILED, Watchdog
-from services.outbox_relay.leadership import Term, pause, work_until_lost
+from services.kernel.pauses import pause
+from services.outbox_relay.leadership import Term, work_until_lost
 from tests.support.lease_server import LeaseClient, LeaseServer, Network
 from tests.support.virtual_time import Process, world
 
