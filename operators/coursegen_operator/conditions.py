@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from operators.coursegen_operator.resources import Object
 from services.kernel.logs import scrub_text
+from services.kernel.texts import shortened
 
 Standing = Literal["True", "False", "Unknown"]
 
@@ -116,11 +117,3 @@ def moment_of(text: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def shortened(text: str, limit: int) -> str:
-    """`text`, cut to `limit` bytes of UTF-8; a cut shows."""
-    raw = text.encode()
-    if len(raw) <= limit:
-        return text
-    return raw[: limit - 3].decode(errors="ignore") + "…"

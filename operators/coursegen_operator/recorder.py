@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Final, Protocol, TypeVar
 
 from operators.coursegen_operator.child import hash8, uid_of
-from operators.coursegen_operator.conditions import shortened
 from operators.coursegen_operator.errors import ObjectGone
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.planning import Notice
@@ -23,6 +22,7 @@ from operators.coursegen_operator.resources import EVENT, FIELD_MANAGER, Object,
 from services.kernel.clock import Clock
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger, scrub_text
+from services.kernel.texts import shortened
 
 _log = get_logger(__name__)
 

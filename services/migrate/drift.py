@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
+from services.kernel.texts import shortened
+
 SUMMARY_BYTES: Final = 600
 _NAMED: Final = 5
 _HASH_LENGTH: Final = 16
@@ -73,12 +75,6 @@ def _whole(names: Iterable[str]) -> list[str]:
 def _summary(differences: Sequence[str], count: int) -> str:
     if not differences:
         return f"{count} objects are as the migrations made them"
-    listed = "; ".join(_cut(each, 90) for each in differences[:_NAMED])
+    listed = "; ".join(shortened(each, 90) for each in differences[:_NAMED])
     more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
-    return _cut(f"{len(differences)} differences: {listed}{more}", SUMMARY_BYTES)
-
-
-def _cut(text: str, limit: int) -> str:
-    if len(text.encode()) <= limit:
-        return text
-    return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"
+    return shortened(f"{len(differences)} differences: {listed}{more}", SUMMARY_BYTES)

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from services.kernel.texts import shortened
 from services.migrate.drift import Drift
 from services.migrate.plan import Plan, Survey
 
@@ -20,7 +21,6 @@ REPORT_BYTES: Final = 4096
 _ERROR_BYTES: Final = 600
 _REVISIONS: Final = 20
 _STATEMENTS: Final = 10
-_CUT: Final = "…"
 
 Task = Literal["plan", "apply", "contract", "drift"]
 Outcome = Literal["succeeded", "failed", "unreachable", "denied", "ahead"]
@@ -51,7 +51,7 @@ class Report:
             "drift": self._drift(),
             "applied": self.applied[-_REVISIONS:],
             "revision": self.revision or (self.applied[-1] if self.applied else None),
-            "error": None if self.error is None else cut(self.error, _ERROR_BYTES),
+            "error": None if self.error is None else shortened(self.error, _ERROR_BYTES),
             "transient": self.transient,
         }
 
@@ -59,7 +59,7 @@ class Report:
         """The document as bytes: at most `REPORT_BYTES`, with none of `secrets` in it."""
         document = {key: value for key, value in self.document().items() if value is not None}
         if "error" in document:
-            document["error"] = cut(without(self.error or "", secrets), _ERROR_BYTES)
+            document["error"] = shortened(without(self.error or "", secrets), _ERROR_BYTES)
         while len(text := orjson.dumps(document)) > REPORT_BYTES:
             _shorten(document)
         return text
@@ -90,14 +90,6 @@ class Report:
         return {"state": self.drift.state, "fingerprint": self.drift.fingerprint, "summary": self.drift.summary}
 
 
-def cut(text: str, limit: int) -> str:
-    """`text`, or the beginning of it that has at most `limit` bytes."""
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= limit:
-        return encoded.decode()
-    return encoded[: limit - len(_CUT.encode())].decode(errors="ignore") + _CUT
-
-
 def without(text: str, secrets: Collection[str]) -> str:
     """`text` with every secret masked, the longest first, since one may be part of another."""
     for secret in sorted(secrets, key=len, reverse=True):
@@ -122,5 +114,5 @@ def _shorten(document: dict[str, Any]) -> None:
             return
     for key in ("error", "drift"):
         if key in document:
-            document[key] = None if key == "drift" else cut(document[key], len(document[key].encode()) // 2)
+            document[key] = None if key == "drift" else shortened(document[key], len(document[key].encode()) // 2)
             return

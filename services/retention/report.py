@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from services.kernel.logs import get_logger, scrub_text
+from services.kernel.texts import shortened
 
 MOST_BYTES: Final = 4096
 ERROR_LENGTH: Final = 600
@@ -120,12 +121,6 @@ def write(report: RunReport, file: Path | None) -> None:
         file.write_bytes(text)
     except OSError as error:
         _log.warning("the report could not be written", file=str(file), error=str(error))
-
-
-def shortened(text: str, length: int) -> str:
-    """`text`, cut to `length` bytes of UTF-8."""
-    raw = text.encode(errors="replace")
-    return text if len(raw) <= length else raw[: max(length - 3, 0)].decode(errors="ignore") + "…" * (length > 2)
 
 
 def _first_error(rules: Sequence[RuleReport]) -> str:

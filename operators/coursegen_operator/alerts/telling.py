@@ -8,9 +8,10 @@ from typing import Final
 from operators.coursegen_operator.alerts.acceptance import Acceptance
 from operators.coursegen_operator.alerts.selection import Selection
 from operators.coursegen_operator.alerts.surroundings import NAMESPACES, Surroundings
-from operators.coursegen_operator.conditions import Condition, done, find, shortened, stuck
+from operators.coursegen_operator.conditions import Condition, done, find, stuck
 from operators.coursegen_operator.planning import Notice
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, Object
+from services.kernel.texts import shortened
 
 GENERATED: Final = "RulesGenerated"
 SELECTED: Final = "RulesSelected"

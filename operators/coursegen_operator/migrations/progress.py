@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from operators.coursegen_operator.conditions import shortened
 from operators.coursegen_operator.migrations.report import DriftReport, Report, Result, clean
 from operators.coursegen_operator.migrations.spec import Retry
 from operators.coursegen_operator.migrations.status import (
@@ -28,6 +27,7 @@ from operators.coursegen_operator.migrations.status import (
     Memory,
     Task,
 )
+from services.kernel.texts import shortened
 
 PATIENCE: Final = 10
 """From which one in a row a failure counts that should pass by itself. With the default waits the first one counts after about

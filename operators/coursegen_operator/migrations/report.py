@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from operators.coursegen_operator.conditions import moment_of, shortened
+from operators.coursegen_operator.conditions import moment_of
 from operators.coursegen_operator.resources import Object
 from services.kernel.logs import scrub_text
+from services.kernel.texts import shortened
 
 CONTAINER: Final = "coursegen"
 ERROR_BYTES: Final = 600

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from operators.coursegen_operator.conditions import shortened
 from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.resources import (
     ANNOTATION_APPROVE,
@@ -14,6 +13,7 @@ from operators.coursegen_operator.resources import (
     DATABASE_MIGRATION,
     Object,
 )
+from services.kernel.texts import shortened
 
 PENDING_APPROVAL: Final = "PendingApproval"
 DRIFT_DETECTED: Final = "DriftDetected"

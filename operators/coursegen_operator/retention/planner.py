@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
-from operators.coursegen_operator.conditions import READY, Condition, is_true, shortened, timestamp
+from operators.coursegen_operator.conditions import READY, Condition, is_true, timestamp
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
@@ -41,6 +41,7 @@ from operators.coursegen_operator.retention.schedule import Schedule, ScheduleUn
 from operators.coursegen_operator.retention.spec import RetentionSpec
 from operators.coursegen_operator.retention.standing import OVERDUE, Place
 from operators.coursegen_operator.schemas.openapi import TEXT_LENGTH
+from services.kernel.texts import shortened
 
 ANNOTATION_LENGTH: Final = 1024
 """As much of an annotation's value as the status echoes."""

@@ -12,10 +12,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from operators.coursegen_operator.conditions import moment_of, shortened, timestamp
+from operators.coursegen_operator.conditions import moment_of, timestamp
 from operators.coursegen_operator.migrations.report import container_of, pods_of
 from operators.coursegen_operator.resources import Object
 from services.kernel.logs import scrub_text
+from services.kernel.texts import shortened
 
 ERROR_BYTES: Final = 600
 NAME_LENGTH: Final = 63
