@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from operators.coursegen_operator.child import hash8, uid_of
+from operators.coursegen_operator.jobs.ending import is_finished, owners_of
 from operators.coursegen_operator.migrations.job import BACKUP_LENGTH
-from operators.coursegen_operator.migrations.report import is_finished, owners_of
 from operators.coursegen_operator.migrations.rollout import Rollout, rollout_of
 from operators.coursegen_operator.migrations.spec import MigrationSpec
 from operators.coursegen_operator.migrations.words import Commands

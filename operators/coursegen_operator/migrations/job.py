@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
-from operators.coursegen_operator.migrations.report import CONTAINER
+from operators.coursegen_operator.jobs.pod import TERMINATION_LOG, labelled, pod_of, settings_of
 from operators.coursegen_operator.migrations.spec import (
     DEADLINE_SECONDS,
     TTL_SECONDS,
@@ -20,20 +20,11 @@ from operators.coursegen_operator.planning import Child
 from operators.coursegen_operator.resources import JOB, Object
 
 COMMAND: Final = ("python", "-m", "services.migrate")
-TERMINATION_LOG: Final = "/dev/termination-log"
 BACKUP_LENGTH: Final = 253
 
 DRIFT_TTL_SECONDS: Final = 600
 """How long a finished check for drift is kept at most: there is one after the other, for ever."""
 
-_POD_SECURITY: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-_CONTAINER_SECURITY: Final = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 _DRAINED: Final = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 """A pod that had to leave its node is made anew, and is no failure."""
 
@@ -53,11 +44,11 @@ def name_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task) -
 def job_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> Child:
     """The Job of this attempt."""
     name = name_of(resource, spec, memory, task)
-    labels = common_labels(resource, task)
-    settings = spec.pod.get("job") or {}
+    labels = labelled(spec.pod, common_labels(resource, task))
+    settings = settings_of(spec.pod)
     ttl = int(settings.get("ttlSecondsAfterFinished", TTL_SECONDS))
     manifest = {
-        "metadata": {"name": name, "labels": {**(settings.get("podLabels") or {}), **labels}},
+        "metadata": {"name": name, "labels": labels},
         "spec": {
             "backoffLimit": int(settings.get("backoffLimit", 0)),
             "activeDeadlineSeconds": int(settings.get("activeDeadlineSeconds", DEADLINE_SECONDS)),
@@ -65,8 +56,15 @@ def job_of(resource: Object, spec: MigrationSpec, memory: Memory, task: Task, ba
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [_DRAINED]},
             "template": {
-                "metadata": {"labels": {**(settings.get("podLabels") or {}), **labels}},
-                "spec": _pod(spec, settings, _container(spec, settings, arguments(spec, memory, task, backup))),
+                "metadata": {"labels": labels},
+                "spec": pod_of(
+                    spec.pod,
+                    image=spec.image,
+                    command=COMMAND,
+                    secret=(spec.secret_name, spec.secret_key),
+                    environment=_environment(spec),
+                    args=arguments(spec, memory, task, backup),
+                ),
             },
         },
     }
@@ -89,45 +87,9 @@ def arguments(spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> l
     return found
 
 
-def _container(spec: MigrationSpec, settings: Object, args: list[str]) -> Object:
-    container: Object = {
-        "name": CONTAINER,
-        "image": spec.image,
-        "command": list(spec.pod.get("command") or COMMAND),
-        "args": args,
-        "env": _environment(spec),
-        "securityContext": _CONTAINER_SECURITY,
-        "terminationMessagePath": TERMINATION_LOG,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # the pod's own
+def _environment(spec: MigrationSpec) -> dict[str, str]:
+    return {
+        "REPORT_FILE": TERMINATION_LOG,
+        "MIGRATE_LOCK_SECONDS": str(spec.policy.lock_seconds),
+        "MIGRATE_STATEMENT_SECONDS": str(spec.policy.statement_seconds),
     }
-    if spec.pod.get("imagePullPolicy"):
-        container["imagePullPolicy"] = spec.pod["imagePullPolicy"]
-    if settings.get("resources"):
-        container["resources"] = settings["resources"]
-    return container
-
-
-def _environment(spec: MigrationSpec) -> list[Object]:
-    secret = {"name": spec.secret_name, "key": spec.secret_key}
-    return [
-        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": secret}},
-        {"name": "REPORT_FILE", "value": TERMINATION_LOG},
-        {"name": "MIGRATE_LOCK_SECONDS", "value": str(spec.policy.lock_seconds)},
-        {"name": "MIGRATE_STATEMENT_SECONDS", "value": str(spec.policy.statement_seconds)},
-    ]
-
-
-def _pod(spec: MigrationSpec, settings: Object, container: Object) -> Object:
-    pod: Object = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": _POD_SECURITY,
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-    }
-    if spec.pod.get("imagePullSecrets"):
-        pod["imagePullSecrets"] = spec.pod["imagePullSecrets"]
-    chosen = {key: settings[key] for key in ("serviceAccountName", "nodeSelector", "tolerations") if settings.get(key)}
-    return pod | chosen

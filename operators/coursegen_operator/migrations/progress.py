@@ -14,7 +14,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from operators.coursegen_operator.migrations.report import DriftReport, Report, Result, clean
+from operators.coursegen_operator.jobs.ending import clean
+from operators.coursegen_operator.migrations.report import DriftReport, Report, Result
 from operators.coursegen_operator.migrations.spec import Retry
 from operators.coursegen_operator.migrations.status import (
     HASH_BYTES,

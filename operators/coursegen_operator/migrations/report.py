@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Final, Literal
 
 import msgspec
 
 from operators.coursegen_operator.conditions import moment_of
+from operators.coursegen_operator.jobs.ending import clean, ending_of, finished_at, parsed, terminated, without_report
 from operators.coursegen_operator.resources import Object
-from services.kernel.logs import scrub_text
-from services.kernel.texts import shortened
 
-CONTAINER: Final = "coursegen"
-ERROR_BYTES: Final = 600
-LATE: Final = timedelta(seconds=10)
-"""How long a pod may be seen to run after its Job was seen to have ended."""
 DRIFT_STATES: Final = ("InSync", "Drifted")
 
 Outcome = Literal["Succeeded", "Failed", "Unreachable", "Denied", "NotStarted"]
-
-_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Statement(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,69 +109,24 @@ class Result:
 
 def parse(text: object) -> Report | None:
     """The report in a termination message; None when it is no report."""
-    if not isinstance(text, str) or not text.lstrip().startswith("{"):
-        return None
-    try:
-        return msgspec.json.decode(text, type=Report)
-    except _BROKEN:
-        return None
-
-
-def is_finished(job: Object) -> bool:
-    """Whether the Job controller is done with `job`."""
-    return _ending(job) is not None
+    return parsed(text, Report)
 
 
 def result_of(job: Object, pods: Sequence[Object], task: str) -> Result:
     """How `job` has ended. The report's word counts where there is one, since it is the last that the process does."""
-    ending = _ending(job) or {}
-    terminated = _terminated(job, pods)
-    report = parse(terminated.get("message"))
+    ending = ending_of(job) or {}
+    ended = terminated(job, pods)
+    report = parse(ended.get("message"))
     if report is not None and report.task != task:
         report = None
-    outcome, error = _judged(report) if report is not None else ("Failed", _without_report(ending, terminated))
+    outcome, error = _judged(report) if report is not None else ("Failed", without_report(ending, ended))
     return Result(
         outcome=outcome,
         report=report,
         error=clean(error),
-        started_at=moment_of(_status(job).get("startTime")),
-        finished_at=moment_of(_status(job).get("completionTime")) or moment_of(ending.get("lastTransitionTime")),
+        started_at=moment_of((job.get("status") or {}).get("startTime")),
+        finished_at=finished_at(job),
     )
-
-
-def is_readable(job: Object, pods: Sequence[Object], now: datetime) -> bool:
-    """Whether what the finished `job` has left can be read, or will not come any more.
-
-    Jobs and pods are watched apart: a Job may be seen to have ended before its pod is.
-    """
-    if _terminated(job, pods):
-        return True
-    ended = _ending(job) or {}
-    finished_at = moment_of(_status(job).get("completionTime")) or moment_of(ended.get("lastTransitionTime"))
-    return finished_at is None or not finished_at <= now < finished_at + LATE
-
-
-def pods_of(job: Object, pods: Sequence[Object]) -> list[Object]:
-    """The pods of `job`, oldest first."""
-    uid = job["metadata"].get("uid")
-    ours = [pod for pod in pods if uid and any(owner.get("uid") == uid for owner in owners_of(pod))]
-    return sorted(ours, key=lambda pod: (str(pod["metadata"].get("creationTimestamp", "")), pod["metadata"]["name"]))
-
-
-def owners_of(item: Object) -> Sequence[Object]:
-    """Whom an object belongs to."""
-    return item["metadata"].get("ownerReferences") or ()
-
-
-def container_of(pod: Object) -> Object:
-    """The status of the container that does the work; empty before the kubelet has looked at it."""
-    statuses = _status(pod).get("containerStatuses") or ()
-    return next((each for each in statuses if each.get("name") == CONTAINER), {})
-
-
-def clean(text: str) -> str:
-    """A text of somebody else as a status may show it: on one line, without secrets, not too long."""
-    return shortened(scrub_text(" ".join(text.split())), ERROR_BYTES)
 
 
 def _judged(report: Report) -> tuple[Outcome, str]:
@@ -196,37 +144,3 @@ def _judged(report: Report) -> tuple[Outcome, str]:
             return "Denied", error or "the migration process refused the plan"
         case _:
             return "Failed", error or "the migration process failed"
-
-
-def _without_report(ending: Object, terminated: Object) -> str:
-    if not terminated:
-        return _sentence(str(ending.get("message") or "the pod is gone"), "no report was left")
-    code, reason = terminated.get("exitCode", "?"), terminated.get("reason") or "Error"
-    last = " ".join(str(terminated.get("message") or "").split())[-300:]
-    return _sentence(f"the process ended without a report, {reason}, exit code {code}", last)
-
-
-def _sentence(*parts: str) -> str:
-    return ": ".join(part.rstrip(". ") for part in parts if part)
-
-
-def _terminated(job: Object, pods: Sequence[Object]) -> Object:
-    """How the newest pod's container has ended; empty when that cannot be seen."""
-    for pod in reversed(pods_of(job, pods)):
-        container = container_of(pod)
-        for state in (container.get("state"), container.get("lastState")):
-            ended: Any = (state or {}).get("terminated")
-            if ended:
-                return dict(ended)
-    return {}
-
-
-def _ending(job: Object) -> Object | None:
-    for condition in _status(job).get("conditions") or ():
-        if condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True":
-            return dict(condition)
-    return None
-
-
-def _status(item: Object) -> Object:
-    return item.get("status") or {}

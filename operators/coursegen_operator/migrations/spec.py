@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from operators.coursegen_operator.child import hash8
+from operators.coursegen_operator.jobs.pod import part_of
 from operators.coursegen_operator.resources import Object
 
 Approval = Literal["Auto", "Manual"]
@@ -114,7 +115,7 @@ class MigrationSpec:
             drift=_drift(_part(spec, "drift")),
             retry=_retry(_part(spec, "retry")),
             suspend=bool(spec.get("suspend", False)),
-            pod={key: spec[key] for key in ("imagePullPolicy", "imagePullSecrets", "command", "job") if spec.get(key)},
+            pod=part_of(spec),
             work=hash8({key: spec[key] for key in _WORK if key in spec}),
             fingerprint=hash8({key: value for key, value in spec.items() if key not in _WITHOUT_NEW_ROUND}),
         )

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Literal
 
 from operators.coursegen_operator.conditions import READY, Condition, done, find, stuck, timestamp, working
+from operators.coursegen_operator.jobs.starting import POD_NOT_STARTED, Obstacle
 from operators.coursegen_operator.migrations import words
 from operators.coursegen_operator.migrations.facts import Facts
 from operators.coursegen_operator.migrations.permission import Hold, contract_hold
 from operators.coursegen_operator.migrations.progress import PATIENCE
-from operators.coursegen_operator.migrations.starting import POD_NOT_STARTED, Obstacle
 from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.planning import Child, Notice
 from operators.coursegen_operator.resources import Object

@@ -26,6 +26,8 @@ from typing import Final
 
 from operators.coursegen_operator.child import task_of
 from operators.coursegen_operator.conditions import moment_of
+from operators.coursegen_operator.jobs.ending import is_finished, is_readable
+from operators.coursegen_operator.jobs.starting import Obstacle, has_started, obstacle_of
 from operators.coursegen_operator.migrations import progress, words
 from operators.coursegen_operator.migrations.facts import Facts
 from operators.coursegen_operator.migrations.job import job_of, name_of
@@ -37,9 +39,8 @@ from operators.coursegen_operator.migrations.permission import (
     is_approved,
     is_contract_approved,
 )
-from operators.coursegen_operator.migrations.report import Report, Result, is_finished, is_readable, result_of
+from operators.coursegen_operator.migrations.report import Report, Result, result_of
 from operators.coursegen_operator.migrations.standing import Rest, Speaker
-from operators.coursegen_operator.migrations.starting import Obstacle, has_started, obstacle_of
 from operators.coursegen_operator.migrations.status import Attempt, Memory, Task
 from operators.coursegen_operator.planning import Notice, Plan
 from operators.coursegen_operator.resources import (

@@ -12,14 +12,13 @@ from typing import Final, Literal
 
 from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
 from operators.coursegen_operator.comparison import differs
+from operators.coursegen_operator.jobs.pod import TERMINATION_LOG, labelled, pod_of
 from operators.coursegen_operator.planning import Child
 from operators.coursegen_operator.resources import CRON_JOB, GROUP, JOB, Object
 from operators.coursegen_operator.retention.spec import RetentionSpec
 
 TASK: Final = "retention"
-CONTAINER: Final = "coursegen"
 COMMAND: Final = ("python", "-m", "services.retention")
-TERMINATION_LOG: Final = "/dev/termination-log"
 
 ANNOTATION_SPEC_HASH: Final = f"{GROUP}/spec-hash"
 """On the CronJob: what it was written for, so that one that is not yet up to date is not taken for one that was edited."""
@@ -31,15 +30,6 @@ GRACE_SECONDS: Final = 60
 """For the batch at hand, when a pod is told to stop."""
 BY_HAND_TTL_SECONDS: Final = 604_800
 """How long a Job that ran by annotation is kept: no CronJob tidies it away."""
-
-_POD_SECURITY: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-_CONTAINER_SECURITY: Final = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 def cron_job_name(resource: Object) -> str:
@@ -110,52 +100,23 @@ def _without_amounts(wanted: Object) -> Object:
 
 
 def _job(resource: Object, spec: RetentionSpec) -> Object:
-    settings = spec.pod.get("job") or {}
-    labels = {**(settings.get("podLabels") or {}), **common_labels(resource, TASK)}
+    pod = pod_of(
+        spec.pod,
+        image=spec.image,
+        command=COMMAND,
+        secret=(spec.secret_name, spec.secret_key),
+        environment=_environment(spec),
+        grace_seconds=GRACE_SECONDS,
+    )
     return {
         "backoffLimit": 0,
         "activeDeadlineSeconds": spec.max_run_seconds + DEADLINE_MARGIN_SECONDS,
-        "template": {"metadata": {"labels": labels}, "spec": _pod(spec, settings)},
+        "template": {"metadata": {"labels": labelled(spec.pod, common_labels(resource, TASK))}, "spec": pod},
     }
 
 
-def _pod(spec: RetentionSpec, settings: Object) -> Object:
-    pod: Object = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": _POD_SECURITY,
-        "containers": [_container(spec, settings)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-    }
-    if spec.pod.get("imagePullSecrets"):
-        pod["imagePullSecrets"] = copy.deepcopy(spec.pod["imagePullSecrets"])
-    chosen = {key: settings[key] for key in ("serviceAccountName", "nodeSelector", "tolerations") if settings.get(key)}
-    return pod | copy.deepcopy(chosen)
-
-
-def _container(spec: RetentionSpec, settings: Object) -> Object:
-    container: Object = {
-        "name": CONTAINER,
-        "image": spec.image,
-        "command": list(spec.pod.get("command") or COMMAND),
-        "env": _environment(spec),
-        "securityContext": _CONTAINER_SECURITY,
-        "terminationMessagePath": TERMINATION_LOG,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # the pod's own
-    }
-    if spec.pod.get("imagePullPolicy"):
-        container["imagePullPolicy"] = spec.pod["imagePullPolicy"]
-    if settings.get("resources"):
-        container["resources"] = settings["resources"]
-    return container
-
-
-def _environment(spec: RetentionSpec) -> list[Object]:
-    secret = {"name": spec.secret_name, "key": spec.secret_key}
-    values = {
+def _environment(spec: RetentionSpec) -> dict[str, str]:
+    return {
         "RETENTION_RULES": json.dumps(spec.rules, separators=(",", ":"), ensure_ascii=False),
         "RETENTION_DRY_RUN": "true" if spec.dry_run else "false",
         "RETENTION_MAX_DELETE_FRACTION": spec.max_delete_fraction,
@@ -164,7 +125,3 @@ def _environment(spec: RetentionSpec) -> list[Object]:
         "REPORT_FILE": TERMINATION_LOG,
         "LOG_FORMAT": "json",
     }
-    return [
-        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": secret}},
-        *({"name": name, "value": value} for name, value in values.items()),
-    ]

@@ -14,6 +14,7 @@ from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
 from operators.coursegen_operator.conditions import READY, Condition, is_true, timestamp
+from operators.coursegen_operator.jobs.ending import clean
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
     ANNOTATION_RECONCILE_AT,
@@ -35,7 +36,7 @@ from operators.coursegen_operator.retention.cronjob import (
     job_by_annotation_name,
 )
 from operators.coursegen_operator.retention.memory import Memory
-from operators.coursegen_operator.retention.report import FAILURES, Run, clean
+from operators.coursegen_operator.retention.report import FAILURES, Run
 from operators.coursegen_operator.retention.runs import Runs
 from operators.coursegen_operator.retention.schedule import Schedule, ScheduleUnusable
 from operators.coursegen_operator.retention.spec import RetentionSpec

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from operators.coursegen_operator.conditions import moment_of, timestamp
-from operators.coursegen_operator.migrations.report import container_of, pods_of
+from operators.coursegen_operator.jobs.ending import clean, ending_of, finished_at, parsed, terminated
 from operators.coursegen_operator.resources import Object
-from services.kernel.logs import scrub_text
 from services.kernel.texts import shortened
 
-ERROR_BYTES: Final = 600
 NAME_LENGTH: Final = 63
 MOST_RULES: Final = 16
 
@@ -36,7 +34,6 @@ OUTCOMES: Final[dict[str, Outcome]] = {
 FAILURES: Final = frozenset({"Guarded", "Failed", "Unreachable"})
 
 _MOST: Final = 2**63 - 1
-_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class RuleReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,18 +107,18 @@ class Run(msgspec.Struct, frozen=True):
 
 def run_of(job: Object, pods: Sequence[Object]) -> Run | None:
     """How `job` ended; None when it has not."""
-    ending = _ending(job)
+    ending = ending_of(job)
     if ending is None:
         return None
-    status, terminated = job.get("status") or {}, _terminated(job, pods)
+    ended = terminated(job, pods)
     created = moment_of(job["metadata"].get("creationTimestamp"))
-    started = moment_of(status.get("startTime")) or created or datetime.fromtimestamp(0, UTC)
-    report = parse(terminated.get("message"))
-    outcome, error = _judged(ending, terminated, report)
+    started = moment_of((job.get("status") or {}).get("startTime")) or created or datetime.fromtimestamp(0, UTC)
+    report = parse(ended.get("message"))
+    outcome, error = _judged(ending, ended, report)
     return Run(
         job=job["metadata"]["name"],
         started_at=started,
-        finished_at=moment_of(status.get("completionTime")) or moment_of(ending.get("lastTransitionTime")) or started,
+        finished_at=finished_at(job) or started,
         outcome=outcome,
         report=report,
         error=clean(error),
@@ -130,53 +127,25 @@ def run_of(job: Object, pods: Sequence[Object]) -> Run | None:
 
 def parse(text: object) -> Report | None:
     """The report in a termination message; None when it is no report."""
-    if not isinstance(text, str) or not text.lstrip().startswith("{"):
-        return None
-    try:
-        return msgspec.json.decode(text, type=Report)
-    except _BROKEN:
-        return None
+    return parsed(text, Report)
 
 
-def clean(text: str) -> str:
-    """A text of somebody else as a status may show it: on one line, without secrets, not too long."""
-    return shortened(scrub_text(" ".join(text.split())), ERROR_BYTES)
-
-
-def _judged(ending: Object, terminated: Object, report: Report | None) -> tuple[Outcome, str]:
+def _judged(ending: Object, ended: Object, report: Report | None) -> tuple[Outcome, str]:
     has_failed = ending.get("type") == "Failed"
     if report is None:
-        return ("Failed", _without_report(ending, terminated)) if has_failed else ("Succeeded", "")
+        return ("Failed", _without_report(ending, ended)) if has_failed else ("Succeeded", "")
     outcome = OUTCOMES[report.outcome]
     if has_failed and outcome not in FAILURES:  # ended by its deadline, after it had written its report
         return "Failed", str(ending.get("message") or "the Job failed")
     return outcome, report.error or ("the process says no more" if outcome in FAILURES else "")
 
 
-def _without_report(ending: Object, terminated: Object) -> str:
-    if not terminated:
+def _without_report(ending: Object, ended: Object) -> str:
+    if not ended:
         return f"{str(ending.get('message') or 'the pod is gone').rstrip('. ')}: no report was left"
-    code, reason = terminated.get("exitCode", "?"), terminated.get("reason") or "Error"
-    last = " ".join(str(terminated.get("message") or "").split())[-300:]
+    code, reason = ended.get("exitCode", "?"), ended.get("reason") or "Error"
+    last = " ".join(str(ended.get("message") or "").split())[-300:]
     return f"the process ended without a report, {reason}, exit code {code}" + (f": {last}" if last else "")
-
-
-def _terminated(job: Object, pods: Sequence[Object]) -> Object:
-    """How the newest pod's container has ended; empty when that cannot be seen."""
-    for pod in reversed(pods_of(job, pods)):
-        container = container_of(pod)
-        for state in (container.get("state"), container.get("lastState")):
-            ended: Any = (state or {}).get("terminated")
-            if ended:
-                return dict(ended)
-    return {}
-
-
-def _ending(job: Object) -> Object | None:
-    for condition in (job.get("status") or {}).get("conditions") or ():
-        if condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True":
-            return dict(condition)
-    return None
 
 
 def _rules(rules: Sequence[RuleReport]) -> list[Object]:

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from operators.coursegen_operator.child import task_of, uid_of
 from operators.coursegen_operator.conditions import is_true, moment_of
-from operators.coursegen_operator.migrations.report import is_finished, is_readable
-from operators.coursegen_operator.migrations.starting import Obstacle, obstacle_of
+from operators.coursegen_operator.jobs.ending import is_finished, is_readable
+from operators.coursegen_operator.jobs.starting import Obstacle, obstacle_of
 from operators.coursegen_operator.planning import Observed
 from operators.coursegen_operator.resources import JOB, LABEL_OWNER_UID, Object
 from operators.coursegen_operator.retention.cronjob import TASK

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from operators.coursegen_operator.jobs.ending import ERROR_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNOTATION_RUN_NOW
 from operators.coursegen_operator.retention import spec
-from operators.coursegen_operator.retention.report import ERROR_BYTES, MOST_RULES, OUTCOMES
+from operators.coursegen_operator.retention.report import MOST_RULES, OUTCOMES
 from operators.coursegen_operator.schemas.openapi import (
     Schema,
     array,

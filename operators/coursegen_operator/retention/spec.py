@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from operators.coursegen_operator.jobs.pod import part_of
 from operators.coursegen_operator.resources import Object
 
 KEY: Final = "DATABASE_URL"
@@ -72,7 +73,7 @@ class RetentionSpec:
             rules=tuple(_rule(rule) for rule in spec.get("rules") or ()),
             successful_history=_number(history, "successful", HISTORY_LIMIT),
             failed_history=_number(history, "failed", HISTORY_LIMIT),
-            pod={key: spec[key] for key in ("imagePullPolicy", "imagePullSecrets", "command", "job") if spec.get(key)},
+            pod=part_of(spec),
         )
 
 

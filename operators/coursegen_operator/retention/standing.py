@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
-from operators.coursegen_operator.migrations.starting import SECRET_NOT_FOUND
+from operators.coursegen_operator.jobs.starting import SECRET_NOT_FOUND
 from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.conditions import moment_of
-from operators.coursegen_operator.migrations.report import clean, container_of, pods_of
+from operators.coursegen_operator.jobs.ending import clean, container_of, pods_of
 from operators.coursegen_operator.resources import Object
 
 GRACE: Final = timedelta(seconds=60)
