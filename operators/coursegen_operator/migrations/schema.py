@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from operators.coursegen_operator.jobs import fields
 from operators.coursegen_operator.migrations import spec, status_schema
 from operators.coursegen_operator.resources import ANNOTATION_APPROVE, ANNOTATION_BACKUP, ANNOTATION_RECONCILE_AT
 from operators.coursegen_operator.schemas.openapi import (
-    Schema,
     array,
     boolean,
     cel,
@@ -17,32 +17,11 @@ from operators.coursegen_operator.schemas.openapi import (
     list_map,
     name,
     obj,
-    quantity,
     secret_key_ref,
     string,
-    text_map,
 )
 
 _DAY: Final = 86_400
-_LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
-
-
-def _labels(doc: str) -> Schema:
-    rules = [
-        cel(
-            f"self.all(key, self[key].matches('{_LABEL_VALUE}'))", "values are those of labels: letters, digits, - _ ."
-        ),
-        cel(
-            "self.all(key, !key.startsWith('ops.coursegen.dev/'))",
-            "labels of ops.coursegen.dev/ are the operator's own",
-        ),
-    ]
-    return text_map(doc, max_length=63, max_items=16, rules=rules)
-
-
-def _amounts(doc: str) -> Schema:
-    found: Schema = {"type": "object", "description": doc, "maxProperties": 8}
-    return {**found, "additionalProperties": quantity("How much of it.")}
 
 
 _POLICY: Final = obj(
@@ -191,17 +170,11 @@ _JOB: Final = obj(
             minimum=60,
             maximum=30 * _DAY,
         ),
-        "resources": obj(
-            "What a pod asks for and may use.",
-            {
-                "requests": _amounts("What the node must have free, such as cpu: 50m or memory: 128Mi."),
-                "limits": _amounts("What the pod may use at most."),
-            },
-        ),
-        "serviceAccountName": name("The pods' service account; they get no token. Without one: default."),
-        "nodeSelector": _labels("Labels that the pods' node must have."),
+        "resources": fields.resources("128Mi"),
+        "serviceAccountName": fields.service_account_name(),
+        "nodeSelector": fields.labels("Labels that the pods' node must have."),
         "tolerations": free("Taints that the pods tolerate, as in a pod.", list_of=True),
-        "podLabels": _labels("Labels of the Jobs and their pods, for a NetworkPolicy or kubectl get jobs -l."),
+        "podLabels": fields.labels("Labels of the Jobs and their pods, for a NetworkPolicy or kubectl get jobs -l."),
     },
     default={},
 )
@@ -214,34 +187,11 @@ SPEC: Final = obj(
             "Where the address of the database stands, as its owner: postgresql://user:password@host/name.",
             key=spec.KEY,
         ),
-        "image": string(
-            "The image with the migrations: name:tag, or better name@sha256:….",
-            pattern=r"^[^\s]+$",
-            min_length=3,
-            max_length=512,
-            rules=[
-                cel(
-                    "self.contains(':') || self.contains('@')", "must name a tag or a digest: name:tag or name@sha256:…"
-                )
-            ],
-        ),
-        "imagePullPolicy": string(
-            "When the image is pulled. Without one, as Kubernetes does by its tag.",
-            enum=("Always", "IfNotPresent", "Never"),
-        ),
-        "imagePullSecrets": list_map(
-            "Secrets for pulling the image.",
-            obj(
-                "A Secret.",
-                {"name": name("Name of the Secret, in the namespace of this resource.")},
-                required=("name",),
-            ),
-            max_items=8,
-        ),
-        "command": array(
-            "What the image runs, before the arguments --task and so on. Without one: python -m services.migrate.",
-            string("A word of the command.", min_length=1, max_length=512),
-            max_items=16,
+        "image": fields.image("The image with the migrations: name:tag, or better name@sha256:…."),
+        "imagePullPolicy": fields.image_pull_policy(),
+        "imagePullSecrets": fields.image_pull_secrets(),
+        "command": fields.command(
+            "What the image runs, before the arguments --task and so on. Without one: python -m services.migrate."
         ),
         "targetRevision": string(
             "How far to migrate: head for all files of the image, or the fourteen digits of a migration, which is then the last "

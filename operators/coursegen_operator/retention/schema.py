@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from operators.coursegen_operator.jobs import fields
 from operators.coursegen_operator.jobs.ending import ERROR_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNOTATION_RUN_NOW
 from operators.coursegen_operator.retention import spec
 from operators.coursegen_operator.retention.report import MOST_RULES, OUTCOMES
 from operators.coursegen_operator.schemas.openapi import (
-    Schema,
     array,
     boolean,
     cel,
@@ -20,18 +20,13 @@ from operators.coursegen_operator.schemas.openapi import (
     fraction,
     integer,
     list_map,
-    name,
     obj,
     observed_generation,
-    quantity,
     secret_key_ref,
     string,
-    text_map,
 )
 
 _DAY: Final = 86_400
-_LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
-_LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]{0,62}"
 
 _FIELD_VALUES: Final = (
@@ -50,25 +45,6 @@ def _field(value: str) -> str:
 
 
 SCHEDULE_PATTERN: Final = "^" + " ".join(_field(value) for value in _FIELD_VALUES) + "$"
-
-
-def _labels(doc: str) -> Schema:
-    rules = [
-        cel(f"self.all(key, key.matches('{_LABEL_KEY}'))", "names are labels: [prefix/]name, of at most 63 characters"),
-        cel(
-            f"self.all(key, self[key].matches('{_LABEL_VALUE}'))", "values are those of labels: letters, digits, - _ ."
-        ),
-        cel(
-            "self.all(key, !key.startsWith('ops.coursegen.dev/'))",
-            "labels of ops.coursegen.dev/ are the operator's own",
-        ),
-    ]
-    return text_map(doc, max_length=63, max_items=16, rules=rules)
-
-
-def _amounts(doc: str) -> Schema:
-    found: Schema = {"type": "object", "description": doc, "maxProperties": 8}
-    return {**found, "additionalProperties": quantity("How much of it.")}
 
 
 _RULE: Final = obj(
@@ -154,12 +130,14 @@ _TOLERATION: Final = obj(
     "Taints of one kind.",
     {
         "key": string(
-            "The taint's key; without one: of any, with operator Exists.", pattern=rf"^$|{_LABEL_KEY}", max_length=316
+            "The taint's key; without one: of any, with operator Exists.",
+            pattern=rf"^$|{fields.LABEL_KEY}",
+            max_length=316,
         ),
         "operator": string(
             "Equal: of this value; Exists: of any. Without one: Equal.", enum=("Equal", "Exists"), default="Equal"
         ),
-        "value": string("The taint's value, with operator Equal.", pattern=_LABEL_VALUE, max_length=63),
+        "value": string("The taint's value, with operator Equal.", pattern=fields.LABEL_VALUE, max_length=63),
         "effect": string(
             "What the taint does. Without one: any.", enum=("NoSchedule", "PreferNoSchedule", "NoExecute")
         ),
@@ -184,17 +162,11 @@ _TOLERATION: Final = obj(
 _JOB: Final = obj(
     "How the pods run.",
     {
-        "resources": obj(
-            "What a pod asks for and may use.",
-            {
-                "requests": _amounts("What the node must have free, such as cpu: 50m or memory: 64Mi."),
-                "limits": _amounts("What the pod may use at most."),
-            },
-        ),
-        "serviceAccountName": name("The pods' service account; they get no token. Without one: default."),
-        "nodeSelector": _labels("Labels that the pods' node must have."),
+        "resources": fields.resources("64Mi"),
+        "serviceAccountName": fields.service_account_name(),
+        "nodeSelector": fields.labels("Labels that the pods' node must have.", checks_names=True),
         "tolerations": array("Taints that the pods tolerate, as in a pod.", _TOLERATION, max_items=16),
-        "podLabels": _labels("Labels of the pods, for a NetworkPolicy for instance."),
+        "podLabels": fields.labels("Labels of the pods, for a NetworkPolicy for instance.", checks_names=True),
     },
     default={},
 )
@@ -232,35 +204,12 @@ SPEC: Final = obj(
         "databaseSecretRef": secret_key_ref(
             "Where the address of the database stands: postgresql://user:password@host/name.", key=spec.KEY
         ),
-        "image": string(
-            "The image that carries the migrations, which has this process too: name:tag, or better name@sha256:….",
-            pattern=r"^[^\s]+$",
-            min_length=3,
-            max_length=512,
-            rules=[
-                cel(
-                    "self.contains(':') || self.contains('@')", "must name a tag or a digest: name:tag or name@sha256:…"
-                )
-            ],
+        "image": fields.image(
+            "The image that carries the migrations, which has this process too: name:tag, or better name@sha256:…."
         ),
-        "imagePullPolicy": string(
-            "When the image is pulled. Without one, as Kubernetes does by its tag.",
-            enum=("Always", "IfNotPresent", "Never"),
-        ),
-        "imagePullSecrets": list_map(
-            "Secrets for pulling the image.",
-            obj(
-                "A Secret.",
-                {"name": name("Name of the Secret, in the namespace of this resource.")},
-                required=("name",),
-            ),
-            max_items=8,
-        ),
-        "command": array(
-            "What the image runs. Without one: python -m services.retention.",
-            string("A word of the command.", min_length=1, max_length=512),
-            max_items=16,
-        ),
+        "imagePullPolicy": fields.image_pull_policy(),
+        "imagePullSecrets": fields.image_pull_secrets(),
+        "command": fields.command("What the image runs. Without one: python -m services.retention."),
         "dryRun": boolean("Count only: the status says what would go, and nothing goes.", default=False),
         "maxRunSeconds": integer(
             "When a run ends by itself, as Partial; the next one goes on.",
