@@ -75,3 +75,15 @@ NAMESPACE: Final = ResourceType("", "v1", "Namespace", "namespaces")
 EVENT: Final = ResourceType("events.k8s.io", "v1", "Event", "events")
 
 OWN_TYPES: Final = (DATABASE_MIGRATION, RETENTION_POLICY, ALERT_POLICY)
+
+
+def part(parent: Object, key: str) -> Object:
+    """What `parent` has under `key`, if that is an object; else an empty one."""
+    found: Any = parent.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def number(parent: Object, key: str, default: int) -> int:
+    """The whole number that `parent` has under `key`; `default` when it has none."""
+    found = parent.get(key)
+    return default if found is None else int(found)

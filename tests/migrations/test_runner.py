@@ -16,37 +16,14 @@ import pytest
 
 from services.kernel.database import connect
 from services.kernel.errors import DatabaseDenied, DatabaseUnavailable, OperatorError
-from services.kernel.settings import Secret
 from services.migrate.errors import ChecksumChanged, MigrationFailed, RunnerBusy
 from services.migrate.files import find_directory, read_directory
 from services.migrate.history import LOCK_KEY
 from services.migrate.request import Request
-from services.migrate.runner import Runner, apply_all
-from services.migrate.settings import MigrateSettings
+from services.migrate.runner import apply_all
+from tests.support.migrating import FIRST, SECOND, folder_of, runner_on, value
 from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, with_user
 from tests.support.waiting import eventually, eventually_sync
-
-_FIRST = "20260101000000_make_things"
-_SECOND = "20260102000000_make_more"
-
-
-def _folder(path: Path, **files: str) -> Path:
-    path.mkdir(exist_ok=True)
-    for name, text in files.items():
-        (path / f"{name}.sql").write_text(text, encoding="utf-8")
-    return path
-
-
-def _runner(url: str, folder: Path, **changes: float) -> Runner:
-    return Runner(MigrateSettings(database_url=Secret(url), directory=folder, **changes))  # type: ignore[arg-type]
-
-
-async def _value(url: str, query: str) -> object:
-    session = await connect(url)
-    try:
-        return await session.fetchval(query)
-    finally:
-        await session.close()
 
 
 async def test_all_files_are_applied_once_and_recorded(empty_database_url: str) -> None:
@@ -77,48 +54,48 @@ async def test_two_runners_at_once_apply_each_file_once(empty_database_url: str)
 
 async def test_a_broken_file_leaves_nothing_of_itself(empty_database_url: str, tmp_path: Path) -> None:
     """What stood before it stays; the error names file and line and what to do."""
-    folder = _folder(
+    folder = folder_of(
         tmp_path,
         **{
-            _FIRST: "CREATE TABLE things (id int);",
-            _SECOND: "CREATE TABLE more (id int);\n\nSELECT no_such_column FROM things;",
+            FIRST: "CREATE TABLE things (id int);",
+            SECOND: "CREATE TABLE more (id int);\n\nSELECT no_such_column FROM things;",
         },
     )
     with pytest.raises(MigrationFailed) as failure:
         await apply_all(empty_database_url, folder)
 
-    assert f"{_SECOND}.sql, line 3: column" in failure.value.message
+    assert f"{SECOND}.sql, line 3: column" in failure.value.message
     assert "Nothing of this file was kept" in failure.value.message
     assert "run `coursegen migrate` again" in failure.value.message
-    assert await _value(empty_database_url, "SELECT to_regclass('things')") == "things"
-    assert await _value(empty_database_url, "SELECT to_regclass('more')") is None
+    assert await value(empty_database_url, "SELECT to_regclass('things')") == "things"
+    assert await value(empty_database_url, "SELECT to_regclass('more')") is None
 
-    _folder(tmp_path, **{_SECOND: "CREATE TABLE more (id int);"})
+    folder_of(tmp_path, **{SECOND: "CREATE TABLE more (id int);"})
     assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_more"]
 
 
 async def test_a_changed_file_stops_the_run_before_anything_is_done(empty_database_url: str, tmp_path: Path) -> None:
     """Unless its new text is accepted by name."""
-    folder = _folder(tmp_path, **{_FIRST: "CREATE TABLE things (id int);"})
+    folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);"})
     await apply_all(empty_database_url, folder)
-    _folder(tmp_path, **{_FIRST: "CREATE TABLE things (id bigint);", _SECOND: "CREATE TABLE more (id int);"})
+    folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id bigint);", SECOND: "CREATE TABLE more (id int);"})
 
     with pytest.raises(ChecksumChanged, match="--accept 20260101000000"):
         await apply_all(empty_database_url, folder)
-    assert await _value(empty_database_url, "SELECT to_regclass('more')") is None
+    assert await value(empty_database_url, "SELECT to_regclass('more')") is None
 
-    applied = await _runner(empty_database_url, folder).apply(Request(accept=("20260101000000",)))
+    applied = await runner_on(empty_database_url, folder).apply(Request(accept=("20260101000000",)))
     assert [each.name for each in applied] == ["make_more"]
     assert await apply_all(empty_database_url, folder) == []
 
 
 async def test_a_file_without_transaction_runs_statement_by_statement(empty_database_url: str, tmp_path: Path) -> None:
     """CREATE INDEX CONCURRENTLY works, and what stood before a failing statement is kept."""
-    folder = _folder(
+    folder = folder_of(
         tmp_path,
         **{
-            _FIRST: "CREATE TABLE things (id int);",
-            _SECOND: (
+            FIRST: "CREATE TABLE things (id int);",
+            SECOND: (
                 "-- migrate: no-transaction\n"
                 "DROP INDEX CONCURRENTLY IF EXISTS things_id;\n"
                 "CREATE INDEX CONCURRENTLY things_id ON things (id);\n"
@@ -128,23 +105,23 @@ async def test_a_file_without_transaction_runs_statement_by_statement(empty_data
     )
     with pytest.raises(MigrationFailed, match=r"line 4: division by zero.*was kept"):
         await apply_all(empty_database_url, folder)
-    assert await _value(empty_database_url, "SELECT to_regclass('things_id')") == "things_id"
+    assert await value(empty_database_url, "SELECT to_regclass('things_id')") == "things_id"
 
-    standings = {each.name: each.state for each in await _runner(empty_database_url, folder).standings()}
+    standings = {each.name: each.state for each in await runner_on(empty_database_url, folder).standings()}
     assert standings == {"make_things": "applied", "make_more": "pending"}
 
 
 async def test_a_held_lock_is_not_waited_for_long(empty_database_url: str, tmp_path: Path) -> None:
     """lock_timeout ends the wait, a few tries follow, then the error says who is in the way."""
-    folder = _folder(tmp_path, **{_FIRST: "CREATE TABLE things (id int);"})
+    folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);"})
     await apply_all(empty_database_url, folder)
-    _folder(tmp_path, **{_SECOND: "ALTER TABLE things ADD COLUMN name text;"})
+    folder_of(tmp_path, **{SECOND: "ALTER TABLE things ADD COLUMN name text;"})
     holder = await connect(empty_database_url)
     async with holder.transaction():
         await holder.execute("SELECT * FROM things")
         with pytest.raises(MigrationFailed, match="pg_stat_activity"):
-            await _runner(empty_database_url, folder, lock_seconds=0.1, lock_tries=2).apply()
-    applied = await _runner(empty_database_url, folder, lock_seconds=0.1, lock_tries=2).apply()
+            await runner_on(empty_database_url, folder, lock_seconds=0.1, lock_tries=2).apply()
+    applied = await runner_on(empty_database_url, folder, lock_seconds=0.1, lock_tries=2).apply()
     await holder.close()
 
     assert [each.name for each in applied] == ["make_more"]
@@ -152,14 +129,14 @@ async def test_a_held_lock_is_not_waited_for_long(empty_database_url: str, tmp_p
 
 async def test_a_lock_that_falls_meanwhile_costs_a_try_only(empty_database_url: str, tmp_path: Path) -> None:
     """The file is tried again from its beginning."""
-    folder = _folder(tmp_path, **{_FIRST: "CREATE TABLE things (id int);"})
+    folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);"})
     await apply_all(empty_database_url, folder)
-    _folder(tmp_path, **{_SECOND: "ALTER TABLE things ADD COLUMN name text;"})
+    folder_of(tmp_path, **{SECOND: "ALTER TABLE things ADD COLUMN name text;"})
     holder = await connect(empty_database_url)
     transaction = holder.transaction()
     await transaction.start()
     await holder.execute("SELECT * FROM things")
-    running = asyncio.create_task(_runner(empty_database_url, folder, lock_seconds=0.1, lock_tries=50).apply())
+    running = asyncio.create_task(runner_on(empty_database_url, folder, lock_seconds=0.1, lock_tries=50).apply())
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'things'::regclass"
     await eventually(lambda: holder.fetchval(waiting), within=10)
     await eventually(lambda: holder.fetchval(f"SELECT NOT EXISTS ({waiting} HAVING count(*) > 0)"), within=10)
@@ -171,26 +148,26 @@ async def test_a_lock_that_falls_meanwhile_costs_a_try_only(empty_database_url: 
 
 async def test_a_statement_that_takes_too_long_is_ended(empty_database_url: str, tmp_path: Path) -> None:
     """And the error names the setting."""
-    folder = _folder(tmp_path, **{_FIRST: "SELECT pg_sleep(20);"})
+    folder = folder_of(tmp_path, **{FIRST: "SELECT pg_sleep(20);"})
     with pytest.raises(MigrationFailed, match="MIGRATE_STATEMENT_SECONDS"):
-        await _runner(empty_database_url, folder, statement_seconds=0.2).apply()
+        await runner_on(empty_database_url, folder, statement_seconds=0.2).apply()
 
 
 async def test_a_runner_waits_for_another_only_so_long(empty_database_url: str, tmp_path: Path) -> None:
     """Then it says so, and nothing is wrong."""
-    folder = _folder(tmp_path, **{_FIRST: "SELECT 1;"})
+    folder = folder_of(tmp_path, **{FIRST: "SELECT 1;"})
     other = await connect(empty_database_url)
     await other.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
     with pytest.raises(RunnerBusy, match="another runner"):
-        await _runner(empty_database_url, folder, wait_seconds=0.5).apply()
+        await runner_on(empty_database_url, folder, wait_seconds=0.5).apply()
     await other.close()
 
-    assert len(await _runner(empty_database_url, folder, wait_seconds=20).apply()) == 1
+    assert len(await runner_on(empty_database_url, folder, wait_seconds=20).apply()) == 1
 
 
 async def test_a_table_of_supabase_is_given_what_it_lacks(empty_database_url: str, tmp_path: Path) -> None:
     """Stock Supabase has neither executed_at nor checksum (TRAP6); what it lists is taken as applied."""
-    folder = _folder(tmp_path, **{_FIRST: "SELECT 1/0;", _SECOND: "SELECT 1;"})
+    folder = folder_of(tmp_path, **{FIRST: "SELECT 1/0;", SECOND: "SELECT 1;"})
     session = await connect(empty_database_url)
     await session.execute("CREATE SCHEMA supabase_migrations")
     await session.execute(
@@ -203,12 +180,12 @@ async def test_a_table_of_supabase_is_given_what_it_lacks(empty_database_url: st
 
     assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_more"]
     missing = "SELECT count(*) FROM supabase_migrations.schema_migrations WHERE checksum IS NULL OR executed_at IS NULL"
-    assert await _value(empty_database_url, missing) == 0
+    assert await value(empty_database_url, missing) == 0
 
 
 async def test_an_older_file_that_is_missing_is_applied_late(empty_database_url: str, tmp_path: Path) -> None:
     """Rollbacks take lines out of the list; a line without a file is shown as unknown and left alone."""
-    folder = _folder(tmp_path, **{_FIRST: "CREATE TABLE things (id int);", _SECOND: "SELECT 1;"})
+    folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);", SECOND: "SELECT 1;"})
     await apply_all(empty_database_url, folder)
     session = await connect(empty_database_url)
     await session.execute("DROP TABLE things")
@@ -218,7 +195,7 @@ async def test_an_older_file_that_is_missing_is_applied_late(empty_database_url:
     await session.close()
 
     assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_things"]
-    standings = [(each.version, each.state) for each in await _runner(empty_database_url, folder).standings()]
+    standings = [(each.version, each.state) for each in await runner_on(empty_database_url, folder).standings()]
     assert standings == [("2", "unknown"), ("20260101000000", "applied"), ("20260102000000", "applied")]
 
 
@@ -226,12 +203,12 @@ async def test_a_file_applied_again_takes_its_amendments_with_it(empty_database_
     """So that an older form of a function does not come back; the list of what stands says so beforehand."""
     third, fourth = "20260103000000_make_it_three", "20260104000000_stand_apart"
     function = "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql RETURN {};"
-    folder = _folder(
+    folder = folder_of(
         tmp_path,
         **{
-            _FIRST: function.format(1),
-            _SECOND: f"-- Amends: {_FIRST}\n" + function.format(2),
-            third: f"-- Amends:  {_SECOND}\n\n" + function.format(3),
+            FIRST: function.format(1),
+            SECOND: f"-- Amends: {FIRST}\n" + function.format(2),
+            third: f"-- Amends:  {SECOND}\n\n" + function.format(3),
             fourth: "SELECT 1;",
         },
     )
@@ -240,12 +217,12 @@ async def test_a_file_applied_again_takes_its_amendments_with_it(empty_database_
     session = await connect(empty_database_url)
     await session.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version LIKE '20260101%'")
     await session.close()
-    standings = [each.state for each in await _runner(empty_database_url, folder).standings()]
+    standings = [each.state for each in await runner_on(empty_database_url, folder).standings()]
 
     assert standings == ["pending", "pending", "pending", "applied"]
     applied = await apply_all(empty_database_url, folder)
     assert [each.name for each in applied] == ["make_things", "make_more", "make_it_three"]
-    assert await _value(empty_database_url, "SELECT answer()") == 3
+    assert await value(empty_database_url, "SELECT answer()") == 3
     assert await apply_all(empty_database_url, folder) == []
 
 
@@ -257,7 +234,7 @@ async def test_the_applications_role_is_told_that_it_is_the_wrong_one(
     with pytest.raises(OperatorError, match="owner of the database"):
         await apply_all(with_user(empty_database_url, APPLICATION_ROLE))
 
-    folder = _folder(tmp_path, **{_FIRST: "ALTER TABLE courses ADD COLUMN x int;"})
+    folder = folder_of(tmp_path, **{FIRST: "ALTER TABLE courses ADD COLUMN x int;"})
     grant = f"GRANT INSERT ON supabase_migrations.schema_migrations TO {APPLICATION_ROLE}"
     postgres_server.run_sql(grant, url=database_url)
     with pytest.raises(MigrationFailed, match="owner of the database"):
@@ -266,17 +243,17 @@ async def test_the_applications_role_is_told_that_it_is_the_wrong_one(
 
 async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
     """For as long as the setting says, then the error names DATABASE_URL."""
-    folder = _folder(tmp_path, **{_FIRST: "SELECT 1;"})
+    folder = folder_of(tmp_path, **{FIRST: "SELECT 1;"})
     with pytest.raises(DatabaseUnavailable, match="DATABASE_URL"):
-        await _runner("postgresql://nobody@127.0.0.1:1/x", folder, connect_seconds=1).apply()
+        await runner_on("postgresql://nobody@127.0.0.1:1/x", folder, connect_seconds=1).apply()
 
 
 async def test_a_login_that_is_refused_is_not_waited_for(postgres_server: Postgres, tmp_path: Path) -> None:
     """Nobody else makes the owner's role; the error names DATABASE_URL."""
-    folder = _folder(tmp_path, **{_FIRST: "SELECT 1;"})
+    folder = folder_of(tmp_path, **{FIRST: "SELECT 1;"})
     url = postgres_server.url("no_such_database")
     with pytest.raises(DatabaseDenied, match='"no_such_database" does not exist; look at DATABASE_URL'):
-        await asyncio.wait_for(_runner(url, folder, connect_seconds=600).apply(), 10)
+        await asyncio.wait_for(runner_on(url, folder, connect_seconds=600).apply(), 10)
 
 
 class TestProcess:
@@ -311,7 +288,7 @@ class TestProcess:
 
     def test_a_failure_is_an_exit_code_and_a_sentence(self, empty_database_url: str, tmp_path: Path) -> None:
         """On standard error for people, in the document for scripts."""
-        folder = _folder(tmp_path / "files", **{_FIRST: "SELECT 1;", _SECOND: "SELEC 1;"})
+        folder = folder_of(tmp_path / "files", **{FIRST: "SELECT 1;", SECOND: "SELEC 1;"})
         done = self._run(empty_database_url, "--json", "--directory", str(folder))
         document = json.loads(done.stdout)
 
@@ -370,9 +347,9 @@ class TestProcess:
         self, empty_database_url: str, postgres_server: Postgres, tmp_path: Path
     ) -> None:
         """Its transaction ends with the process, in time for Kubernetes; the files before it stay."""
-        folder = _folder(
+        folder = folder_of(
             tmp_path / "files",
-            **{_FIRST: "CREATE TABLE things (id int);", _SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"},
+            **{FIRST: "CREATE TABLE things (id int);", SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"},
         )
         sleeping = (
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND datname = current_database()"

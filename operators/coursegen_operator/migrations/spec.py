@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, cast
 
 from operators.coursegen_operator.child import hash8
 from operators.coursegen_operator.jobs.pod import part_of
-from operators.coursegen_operator.resources import Object
+from operators.coursegen_operator.resources import Object, number, part
 
 Approval = Literal["Auto", "Manual"]
 Destructive = Literal["Deny", "Allow"]
@@ -101,8 +101,8 @@ class MigrationSpec:
     @classmethod
     def of(cls, resource: Object) -> MigrationSpec:
         """The spec of `resource`; whatever the schema admits can be read."""
-        spec = _part(resource, "spec")
-        secret = _part(spec, "databaseSecretRef")
+        spec = part(resource, "spec")
+        secret = part(spec, "databaseSecretRef")
         return cls(
             image=str(spec.get("image", "")),
             secret_name=str(secret.get("name", "")),
@@ -110,10 +110,10 @@ class MigrationSpec:
             target=str(spec.get("targetRevision") or HEAD),
             baseline=str(spec.get("baseline") or ""),
             approval=cast("Approval", spec.get("approval") or "Auto"),
-            policy=_policy(_part(spec, "policy")),
-            contract=_contract(_part(spec, "contract")),
-            drift=_drift(_part(spec, "drift")),
-            retry=_retry(_part(spec, "retry")),
+            policy=_policy(part(spec, "policy")),
+            contract=_contract(part(spec, "contract")),
+            drift=_drift(part(spec, "drift")),
+            retry=_retry(part(spec, "retry")),
             suspend=bool(spec.get("suspend", False)),
             pod=part_of(spec),
             work=hash8({key: spec[key] for key in _WORK if key in spec}),
@@ -124,8 +124,8 @@ class MigrationSpec:
 def _policy(policy: Object) -> Policy:
     return Policy(
         destructive=cast("Destructive", policy.get("destructive") or "Deny"),
-        lock_seconds=_number(policy, "lockTimeoutSeconds", LOCK_SECONDS),
-        statement_seconds=_number(policy, "statementTimeoutSeconds", STATEMENT_SECONDS),
+        lock_seconds=number(policy, "lockTimeoutSeconds", LOCK_SECONDS),
+        statement_seconds=number(policy, "statementTimeoutSeconds", STATEMENT_SECONDS),
     )
 
 
@@ -134,31 +134,21 @@ def _contract(contract: Object) -> Contract:
     return Contract(
         mode=cast("ContractMode", contract.get("mode") or "AfterRollout"),
         wait_for=tuple(str(each["name"]) for each in named) if isinstance(named, list) else None,
-        soak_seconds=_number(contract, "soakSeconds", SOAK_SECONDS),
+        soak_seconds=number(contract, "soakSeconds", SOAK_SECONDS),
     )
 
 
 def _drift(drift: Object) -> Drift:
     return Drift(
         mode=cast("DriftMode", drift.get("mode") or "Detect"),
-        interval_seconds=_number(drift, "intervalSeconds", DRIFT_SECONDS),
+        interval_seconds=number(drift, "intervalSeconds", DRIFT_SECONDS),
         ignore=tuple(drift.get("ignore") or ()),
     )
 
 
 def _retry(retry: Object) -> Retry:
     return Retry(
-        max_attempts=_number(retry, "maxAttempts", MAX_ATTEMPTS),
-        backoff_seconds=_number(retry, "backoffSeconds", BACKOFF_SECONDS),
-        max_backoff_seconds=_number(retry, "maxBackoffSeconds", MAX_BACKOFF_SECONDS),
+        max_attempts=number(retry, "maxAttempts", MAX_ATTEMPTS),
+        backoff_seconds=number(retry, "backoffSeconds", BACKOFF_SECONDS),
+        max_backoff_seconds=number(retry, "maxBackoffSeconds", MAX_BACKOFF_SECONDS),
     )
-
-
-def _part(parent: Object, key: str) -> Object:
-    found: Any = parent.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _number(part: Object, key: str, default: int) -> int:
-    found = part.get(key)
-    return default if found is None else int(found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from operators.coursegen_operator.conditions import moment_of, timestamp
-from operators.coursegen_operator.resources import Object
+from operators.coursegen_operator.resources import Object, part
 from operators.coursegen_operator.retention.report import FAILURES, Run
 
 _GOOD: Final = frozenset({"Succeeded", "Partial"})
@@ -34,10 +34,10 @@ class Memory:
     @classmethod
     def of(cls, resource: Object) -> Memory:
         """What the status of `resource` remembers; nothing, for one that nobody has looked at."""
-        status = _part(resource, "status")
-        scheduled = _part(status, "scheduled")
+        status = part(resource, "status")
+        scheduled = part(status, "scheduled")
         return cls(
-            last_run=_part(status, "lastRun"),
+            last_run=part(status, "lastRun"),
             consecutive_failures=_number(status.get("consecutiveFailures")),
             last_successful=moment_of(status.get("lastSuccessfulTime")),
             last_completed=moment_of(status.get("lastCompletedTime")),
@@ -87,7 +87,7 @@ class Memory:
 
     def seeing(self, cron_job: Object) -> Memory:
         """With the times that the CronJob shows: of Jobs that came and went while nobody looked, too."""
-        shown = _part(cron_job, "status")
+        shown = part(cron_job, "status")
         return replace(
             self,
             last_schedule=_later(self.last_schedule, moment_of(shown.get("lastScheduleTime"))),
@@ -121,11 +121,6 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _written(moment: datetime | None) -> str | None:
     return None if moment is None else timestamp(moment)
-
-
-def _part(parent: Object, key: str) -> Object:
-    found: Any = parent.get(key)
-    return dict(found) if isinstance(found, dict) else {}
 
 
 def _number(value: object) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from operators.coursegen_operator.jobs.pod import part_of
-from operators.coursegen_operator.resources import Object
+from operators.coursegen_operator.resources import Object, number, part
 
 KEY: Final = "DATABASE_URL"
 TIME_ZONE: Final = "Etc/UTC"
@@ -56,36 +56,26 @@ class RetentionSpec:
     @classmethod
     def of(cls, resource: Object) -> RetentionSpec:
         """The spec of `resource`; whatever the schema admits can be read."""
-        spec = _part(resource, "spec")
-        secret, guard, history = (_part(spec, each) for each in ("databaseSecretRef", "guard", "historyLimits"))
+        spec = part(resource, "spec")
+        secret, guard, history = (part(spec, each) for each in ("databaseSecretRef", "guard", "historyLimits"))
         return cls(
             schedule=" ".join(str(spec.get("schedule", "")).split()),
             time_zone=str(spec.get("timeZone") or TIME_ZONE),
             suspend=bool(spec.get("suspend", False)),
-            starting_deadline_seconds=_number(spec, "startingDeadlineSeconds", STARTING_DEADLINE_SECONDS),
+            starting_deadline_seconds=number(spec, "startingDeadlineSeconds", STARTING_DEADLINE_SECONDS),
             secret_name=str(secret.get("name", "")),
             secret_key=str(secret.get("key") or KEY),
             image=str(spec.get("image", "")),
             dry_run=bool(spec.get("dryRun", False)),
-            max_run_seconds=_number(spec, "maxRunSeconds", MAX_RUN_SECONDS),
+            max_run_seconds=number(spec, "maxRunSeconds", MAX_RUN_SECONDS),
             max_delete_fraction=str(guard.get("maxDeleteFraction") or MAX_DELETE_FRACTION),
-            min_keep_rows=_number(guard, "minKeepRows", MIN_KEEP_ROWS),
+            min_keep_rows=number(guard, "minKeepRows", MIN_KEEP_ROWS),
             rules=tuple(_rule(rule) for rule in spec.get("rules") or ()),
-            successful_history=_number(history, "successful", HISTORY_LIMIT),
-            failed_history=_number(history, "failed", HISTORY_LIMIT),
+            successful_history=number(history, "successful", HISTORY_LIMIT),
+            failed_history=number(history, "failed", HISTORY_LIMIT),
             pod=part_of(spec),
         )
 
 
 def _rule(rule: Object) -> Object:
     return {key: rule[key] for key in _RULE_FIELDS if rule.get(key) is not None}
-
-
-def _part(parent: Object, key: str) -> Object:
-    found: Any = parent.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _number(part: Object, key: str, default: int) -> int:
-    found = part.get(key)
-    return default if found is None else int(found)
