@@ -150,11 +150,15 @@ def settings_of(declared: type[Any], left_out: Collection[str] = SECRETS | OWNED
 class ApplicationPages(Pages):
     """Those of the chart coursegen, whose queues are a map of the user's own."""
 
+    def values(self) -> dict[str, Any]:
+        """The chart's values.yaml without the queues: their schema is no list of names."""
+        values = super().values()
+        values["stageWorker"].pop("queues")
+        return values
+
     def schema(self) -> dict[str, Any]:
         """The schema of values.yaml."""
-        values = self.values()
-        values["stageWorker"].pop("queues")
-        root = self.node(values, "")
+        root = super().schema()
         worker = root["properties"]["stageWorker"]["properties"]
         own = {
             "type": ["object", "null"],
@@ -187,12 +191,7 @@ class ApplicationPages(Pages):
                 "then": {"properties": {"outboxRelay": {"properties": {"replicaCount": {"maximum": 1}}}}},
             }
         ]
-        return {
-            "$schema": "http://json-schema.org/draft-07/schema#",
-            "title": "Values of the chart coursegen",
-            **root,
-            "definitions": {"queue": {**own, **forbidden}},
-        }
+        return {**root, "definitions": {"queue": {**own, **forbidden}}}
 
 
 _README = """# coursegen

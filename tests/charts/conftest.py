@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,24 @@ def attempt(helm: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         file: str | Path, *sets: str, version: str = NEWEST, release: str = "cg"
     ) -> subprocess.CompletedProcess[str]:
         path = file if isinstance(file, Path) else CHART / "ci" / f"{file}-values.yaml"
-        further = [part for each in sets for part in ("--set-json" if "={" in each or "=[" in each else "--set", each)]
-        return subprocess.run(
-            [helm, "template", release, CHART, "-n", "courses", "-f", path, "--kube-version", version, *further],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return template(helm, CHART, release, "courses", path, sets, version)
 
     return run
+
+
+def template(
+    helm: str, chart: Path, release: str, namespace: str, file: Path, sets: Iterable[str], version: str
+) -> subprocess.CompletedProcess[str]:
+    """`helm template` of a chart with a file of values and further ones, whatever comes of it."""
+    further = [part for each in sets for part in ("--set-json" if "={" in each or "=[" in each else "--set", each)]
+    command = [helm, "template", release, chart, "-n", namespace, "-f", file, "--kube-version", version, *further]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def rendered(done: subprocess.CompletedProcess[str]) -> list[Object]:
+    """The objects that it has made."""
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if each]
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +73,6 @@ def render(attempt: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
     """The objects that values make."""
 
     def objects(file: str | Path, *sets: str, version: str = NEWEST, release: str = "cg") -> list[Object]:
-        done = attempt(file, *sets, version=version, release=release)
-        assert done.returncode == 0, done.stderr
-        return [each for each in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if each]
+        return rendered(attempt(file, *sets, version=version, release=release))
 
     return objects

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.charts.conftest import NEWEST
+from tests.charts.conftest import NEWEST, rendered, template
 
 OPERATOR_CHART = Path(__file__).resolve().parents[3] / "charts" / "coursegen-operator"
 
@@ -31,10 +30,8 @@ def attempt(helm: str) -> Attempt:
 
     @functools.cache
     def run(name: str, *sets: str, version: str = NEWEST) -> subprocess.CompletedProcess[str]:
-        further = [part for each in sets for part in ("--set-json" if "={" in each or "=[" in each else "--set", each)]
         file = OPERATOR_CHART / "ci" / f"{name}-values.yaml"
-        command = [helm, "template", "op", OPERATOR_CHART, "-n", "ops", "-f", file, "--kube-version", version, *further]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return template(helm, OPERATOR_CHART, "op", "ops", file, sets, version)
 
     return run
 
@@ -44,8 +41,6 @@ def render(attempt: Attempt) -> Render:
     """The objects that values make."""
 
     def objects(name: str, *sets: str, version: str = NEWEST) -> list[Object]:
-        done = attempt(name, *sets, version=version)
-        assert done.returncode == 0, done.stderr
-        return [each for each in yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if each]
+        return rendered(attempt(name, *sets, version=version))
 
     return objects

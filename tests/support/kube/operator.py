@@ -86,18 +86,15 @@ def operator_values() -> Values:
 
 
 @contextmanager
-def operator_installed(*layers: Values, helm: str = "helm") -> Iterator[OperatorRelease]:
+def operator_installed(*layers: Values) -> Iterator[OperatorRelease]:
     """The operator and its kinds while the block lasts, in a namespace of its own."""
-    with own_namespace("operator") as namespace:
-        release = OperatorRelease(namespace, helm=helm)
+    with own_namespace("operator") as namespace, removed_operator(namespace):
+        release = OperatorRelease(namespace)
         try:
             release.install(*layers)
             yield release
         except CommandFailed as failure:
             raise CommandFailed(f"{failure}\n{_story(namespace)}") from failure
-        finally:
-            release.uninstall()
-            release.remove_kinds()
 
 
 @contextmanager
