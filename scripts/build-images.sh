@@ -25,25 +25,27 @@ export SOURCE_DATE_EPOCH
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -1)
 
 read -ra extra <<<"${BUILD_FLAGS:-}"
-arguments=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision")
-[ -z "${IMAGE_SOURCE:-}" ] || arguments+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
+labels=("org.opencontainers.image.version=$version" "org.opencontainers.image.revision=$revision")
+[ -z "${IMAGE_SOURCE:-}" ] || labels+=("org.opencontainers.image.source=$IMAGE_SOURCE")
+arguments=()
+for label in "${labels[@]}"; do arguments+=(--label "$label"); done
 [ -z "${PYTHON_IMAGE:-}" ] || arguments+=(--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
 dated=()
 [ -z "${BUILDX_BUILDER:-}" ] || dated=(--output "type=docker,rewrite-timestamp=true")
 
-# What is kept of an earlier build has that commit's label, and buildah takes it as it is: an instruction of its own tells them apart.
-with_revision() { # TARGET: the Dockerfile, its stage ending with the commit
-    awk -v target="$1" -v label="LABEL org.opencontainers.image.revision=\"$revision\"" '
+# What is kept of an earlier build has the labels of then, and buildah takes it as it is: an instruction of its own tells them apart.
+with_labels() { # TARGET: the Dockerfile, its stage ending with the labels
+    awk -v target="$1" -v labels="$(printf ' "%s"' "${labels[@]/=/\"=\"}")" '
         /^FROM / { ours = $4 == target }
         { print }
-        ours && /^ENTRYPOINT / { print label }
+        ours && /^ENTRYPOINT / { print "LABEL" labels }
     ' Dockerfile
 }
 
 build() { # BUILDER TARGET IMAGE
     local file
     file=$(mktemp)
-    with_revision "$2" >"$file"
+    with_labels "$2" >"$file"
     build_from "$file" "$@" || { rm -f "$file"; return 1; }
     rm -f "$file"
 }
