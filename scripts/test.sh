@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests, in two parts: what a machine alone can show, several processes side by side; then, one after the other, what
-# needs Kubernetes, Helm or an image builder. Arguments go to pytest.
+# The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
+# an image builder, one after the other. Where there is a cluster, charts and images are tested beside it, since what runs on a
+# cluster waits most of its time. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
@@ -16,13 +17,14 @@ SOME_FAILED=1
 NOTHING_SELECTED=5
 platform="helm or cluster or images"
 part=${PART:-all}
-python=.venv/bin/python
+python=(.venv/bin/python)
 status=0
 selected=no
+beside= # the process group of what goes on beside
 
 pytest() { # MARKERS PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
     local code=0
-    "$python" -m pytest -m "$@" || code=$?
+    "${python[@]}" -m pytest -m "$@" || code=$?
     if [ "$code" -eq "$SOME_FAILED" ] && [ "${SECOND_TRY:-}" = 1 ]; then
         code=0
         second_try "$@" || code=$?
@@ -32,7 +34,7 @@ pytest() { # MARKERS PYTEST-ARGUMENTS...: a part without a selected test is no f
 }
 
 failed_before() { # MARKERS PYTEST-ARGUMENTS...
-    "$python" -m pytest -m "$@" -n 0 --dist no --last-failed --last-failed-no-failures none
+    "${python[@]}" -m pytest -m "$@" -n 0 --dist no --last-failed --last-failed-no-failures none
 }
 
 second_try() { # MARKERS PYTEST-ARGUMENTS...: of what failed; it fails whatever comes of it when some of that must not be tried again
@@ -66,17 +68,50 @@ build_tools() { # what cannot be built the tests will say
         names+=(helm helm3)
         [ -z "${KUBECONFIG:-}" ] || names+=(skaffold)
     fi
-    "$python" scripts/tools.py "${names[@]}" >/dev/null || true
-    PATH=$("$python" scripts/tools.py --bin):$PATH
+    "${python[@]}" scripts/tools.py "${names[@]}" >/dev/null || true
+    PATH=$("${python[@]}" scripts/tools.py --bin):$PATH
 }
+
+go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, what it says in a file until it is joined
+    words=$(mktemp)
+    echo "Beside it: pytest ${*:2} (tail -f $words)"
+    set -m # a process group of its own, so that it can be ended as a whole
+    (
+        python=(nice -n 10 "${python[@]}")
+        trap 'echo "$status $selected" >"$words.ended"' EXIT
+        pytest "$@"
+    ) >"$words" 2>&1 &
+    beside=$!
+    set +m
+}
+
+join() { # what was found beside counts like the rest
+    local its_status=1 its_selected=yes
+    wait "$beside" || true
+    beside=
+    cat "$words"
+    read -r its_status its_selected <"$words.ended" || true
+    rm -f "$words" "$words.ended"
+    [ "$its_status" -eq 0 ] || status=$its_status
+    [ "$its_selected" = no ] || selected=yes
+}
+trap '[ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true' EXIT
 
 if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
 if [ "$part" != local ]; then
     find_cluster
     build_tools
-    # what waits for Prometheus, Helm 3 and skaffold, last
-    if [ $# -eq 0 ]; then set -- tests/operator tests/e2e tests/cluster tests/images tests/supply tests/charts; fi
-    pytest "$platform" -n 0 "$@"
+    on_cluster=(tests/operator tests/e2e tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
+    without=(tests/images tests/supply tests/charts)
+    if [ $# -gt 0 ]; then
+        pytest "$platform" -n 0 "$@"
+    elif [ -z "${KUBECONFIG:-}" ]; then
+        pytest "$platform" -n 0 "${on_cluster[@]}" "${without[@]}"
+    else
+        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/beside "${without[@]}"
+        pytest "$platform" -n 0 "${on_cluster[@]}"
+        join
+    fi
 fi
 if [ "$selected" = no ]; then
     echo "No test is selected." >&2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.supply.tree import Tree
 from tests.support.servers import REPOSITORY
 
 _TESTS = """
@@ -29,38 +29,18 @@ def test_unlucky():
 def test_lossless():
     _succeeds("lossless", {lossless})
 """
-_FEW_PLUGINS = {
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTEST_PLUGINS": "xdist.plugin,pytest_asyncio.plugin,pytest_timeout",
-}
-"""Those that the settings and the script speak of; all of them take seconds to load."""
 _AGAIN = "What failed is tried once more"
 
 
-class Tree:
-    """A tree with scripts/test.sh, the project's settings of pytest, and two tests that fail some times before they pass."""
+class Luck(Tree):
+    """Two tests that fail some times before they pass."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "scripts").mkdir()
-        (folder / "tests").mkdir()
-        shutil.copy(REPOSITORY / "scripts" / "test.sh", folder / "scripts")
-        shutil.copy(REPOSITORY / "pyproject.toml", folder)
-        (folder / ".venv").symlink_to(sys.prefix)
-
-    def run(self, *, unlucky: int = 0, lossless: int = 0, second_try: str = "1") -> subprocess.CompletedProcess[str]:
+    def try_them(
+        self, *, unlucky: int = 0, lossless: int = 0, second_try: str = "1"
+    ) -> subprocess.CompletedProcess[str]:
         """The script's first part, with tests that fail so many times."""
-        text = _TESTS.format(unlucky=unlucky, lossless=lossless)
-        (self.folder / "tests" / "test_luck.py").write_text(text, encoding="utf-8")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-        return subprocess.run(
-            [self.folder / "scripts" / "test.sh"],
-            env={**clean, **_FEW_PLUGINS, "PART": "local", "JOBS": "0", "SECOND_TRY": second_try},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        self.put("test_luck.py", _TESTS.format(unlucky=unlucky, lossless=lossless))
+        return self.run(PART="local", SECOND_TRY=second_try)
 
     def tries(self, name: str) -> int:
         """How often a test was run."""
@@ -68,52 +48,52 @@ class Tree:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def luck(tmp_path: Path) -> Luck:
     """One that nothing has run in."""
-    return Tree(tmp_path)
+    return Luck(tmp_path)
 
 
-def test_what_failed_may_pass_the_second_time(tree: Tree) -> None:
+def test_what_failed_may_pass_the_second_time(luck: Luck) -> None:
     """Alone: what has passed is not run again."""
-    done = tree.run(unlucky=1)
+    done = luck.try_them(unlucky=1)
 
     assert done.returncode == 0, done.stdout
     assert _AGAIN in done.stdout
-    assert (tree.tries("unlucky"), tree.tries("lossless")) == (2, 1)
+    assert (luck.tries("unlucky"), luck.tries("lossless")) == (2, 1)
 
 
-def test_what_fails_again_has_failed(tree: Tree) -> None:
+def test_what_fails_again_has_failed(luck: Luck) -> None:
     """There is no third time."""
-    assert tree.run(unlucky=2).returncode == 1
-    assert tree.tries("unlucky") == 2
+    assert luck.try_them(unlucky=2).returncode == 1
+    assert luck.tries("unlucky") == 2
 
 
-def test_what_may_lose_nothing_is_not_tried_again(tree: Tree) -> None:
+def test_what_may_lose_nothing_is_not_tried_again(luck: Luck) -> None:
     """Though it would pass."""
-    done = tree.run(lossless=1)
+    done = luck.try_them(lossless=1)
 
     assert done.returncode == 1
     assert "\n1 of what failed gets no second try" in done.stdout
     assert "tests/test_luck.py::test_lossless\n" in done.stdout
-    assert tree.tries("lossless") == 1
+    assert luck.tries("lossless") == 1
 
 
-def test_the_luck_of_others_does_not_help_it(tree: Tree) -> None:
+def test_the_luck_of_others_does_not_help_it(luck: Luck) -> None:
     """They are tried again, and pass; the run has failed."""
-    done = tree.run(unlucky=1, lossless=1)
+    done = luck.try_them(unlucky=1, lossless=1)
 
     assert done.returncode == 1
     assert "1 passed" in done.stdout[done.stdout.index(_AGAIN) :]
-    assert (tree.tries("unlucky"), tree.tries("lossless")) == (2, 1)
+    assert (luck.tries("unlucky"), luck.tries("lossless")) == (2, 1)
 
 
-def test_without_being_asked_for_there_is_none(tree: Tree) -> None:
+def test_without_being_asked_for_there_is_none(luck: Luck) -> None:
     """One failure is one."""
-    done = tree.run(unlucky=1, second_try="")
+    done = luck.try_them(unlucky=1, second_try="")
 
     assert done.returncode == 1
     assert _AGAIN not in done.stdout
-    assert tree.tries("unlucky") == 1
+    assert luck.tries("unlucky") == 1
 
 
 def test_whatever_disturbs_courses_gets_none() -> None:
