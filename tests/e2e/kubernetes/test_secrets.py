@@ -1,4 +1,4 @@
-"""Every secret is rotated under load, as docs/SECRETS.md says: no request fails, no webhook is lost (S12)."""
+"""Every secret is rotated under load, as docs/SECRETS.md says: no request fails, no course and no webhook is lost (S12)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
@@ -18,11 +18,13 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from standardwebhooks.webhooks import Webhook
 
-from tests.e2e.kubernetes.conftest import OUTSIDE
+from tests.e2e.kubernetes.conftest import OUTSIDE, outside
 from tests.support import tokens
 from tests.support.kube.clients import PROGRAMS, Client, Load, client_pod, load_on
-from tests.support.kube.commands import get, kubectl
+from tests.support.kube.commands import CommandFailed, Object, apply, get, kubectl
 from tests.support.kube.installation import Installation, own_namespace, port_forward
+from tests.support.kube.providers import BUCKET, PORT, Engine, Store, engine_in, store_in
+from tests.support.kube.values import Values
 from tests.support.kube.verdicts import charged, judge
 from tests.support.ledger import Fault
 from tests.support.waiting import eventually_sync
@@ -33,7 +35,13 @@ PER_SECOND = 1.5
 """Orders of each client; the end of each course is told to a receiver."""
 SOME = 6
 """Orders that are accepted with nothing but the new credentials."""
+DOCUMENTS_EVERY = 4
+"""How manieth order brings a document: it goes into the store and out of it again."""
 FIRST_LOGIN = "coursegen_app"
+OWNER = "postgres"
+USES_PROVIDERS = "api, worker-documents, worker-analysis, worker-generation, worker-webhooks"
+ENGINE_SECRET, STORE_SECRET = "coursegen-engine", "coursegen-store"
+RULES = [{"name": "expired", "target": "IdempotencyKeys", "keep": "7d"}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class Credentials:
     redis: str
     webhooks: str
     """The key that encrypts webhook secrets."""
+    engine: str = field(default_factory=lambda: f"sk-{secrets.token_urlsafe(24)}")
+    store: tuple[str, str] = field(default_factory=lambda: (secrets.token_hex(8).upper(), secrets.token_urlsafe(24)))
+    """A key id and its key."""
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Of the keys at the providers."""
 
     @classmethod
     def present(cls, installation: Installation) -> Credentials:
@@ -73,8 +86,11 @@ class Credentials:
 class Rotation:
     """What an operator does to an installation whose Secret `dev.enabled` has made."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, engine: Engine, store: Store) -> None:
         self._installation = installation
+        self._engine = engine
+        self._store = store
+        self._leaving: list[str] = []
         self.seconds: list[float] = []
 
     def admit(self, new: Credentials, *, known: str) -> None:
@@ -85,6 +101,19 @@ class Rotation:
         else:
             self._installation.sql(f"CREATE ROLE {new.login} {password} IN ROLE service_role")
         self.tell_redis(known, f"ACL SETUSER default >{new.redis}")
+        self.admit_at_providers(new)
+
+    def admit_at_providers(self, new: Credentials) -> None:
+        """Make the engine's and the store's key, beside those that are there."""
+        self._engine.admit(new.name, new.engine)
+        self._store.admit(new.name, new.store)
+
+    def write_keys(self, new: Credentials) -> None:
+        """Write the Secrets of the engine and of the store: an id and its key change together."""
+        apply_secret(self._installation, ENGINE_SECRET, {"OPENAI_API_KEY": new.engine})
+        key_id, key = new.store
+        values = {"OBJECT_STORE_ACCESS_KEY_ID": key_id, "OBJECT_STORE_SECRET_ACCESS_KEY": key}
+        apply_secret(self._installation, STORE_SECRET, values)
 
     def change(self, old: Credentials, new: Credentials) -> None:
         """Put the new ones into the Secret, and restart what reads it."""
@@ -98,6 +127,9 @@ class Rotation:
                 "webhook-keys": f"{new.webhooks},{old.webhooks}",
             }
         )
+        self.write_keys(new)
+        labels = f"{self._installation.selector},app.kubernetes.io/component in ({USES_PROVIDERS})"
+        self._leaving = self._installation.kubectl("get", "pods", "-l", labels, "-o", "name").split()
         self.restart(*self._installation.processes())
 
     def retire(self, old: Credentials, *, known: str) -> None:
@@ -107,6 +139,11 @@ class Rotation:
         self._installation.sql(f"ALTER ROLE {old.login} NOLOGIN")
         self.tell_redis(known, f"ACL SETUSER default <{old.redis}")
         assert "WRONGPASS" in self.tell_redis(old.redis, "PING")
+        self._installation.kubectl("wait", *self._leaving, "--for=delete", "--timeout=60s")
+        self._engine.delete(old.name)
+        self._store.delete(old.name)
+        assert self._engine.answer(old.engine) == 401
+        assert self._store.answer(old.store) == "InvalidAccessKeyId"
 
     def restart(self, *parts: str) -> None:
         """`kubectl rollout restart`, as NOTES.txt says."""
@@ -135,21 +172,166 @@ class Rotation:
         )  # fmt: skip
 
 
+class OwnerLogin:
+    """The login of those who migrate and remove old rows: one password, which only Jobs read."""
+
+    def __init__(self, installation: Installation, rotation: Rotation, values: Values) -> None:
+        """`values` are those of the release, on top of the installation's own."""
+        self._installation = installation
+        self._rotation = rotation
+        self._values = values
+        self.changes = 0
+
+    def change(self, password: str) -> None:
+        """Give the role a new password, and write it into the Secret."""
+        self._installation.sql(f"ALTER ROLE {OWNER} PASSWORD '{password}'")
+        url = with_login(self._installation.secret("owner-database-url"), OWNER, password)
+        self._rotation.put({"owner-password": password, "owner-database-url": url})
+        self.changes += 1
+
+    def run_jobs(self) -> None:
+        """Have the next Jobs run, one that migrates and one of retention; nothing else is restarted."""
+        before, pods = self._migrations(), self._processes()
+        self._installation.install(self._values, {"migrations": {"rerun": f"password {self.changes}"}})
+        (migration,) = self._migrations()
+        retention = f"{self._installation.fullname}-retention-{self.changes}"
+        apply(json.dumps(self._retention(migration, retention)))
+        names = [f"job/{migration['metadata']['name']}", f"job/{retention}"]
+        self._installation.kubectl("wait", *names, "--for=condition=Complete", "--timeout=90s")
+        assert migration["metadata"]["uid"] not in {each["metadata"]["uid"] for each in before}
+        assert '"outcome":"succeeded"' in self._installation.kubectl("logs", f"job/{retention}")
+        self._installation.kubectl("delete", "job", retention, "--wait=false")
+        assert self._processes() == pods
+
+    def log_in(self, password: str) -> str:
+        """What somebody with this password is told by psql, over the network.
+
+        Raises:
+            CommandFailed: he is refused.
+        """
+        program = (
+            "read -r PGPASSWORD; export PGPASSWORD; exec psql -w -h $(hostname -i) -d coursegen -AtXc 'SELECT user' -U"
+        )
+        pod = f"{self._installation.fullname}-postgresql-0"
+        return self._installation.kubectl(
+            "exec", "-i", pod, "-c", "postgresql", "--", "sh", "-c", f"{program} {OWNER}", stdin=f"{password}\n"
+        ).strip()
+
+    def _migrations(self) -> list[Object]:
+        labels = f"{self._installation.selector},app.kubernetes.io/component=migrate"
+        return [each for each in self._installation.items("jobs", "-l", labels) if is_kept(each)]
+
+    def _processes(self) -> set[str]:
+        return {name for each in self._installation.processes() for name in self._installation.pod_names(each)}
+
+    def _retention(self, migration: Object, name: str) -> Object:
+        """A Job as the operator makes them for a RetentionPolicy: the migrations' image and Secret, another command."""
+        (container,) = migration["spec"]["template"]["spec"]["containers"]
+        (address,) = [each for each in container["env"] if each["name"] == "DATABASE_URL"]
+        changed = container | {
+            "command": ["python", "-m", "services.retention"],
+            "env": [address, {"name": "RETENTION_RULES", "value": json.dumps(RULES)}],
+        }
+        labels = migration["spec"]["template"]["metadata"]["labels"]
+        known = {each: labels[f"app.kubernetes.io/{each}"] for each in ("name", "instance")}
+        pod = {
+            "metadata": {"labels": {f"app.kubernetes.io/{each}": text for each, text in known.items()}
+                         | {"app.kubernetes.io/component": "retention"}},
+            "spec": migration["spec"]["template"]["spec"] | {"containers": [changed]},
+        }  # fmt: skip
+        place = {"name": name, "namespace": self._installation.namespace}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": place,
+            "spec": {"template": pod, "backoffLimit": 0},
+        }
+
+
+def is_kept(thing: Object) -> bool:
+    """Whether it is not being deleted."""
+    return "deletionTimestamp" not in thing["metadata"]
+
+
+def apply_secret(installation: Installation, name: str, values: dict[str, str]) -> None:
+    """`kubectl apply` of a Secret."""
+    place = {"name": name, "namespace": installation.namespace}
+    apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": place, "stringData": values}))
+
+
+def with_providers(engine: Engine, store: Store) -> Values:
+    """Values of a release whose workers ask this engine, and whose documents lie in this store."""
+    bucket = {"OBJECT_STORE": f"s3://{BUCKET}/courses", "OBJECT_STORE_ENDPOINT": store.url}
+    way = {"enabled": True, "to": [outside("internet")], "port": PORT}
+    return {
+        "engine": {"openaiApiKey": {"existingSecret": ENGINE_SECRET}},
+        "objectStore": {each: {"existingSecret": STORE_SECRET} for each in ("accessKeyId", "secretAccessKey")},
+        "config": {"api": bucket, "worker": {**bucket, "ENGINE": "openai", "OPENAI_BASE_URL": f"{engine.url}/v1"}},
+        "networkPolicy": {"engine": way, "objectStore": way},
+    }
+
+
 def with_login(url: str, user: str, password: str) -> str:
     """The same address with other credentials."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Who is there outside, each in a pod."""
+
+    receiver: Client
+    engine: Engine
+    store: Store
+
+    @property
+    def address(self) -> str:
+        """Where webhooks go."""
+        pod = get("-n", self.receiver.namespace, "pod", self.receiver.name)
+        return f"http://{pod['status']['podIP']}:{PORT}/hook"
+
+
 @contextmanager
-def receiver() -> Iterator[tuple[Client, str]]:
-    """Somebody outside who takes webhooks, and his address."""
+def others() -> Iterator[Outside]:
+    """Somebody who takes webhooks, an engine and a store."""
     program = (PROGRAMS / "receiver.py").read_text(encoding="utf-8")
+    environment = {"PORT": str(PORT)}
     with own_namespace("receiver") as namespace:
         kubectl("label", "namespace", namespace, f"{OUTSIDE}=internet")
-        with client_pod(namespace, "receiver", program=program, environment={"PORT": "443"}) as pod:
-            address = get("-n", namespace, "pod", pod.name)["status"]["podIP"]
-            yield pod, f"http://{address}:443/hook"
+        with (
+            client_pod(namespace, "receiver", program=program, environment=environment) as receiver,
+            engine_in(namespace) as engine,
+            store_in(namespace) as store,
+        ):
+            yield Outside(receiver, engine, store)
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """An installation that depends on providers, and the credentials in force."""
+
+    installation: Installation
+    outside: Outside
+    values: Values
+    rotation: Rotation
+    credentials: Credentials
+
+
+@pytest.fixture
+def provided(whole: Installation) -> Iterator[Provided]:
+    """The shared installation, with an engine and a store for as long as the test lasts."""
+    with others() as there:
+        values, credentials = with_providers(there.engine, there.store), Credentials.present(whole)
+        rotation = Rotation(whole, there.engine, there.store)
+        rotation.admit_at_providers(credentials)
+        rotation.write_keys(credentials)
+        try:
+            whole.install(values)
+            whole.wait_ready()
+            yield Provided(whole, there, values, rotation, credentials)
+        finally:
+            whole.install()
 
 
 def received(pod: Client) -> list[tuple[dict[str, str], bytes]]:
@@ -162,6 +344,26 @@ def received(pod: Client) -> list[tuple[dict[str, str], bytes]]:
 def accepted(installation: Installation, user: UUID) -> int:
     """How many courses the user has."""
     return int(installation.sql(f"SELECT count(*) FROM courses WHERE user_id = '{user}'"))
+
+
+def works_with(there: Outside, key: Credentials) -> tuple[int, int]:
+    """How many requests the engine and the store have answered that came with these keys."""
+    return there.engine.served(key.name), there.store.served(key.name)
+
+
+def are_more(now: tuple[int, int], before: tuple[int, int]) -> bool:
+    """Whether both have grown."""
+    return all(one > other for one, other in zip(now, before, strict=True))
+
+
+def cited(installation: Installation, courses: Sequence[str]) -> set[str]:
+    """Which of the courses were written from their document."""
+    listed = ", ".join(f"'{each}'" for each in courses)
+    found = installation.sql(
+        "SELECT r.course_id FROM course_results AS r JOIN documents AS d USING (course_id)"
+        f" WHERE r.course_id IN ({listed}) AND position(d.id::text IN r::text) > 0"
+    )
+    return set(found.split())
 
 
 def signing_secret(installation: Installation, token: str) -> str:
@@ -189,23 +391,35 @@ def is_sealed_with(installation: Installation, organization: UUID, key: str) -> 
     return True
 
 
-def test_every_secret_is_rotated_under_load(whole: Installation) -> None:
-    """Tokens', database's, Redis' and webhooks', there and back: 0 failed requests, every webhook signed with the same secret."""
+def test_every_secret_is_rotated_under_load(provided: Provided) -> None:
+    """Each there and back: 0 failed requests, every course finished, every webhook signed with the same secret."""
     user, organization = uuid4(), uuid4()
-    rotation, old, new = Rotation(whole), Credentials.present(whole), Credentials.fresh()
+    whole, there, rotation = provided.installation, provided.outside, provided.rotation
+    old, new = provided.credentials, Credentials.fresh()
+    owner = OwnerLogin(whole, rotation, provided.values)
+    passwords = whole.secret("owner-password"), secrets.token_urlsafe(24)
     reports = []
 
     def load(stack: ExitStack, name: str) -> Load:
         token = whole.token(user, organization=organization)
         loading = load_on(
-            whole.namespace, url=whole.url, token=token, per_second=PER_SECOND, name=name, webhook_url=address
-        )
+            whole.namespace, url=whole.url, token=token, per_second=PER_SECOND, name=name,
+            webhook_url=there.address, documents_every=DOCUMENTS_EVERY,
+        )  # fmt: skip
         return stack.enter_context(loading)
 
-    with receiver() as (pod, address), ExitStack() as stack:
+    def change_owner(known: str, password: str) -> None:
+        assert owner.log_in(known) == OWNER
+        owner.change(password)
+        owner.run_jobs()
+        with pytest.raises(CommandFailed, match="password authentication failed"):
+            owner.log_in(known)
+
+    with ExitStack() as stack:
         token = whole.token(user, organization=organization)
         secret = signing_secret(whole, token)
         running = load(stack, "load-old")
+        change_owner(*passwords)
         for number, (before, after) in enumerate([(old, new), (new, old)]):
             rotation.admit(after, known=before.redis)
             rotation.change(before, after)
@@ -213,29 +427,41 @@ def test_every_secret_is_rotated_under_load(whole: Installation) -> None:
             reports.append(running.report())
             running = following
             rotation.retire(before, known=after.redis)
-            least = accepted(whole, user) + SOME
+            least, served = accepted(whole, user) + SOME, works_with(there, after)
             eventually_sync(lambda least=least: accepted(whole, user) >= least, within=60, every=0.5)
             eventually_sync(lambda key=after.webhooks: is_sealed_with(whole, organization, key), within=60, every=1)
+            eventually_sync(lambda key=after, n=served: are_more(works_with(there, key), n), within=60, every=1)
             newest = whole.token(user, organization=organization)
         stale = pyjwt.encode(tokens.claims(user, organization), new.tokens, algorithm="HS256")
         assert [status(whole, each) for each in (newest, stale)] == [404, 404]
         rotation.put({"jwt-secret-previous": None, "webhook-keys": old.webhooks})
         rotation.restart("api")
+        change_owner(*reversed(passwords))
         reports.append(running.report())
         assert [status(whole, each) for each in (newest, stale)] == [404, 401]
         whole.sql(f"DROP ROLE {new.login}")
 
         journals = [report["journal"] for report in reports]
-        verdict = judge(whole, journals, user, [Fault("rotation", 3, len(rotation.seconds))], within=90)
+        faults = [Fault("rotation", 3, len(rotation.seconds)), Fault("owner", 2, owner.changes)]
+        verdict = judge(whole, journals, user, faults, within=90)
         courses = {course for report in reports for course in report["accepted"]}
-        deliveries = received(pod)
+        with_document = [course for report in reports for course in report["with_document"]]
+        deliveries = received(there.receiver)
     requests, longest = sum(each["attempts"] for each in reports), max(each["longest_seconds"] for each in reports)
     print(f"\n{requests} requests, longest {longest:.2f} s; {len(deliveries)} webhooks", end="; ")
+    print(
+        f"{len(with_document)} documents; engine and store answered {[works_with(there, each) for each in (old, new)]}"
+    )
     print(f"restarts {', '.join(f'{each:.0f} s' for each in rotation.seconds)}\n{verdict}")
     assert [report["failures"] for report in reports] == [[], [], []]
     assert verdict.passed, str(verdict)
     assert not verdict.failed, str(verdict)
     assert charged(whole, user) == []
+    assert cited(whole, with_document) == set(with_document)
+    assert [each.refused() for each in (there.engine, there.store)] == [
+        2,
+        2,
+    ]  # those that the rotation itself has tried
     for headers, body in deliveries:
         Webhook(secret).verify(body, headers)
     assert {json.loads(body)["data"]["courseId"] for _, body in deliveries} == courses

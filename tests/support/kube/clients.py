@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.kube.commands import apply, kubectl, run
 from tests.support.kube.values import image
+from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -22,6 +23,18 @@ _SECURITY = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+
+
+def bundle(*paths: Path) -> str:
+    """One program of several files: the last is run, the others are modules that those after them may import."""
+    lines = ["import sys, types"]
+    for path in paths[:-1]:
+        name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        lines += [
+            f"module = sys.modules[{name!r}] = types.ModuleType({name!r})",
+            f"exec(compile({path.read_text(encoding='utf-8')!r}, {path.name!r}, 'exec'), module.__dict__)",
+        ]
+    return "\n".join([*lines, paths[-1].read_text(encoding="utf-8")])
 
 
 class Client:
@@ -104,6 +117,7 @@ def load_on(
     insist: bool = False,
     reads: bool = False,
     webhook_url: str = "",
+    documents_every: int = 0,
 ) -> Iterator[Load]:
     """Orders of courses from a pod, from the moment the block begins; the pod is gone when it ends.
 
@@ -116,6 +130,7 @@ def load_on(
         insist: repeat an order under its idempotency key until it is accepted.
         reads: ask once for each course that was accepted.
         webhook_url: where the end of each course is told; nowhere when empty.
+        documents_every: how manieth order of each client brings a document; none does when 0.
     """
     environment = {
         "API_URL": url,
@@ -124,6 +139,7 @@ def load_on(
         "INSIST": str(insist).lower(),
         "READS": str(reads).lower(),
         "WEBHOOK_URL": webhook_url,
+        "DOCUMENTS_EVERY": str(documents_every),
     }
     program = (PROGRAMS / "load.py").read_text(encoding="utf-8")
     with _running(namespace, _pod(namespace, name, [program], {}, environment, container="load")):

@@ -14,6 +14,7 @@ from uuid import UUID
 import jwt as pyjwt
 
 from tests.support import tokens
+from tests.support.kube.clients import Client
 from tests.support.kube.commands import CommandFailed, Object, get, items, kubectl, program, run
 from tests.support.kube.values import CHART, Values, for_cluster
 from tests.support.waiting import eventually_sync
@@ -185,9 +186,9 @@ class Installation:
 
 
 @contextmanager
-def port_forward(installation: Installation, target: str, port: int) -> Iterator[str]:
-    """The URL at which a Service or pod answers from here, while the block lasts."""
-    command = ["kubectl", "-n", installation.namespace, "port-forward", target, f":{port}"]
+def port_forward(where: Installation | Client, target: str, port: int) -> Iterator[str]:
+    """The URL at which a Service or pod of the namespace answers from here, while the block lasts."""
+    command = ["kubectl", "-n", where.namespace, "port-forward", target, f":{port}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as forwarding:
         try:
             assert forwarding.stdout is not None

@@ -2,11 +2,13 @@
 
 Two clients: one keeps its connections, one opens a new one for every request. Without INSIST nothing is tried twice: a request
 that fails is a request that failed. With it an order is repeated under its idempotency key until it is accepted, as a client
-is expected to do, and failed is what was not accepted in a minute. With READS each accepted course is asked for once. The last
-line of the output is the report.
+is expected to do, and failed is what was not accepted in a minute. With READS each accepted course is asked for once. With
+DOCUMENTS_EVERY=4 every fourth order is for a course with a document of its own, which is made and given the document first.
+The last line of the output is the report.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -22,6 +24,7 @@ LONGEST_SECONDS = float(os.environ.get("LONGEST_SECONDS", "1200"))
 INSIST_SECONDS = 60.0 if os.environ.get("INSIST") == "true" else 0.0
 WEBHOOK = {"webhookUrl": os.environ["WEBHOOK_URL"]} if os.environ.get("WEBHOOK_URL") else {}
 READS = os.environ.get("READS") == "true"
+DOCUMENTS_EVERY = int(os.environ.get("DOCUMENTS_EVERY", "0"))
 PAUSE_SECONDS = 0.2
 
 
@@ -29,6 +32,7 @@ class Report:
     def __init__(self) -> None:
         self.journal = []
         self.accepted = []
+        self.with_document = []
         self.failures = []
         self.attempts = 0
         self.longest_seconds = 0.0
@@ -52,16 +56,33 @@ async def ask(client: httpx.AsyncClient, report: Report, method: str, path: str,
         report.longest_seconds = max(report.longest_seconds, time.monotonic() - began)
 
 
-async def order(client: httpx.AsyncClient, report: Report) -> None:
-    course = str(uuid.uuid4())
-    if await accepted(client, report, course) and READS:
+async def order(client: httpx.AsyncClient, report: Report, *, brings_document: bool) -> None:
+    course = await prepared(client, report) if brings_document else str(uuid.uuid4())
+    if course and await accepted(client, report, course) and READS:
         status, answer = await ask(client, report, "GET", f"/api/courses/{course}")
         if status != 200:
             report.failures.append([course, status, words(answer)])
 
 
+async def prepared(client: httpx.AsyncClient, report: Report) -> str | None:
+    """A course that has its document; None when that failed."""
+    status, answer = await ask(client, report, "POST", "/api/courses", json={"title": "Under load", **WEBHOOK})
+    if status != 201:
+        report.failures.append([None, status, words(answer)])
+        return None
+    course = answer.json()["id"]
+    text = f"# Canaries of {course}\n\nThey sing. They were taken into mines {course}."
+    upload = {"file": ("canaries.md", text.encode(), "text/markdown")}
+    status, answer = await ask(client, report, "POST", f"/api/courses/{course}/documents", files=upload)
+    if status != 201:
+        report.failures.append([course, status, words(answer)])
+        return None
+    report.with_document.append(course)
+    return course
+
+
 async def accepted(client: httpx.AsyncClient, report: Report, course: str) -> bool:
-    body = {"courseId": course, "title": "Under load", "hasFiles": False, **WEBHOOK}
+    body = {"courseId": course, "title": "Under load", "hasFiles": course in report.with_document, **WEBHOOK}
     headers = {"Idempotency-Key": f"load-{course}"} if INSIST_SECONDS else {}
     deadline = time.monotonic() + INSIST_SECONDS
     while True:
@@ -88,8 +109,11 @@ async def load(*, keep: bool, enough: asyncio.Event, report: Report) -> None:
         httpx.AsyncClient(base_url=URL, headers=headers, limits=limits, timeout=30) as client,
         asyncio.TaskGroup() as group,
     ):
-        while not enough.is_set():
-            group.create_task(order(client, report))
+        for number in itertools.count(1):
+            if enough.is_set():
+                return
+            brings_document = DOCUMENTS_EVERY > 0 and number % DOCUMENTS_EVERY == 0
+            group.create_task(order(client, report, brings_document=brings_document))
             try:
                 await asyncio.wait_for(enough.wait(), 1 / PER_SECOND)
             except TimeoutError:
