@@ -20,10 +20,10 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.e2e.kubernetes.conftest import OUTSIDE, outside
 from tests.support import tokens
-from tests.support.kube.clients import PROGRAMS, Client, Load, client_pod, load_on
+from tests.support.kube.clients import PROGRAMS, Client, Load, client_pods, load_on
 from tests.support.kube.commands import CommandFailed, Object, apply, get, kubectl
 from tests.support.kube.installation import Installation, own_namespace, port_forward
-from tests.support.kube.providers import BUCKET, PORT, Engine, Store, engine_in, store_in
+from tests.support.kube.providers import BUCKET, ENGINE_PROGRAM, PORT, STORE_PROGRAM, Engine, Store
 from tests.support.kube.values import Values
 from tests.support.kube.verdicts import charged, judge
 from tests.support.ledger import Fault
@@ -35,8 +35,8 @@ PER_SECOND = 1.5
 """Orders of each client; the end of each course is told to a receiver."""
 SOME = 6
 """Orders that are accepted with nothing but the new credentials."""
-DOCUMENTS_EVERY = 4
-"""How manieth order brings a document: it goes into the store and out of it again."""
+DOCUMENTS_EVERY = 8
+"""One order in so many brings a document: it goes into the store and out of it again."""
 FIRST_LOGIN = "coursegen_app"
 OWNER = "postgres"
 USES_PROVIDERS = "api, worker-documents, worker-analysis, worker-generation, worker-webhooks"
@@ -180,6 +180,7 @@ class OwnerLogin:
         self._installation = installation
         self._rotation = rotation
         self._values = values
+        self._jobs: list[str] = []
         self.changes = 0
 
     def change(self, password: str) -> None:
@@ -189,19 +190,22 @@ class OwnerLogin:
         self._rotation.put({"owner-password": password, "owner-database-url": url})
         self.changes += 1
 
-    def run_jobs(self) -> None:
-        """Have the next Jobs run, one that migrates and one of retention; nothing else is restarted."""
-        before, pods = self._migrations(), self._processes()
+    def begin_jobs(self) -> None:
+        """Have the next Jobs run, one that migrates and one of retention; nothing is restarted."""
+        before, deployments = self._migration(), self._deployments()
         self._installation.install(self._values, {"migrations": {"rerun": f"password {self.changes}"}})
-        (migration,) = self._migrations()
-        retention = f"{self._installation.fullname}-retention-{self.changes}"
+        migration, retention = self._migration(), f"{self._installation.fullname}-retention-{self.changes}"
         apply(json.dumps(self._retention(migration, retention)))
-        names = [f"job/{migration['metadata']['name']}", f"job/{retention}"]
+        self._jobs = [migration["metadata"]["name"], retention]
+        assert migration["metadata"]["uid"] != before["metadata"]["uid"]
+        assert self._deployments() == deployments
+
+    def finish_jobs(self) -> None:
+        """Return when both are done."""
+        names = [f"job/{each}" for each in self._jobs]
         self._installation.kubectl("wait", *names, "--for=condition=Complete", "--timeout=90s")
-        assert migration["metadata"]["uid"] not in {each["metadata"]["uid"] for each in before}
-        assert '"outcome":"succeeded"' in self._installation.kubectl("logs", f"job/{retention}")
-        self._installation.kubectl("delete", "job", retention, "--wait=false")
-        assert self._processes() == pods
+        assert '"outcome":"succeeded"' in self._installation.kubectl("logs", names[1])
+        self._installation.kubectl("delete", names[1], "--wait=false")
 
     def log_in(self, password: str) -> str:
         """What somebody with this password is told by psql, over the network.
@@ -217,12 +221,16 @@ class OwnerLogin:
             "exec", "-i", pod, "-c", "postgresql", "--", "sh", "-c", f"{program} {OWNER}", stdin=f"{password}\n"
         ).strip()
 
-    def _migrations(self) -> list[Object]:
+    def _migration(self) -> Object:
         labels = f"{self._installation.selector},app.kubernetes.io/component=migrate"
-        return [each for each in self._installation.items("jobs", "-l", labels) if is_kept(each)]
+        found = self._installation.items("jobs", "-l", labels)
+        (job,) = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        return job
 
-    def _processes(self) -> set[str]:
-        return {name for each in self._installation.processes() for name in self._installation.pod_names(each)}
+    def _deployments(self) -> dict[str, int]:
+        """The generation of each Deployment: another one is another pod."""
+        found = self._installation.items("deployments")
+        return {each["metadata"]["name"]: each["metadata"]["generation"] for each in found}
 
     def _retention(self, migration: Object, name: str) -> Object:
         """A Job as the operator makes them for a RetentionPolicy: the migrations' image and Secret, another command."""
@@ -246,11 +254,6 @@ class OwnerLogin:
             "metadata": place,
             "spec": {"template": pod, "backoffLimit": 0},
         }
-
-
-def is_kept(thing: Object) -> bool:
-    """Whether it is not being deleted."""
-    return "deletionTimestamp" not in thing["metadata"]
 
 
 def apply_secret(installation: Installation, name: str, values: dict[str, str]) -> None:
@@ -295,16 +298,13 @@ class Outside:
 @contextmanager
 def others() -> Iterator[Outside]:
     """Somebody who takes webhooks, an engine and a store."""
-    program = (PROGRAMS / "receiver.py").read_text(encoding="utf-8")
-    environment = {"PORT": str(PORT)}
+    receiver = (PROGRAMS / "receiver.py").read_text(encoding="utf-8")
+    programs = {"receiver": receiver, "engine": ENGINE_PROGRAM, "store": STORE_PROGRAM}
     with own_namespace("receiver") as namespace:
         kubectl("label", "namespace", namespace, f"{OUTSIDE}=internet")
-        with (
-            client_pod(namespace, "receiver", program=program, environment=environment) as receiver,
-            engine_in(namespace) as engine,
-            store_in(namespace) as store,
-        ):
-            yield Outside(receiver, engine, store)
+        wanted: dict[str, dict[str, str]] = {name: {} for name in programs}
+        with client_pods(namespace, wanted, programs=programs, environment={"PORT": str(PORT)}) as pods:
+            yield Outside(pods[0], Engine(pods[1]), Store(pods[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +411,7 @@ def test_every_secret_is_rotated_under_load(provided: Provided) -> None:
     def change_owner(known: str, password: str) -> None:
         assert owner.log_in(known) == OWNER
         owner.change(password)
-        owner.run_jobs()
+        owner.begin_jobs()
         with pytest.raises(CommandFailed, match="password authentication failed"):
             owner.log_in(known)
 
@@ -427,6 +427,8 @@ def test_every_secret_is_rotated_under_load(provided: Provided) -> None:
             reports.append(running.report())
             running = following
             rotation.retire(before, known=after.redis)
+            if not number:
+                owner.finish_jobs()
             least, served = accepted(whole, user) + SOME, works_with(there, after)
             eventually_sync(lambda least=least: accepted(whole, user) >= least, within=60, every=0.5)
             eventually_sync(lambda key=after.webhooks: is_sealed_with(whole, organization, key), within=60, every=1)
@@ -435,8 +437,9 @@ def test_every_secret_is_rotated_under_load(provided: Provided) -> None:
         stale = pyjwt.encode(tokens.claims(user, organization), new.tokens, algorithm="HS256")
         assert [status(whole, each) for each in (newest, stale)] == [404, 404]
         rotation.put({"jwt-secret-previous": None, "webhook-keys": old.webhooks})
-        rotation.restart("api")
         change_owner(*reversed(passwords))
+        rotation.restart("api")
+        owner.finish_jobs()
         reports.append(running.report())
         assert [status(whole, each) for each in (newest, stale)] == [404, 401]
         whole.sql(f"DROP ROLE {new.login}")

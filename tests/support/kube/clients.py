@@ -81,9 +81,19 @@ Journal = list[tuple[str, int | None, str | None]]
 
 
 @contextmanager
-def client_pods(namespace: str, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[list[Client]]:
-    """Several at once, by name with the labels of each."""
-    with _running(namespace, *(_pod(namespace, name, [_IDLE], labels, {}) for name, labels in wanted.items())) as pods:
+def client_pods(
+    namespace: str,
+    wanted: Mapping[str, Mapping[str, str]],
+    *,
+    programs: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[list[Client]]:
+    """Several at once, by name with the labels of each; those of `programs` run one of their own."""
+    own = programs or {}
+    manifests = [
+        _pod(namespace, name, [own.get(name, _IDLE)], labels, environment or {}) for name, labels in wanted.items()
+    ]
+    with _running(namespace, *manifests) as pods:
         kubectl("-n", namespace, "wait", *pods, "--for=condition=Ready", "--timeout=120s", seconds=150)
         yield [Client(namespace, name) for name in wanted]
 
@@ -130,7 +140,7 @@ def load_on(
         insist: repeat an order under its idempotency key until it is accepted.
         reads: ask once for each course that was accepted.
         webhook_url: where the end of each course is told; nowhere when empty.
-        documents_every: how manieth order of each client brings a document; none does when 0.
+        documents_every: one order in so many brings a document, of each client; none does when 0.
     """
     environment = {
         "API_URL": url,

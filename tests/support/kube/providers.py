@@ -16,19 +16,20 @@ import botocore.config
 import botocore.exceptions
 import httpx
 
-from tests.support.kube.clients import PROGRAMS, Client, bundle, client_pod
+from tests.support.kube.clients import PROGRAMS, Client, bundle
 from tests.support.kube.commands import get, kubectl
 from tests.support.kube.installation import port_forward
 from tests.support.servers import REPOSITORY
 
 BUCKET = "documents"
 PORT = 443
-_ANSWERS = REPOSITORY / "tests" / "support" / "openai_answers.py"
-_KEYS = PROGRAMS / "keys.py"
+ANSWERS = REPOSITORY / "tests" / "support" / "openai_answers.py"
+ENGINE_PROGRAM = bundle(PROGRAMS / "keys.py", ANSWERS, PROGRAMS / "engine.py")
+STORE_PROGRAM = bundle(PROGRAMS / "keys.py", PROGRAMS / "store.py")
 _WRITE = """
-import os, pathlib, sys
+import os, pathlib
 new = pathlib.Path("/documents/keys.new")
-new.write_text(sys.argv[1])
+new.write_text({keys!r})
 os.replace(new, "/documents/keys.json")
 """
 
@@ -46,7 +47,7 @@ class Request:
 
 
 class Provider:
-    """A pod that serves whoever has a key."""
+    """A pod that serves whoever has a key; nobody has one at first."""
 
     def __init__(self, pod: Client) -> None:
         self._pod = pod
@@ -82,7 +83,7 @@ class Provider:
 
     def _say(self, good: Mapping[str, Key]) -> None:
         self._good = dict(good)
-        self._pod.python(_WRITE, json.dumps(self._good))
+        self._pod.python(_WRITE.format(keys=json.dumps(self._good)))
 
 
 class Engine(Provider):
@@ -116,19 +117,3 @@ def code_of(url: str, key_id: str, key: str) -> str:
     except botocore.exceptions.ClientError as error:
         return str(error.response["Error"]["Code"])
     return "found"
-
-
-@contextmanager
-def engine_in(namespace: str) -> Iterator[Engine]:
-    """An engine that nobody has a key of yet."""
-    program = bundle(_KEYS, _ANSWERS, PROGRAMS / "engine.py")
-    with client_pod(namespace, "engine", program=program, environment={"PORT": str(PORT)}) as pod:
-        yield Engine(pod)
-
-
-@contextmanager
-def store_in(namespace: str) -> Iterator[Store]:
-    """A store that nobody has a key of yet."""
-    program = bundle(_KEYS, PROGRAMS / "store.py")
-    with client_pod(namespace, "store", program=program, environment={"PORT": str(PORT)}) as pod:
-        yield Store(pod)

@@ -16,11 +16,8 @@ import pytest
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from tests.support.kube.clients import PROGRAMS, bundle
-from tests.support.kube.providers import BUCKET, code_of
-from tests.support.servers import REPOSITORY
+from tests.support.kube.providers import BUCKET, ENGINE_PROGRAM, STORE_PROGRAM, code_of
 
-ANSWERS = REPOSITORY / "tests" / "support" / "openai_answers.py"
 GOOD, OTHER = ("ID1", "key/one+="), ("ID2", "key-two")
 
 
@@ -54,7 +51,7 @@ def keys(tmp_path: Path) -> Path:
 def test_the_store_takes_what_is_signed_with_a_good_key(keys: Path) -> None:
     """In parts and whole, by range; a deleted key, a stranger's and a wrong secret each get their code."""
     keys.write_text(json.dumps({"first": GOOD, "second": OTHER}))
-    with running(bundle(PROGRAMS / "keys.py", PROGRAMS / "store.py"), keys) as url:
+    with running(STORE_PROGRAM, keys) as url:
         store = ours(url, *GOOD)
         content = bytes(range(256)) * 30_000
         obstore.put(store, "a b/ä", iter([content]), chunk_size=5 << 20)
@@ -75,7 +72,7 @@ def test_the_engine_answers_those_who_have_a_key(keys: Path) -> None:
     """401 for all others, in OpenAI's form."""
     keys.write_text(json.dumps({"first": "sk-one", "second": "sk-two"}))
     asked = {"messages": [{"role": "user", "content": "---"}], "response_format": {}}
-    with running(bundle(PROGRAMS / "keys.py", ANSWERS, PROGRAMS / "engine.py"), keys) as url:
+    with running(ENGINE_PROGRAM, keys) as url:
 
         def answer(key: str) -> httpx.Response:
             headers = {"Authorization": f"Bearer {key}"}
