@@ -145,6 +145,20 @@ class Rotation:
         assert self._engine.answer(old.engine) == 401
         assert self._store.answer(old.store) == "InvalidAccessKeyId"
 
+    def put_back(self, first: Credentials, owner: str) -> None:
+        """Have the servers and the Secret as they were, wherever a rotation has broken off."""
+        known = urlsplit(self._installation.secret("redis-url")).password or ""  # Redis takes whatever the Secret says
+        self.tell_redis(known, f"ACL SETUSER default >{first.redis}")
+        roles = {FIRST_LOGIN: f"LOGIN PASSWORD '{first.password}'", OWNER: f"PASSWORD '{owner}'"}
+        self._installation.sql("; ".join(f"ALTER ROLE {role} {what}" for role, what in roles.items()))
+        urls = {
+            "database-url": (first.login, first.password),
+            "redis-url": ("", first.redis),
+            "owner-database-url": (OWNER, owner),
+        }
+        there = {name: with_login(self._installation.secret(name), *login) for name, login in urls.items()}
+        self.put({**there, "jwt-secret": first.tokens, "webhook-keys": first.webhooks, "owner-password": owner})
+
     def restart(self, *parts: str) -> None:
         """`kubectl rollout restart`, as NOTES.txt says."""
         begun = time.monotonic()
@@ -323,7 +337,7 @@ def provided(whole: Installation) -> Iterator[Provided]:
     """The shared installation, with an engine and a store for as long as the test lasts."""
     with others() as there:
         values, credentials = with_providers(there.engine, there.store), Credentials.present(whole)
-        rotation = Rotation(whole, there.engine, there.store)
+        rotation, owner = Rotation(whole, there.engine, there.store), whole.secret("owner-password")
         rotation.admit_at_providers(credentials)
         rotation.write_keys(credentials)
         try:
@@ -331,6 +345,7 @@ def provided(whole: Installation) -> Iterator[Provided]:
             whole.wait_ready()
             yield Provided(whole, there, values, rotation, credentials)
         finally:
+            rotation.put_back(credentials, owner)
             whole.install()
 
 
