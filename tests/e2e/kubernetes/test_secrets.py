@@ -476,10 +476,7 @@ def test_every_secret_is_rotated_under_load(provided: Provided) -> None:
     assert not verdict.failed, str(verdict)
     assert charged(whole, user) == []
     assert cited(whole, with_document) == set(with_document)
-    assert [each.refused() for each in (there.engine, there.store)] == [
-        2,
-        2,
-    ]  # those that the rotation itself has tried
+    assert (there.engine.refused(), there.store.refused()) == (2, 2)  # what the rotation itself has tried
     for headers, body in deliveries:
         Webhook(secret).verify(body, headers)
     assert {json.loads(body)["data"]["courseId"] for _, body in deliveries} == courses
