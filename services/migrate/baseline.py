@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from services.migrate import errors
 from services.migrate.files import MigrationFile
-from services.migrate.history import History
+from services.migrate.history import AppliedMigration, History
 from services.migrate.making import placed
 from services.migrate.plan import History as Known
 from services.migrate.reading import Name, Reading
@@ -21,7 +21,7 @@ async def adoptable(
     """The files up to `revision` that the database is taken to have; none when it has a list that includes it.
 
     Files of phase `contract` are not among them: they may be applied to a schema that has what they make, and must be to one
-    that has not.
+    that has not. A list includes such a revision when it has the newest file of phase `expand` before it.
 
     Raises:
         UnknownVersion: no file has `revision`.
@@ -31,12 +31,14 @@ async def adoptable(
         return []
     if revision not in {file.version for file in files}:
         raise errors.unknown_target(revision)
+    chosen = [file for file in files if file.version <= revision and file.phase == "expand"]
+    if chosen and chosen[-1].version in known:
+        return []
     if known.keys() & {file.version for file in files}:
         raise errors.Denied(
             f"baseline {revision}: this database has a list of what was applied, and {revision} is not in it. "
             "A baseline is for a database without a list: leave it out"
         )
-    chosen = [file for file in files if file.version <= revision and file.phase == "expand"]
     made = tables_made(chosen)
     missing = await history.missing_tables(made)
     if missing or not made:
@@ -45,6 +47,13 @@ async def adoptable(
             "at this revision: leave the baseline out to make the schema, or name an older one"
         )
     return chosen
+
+
+def counted(known: Known, adopted: Iterable[MigrationFile]) -> dict[str, AppliedMigration]:
+    """`known` as it will be with `adopted` noted."""
+    return {**known} | {
+        file.version: AppliedMigration(file.version, file.name, None, file.checksum) for file in adopted
+    }
 
 
 def tables_made(files: Iterable[MigrationFile]) -> set[str]:

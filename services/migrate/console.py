@@ -11,6 +11,7 @@ import orjson
 
 from services.kernel.errors import CoursegenError
 from services.migrate.drift import Drift
+from services.migrate.files import MigrationFile
 from services.migrate.plan import Plan, Survey
 from services.migrate.report import Report
 from services.migrate.runner import Applied, Watcher
@@ -25,6 +26,11 @@ class Console(Watcher):
         self._applied: list[Applied] = []
         self._found: Survey | None = None
         self._drift: Drift | None = None
+
+    def adopted(self, files: Sequence[MigrationFile]) -> None:
+        """A baseline was noted."""
+        if not self._as_json:
+            print(f"adopted  {len(files)} files up to {files[-1].version}, noted without being run", flush=True)
 
     def applied(self, applied: Applied) -> None:
         """One file was applied."""
@@ -68,7 +74,7 @@ class Console(Watcher):
 
     def planned(self, standings: Sequence[Standing], found: Survey | None) -> None:
         """What would be applied, by phases, and what that takes away; `found` is None when a file has changed."""
-        plans = [] if found is None else [each for each in (found.expand, found.contract) if each.files]
+        plans = [] if found is None else [each for each in (found.expand, found.contract) if each.hash]
         if self._as_json:
             self._document(
                 {"migrations": [_line(each) for each in standings], "plans": [_plan(each) for each in plans]}
@@ -76,7 +82,8 @@ class Console(Watcher):
             return
         self.standings(standings)
         for plan in plans:
-            print(f"plan     {plan.hash}  {plan.phase}, {len(plan.files)} files")
+            noted = f", after a baseline of {len(plan.adopted)}" if plan.adopted else ""
+            print(f"plan     {plan.hash}  {plan.phase}, {len(plan.files)} files{noted}")
             for file, each in plan.destructive:
                 print(f"destructive  {file.filename}, line {each.line}: {each.statement}")
 

@@ -7,6 +7,7 @@ Promises:
   them. An amending file of phase `contract` is not run with it: it waits for its phase once more.
 - `contract` comes last: it is refused while a file of phase `expand` is to come.
 - A plan has a hash of all that it would do. A plan that was begun, and broke off, keeps its hash until it is done.
+- A baseline that is not noted yet is something to do, also when it leaves no file to run.
 """
 
 from __future__ import annotations
@@ -37,11 +38,18 @@ class Plan:
     files: tuple[MigrationFile, ...]
     target: str | None
     """The newest revision that the phase leads to."""
+    adopted: tuple[MigrationFile, ...] = ()
+    """What a baseline notes as applied, without running it."""
 
     @cached_property
     def hash(self) -> str | None:
-        """Sixteen digits that stand for this plan; None when there is nothing to do."""
-        return self._hash({file.version: file.checksum for file in self.files}) if self.files else None
+        """Sixteen digits that stand for this plan; None when there is nothing to do.
+
+        Where there are files to run, a baseline notes the others of its phase: the hash of those that run stands for both.
+        """
+        if self.files:
+            return self._hash({file.version: file.checksum for file in self.files})
+        return self._hash({file.version: file.checksum for file in self.adopted}, "baseline") if self.adopted else None
 
     @cached_property
     def destructive(self) -> tuple[tuple[MigrationFile, Destructive], ...]:
@@ -58,8 +66,11 @@ class Plan:
         begun = {line.version: line.checksum or "" for line in known.values() if line.plan_hash == expected}
         return expected in {self.hash, self._hash(begun | {file.version: file.checksum for file in self.files})}
 
-    def _hash(self, checksums: Mapping[str, str]) -> str:
-        lines = [f"{self.phase} {self.target}", *(f"{version} {checksums[version]}" for version in sorted(checksums))]
+    def _hash(self, checksums: Mapping[str, str], what: str = "") -> str:
+        lines = [
+            f"{what or self.phase} {self.target}",
+            *(f"{version} {checksums[version]}" for version in sorted(checksums)),
+        ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_HASH_LENGTH]
 
 
@@ -81,8 +92,10 @@ class Survey:
         return self.contract if phase == "contract" else self.expand
 
 
-def survey(files: Sequence[MigrationFile], known: History, target: str = HEAD) -> Survey:
-    """Compare the files up to `target` with the list of what was applied.
+def survey(
+    files: Sequence[MigrationFile], known: History, target: str = HEAD, adopted: Sequence[MigrationFile] = ()
+) -> Survey:
+    """Compare the files up to `target` with the list of what was applied. Of that list, `adopted` are still to be noted.
 
     Raises:
         UnknownVersion: neither the files nor the list have `target`.
@@ -97,9 +110,9 @@ def survey(files: Sequence[MigrationFile], known: History, target: str = HEAD) -
     done = _done(known)
     pending, reopened = _expanding(files, done)
     contracting = due(files, (done - reopened) | {file.version for file in expanding})
-    expand = Plan("expand", tuple(pending), newest)
+    expand = Plan("expand", tuple(pending), newest, tuple(adopted))
     contract = Plan("contract", tuple(contracting), max((file.version for file in contracting), default=None))
-    is_ahead = not pending and max(strangers, default="") > (files[-1].version if files else "")
+    is_ahead = not (pending or adopted) and max(strangers, default="") > (files[-1].version if files else "")
     return Survey(max(known, default=None), newest, is_ahead, expand, contract)
 
 
@@ -132,14 +145,16 @@ def _expanding(files: Iterable[MigrationFile], done: Collection[str]) -> tuple[l
     return pending, reopened
 
 
-def whole(files: Sequence[MigrationFile], known: History, target: str = HEAD) -> Plan:
+def whole(
+    files: Sequence[MigrationFile], known: History, target: str = HEAD, adopted: Sequence[MigrationFile] = ()
+) -> Plan:
     """Both phases as one plan, in the order of the versions: for a database that no older code uses.
 
     Raises:
         UnknownVersion, Denied: as `survey`.
     """
-    surveyed = survey(files, known, target)
+    surveyed = survey(files, known, target, adopted)
     if not surveyed.contract.files:
         return surveyed.expand
     chosen = due([file for file in files if target == HEAD or file.version <= target], _done(known))
-    return Plan("contract", tuple(chosen), chosen[-1].version)
+    return Plan("contract", tuple(chosen), chosen[-1].version, tuple(adopted))

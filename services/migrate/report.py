@@ -34,6 +34,8 @@ class Report:
     outcome: Outcome = "failed"
     survey: Survey | None = None
     drift: Drift | None = None
+    has_adopted: bool = False
+    """The baseline is noted."""
     applied: list[str] = field(default_factory=list)
     """Revisions that this task applied."""
     revision: str | None = None
@@ -75,6 +77,7 @@ class Report:
             "targetRevision": self.survey.target,
             "pending": pending[:_REVISIONS],
             "pendingCount": len(pending),
+            "baselineCount": 0 if self.has_adopted else len(self.survey.expand.adopted),
             "planHash": plan.hash,
             "destructive": _destructive(plan),
             "destructiveCount": len(plan.destructive),

@@ -41,7 +41,7 @@ def check_permission(plan: Plan, surveyed: Survey, known: History, request: Requ
     Raises:
         Denied: it does not; says what would have to be different.
     """
-    if not plan.files:
+    if plan.hash is None:
         return
     if request.phase == "contract" and surveyed.expand.files:
         waiting = ", ".join(file.version for file in surveyed.expand.files[:_NAMED])

@@ -28,7 +28,7 @@ from services.kernel.database import Connection
 from services.kernel.errors import CoursegenError, OperatorError
 from services.kernel.settings import Secret
 from services.migrate import errors
-from services.migrate.baseline import adoptable
+from services.migrate.baseline import adoptable, counted
 from services.migrate.drift import Drift
 from services.migrate.files import MigrationFile, amending, find_directory, read_directory
 from services.migrate.history import AppliedMigration, Circumstances, History
@@ -63,6 +63,9 @@ class Watcher:
 
     def surveyed(self, found: Survey) -> None:
         """Where the database stands, before anything is done."""
+
+    def adopted(self, files: Sequence[MigrationFile]) -> None:
+        """A baseline was noted: these files count as applied."""
 
     def applied(self, applied: Applied) -> None:
         """One file was applied."""
@@ -106,11 +109,13 @@ class Runner:
             await self._prepare(history)
             stood = await history.applied()
             known = await self._verified(history, files, request)
-            plan = self._permitted(files, known, request)
+            adopted = await _adoptable(history, files, known, request)
+            plan = self._permitted(files, counted(known, adopted), request, adopted)
             watch = await self._watch(session, stood, request)
             backup = request.backup if plan.needs_backup else None
             circumstances = Circumstances(plan.hash, backup, amending(files))
             try:
+                await self._adopt(session, adopted)
                 applied = [await self._apply(session, file, circumstances) for file in plan.files]
             except CoursegenError:
                 await self._note(watch, history)
@@ -129,7 +134,8 @@ class Runner:
             history = History(session)
             known = await history.applied()
             _refuse_changed(files, known, request)
-            found = survey(files, await _with_baseline(history, files, known, request), request.target)
+            adopted = await _adoptable(history, files, known, request)
+            found = survey(files, counted(known, adopted), request.target, adopted)
         self._watcher.surveyed(found)
         return found
 
@@ -144,10 +150,10 @@ class Runner:
         async with self._locked() as (session, history):
             await self._prepare(history)
             known, reference = await history.applied(), Reference(session)
-            counted = known
+            adopted: list[MigrationFile] = []
             with contextlib.suppress(errors.Denied):  # a baseline that this database has not: all is pending
-                counted = await _with_baseline(history, files, known, request)
-            self._watcher.surveyed(survey(files, counted, request.target))
+                adopted = await _adoptable(history, files, known, request)
+            self._watcher.surveyed(survey(files, counted(known, adopted), request.target, adopted))
             return await reference.drift(known, request.ignore, accept=request.accept_drift)
 
     async def standings(self) -> list[Standing]:
@@ -186,23 +192,31 @@ class Runner:
             ) from error
 
     async def _verified(self, history: History, files: Sequence[MigrationFile], request: Request) -> Known:
-        """What is applied, with the baseline noted and every text that was accepted signed."""
+        """What is applied, with every text that was accepted signed."""
         known = await history.applied()
         _refuse_changed(files, known, request)
         unsigned = [file for file in files if file.version in known and known[file.version].checksum is None]
         for file in [*differing(files, known), *unsigned]:
             await history.sign(file)
-        if request.baseline is not None:
-            for file in await adoptable(history, files, known, request.baseline):
-                await history.record(file, Circumstances())
         return await history.applied()
 
-    def _permitted(self, files: Sequence[MigrationFile], known: Known, request: Request) -> Plan:
-        found = survey(files, known, request.target)
+    def _permitted(
+        self, files: Sequence[MigrationFile], known: Known, request: Request, adopted: Sequence[MigrationFile]
+    ) -> Plan:
+        found = survey(files, known, request.target, adopted)
         self._watcher.surveyed(found)
-        plan = whole(files, known, request.target) if request.phase == "both" else found.plan(request.phase)
+        plan = whole(files, known, request.target, adopted) if request.phase == "both" else found.plan(request.phase)
         check_permission(plan, found, known, request)
         return plan
+
+    async def _adopt(self, session: Connection, files: Sequence[MigrationFile]) -> None:
+        """Note a baseline: all of it or nothing, since a list with a part of it would not be taken over once more."""
+        if not files:
+            return
+        async with session.transaction():
+            for file in files:
+                await History(session).record(file, Circumstances())
+        self._watcher.adopted(files)
 
     async def _watch(self, session: Connection, stood: Known, request: Request) -> Watch | None:
         with contextlib.suppress(Exception):  # noting the schema is no condition of changing it
@@ -263,12 +277,10 @@ def _refuse_changed(files: Sequence[MigrationFile], known: Known, request: Reque
         raise errors.changed(refused)
 
 
-async def _with_baseline(history: History, files: Sequence[MigrationFile], known: Known, request: Request) -> Known:
-    """`known` as it will be with the baseline in it."""
-    if request.baseline is None:
-        return known
-    adopted = await adoptable(history, files, known, request.baseline)
-    return known | {file.version: AppliedMigration(file.version, file.name, None, file.checksum) for file in adopted}
+async def _adoptable(
+    history: History, files: Sequence[MigrationFile], known: Known, request: Request
+) -> list[MigrationFile]:
+    return [] if request.baseline is None else await adoptable(history, files, known, request.baseline)
 
 
 def with_directory(settings: MigrateSettings, directory: Path | None) -> MigrateSettings:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 from services.kernel.errors import CoursegenError, DatabaseUnavailable
 from services.migrate.drift import Drift
 from services.migrate.errors import Denied, is_transient
+from services.migrate.files import MigrationFile
 from services.migrate.plan import Survey
 from services.migrate.report import Outcome, Report, Task
 from services.migrate.request import Request
@@ -31,6 +33,11 @@ class TaskWatcher(Watcher):
     def surveyed(self, found: Survey) -> None:
         """Note it."""
         self._report.survey = found
+
+    def adopted(self, files: Sequence[MigrationFile]) -> None:
+        """Note it, and pass it on."""
+        self._report.has_adopted = True
+        self._console.adopted(files)
 
     def applied(self, applied: Applied) -> None:
         """Note it, and pass it on."""

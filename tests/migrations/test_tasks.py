@@ -43,6 +43,7 @@ def test_from_plan_to_contract(tasks: Tasks) -> None:
         "targetRevision": _VERSIONS[1],
         "pending": _VERSIONS[:2],
         "pendingCount": 2,
+        "baselineCount": 0,
         "planHash": planned.report["planHash"],
         "destructive": [],
         "destructiveCount": 0,

@@ -39,9 +39,10 @@ def expand_hold(facts: Facts, memory: Memory) -> Hold | None:
         if hold is not None:
             return hold
     if facts.spec.approval == "Manual" and not is_approved(facts, memory):
-        files = words.listed(memory.pending, memory.pending_count)
         command = facts.commands.approve(memory.plan_hash)
-        return Hold(words.AWAITING_APPROVAL, f"{files} to apply, plan {memory.plan_hash}; approve: {command}")
+        return Hold(
+            words.AWAITING_APPROVAL, f"{words.work(memory)} to apply, plan {memory.plan_hash}; approve: {command}"
+        )
     return None
 
 

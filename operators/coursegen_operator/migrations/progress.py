@@ -77,7 +77,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
     plan_hash = shortened(report.plan_hash or "", HASH_BYTES)
     contract_hash = shortened(report.contract_plan_hash or "", HASH_BYTES)
     is_ahead = report.outcome == "ahead"
-    is_settled = is_ahead or report.count == 0
+    is_settled = is_ahead or not report.has_work
     contract = () if is_ahead or not report.contract_count else revisions_of(report.contract_pending) or (_UNNAMED,)
     return replace(
         memory,
@@ -87,6 +87,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         target=_revision(report.target_revision),
         pending_count=0 if is_settled else report.count,
         pending=() if is_settled else revisions_of(report.pending),
+        baseline_count=0 if is_settled else report.adopted_count,
         destructive=() if is_settled else _statements(report),
         plan_hash=plan_hash,
         approved_hash=memory.approved_hash if memory.approved_hash == plan_hash else "",
@@ -113,6 +114,7 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         current=_revision(report.revision or report.current_revision) or memory.current,
         pending_count=0,
         pending=(),
+        baseline_count=0,
         destructive=(),
         is_ahead=report.outcome == "ahead",
         settled_at=later(now, 0),
@@ -176,10 +178,11 @@ def checked(memory: Memory, report: Report, now: datetime, job: str) -> Memory:
 
 def has_lost(memory: Memory, report: Report) -> bool:
     """Whether a check for drift finds files of phase expand pending that were applied: a rollback script, an older backup.
+    The same when a baseline is to be noted once more.
 
     Of another target than the plan's, as processes without this check report it, nothing follows.
     """
-    return report.count > 0 and _revision(report.target_revision) == memory.target
+    return report.has_work and _revision(report.target_revision) == memory.target
 
 
 def unchecked(memory: Memory, result: Result, retry: Retry, now: datetime, uid: str, job: str) -> Memory:

@@ -47,6 +47,7 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     target_revision: str | None = None
     pending: tuple[str, ...] | None = None
     pending_count: int | None = None
+    baseline_count: int | None = None
     plan_hash: str | None = None
     destructive: tuple[Statement, ...] | None = None
     destructive_count: int | None = None
@@ -65,6 +66,16 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
         return max(self.pending_count or 0, len(self.pending or ()))
 
     @property
+    def adopted_count(self) -> int:
+        """How many files a baseline is still to note as applied; processes of older images do not tell."""
+        return max(self.baseline_count or 0, 0)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to do in phase expand: a list of what was applied that is not written is, too."""
+        return bool(self.count or self.adopted_count)
+
+    @property
     def contract_count(self) -> int:
         """How many files of phase contract are pending."""
         return max(self.contract_pending_count or 0, len(self.contract_pending or ()))
@@ -77,7 +88,7 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def is_complete(self) -> bool:
         """Whether a plan has a hash for all that it wants to have applied."""
-        return bool((self.plan_hash or not self.count) and (self.contract_plan_hash or not self.contract_count))
+        return bool((self.plan_hash or not self.has_work) and (self.contract_plan_hash or not self.contract_count))
 
 
 @dataclass(frozen=True, slots=True)

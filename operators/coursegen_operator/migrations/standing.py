@@ -107,7 +107,7 @@ class Speaker:
             return say(rest.obstacle.reason, f"{rest.what} does not start: {rest.obstacle.message}")
         see = f"see: {self._commands.kubectl} logs {rest.what}"
         if self._memory.task == "apply":
-            return working(words.MIGRATING, f"{rest.what} applies {self._files()}; {see}")
+            return working(words.MIGRATING, f"{rest.what} applies {words.work(self._memory)}; {see}")
         return working(words.RECONCILING, f"{rest.what} looks at what is pending; {see}")
 
     def _settled(self) -> tuple[Condition, ...]:
@@ -129,7 +129,7 @@ class Speaker:
         memory = self._memory
         if rest.hold is not None and rest.hold.reason == words.AWAITING_APPROVAL:
             return Condition(words.PENDING_APPROVAL, "True", words.AWAITING_APPROVAL, rest.hold.message)
-        if memory.pending_count and memory.plan_hash and not memory.is_settled:
+        if memory.has_work and memory.plan_hash and not memory.is_settled:
             text = f"plan {memory.plan_hash} waits for no approval"
             return Condition(words.PENDING_APPROVAL, "False", words.PLAN_READY, text)
         return Condition(words.PENDING_APPROVAL, "False", words.NOTHING_PENDING, "no plan waits for approval")
@@ -187,12 +187,9 @@ class Speaker:
 
     # ── Sentences ──
 
-    def _files(self) -> str:
-        return words.listed(self._memory.pending, self._memory.pending_count)
-
     def _pending(self) -> str:
         if self._memory.task is None:
-            return f"{self._files()} pending"
+            return f"{words.work(self._memory)} pending"
         return "what is pending is not known"
 
     def _failure_reason(self) -> str:

@@ -75,6 +75,8 @@ class Memory:
     target: str = ""
     pending_count: int = 0
     pending: tuple[str, ...] = ()
+    baseline_count: int = 0
+    """Files that a baseline is still to note as applied. Until then the application's pods do not know the schema."""
     plan_hash: str = ""
     approved_hash: str = ""
     destructive: tuple[tuple[str, str], ...] = ()
@@ -97,6 +99,11 @@ class Memory:
     def is_settled(self) -> bool:
         """Whether the expand phase is complete: the application may run."""
         return self.settled_at is not None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the plan has something to do in phase expand."""
+        return bool(self.pending_count or self.baseline_count)
 
     @property
     def round_number(self) -> int:
@@ -130,6 +137,7 @@ class Memory:
             target=_text(status, "targetRevision"),
             pending_count=_whole(status.get("pendingCount")),
             pending=_texts(status.get("pendingRevisions")),
+            baseline_count=_whole(status.get("baselineCount")),
             plan_hash=_text(status, "planHash"),
             approved_hash=_text(status, "approvedPlanHash"),
             destructive=tuple(
@@ -159,6 +167,7 @@ class Memory:
             currentRevision=self.current,
             targetRevision=self.target,
             pendingRevisions=list(self.pending),
+            baselineCount=self.baseline_count,
             planHash=self.plan_hash,
             approvedPlanHash=self.approved_hash,
             destructive=[{"revision": revision, "statement": text} for revision, text in self.destructive],

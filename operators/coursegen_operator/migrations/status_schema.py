@@ -72,6 +72,7 @@ STATUS: Final = obj(
         "targetRevision": _revision("The migration to get to."),
         "pendingCount": integer("How many files of phase expand are not applied."),
         "pendingRevisions": _revisions("Those files; the first twenty."),
+        "baselineCount": integer("How many files spec.baseline is still to note as applied, without running them."),
         "planHash": _hash(
             "Stands for exactly these files and their text; the annotation approve must have this value."
         ),

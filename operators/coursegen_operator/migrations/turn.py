@@ -108,7 +108,7 @@ class Turn:
         self._note_approval()
         if self._memory.is_settled:
             return self._choose_settled()
-        if not (self._memory.pending_count and self._memory.plan_hash):
+        if not (self._memory.has_work and self._memory.plan_hash):
             return self._start("plan")
         if self._spec.suspend:
             return Rest("suspended")
@@ -241,8 +241,8 @@ class Turn:
 
     def _note_plan(self) -> None:
         memory = self._memory
-        if memory.pending_count or memory.contract_pending:
-            parts = [f"{self._what('apply')} pending, plan {memory.plan_hash}"] if memory.pending_count else []
+        if memory.has_work or memory.contract_pending:
+            parts = [f"{self._what('apply')} pending, plan {memory.plan_hash}"] if memory.has_work else []
             if memory.contract_pending:
                 parts.append(f"{self._what('contract')} of phase contract, plan {memory.contract_hash}")
             self._notices.append(Notice(words.PLAN_COMPUTED, "; ".join(parts)))
@@ -268,8 +268,13 @@ class Turn:
         if before.state == "Drifted" and after.state == "InSync":
             self._notices.append(Notice(words.DRIFT_RESOLVED, "the schema is as the migrations make it, again"))
         if progress.has_lost(self._memory, result.report):
-            files = words.listed(progress.revisions_of(result.report.pending), result.report.count)
-            text = f"{files} pending that were applied; see: {facts.commands.log(job)}"
+            lost = replace(
+                self._memory,
+                pending=progress.revisions_of(result.report.pending),
+                pending_count=result.report.count,
+                baseline_count=result.report.adopted_count,
+            )
+            text = f"{words.work(lost)} pending that were applied; see: {facts.commands.log(job)}"
             self._notices.append(Notice(words.REVISIONS_LOST, text, warning=True))
             self._begin()
 
@@ -292,7 +297,7 @@ class Turn:
         memory = memory or self._memory
         if task == "contract":
             return words.listed(memory.contract_pending, len(memory.contract_pending))
-        return words.listed(memory.pending, memory.pending_count)
+        return words.work(memory)
 
     def _drift_due(self) -> datetime | None:
         """When the next check is due; None: never. The first one follows at once when the expand phase is complete."""

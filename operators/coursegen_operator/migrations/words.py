@@ -110,6 +110,18 @@ def listed(revisions: tuple[str, ...], count: int) -> str:
     return f"{files} ({shown})" if revisions else files
 
 
+def work(memory: Memory) -> str:
+    """What the plan has to do in phase expand: files, a baseline, or both."""
+    baseline = of_baseline(memory.baseline_count)
+    files = listed(memory.pending, memory.pending_count)
+    return f"{baseline} and {files}" if baseline and memory.pending_count else baseline or files
+
+
+def of_baseline(count: int) -> str:
+    """A baseline that is to be noted, or nothing."""
+    return f"the baseline of {'1 file' if count == 1 else f'{count} files'}" if count else ""
+
+
 def brief(error: str) -> str:
     """An error as part of a message."""
     return shortened(error.rstrip(". "), _ERROR_BYTES)

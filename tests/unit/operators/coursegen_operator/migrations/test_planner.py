@@ -61,6 +61,61 @@ def test_nothing_pending_needs_no_second_job() -> None:
     assert world.told() == []
 
 
+def _existing(**spec: object) -> World:
+    """A database that has the whole schema of its image, and no list of how it came to it."""
+    world = _world(image="shop:2", baseline="20260102000000", **spec)
+    world.unlisted = {"20260101000000", "20260102000000"}
+    return world
+
+
+def test_a_baseline_that_covers_every_file_is_noted_before_it_is_ready() -> None:
+    """Nothing is to be run, and pods that ask for the revision still wait for the list."""
+    world = _existing()
+    _run(world, "plan")
+    assert (world.task(), world.says()) == ("apply", ("working", "Migrating"))
+    assert "applies the baseline of 2 files" in world.condition("Ready")["message"]
+    assert (world.resource["status"]["pendingCount"], world.resource["status"]["baselineCount"]) == (0, 2)
+    world.finish()
+    world.settle()
+
+    assert (world.applied, world.says()) == (world.unlisted, ("done", "Applied"))
+    assert "baselineCount" not in world.resource["status"]
+    assert world.told()[:3] == ["PlanComputed", "MigrationStarted", "MigrationSucceeded"]
+    world.annotate(reconcile_at="again")
+    _run(world, "plan")
+    assert (world.unfinished, world.says()) == ([], ("done", "Applied"))
+
+
+def test_a_baseline_is_approved_like_a_plan() -> None:
+    """With the hash of what it notes."""
+    world = _existing(approval="Manual")
+    _run(world, "plan")
+    assert world.says() == ("stuck", "AwaitingApproval")
+    assert "the baseline of 2 files to apply" in world.condition("PendingApproval")["message"]
+    world.annotate(approve=world.resource["status"]["planHash"])
+    _run(world, "apply")
+    assert world.says() == ("done", "Applied")
+
+
+def test_a_baseline_is_told_beside_the_files_that_follow_it() -> None:
+    """Both are what the plan does."""
+    world = _existing()
+    world.resource["spec"]["baseline"] = "20260101000000"
+    _run(world, "plan")
+    assert "applies the baseline of 1 file and 1 file (20260102000000)" in world.condition("Ready")["message"]
+
+
+def test_a_list_that_is_lost_is_noted_again() -> None:
+    """The check for drift finds that the baseline is to be noted once more."""
+    world = _existing(drift={"mode": "Detect", "intervalSeconds": 600})
+    _run(world, "plan", "apply", "drift")
+    world.applied = set()
+    world.wait(601)
+    _run(world, "drift", "plan", "apply")
+    assert world.told().count("RevisionsLost") == 1
+    assert world.applied == world.unlisted
+
+
 def test_an_idle_resource_is_not_written_again() -> None:
     """A look that finds all as it was has the same status, whatever the time."""
     world = _applied()

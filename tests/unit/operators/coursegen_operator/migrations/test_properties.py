@@ -42,6 +42,7 @@ _reports = st.fixed_dictionaries(
         "currentRevision": st.none() | st.text(max_size=80),
         "pending": st.none() | st.lists(st.text(max_size=20), max_size=25),
         "pendingCount": st.none() | st.integers(-5, 10**6),
+        "baselineCount": st.none() | st.integers(-5, 10**6),
         "planHash": st.none() | st.text(max_size=80),
         "destructive": st.none() | st.just([{"revision": "x", "statement": "DROP TABLE y" * 40}] * 25),
         "contractPending": st.none() | st.lists(st.text(max_size=80), max_size=25),
@@ -235,7 +236,8 @@ _specs = st.fixed_dictionaries(
         "drift": st.sampled_from([{"mode": "Off"}, {"mode": "Detect"}, {"mode": "Fail", "intervalSeconds": 60}]),
         "retry": st.sampled_from([{"maxAttempts": 1}, {"maxAttempts": 3}, {}]),
         "suspend": st.sampled_from([False, False, False, True]),
-    }
+    },
+    optional={"baseline": st.sampled_from(["20260101000000", "20260102000000"])},
 )
 _actions = st.one_of(
     st.tuples(st.just("look"), st.sampled_from(["no", "no", "before anything", "after children"])),
@@ -292,14 +294,17 @@ def _act(world: WatchedWorld, action: str, value: Any) -> None:
     spec=_specs,
     actions=st.lists(_actions, max_size=40),
     last=st.sampled_from(["ok", "error", "killed", "lost", "locked"]),
+    unlisted=st.sampled_from([set(), {"20260101000000", "20260102000000"}]),
 )
-def test_every_run_ends_ready_or_tells_a_person_what_to_do(spec: dict[str, Any], actions: list[Any], last: Any) -> None:
+def test_every_run_ends_ready_or_tells_a_person_what_to_do(
+    spec: dict[str, Any], actions: list[Any], last: Any, unlisted: set[str]
+) -> None:
     """Whatever happens to it, and however often the operator dies: once nobody interferes, it comes to an end.
 
     On the way there are never two Jobs at once, nothing that loses data without both permissions, no contract phase before the
-    rollout has soaked, and no Job made twice.
+    rollout has soaked, and no Job made twice. Who is told that all is applied finds it in the database's list.
     """
-    world = WatchedWorld(new_resource(**spec))
+    world = WatchedWorld(new_resource(**spec), unlisted=unlisted)
     for action, value in actions:
         _act(world, action, value)
     _calm(world, last)
@@ -307,6 +312,8 @@ def test_every_run_ends_ready_or_tells_a_person_what_to_do(spec: dict[str, Any],
     assert world.says()[0] in {"done", "stuck"}
     if world.says()[0] == "stuck":
         assert "kubectl -n shop " in world.condition("Ready")["message"]
+    if world.says() == ("done", "Applied"):
+        assert world.pending(world.resource["spec"]["image"], "expand") == []
 
 
 def _calm(world: WatchedWorld, fate: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -70,6 +70,8 @@ class World:
     pods: dict[str, Object] = field(default_factory=dict)
     deployments: list[Object] = field(default_factory=list)
     applied: set[str] = field(default_factory=set)
+    unlisted: set[str] = field(default_factory=set)
+    """Files whose schema the database has without a list that says so: only a baseline makes them applied."""
     drifted: bool = False
     notices: list[Notice] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
@@ -261,20 +263,21 @@ class World:
             state = "Drifted" if self.drifted else "InSync"
             summary = "column courses.extra" if self.drifted else ""
             return {
+                **self._plan_report(image, options),
                 "task": task,
                 "outcome": "succeeded",
                 "drift": {"state": state, "fingerprint": state, "summary": summary},
-                **{key: value for key, value in self._plan_report(image).items() if key not in {"task", "outcome"}},
             }
         if task == "plan":
-            return self._plan_report(image)
+            return self._plan_report(image, options)
         return self._apply(task, image, options)
 
-    def _plan_report(self, image: str) -> Object:
+    def _plan_report(self, image: str, options: Mapping[str, str]) -> Object:
         versions = {file.version for file in IMAGES[image]}
-        newest = max(self.applied, default=None)
+        adopted = self._adopted(options)
+        newest = max(self.applied | adopted, default=None)
         target = max(versions)
-        expand, contract = self.pending(image, "expand"), self.pending(image, "contract")
+        expand, contract = self.pending(image, "expand", adopted), self.pending(image, "contract")
         return {
             "task": "plan",
             "outcome": "ahead" if self.applied - versions else "succeeded",
@@ -282,7 +285,8 @@ class World:
             "targetRevision": target,
             "pending": [file.version for file in expand],
             "pendingCount": len(expand),
-            "planHash": plan_hash(expand),
+            "baselineCount": len(adopted),
+            "planHash": plan_hash(expand, adopted),
             "destructive": [
                 {"revision": file.version, "statement": "DROP TABLE x"} for file in expand if file.destructive
             ],
@@ -291,11 +295,12 @@ class World:
         }
 
     def _apply(self, task: str, image: str, options: Mapping[str, str]) -> Object:
-        files = self.pending(image, "expand" if task == "apply" else "contract")
+        adopted = self._adopted(options)
+        files = self.pending(image, "expand" if task == "apply" else "contract", adopted)
         loses = task == "contract" or any(file.destructive for file in files)
-        if options.get("expect-plan") != plan_hash(files) or (loses and "allow-destructive" not in options):
+        if options.get("expect-plan") != plan_hash(files, adopted) or (loses and "allow-destructive" not in options):
             return {"task": task, "outcome": "denied", "error": "the plan has changed", "transient": False}
-        self.applied |= {file.version for file in files}
+        self.applied |= {file.version for file in files} | adopted
         return {
             "task": task,
             "outcome": "succeeded",
@@ -303,9 +308,14 @@ class World:
             "revision": max(self.applied),
         }
 
-    def pending(self, image: str, phase: str) -> list[File]:
+    def pending(self, image: str, phase: str, adopted: Collection[str] = ()) -> list[File]:
         """What a phase of an image would apply."""
-        return [file for file in IMAGES[image] if file.phase == phase and file.version not in self.applied]
+        done = {*self.applied, *adopted}
+        return [file for file in IMAGES[image] if file.phase == phase and file.version not in done]
+
+    def _adopted(self, options: Mapping[str, str]) -> set[str]:
+        """What a baseline has still to note."""
+        return {each for each in self.unlisted - self.applied if each <= options.get("baseline", "")}
 
     # ── What can be said about it ──
 
@@ -323,10 +333,10 @@ class World:
         return [notice.reason for notice in self.notices]
 
 
-def plan_hash(files: list[File]) -> str | None:
-    """Stands for files."""
-    text = ",".join(file.version for file in files)
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if files else None
+def plan_hash(files: Sequence[File], adopted: Collection[str] = ()) -> str | None:
+    """Stands for files to apply, or for those that a baseline notes where nothing is to be applied."""
+    text = ",".join(file.version for file in files) or "baseline " * bool(adopted) + ",".join(sorted(adopted))
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
 
 
 def without_times(status: Object) -> Object:
