@@ -17,7 +17,7 @@ from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.planning import Child, Notice
 from operators.coursegen_operator.resources import Object
 
-RestKind = Literal["running", "waiting", "backing off", "given up", "held", "suspended", "settled"]
+RestKind = Literal["running", "ended", "waiting", "backing off", "given up", "held", "suspended", "settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,9 @@ class Speaker:
                 return stuck(words.SUSPENDED, f"{self._pending()}; resume: {self._commands.resume}")
             case "backing off":
                 return working(self._failure_reason(), self._failure())
+            case "ended":
+                text = f"{rest.what} has ended, what it left is read next; see: {self._commands.kubectl} describe {rest.what}"
+                return working(words.RECONCILING, text)
             case "waiting":
                 text = f"{rest.what} of an earlier spec ends first; see: {self._commands.kubectl} describe {rest.what}"
                 return working(words.RECONCILING, text)

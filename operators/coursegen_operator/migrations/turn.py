@@ -40,7 +40,7 @@ from operators.coursegen_operator.migrations.permission import (
     is_contract_approved,
 )
 from operators.coursegen_operator.migrations.report import Report, Result, result_of
-from operators.coursegen_operator.migrations.standing import Rest, Speaker
+from operators.coursegen_operator.migrations.standing import Rest, RestKind, Speaker
 from operators.coursegen_operator.migrations.status import Attempt, Memory, Task
 from operators.coursegen_operator.planning import Notice, Plan
 from operators.coursegen_operator.resources import (
@@ -181,9 +181,10 @@ class Turn:
 
     def _running(self, task: Task, job: Object | None) -> Rest:
         facts, name = self._facts, self._name(task)
-        is_going = job is not None and not is_finished(job)
-        found = obstacle_of(job, facts.pods, facts.now, facts.commands.kubectl) if job and is_going else None
-        if task != "drift":
+        is_over = job is not None and is_finished(job)
+        found = obstacle_of(job, facts.pods, facts.now, facts.commands.kubectl) if job and not is_over else None
+        # Of a Job that has ended nothing new is known before it is read: why it did not start stays noted until then.
+        if task != "drift" and not (is_over and self._memory.last.job == name):
             status = (job or {}).get("status") or {}
             self._memory = replace(
                 self._memory,
@@ -198,7 +199,8 @@ class Turn:
             )
         child = job_of(facts.resource, self._spec, self._memory, task, facts.backup)
         look = self._look(job, found)
-        return Rest("running", what=f"job/{name}", children=(child,), obstacle=found, look_seconds=look)
+        kind: RestKind = "ended" if is_over else "running"
+        return Rest(kind, what=f"job/{name}", children=(child,), obstacle=found, look_seconds=look)
 
     def _look(self, job: Object | None, obstacle: Obstacle | None) -> float | None:
         if job is not None and is_finished(job):

@@ -533,8 +533,13 @@ def test_a_missing_secret_is_named_and_not_counted() -> None:
     assert 'secret "db" not found' in world.condition("Ready")["message"]
     assert "kubectl -n shop get secrets" in world.condition("Ready")["message"]
     world.finish("lost")  # the Job's deadline
+    world.look()
+    assert world.says() == ("working", "Reconciling")
+    assert "has ended, what it left is read next" in world.condition("Ready")["message"]
+    assert world.resource["status"]["lastAttempt"]["outcome"] == "NotStarted"
     world.wait(10)
     world.settle()
+    assert world.says() == ("working", "PodNotStarted")
     assert world.resource["status"]["failedAttempts"] == 0
     world.wait(30)
     _run(world, "plan", "apply")
