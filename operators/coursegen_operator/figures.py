@@ -11,7 +11,7 @@ from services.kernel import metrics
 OUTCOMES: Final = ("unchanged", "changed", "gone", "refused", "retried", "failed")
 """`refused`: the API server does not accept a child; `retried`: it did not answer; `failed`: a defect of the operator."""
 VERBS: Final = ("get", "list", "watch", "create", "apply", "patch", "delete")
-TOLD: Final = ("Ready", "Stalled", "DriftDetected", "Overdue", "GuardTripped", "RulesSelected")
+TOLD: Final = ("Ready", "Stalled", "ContractFailed", "DriftDetected", "Overdue", "GuardTripped", "RulesSelected")
 """The conditions that are shown as a gauge."""
 
 

@@ -49,7 +49,7 @@ def expand_hold(facts: Facts, memory: Memory) -> Hold | None:
 def contract_hold(facts: Facts, memory: Memory) -> Hold | None:
     """What keeps the pending files of phase contract from being applied. Asked only when the expand phase is complete."""
     files = words.listed(memory.contract_pending, len(memory.contract_pending))
-    if memory.failed_attempts >= facts.spec.retry.max_attempts:
+    if is_contract_given_up(facts, memory):
         return Hold(words.RETRY_LIMIT_REACHED, words.given_up(memory, facts.commands))
     if facts.spec.contract.mode == "Never":
         return Hold(words.CONTRACT_DEFERRED, f"{files} of phase contract stay pending: contract.mode is Never")
@@ -63,6 +63,12 @@ def contract_hold(facts: Facts, memory: Memory) -> Hold | None:
         message = f"{files} of phase contract, plan {memory.contract_hash}; approve: {command}"
         return Hold(words.AWAITING_APPROVAL, message)
     return _rollout_hold(facts, memory)
+
+
+def is_contract_given_up(facts: Facts, memory: Memory) -> bool:
+    """Whether the contract phase has failed so often that it is not tried any more. The application runs all the same."""
+    is_wanted = bool(memory.contract_pending) and facts.spec.contract.mode != "Never"
+    return memory.is_settled and is_wanted and memory.failed_attempts >= facts.spec.retry.max_attempts
 
 
 def is_approved(facts: Facts, memory: Memory) -> bool:

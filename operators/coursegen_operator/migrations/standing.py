@@ -11,7 +11,7 @@ from operators.coursegen_operator.conditions import READY, Condition, done, find
 from operators.coursegen_operator.jobs.starting import POD_NOT_STARTED, Obstacle
 from operators.coursegen_operator.migrations import words
 from operators.coursegen_operator.migrations.facts import Facts
-from operators.coursegen_operator.migrations.permission import Hold, contract_hold
+from operators.coursegen_operator.migrations.permission import Hold, contract_hold, is_contract_given_up
 from operators.coursegen_operator.migrations.progress import PATIENCE
 from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.planning import Child, Notice
@@ -58,9 +58,9 @@ class Speaker:
         self._commands = facts.commands
 
     def conditions(self, rest: Rest) -> tuple[Condition, ...]:
-        """All six."""
-        contract = self._contract(rest)
-        return (*self._standing(rest), self._approval(rest), self._drift(rest), contract)
+        """All seven."""
+        contract = (self._contract(rest), self._contract_failed())
+        return (*self._standing(rest), self._approval(rest), self._drift(rest), *contract)
 
     def notices(self, conditions: Sequence[Condition]) -> list[Notice]:
         """What has just begun to need somebody."""
@@ -126,7 +126,7 @@ class Speaker:
         more = "; files of phase contract wait, see ContractPending" if memory.contract_pending else ""
         return done(words.APPLIED, f"{at}, nothing of phase expand is pending{more}")
 
-    # ── The other three ──
+    # ── The others ──
 
     def _approval(self, rest: Rest) -> Condition:
         memory = self._memory
@@ -161,6 +161,13 @@ class Speaker:
             )
         reason, message = self._contract_state(rest)
         return Condition(words.CONTRACT_PENDING, "True", reason, message)
+
+    def _contract_failed(self) -> Condition:
+        """A condition of its own, since Ready stays True then: an alert can see that somebody is needed."""
+        if is_contract_given_up(self._facts, self._memory):
+            text = words.given_up(self._memory, self._commands)
+            return Condition(words.CONTRACT_FAILED, "True", words.RETRY_LIMIT_REACHED, text)
+        return Condition(words.CONTRACT_FAILED, "False", words.NOT_GIVEN_UP, "no contract phase was given up")
 
     def _contract_state(self, rest: Rest) -> tuple[str, str]:
         files = words.listed(self._memory.contract_pending, len(self._memory.contract_pending))

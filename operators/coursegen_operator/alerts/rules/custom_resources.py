@@ -41,6 +41,16 @@ MIGRATIONS: Final = Preset(
             hold="1m",
         ),
         Alert(
+            "DatabaseContractFailed",
+            "warning",
+            holds("DatabaseMigration", "ContractFailed"),
+            f"The contract phase of the migration {_NAMED} was given up",
+            f"Files of phase contract of the DatabaseMigration {_NAMED} failed too often and are not tried any more. The "
+            "application runs; the schema keeps what only older versions use. "
+            "Next: @kubectl describe dbm/{{ $labels.name }}",
+            hold="1m",
+        ),
+        Alert(
             "DatabaseSchemaDrift",
             "warning",
             holds("DatabaseMigration", "DriftDetected"),

@@ -170,4 +170,5 @@ async def test_deployments_that_may_not_be_seen_hold_the_contract_phase_back() -
     plan = MigrationKind().plan(resource, Observed(world.now, (), around))
 
     assert plan.children == ()
-    assert "may not see the Deployments" in plan.status["conditions"][-1]["message"]
+    pending = next(each for each in plan.status["conditions"] if each["type"] == "ContractPending")
+    assert "may not see the Deployments" in pending["message"]

@@ -313,6 +313,7 @@ def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:
     plan = world.settle()
     assert world.says() == ("done", "Applied")
     assert world.condition("ContractPending")["reason"] == "MigrationFailed"
+    assert world.condition("ContractFailed")["status"] == "False"
     assert plan.look_again_seconds is not None
     for _ in range(4):
         world.wait(600)
@@ -324,6 +325,8 @@ def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:
     condition = world.condition("ContractPending")
     assert (condition["status"], condition["reason"]) == ("True", "RetryLimitReached")
     assert 'ops.coursegen.dev/reconcile-at="$(date +%s)"' in condition["message"]
+    failed = world.condition("ContractFailed")
+    assert (failed["status"], failed["message"]) == ("True", condition["message"])
     assert world.told()[-1] == "RetryLimitReached"
     world.edit(drift={"mode": "Detect"})
     world.settle()
@@ -336,6 +339,7 @@ def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:
     world.annotate(reconcile_at="1")
     _run(world, "plan")
     assert (world.task(), world.resource["status"]["expandedAt"]) == ("contract", settled_at)
+    assert world.condition("ContractFailed")["status"] == "False"
 
 
 @pytest.mark.parametrize(

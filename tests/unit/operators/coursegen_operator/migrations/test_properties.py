@@ -126,7 +126,10 @@ def test_any_resource_has_a_plan_that_changes_nothing_when_made_again(
 def _check_plan(plan: Plan) -> None:
     found = {each["type"]: each for each in plan.status["conditions"]}
     assert (found["Ready"]["status"], found["Reconciling"]["status"], found["Stalled"]["status"]) in _KSTATUS
-    assert set(found) == {"Ready", "Reconciling", "Stalled", "PendingApproval", "DriftDetected", "ContractPending"}
+    assert set(found) == {
+        *("Ready", "Reconciling", "Stalled"),
+        *("PendingApproval", "DriftDetected", "ContractPending", "ContractFailed"),
+    }
     if found["Stalled"]["status"] == "True":
         assert "kubectl -n shop " in found["Stalled"]["message"]
     assert all(len(each["message"].encode()) <= 1024 for each in found.values())
