@@ -48,6 +48,8 @@ ANNOTATION_LENGTH: Final = 1_024
 """How much of an annotation a status repeats; it may have 256 KiB."""
 REFUSED_SECONDS: Final = 60.0
 """When to look again at what a person has to put right outside of the resource, such as RBAC."""
+RECONCILE_ERROR: Final = "ReconcileError"
+"""The reason for a defect of the operator itself."""
 PATIENCE: Final = 5
 """So many looks in a row that fail are told, though nobody need act: some ten seconds."""
 
@@ -188,13 +190,13 @@ class Reconciler:
             return "gone", Verdict(look_again_seconds=REFUSED_SECONDS)
         except (ChildRefused, ObjectRefused, NotPermitted, KindAbsent) as error:
             _log.warning("refused", reason=error.message)
-            await self._tell_fault(kind, resource, stuck(_reason(error), error.message))
+            await self._tell_fault(kind, resource, stuck(reason_of(error), error.message))
             return "refused", Verdict(look_again_seconds=REFUSED_SECONDS)
         except (RetryableError, LeadershipLost):
             raise
         except Exception as error:
             said = f"the operator failed ({type(error).__name__}) and tries again; see its log for {key}"
-            await self._tell_fault(kind, resource, working("ReconcileError", said))
+            await self._tell_fault(kind, resource, working(RECONCILE_ERROR, said))
             raise
 
     async def _lose_patience(self, key: ObjectKey, error: RetryableError) -> None:
@@ -203,7 +205,7 @@ class Reconciler:
         resource = self._store.get(key)
         if resource is not None and self._failures[key] >= PATIENCE:
             said = f"{error.message}; the operator tries again"
-            await self._tell_fault(self._kinds[key.kind], resource, working(_reason(error), said))
+            await self._tell_fault(self._kinds[key.kind], resource, working(reason_of(error), said))
 
     async def _plan(self, kind: Kind, resource: Object) -> Plan:
         reader = StoredReader(self._cluster, self._store, resource, self.watched, is_confined=self._is_confined)
@@ -273,7 +275,8 @@ class Reconciler:
             _log.warning("cannot say what is wrong", reason=error.message)
 
 
-def _reason(error: CoursegenError) -> str:
+def reason_of(error: CoursegenError) -> str:
+    """Its code, as a condition's reason is written."""
     return "".join(word.capitalize() for word in error.code.split("_"))
 
 

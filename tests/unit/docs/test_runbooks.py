@@ -12,6 +12,17 @@ from click import Command, Group
 
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from operators.coursegen_operator.alerts.rules.objectives import Objective
+from operators.coursegen_operator.children import ChildRefused
+from operators.coursegen_operator.errors import (
+    ClusterUnavailable,
+    KindAbsent,
+    NotPermitted,
+    ObjectRefused,
+    WriteConflict,
+)
+from operators.coursegen_operator.jobs import starting
+from operators.coursegen_operator.migrations import words as migrations
+from operators.coursegen_operator.reconciler import RECONCILE_ERROR, reason_of
 from services.cli.application import build
 from tests.support.servers import REPOSITORY
 
@@ -102,6 +113,27 @@ def test_log_lines_exist(page: Path) -> None:
         for words in re.findall(r"\"\(?([a-zA-Z0-9 |]+ [a-zA-Z0-9 |]+)\)?\"'", line):
             for each in words.split("|"):
                 assert f'"{each}"' in code, each
+
+
+def test_every_reason_of_a_migration_is_on_its_page() -> None:
+    """Each that a condition or an Event can give, in code marks; and none that the code does not know."""
+    said = set(
+        re.findall(r"`([A-Z][A-Za-z]+)`", (DOCS / "runbooks" / "DatabaseMigrationStalled.md").read_text("utf-8"))
+    )
+
+    assert said == _reasons() - {migrations.PENDING_APPROVAL, migrations.CONTRACT_PENDING, migrations.CONTRACT_FAILED}
+
+
+def _reasons() -> set[str]:
+    """What the planner says, why a pod does not start, and why the operator could do nothing."""
+    planned = {
+        value
+        for module in (migrations, starting)
+        for name, value in vars(module).items()
+        if name.isupper() and not name.startswith("_") and isinstance(value, str) and value[:1].isupper()
+    }
+    faults = (ChildRefused, ObjectRefused, NotPermitted, KindAbsent, ClusterUnavailable, WriteConflict)
+    return planned | {reason_of(fault("")) for fault in faults} | {RECONCILE_ERROR}
 
 
 def _sources() -> list[Path]:
