@@ -80,8 +80,8 @@ class Facts:
 
     @property
     def round_key(self) -> str:
-        """Stands for the work there is: another one begins a round."""
-        return f"{self.spec.work}-{hash8(self.spec.fingerprint, self.reconcile_at)}"
+        """Stands for the work there is, the plan of it, and the manner: another one begins a round, or goes on with this one."""
+        return f"{self.spec.work}-{hash8(self.spec.fingerprint, self.reconcile_at)}-{self.spec.manner}"
 
     def rollout(self) -> Rollout:
         """How far the Deployments are that the contract phase waits for."""

@@ -62,6 +62,11 @@ def begun(memory: Memory, key: str, reconcile_at: str, *, is_same_work: bool = F
     )
 
 
+def gone_on(memory: Memory, key: str) -> Memory:
+    """The same round, in another manner from the next Job on. A check for drift is begun anew: its pod may not start."""
+    return replace(memory, round=f"{memory.round_number}-{key}", task=None)
+
+
 def started(memory: Memory, task: Task) -> Memory:
     """`task` is due: its Job is the round's next."""
     return replace(memory, task=task, attempt=memory.attempt + 1, retry_at=None)

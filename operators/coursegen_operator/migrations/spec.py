@@ -29,6 +29,8 @@ TTL_SECONDS: Final = 86400
 _WITHOUT_NEW_ROUND: Final = ("suspend", "drift")
 """Parts of a spec that change nothing about what there is to apply, or how."""
 
+_MANNER: Final = ("contract", "retry", "job")
+"""Parts of a spec that say when and how Jobs run: a plan would find what it found before."""
 
 _WORK: Final = ("image", "targetRevision", "databaseSecretRef", "baseline")
 """Parts of a spec that say what there is to apply, and to which database."""
@@ -91,7 +93,9 @@ class MigrationSpec:
     work: str
     """Stands for what there is to apply: another one is another rollout, too."""
     fingerprint: str
-    """Stands for all of the spec that makes a round of its own."""
+    """Stands for all of the spec that a plan follows from."""
+    manner: str
+    """Stands for when and how Jobs run."""
 
     @property
     def allows_destructive(self) -> bool:
@@ -117,7 +121,10 @@ class MigrationSpec:
             suspend=bool(spec.get("suspend", False)),
             pod=part_of(spec),
             work=hash8({key: spec[key] for key in _WORK if key in spec}),
-            fingerprint=hash8({key: value for key, value in spec.items() if key not in _WITHOUT_NEW_ROUND}),
+            fingerprint=hash8(
+                {key: value for key, value in spec.items() if key not in (*_WITHOUT_NEW_ROUND, *_MANNER)}
+            ),
+            manner=hash8({key: spec[key] for key in _MANNER if key in spec}),
         )
 
 

@@ -1,7 +1,8 @@
 """What a DatabaseMigration's status remembers: all that the operator knows from one look to the next.
 
 A *round* is the work for one spec: it begins with a plan and ends when the expand phase is applied. Another spec, or another
-value of the annotation `reconcile-at`, is another round.
+value of the annotation `reconcile-at`, is another round. What only says when and how Jobs run makes none, unless one runs or has
+failed.
 """
 
 from __future__ import annotations
@@ -119,6 +120,16 @@ class Memory:
     def work_key(self) -> str:
         """What there is to apply, and to which database, whatever the rest of the spec."""
         return self.round_key.partition("-")[0]
+
+    @property
+    def plan_key(self) -> str:
+        """What a plan follows from, whatever says only when and how Jobs run."""
+        return self.round_key.rpartition("-")[0]
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no Job runs or is due but a check for drift, and none has failed."""
+        return self.task in {None, "drift"} and not (self.failures_in_row or self.failed_attempts)
 
     @classmethod
     def of(cls, status: Object) -> Memory:

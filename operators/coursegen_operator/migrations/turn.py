@@ -67,7 +67,7 @@ class Turn:
     def plan(self) -> Plan:
         """The plan that the turn comes to."""
         if self._memory.round_key != self._facts.round_key:
-            self._begin()
+            self._turn_to_spec()
         rest = self._step()
         while rest is None:
             rest = self._step()
@@ -84,6 +84,18 @@ class Turn:
             notices=(*self._notices, *speaker.notices(conditions)),
             look_again_seconds=self._seconds_to(rest),
         )
+
+    def _turn_to_spec(self) -> None:
+        """Begin a round, unless only the manner is another one and nothing is under way in the old one.
+
+        A Job keeps the pod that it was made with, and what has failed may be mended by just such an edit (more memory, more
+        attempts): then everything begins anew, with a plan.
+        """
+        key = self._facts.round_key
+        if self._memory.is_at_rest and self._memory.plan_key == key.rpartition("-")[0]:
+            self._memory = progress.gone_on(self._memory, key)
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         facts, before = self._facts, self._memory

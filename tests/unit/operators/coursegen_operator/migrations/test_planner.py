@@ -346,14 +346,17 @@ def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:
     "change",
     [{"contract": {"soakSeconds": 300}}, {"retry": {"maxAttempts": 9}}, {"job": {"ttlSecondsAfterFinished": 60}}],
 )
-def test_the_soak_goes_on_when_the_spec_asks_for_the_same_work(change: dict[str, object]) -> None:
-    """A new plan that finds nothing to apply says that nothing has changed; another image is another rollout."""
+def test_an_edit_of_the_manner_alone_makes_no_plan(change: dict[str, object]) -> None:
+    """Nothing else would be found: the soak goes on, and what is edited counts at once. Another image is another rollout."""
     world = _soaking()
     world.roll_out()
     settled_at = world.resource["status"]["expandedAt"]
     world.wait(200)
     world.edit(**change)
-    _run(world, "plan")
+    made = list(world.made)
+    world.settle()
+    assert (world.unfinished, world.made) == ([], made)
+    assert world.resource["status"]["observedGeneration"] == world.generation
     assert world.resource["status"]["expandedAt"] == settled_at
     assert world.condition("ContractPending")["reason"] == "Soaking"
     world.wait(100)
@@ -365,6 +368,58 @@ def test_the_soak_goes_on_when_the_spec_asks_for_the_same_work(change: dict[str,
     _run(world, "plan")
 
     assert world.resource["status"]["expandedAt"] != settled_at
+
+
+@pytest.mark.parametrize(
+    "change", [{"policy": {**ALLOW, "lockTimeoutSeconds": 9}}, {"imagePullPolicy": "Always"}, {"approval": "Manual"}]
+)
+def test_the_soak_goes_on_when_the_spec_asks_for_the_same_work(change: dict[str, object]) -> None:
+    """A new plan that finds nothing to apply says that nothing has changed."""
+    world = _soaking()
+    world.roll_out()
+    settled_at = world.resource["status"]["expandedAt"]
+    world.wait(200)
+    world.edit(**change)
+    _run(world, "plan")
+    assert world.resource["status"]["expandedAt"] == settled_at
+
+
+def test_an_edit_of_the_manner_leaves_a_plan_that_waits_for_approval() -> None:
+    """Its hash is still the one to approve."""
+    world = _world(approval="Manual")
+    _run(world, "plan")
+    approved = world.resource["status"]["planHash"]
+    world.edit(contract={"soakSeconds": 0})
+    world.settle()
+    assert (world.unfinished, world.says()) == ([], ("stuck", "AwaitingApproval"))
+    world.annotate(approve=approved)
+    _run(world, "apply")
+    assert world.says() == ("done", "Applied")
+
+
+def test_an_edit_of_the_manner_goes_and_comes_back() -> None:
+    """Each check for drift is another Job, also under a spec that was there before, and one that is under way begins anew."""
+    world = _applied(drift={"mode": "Detect"})
+    for job in ({"ttlSecondsAfterFinished": 60}, {}, {"ttlSecondsAfterFinished": 60}):
+        world.edit(job=job)
+        world.settle()
+        assert world.task() == "drift"
+    world.finish()
+    world.settle()
+    assert (world.unfinished, len(set(world.made))) == ([], len(world.made))
+
+
+@pytest.mark.parametrize("change", [{"job": {"nodeSelector": {"disk": "large"}}}, {"retry": {"maxAttempts": 2}}])
+def test_an_edit_of_the_manner_mends_what_has_failed_or_does_not_start(change: dict[str, object]) -> None:
+    """A Job keeps its pod as it was made: it begins anew."""
+    world = _world(retry={"maxAttempts": 1})
+    _run(world, "plan")
+    world.finish("killed")
+    world.settle()
+    assert world.says() == ("stuck", "RetryLimitReached")
+    world.edit(**change)
+    _run(world, "plan", "apply")
+    assert world.says() == ("done", "Applied")
 
 
 def test_errors_count_and_end_at_the_limit() -> None:

@@ -204,7 +204,7 @@ class WatchedWorld(World):
             assert spec.get("policy") == {"destructive": "Allow"}
             assert annotations.get("ops.coursegen.dev/backup")
         if task == "apply" and spec.get("approval") == "Manual":
-            given_hash = args[3].removeprefix("--expect-plan=")
+            (given_hash,) = (each.partition("=")[2] for each in args if each.startswith("--expect-plan="))
             status = self.last_plan.status if self.last_plan else {}
             assert given_hash in {annotations.get("ops.coursegen.dev/approve"), status.get("approvedPlanHash")}
         if task == "contract":
@@ -240,7 +240,10 @@ _specs = st.fixed_dictionaries(
         "retry": st.sampled_from([{"maxAttempts": 1}, {"maxAttempts": 3}, {}]),
         "suspend": st.sampled_from([False, False, False, True]),
     },
-    optional={"baseline": st.sampled_from(["20260101000000", "20260102000000"])},
+    optional={
+        "job": st.sampled_from([{}, {"ttlSecondsAfterFinished": 60}]),
+        "baseline": st.sampled_from(["20260101000000", "20260102000000"]),
+    },
 )
 _actions = st.one_of(
     st.tuples(st.just("look"), st.sampled_from(["no", "no", "before anything", "after children"])),
