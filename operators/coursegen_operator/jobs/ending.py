@@ -20,7 +20,9 @@ from services.kernel.texts import shortened
 
 ERROR_BYTES: Final = 600
 LATE: Final = timedelta(seconds=10)
-"""How long a pod may be seen to run after its Job was seen to have ended."""
+"""How long after the end of a Job its pod may be seen for the first time."""
+SLOW: Final = timedelta(minutes=5)
+"""How far the operator's clock may be behind that of the Job controller."""
 
 _BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -64,12 +66,20 @@ def finished_at(job: Object) -> datetime | None:
 def is_readable(job: Object, pods: Sequence[Object], now: datetime) -> bool:
     """Whether what the finished `job` has left can be read, or will not come any more.
 
-    Jobs and pods are watched apart: a Job may be seen to have ended before its pod is.
+    Jobs and pods are watched apart: a Job may be seen to have ended before its pod is. No clock is asked about a pod that is seen
+    to run: Kubernetes ends no Job before its pods, so that the watch brings the end of that one, or its removal.
+
+    Only of a Job without any pod something has to be guessed: it is gone, or was never seen. `now` is the operator's clock, and
+    the end is of the Job controller's. One that is behind makes the wait longer by as much, up to `SLOW`: from there on the
+    clocks say nothing, and nobody should wait for them. One that is ahead makes it shorter, at worst to nothing: then a pod of
+    a few seconds that was never seen counts as one without a report: a migration is planned anew, a cleanup shows no rows.
     """
+    if any(_runs(pod) for pod in pods_of(job, pods)):
+        return False
     if terminated(job, pods):
         return True
     ended_at = finished_at(job)
-    return ended_at is None or not ended_at <= now < ended_at + LATE
+    return ended_at is None or not ended_at - SLOW <= now < ended_at + LATE
 
 
 def terminated(job: Object, pods: Sequence[Object]) -> Object:
@@ -108,6 +118,13 @@ def container_of(pod: Object) -> Object:
     """The status of the container that does the work; empty before the kubelet has looked at it."""
     statuses = _status(pod).get("containerStatuses") or ()
     return next((each for each in statuses if each.get("name") == CONTAINER), {})
+
+
+def _runs(pod: Object) -> bool:
+    """Whether the pod is seen in the middle of its work, or before it."""
+    return _status(pod).get("phase") in {"Pending", "Running"} and "terminated" not in (
+        container_of(pod).get("state") or {}
+    )
 
 
 def _sentence(*parts: str) -> str:

@@ -8,6 +8,7 @@ from operators.coursegen_operator.schemas.openapi import (
     Schema,
     array,
     cel,
+    integer,
     list_map,
     name,
     obj,
@@ -50,6 +51,43 @@ def resources(example: str) -> Schema:
 def service_account_name() -> Schema:
     """Whose name the pods bear."""
     return name("The pods' service account; they get no token. Without one: default.")
+
+
+def tolerations() -> Schema:
+    """Which tainted nodes the pods may run on; what Kubernetes would refuse in a pod is refused here already."""
+    toleration = obj(
+        "Taints of one kind.",
+        {
+            "key": string(
+                "The taint's key; without one: of any, with operator Exists.",
+                pattern=rf"^$|{LABEL_KEY}",
+                max_length=316,
+            ),
+            "operator": string(
+                "Equal: of this value; Exists: of any. Without one: Equal.", enum=("Equal", "Exists"), default="Equal"
+            ),
+            "value": string("The taint's value, with operator Equal.", pattern=LABEL_VALUE, max_length=63),
+            "effect": string(
+                "What the taint does. Without one: any.", enum=("NoSchedule", "PreferNoSchedule", "NoExecute")
+            ),
+            "tolerationSeconds": integer("So long only, with effect NoExecute. Without it: for ever."),
+        },
+        rules=[
+            cel(
+                "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+                "without a key, operator must be Exists",
+            ),
+            cel(
+                "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+                "operator Exists takes no value",
+            ),
+            cel(
+                "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                "tolerationSeconds needs effect NoExecute",
+            ),
+        ],
+    )
+    return array("Taints that the pods tolerate, as in a pod.", toleration, max_items=16)
 
 
 def image(doc: str) -> Schema:

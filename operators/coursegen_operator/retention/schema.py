@@ -10,7 +10,6 @@ from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNO
 from operators.coursegen_operator.retention import spec
 from operators.coursegen_operator.retention.report import MOST_RULES, OUTCOMES
 from operators.coursegen_operator.schemas.openapi import (
-    array,
     boolean,
     cel,
     column,
@@ -126,46 +125,13 @@ _HISTORY: Final = obj(
     default={},
 )
 
-_TOLERATION: Final = obj(
-    "Taints of one kind.",
-    {
-        "key": string(
-            "The taint's key; without one: of any, with operator Exists.",
-            pattern=rf"^$|{fields.LABEL_KEY}",
-            max_length=316,
-        ),
-        "operator": string(
-            "Equal: of this value; Exists: of any. Without one: Equal.", enum=("Equal", "Exists"), default="Equal"
-        ),
-        "value": string("The taint's value, with operator Equal.", pattern=fields.LABEL_VALUE, max_length=63),
-        "effect": string(
-            "What the taint does. Without one: any.", enum=("NoSchedule", "PreferNoSchedule", "NoExecute")
-        ),
-        "tolerationSeconds": integer("So long only, with effect NoExecute. Without it: for ever."),
-    },
-    rules=[
-        cel(
-            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
-            "without a key, operator must be Exists",
-        ),
-        cel(
-            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
-            "operator Exists takes no value",
-        ),
-        cel(
-            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds needs effect NoExecute",
-        ),
-    ],
-)
-
 _JOB: Final = obj(
     "How the pods run.",
     {
         "resources": fields.resources("64Mi"),
         "serviceAccountName": fields.service_account_name(),
         "nodeSelector": fields.labels("Labels that the pods' node must have.", checks_names=True),
-        "tolerations": array("Taints that the pods tolerate, as in a pod.", _TOLERATION, max_items=16),
+        "tolerations": fields.tolerations(),
         "podLabels": fields.labels("Labels of the pods, for a NetworkPolicy for instance.", checks_names=True),
     },
     default={},

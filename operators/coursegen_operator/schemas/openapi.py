@@ -165,15 +165,6 @@ def text_map(
     return {**found, "additionalProperties": values, "maxProperties": max_items}
 
 
-def free(doc: str, *, list_of: bool = False) -> Schema:
-    """An object (or a list of them) that is passed on as it is: its own kind checks it."""
-    found: Schema = {"type": "object", "description": doc, "x-kubernetes-preserve-unknown-fields": True}
-    if not list_of:
-        return found
-    item = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {"type": "array", "description": doc, "maxItems": ITEMS, "items": item, "x-kubernetes-list-type": "atomic"}
-
-
 def secret_key_ref(doc: str, *, key: str = "DATABASE_URL") -> Schema:
     """One value of a Secret in the namespace of the resource. Only Jobs read it, never the operator."""
     return obj(

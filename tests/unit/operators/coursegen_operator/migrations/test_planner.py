@@ -812,6 +812,37 @@ def test_a_pod_that_is_seen_later_than_its_job_is_waited_for() -> None:
     assert world.task() == "apply"
 
 
+@pytest.mark.parametrize("seconds", [-3600, -60, 0, 60, 3600])
+def test_a_pod_that_is_seen_to_run_is_waited_for_whatever_the_clocks(seconds: int) -> None:
+    """Kubernetes ends no Job before its pods: the watch is late, not the report lost."""
+    world = _world()
+    world.settle()
+    world.begin()
+    pod = json.loads(json.dumps(world.pods))
+    job = world.job
+    world.finish()
+    ended, world.pods = world.pods, pod
+    world.wait(seconds)
+    world.look()
+    assert world.resource["status"]["task"] == "plan"
+    world.pods = ended
+    world.settle()
+    assert world.told() == ["PlanComputed", "MigrationStarted"]
+    assert job["metadata"]["name"] != world.job["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("seconds", "is_waited_for"), [(-600, False), (-60, True), (0, True), (9, True), (10, False)])
+def test_a_pod_that_was_never_seen_is_waited_for_also_by_a_slow_clock(seconds: int, is_waited_for: bool) -> None:
+    """But never for long: the clocks may say anything."""
+    world = _world()
+    world.settle()
+    world.finish()
+    world.pods = {}
+    world.wait(seconds)
+    world.look()
+    assert (world.resource["status"]["failedAttempts"] == 0) == is_waited_for
+
+
 def test_statements_that_a_report_has_no_room_for_still_need_permission() -> None:
     """Lists may be cut to nothing, their counts not."""
     world = _world(image="shop:3")

@@ -27,8 +27,6 @@ from operators.coursegen_operator.schemas import openapi
             "d", {"a": openapi.string("e")}, rules=[openapi.cel("self.a != ''", "a: write something", path=".a")]
         ),
         openapi.text_map("d"),
-        openapi.free("d"),
-        openapi.free("d", list_of=True),
         openapi.secret_key_ref("d"),
         openapi.conditions(),
         openapi.observed_generation(),
