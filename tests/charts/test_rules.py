@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,7 +18,7 @@ from services.kernel.queue import worker
 from services.kernel.settings import CommonSettings, declarations
 from services.outbox_relay.settings import RelaySettings
 from services.stage_worker.settings import WorkerSettings
-from tests.charts.conftest import Render, values_files
+from tests.charts.conftest import CHART, Render, values_files
 from tests.charts.objects import Object, of_kind, pods, settings
 
 _JOB = "migrations.mode=job"
@@ -323,6 +324,18 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
         ("minimal", ["database.existingSecret="], "database.existingSecret"),
         ("minimal", ["auth.jwtSecret.existingSecret="], "auth.jwtSecret"),
         ("monitoring", ["metrics.serviceMonitor.enabled=true"], "podMonitor and serviceMonitor"),
+        ("monitoring", ["metrics.podMonitor.interval=5s"], "podMonitor.scrapeTimeout: 10s is longer than interval, 5s"),
+        (
+            "monitoring",
+            ["metrics.podMonitor.interval=1m", "metrics.podMonitor.scrapeTimeout=1m1s"],
+            "1m1s is longer than interval, 1m,",
+        ),
+        ("monitoring", ["metrics.podMonitor.interval=soon"], "metrics.podMonitor.interval: soon is no duration"),
+        (
+            "minimal",
+            ["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.interval=9999ms"],
+            "serviceMonitor.scrapeTimeout: 10s is longer than interval, 9999ms",
+        ),
         ("minimal", ["ingress.enabled=true"], "ingress.hosts: name the hosts"),
         ("minimal", ["httpRoute.enabled=true"], "httpRoute.parentRefs: name the Gateway"),
         *(
@@ -350,6 +363,42 @@ def test_what_cannot_work_is_refused(
 
     assert done.returncode != 0
     assert says in done.stderr
+
+
+def test_comments_say_which_values_of_migrations_one_mode_only_knows() -> None:
+    """Those of the Job's are the ones that the chart refuses with the operator; the others are those of the resource."""
+    values = (
+        (CHART / "values.yaml")
+        .read_text(encoding="utf-8")
+        .partition("\nmigrations:\n")[2]
+        .partition("\nretention:\n")[0]
+    )
+    said = {
+        mode: set(re.findall(rf"# -- Only with `mode: {mode}`.*\n(?: +#.*\n)* +(\w+):", values))
+        for mode in ("job", "operator")
+    }
+    checks = (CHART / "templates" / "_validate.tpl").read_text(encoding="utf-8").partition('mode "operator"')[2]
+    listed = re.search(r"range \$each := list (.*?) -", checks)
+
+    assert listed is not None
+    assert said["job"] == {*re.findall(r'"(\w+)"', listed[1]), "backoffLimit"}
+    assert said["operator"] == {"name", "annotations", "spec"}
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["metrics.podMonitor.interval=10s"],
+        ["metrics.podMonitor.interval=1m", "metrics.podMonitor.scrapeTimeout=59s"],
+        ["metrics.podMonitor.interval=", "metrics.podMonitor.scrapeTimeout=1h"],
+        ["metrics.podMonitor.enabled=false", "metrics.podMonitor.interval=1s"],
+    ],
+)
+def test_an_interval_with_room_for_its_answer_passes(
+    attempt: Callable[..., CompletedProcess[str]], sets: list[str]
+) -> None:
+    """As long as the timeout is enough, in whatever units; left empty, it is Prometheus' own."""
+    assert attempt("monitoring", *sets).returncode == 0
 
 
 class _End(NamedTuple):

@@ -1,3 +1,15 @@
+{{/* A duration of Prometheus', such as 1m30s, in milliseconds; 0 for what is none. */}}
+{{- define "coursegen-operator.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000 "y" 31536000000 -}}
+{{- $total := 0 -}}
+{{- if regexMatch "^([0-9]+(ms|[smhdwy]))+$" . -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdwy])" . -1 -}}
+{{- $total = add $total (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- end -}}
+{{- $total -}}
+{{- end }}
+
 {{/* What cannot work is refused with a sentence that says what to set. */}}
 {{- define "coursegen-operator.validate" -}}
 {{- $faults := list -}}
@@ -11,6 +23,21 @@
 {{- range $key, $_ := $labels -}}
 {{- if or (hasPrefix "app.kubernetes.io/" $key) (eq $key "helm.sh/chart") -}}
 {{- $faults = append $faults (printf "%s: %s is the chart's own; choose another key" $where $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- /* Prometheus takes no monitor whose answer may come later than the next question. Left empty, they are Prometheus' own. */ -}}
+{{- range $where := list "podMonitor" -}}
+{{- with index $.Values.metrics $where -}}
+{{- if .enabled -}}
+{{- range $field, $given := dict "interval" .interval "scrapeTimeout" .scrapeTimeout -}}
+{{- if and $given (eq (include "coursegen-operator.milliseconds" $given) "0") -}}
+{{- $faults = append $faults (printf "metrics.%s.%s: %s is no duration; write 30s, 1m or 1m30s" $where $field $given) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .interval .scrapeTimeout (lt (include "coursegen-operator.milliseconds" .interval | int64) (include "coursegen-operator.milliseconds" .scrapeTimeout | int64)) -}}
+{{- $faults = append $faults (printf "metrics.%s.scrapeTimeout: %s is longer than interval, %s, and Prometheus takes no such monitor; make interval at least as long" $where .scrapeTimeout .interval) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -117,6 +117,10 @@ def test_one_pod_has_no_budget(render: Render) -> None:
         (("drainSeconds=30",), "terminationGracePeriodSeconds: must be more than"),
         (('commonLabels={"app.kubernetes.io/name":"x"}',), "commonLabels: app.kubernetes.io/name is the chart's own"),
         (("scope=galaxy",), "scope"),
+        (
+            ("metrics.podMonitor.enabled=true", "metrics.podMonitor.interval=5s"),
+            "metrics.podMonitor.scrapeTimeout: 10s is longer than interval, 5s",
+        ),
         (('config={"NOTHING_SUCH":1}',), "NOTHING_SUCH"),
         (("replicaCounts=1",), "replicaCounts"),
     ],
