@@ -105,6 +105,8 @@ def test_one_leads_and_both_are_ready(operator: OperatorRelease, operated: Insta
     [
         ("dbm/main", '{"spec":{"image":"no-tag-or-digest"}}', "image"),
         ("dbm/main", '{"spec":{"approval":"Perhaps"}}', 'supported values: "Auto", "Manual"'),
+        ("dbm/main", '{"spec":{"job":{"tolerations":[{"key":"x","effect":"Never"}]}}}', '"NoExecute"'),
+        ("dbm/main", '{"spec":{"job":{"tolerations":[{"effect":"NoExecute"}]}}}', "operator must be Exists"),
         ("rtp/outbox", '{"spec":{"rules":[{"name":"x","target":"Custom","keep":"7d"}]}}', "table"),
         ("rtp/outbox", '{"spec":{"rules":[{"name":"x","target":"OutboxPublished","keep":"a week"}]}}', "keep"),
         ("alp/platform", '{"spec":{"presets":{"outbox":{"lagSeconds":"soon"}}}}', "lagSeconds"),
