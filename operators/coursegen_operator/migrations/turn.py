@@ -30,6 +30,7 @@ from operators.coursegen_operator.jobs.ending import is_finished, is_readable
 from operators.coursegen_operator.jobs.starting import Obstacle, has_started, obstacle_of
 from operators.coursegen_operator.migrations import progress, words
 from operators.coursegen_operator.migrations.facts import Facts
+from operators.coursegen_operator.migrations.finding import Finding
 from operators.coursegen_operator.migrations.job import job_of, name_of
 from operators.coursegen_operator.migrations.permission import (
     NEXT_SECONDS,
@@ -39,7 +40,7 @@ from operators.coursegen_operator.migrations.permission import (
     is_approved,
     is_contract_approved,
 )
-from operators.coursegen_operator.migrations.report import Report, Result, result_of
+from operators.coursegen_operator.migrations.report import result_of
 from operators.coursegen_operator.migrations.standing import Rest, RestKind, Speaker
 from operators.coursegen_operator.migrations.status import Attempt, Memory, Task
 from operators.coursegen_operator.planning import Notice, Plan
@@ -188,7 +189,9 @@ class Turn:
     def _made(self, task: Task) -> Rest:
         name = self._name(task)
         if task in {"apply", "contract"} and self._memory.last.job != name:
-            self._notices.append(Notice(words.MIGRATION_STARTED, f"job/{name} applies {self._what(task)}"))
+            self._notices.append(
+                Notice(words.MIGRATION_STARTED, f"job/{name} applies {words.of_task(task, self._memory)}")
+            )
         return self._running(task, None)
 
     def _running(self, task: Task, job: Object | None) -> Rest:
@@ -222,74 +225,15 @@ class Turn:
         is_going = job is not None and has_started(job, self._facts.pods)
         return None if is_going else SOON_SECONDS
 
-    # ── What a finished Job has found out ──
+    # ── What is noted ──
 
     def _note(self, task: Task, job: Object) -> None:
-        result = result_of(job, self._facts.pods, task)
-        if task == "drift":
-            self._note_drift(result, str(job["metadata"]["name"]))
-            return
-        last = self._memory.last
-        if result.report is None and (last.job, last.outcome) == (job["metadata"]["name"], "NotStarted"):
-            result = replace(result, outcome="NotStarted", error=last.error)
-        self._memory = progress.attempted(self._memory, str(job["metadata"]["name"]), result)
-        if result.outcome == "Succeeded" and result.report is not None:
-            self._note_success(task, result.report, result)
-        else:
-            self._note_failure(result)
-
-    def _note_success(self, task: Task, report: Report, result: Result) -> None:
-        memory, now = self._memory, self._facts.now
-        match task:
-            case "plan":
-                self._memory = progress.planned(memory, report, now)
-                self._note_plan()
-            case "apply":
-                self._memory = progress.applied(memory, report, now, result.finished_at)
-                text = f"{self._what('apply', memory)} applied; {words.where(self._memory)}"
-                self._notices.append(Notice(words.MIGRATION_SUCCEEDED, text))
-            case _:
-                self._memory = progress.contracted(memory, report, now, result.finished_at)
-                text = f"{self._what('contract', memory)} of phase contract applied; {words.where(self._memory)}"
-                self._notices.append(Notice(words.CONTRACT_APPLIED, text))
-
-    def _note_plan(self) -> None:
-        memory = self._memory
-        if memory.has_work or memory.contract_pending:
-            parts = [f"{self._what('apply')} pending, plan {memory.plan_hash}"] if memory.has_work else []
-            if memory.contract_pending:
-                parts.append(f"{self._what('contract')} of phase contract, plan {memory.contract_hash}")
-            self._notices.append(Notice(words.PLAN_COMPUTED, "; ".join(parts)))
-
-    def _note_failure(self, result: Result) -> None:
-        before = self._memory
-        self._memory = progress.failed(before, result, self._spec.retry, self._facts.now, self._facts.uid)
-        if self._memory.failed_attempts > before.failed_attempts or not before.failures_in_row:
-            see = self._facts.commands.log(before.last.job)
-            text = f"{before.task} failed: {words.brief(result.error)}; see: {see}"
-            self._notices.append(Notice(words.MIGRATION_FAILED, text, warning=True))
-
-    def _note_drift(self, result: Result, job: str) -> None:
-        before, facts = self._memory.drift, self._facts
-        if result.outcome != "Succeeded" or result.report is None:
-            self._memory = progress.unchecked(self._memory, result, self._spec.retry, facts.now, facts.uid, job)
-            return
-        self._memory = progress.checked(self._memory, result.report, facts.now, job)
-        after = self._memory.drift
-        if after.state == "Drifted" and (before.state, before.fingerprint) != ("Drifted", after.fingerprint):
-            text = f"{words.brief(after.summary)}; see: {facts.commands.log(job)}"
-            self._notices.append(Notice(words.DRIFT_DETECTED, text, warning=True))
-        if before.state == "Drifted" and after.state == "InSync":
-            self._notices.append(Notice(words.DRIFT_RESOLVED, "the schema is as the migrations make it, again"))
-        if progress.has_lost(self._memory, result.report):
-            lost = replace(
-                self._memory,
-                pending=progress.revisions_of(result.report.pending),
-                pending_count=result.report.count,
-                baseline_count=result.report.adopted_count,
-            )
-            text = f"{words.work(lost)} pending that were applied; see: {facts.commands.log(job)}"
-            self._notices.append(Notice(words.REVISIONS_LOST, text, warning=True))
+        """What a finished Job has found out."""
+        finding = Finding(self._facts, self._memory, task, str(job["metadata"]["name"]))
+        finding.note(result_of(job, self._facts.pods, task))
+        self._memory = finding.memory
+        self._notices += finding.notices
+        if finding.has_lost:
             self._begin()
 
     def _note_approval(self) -> None:
@@ -306,12 +250,6 @@ class Turn:
 
     def _name(self, task: Task) -> str:
         return name_of(self._facts.resource, self._spec, self._memory, task)
-
-    def _what(self, task: Task, memory: Memory | None = None) -> str:
-        memory = memory or self._memory
-        if task == "contract":
-            return words.listed(memory.contract_pending, len(memory.contract_pending))
-        return words.work(memory)
 
     def _drift_due(self) -> datetime | None:
         """When the next check is due; None: never. The first one follows at once when the expand phase is complete."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from operators.coursegen_operator.migrations.status import Memory
+from operators.coursegen_operator.migrations.status import Memory, Task
 from operators.coursegen_operator.resources import (
     ANNOTATION_APPROVE,
     ANNOTATION_BACKUP,
@@ -110,6 +110,13 @@ def listed(revisions: tuple[str, ...], count: int) -> str:
     shown = ", ".join(revisions[:3]) + (", …" if count > 3 else "")
     files = "1 file" if count == 1 else f"{count} files"
     return f"{files} ({shown})" if revisions else files
+
+
+def of_task(task: Task, memory: Memory) -> str:
+    """What a Job of `task` applies."""
+    if task == "contract":
+        return listed(memory.contract_pending, len(memory.contract_pending))
+    return work(memory)
 
 
 def work(memory: Memory) -> str:
