@@ -7,7 +7,8 @@ Promises:
 - Runners exclude each other by an advisory lock of the session, which needs a connection without a pooler in between.
 - A file that was applied and has changed since stops the run before anything is done, and so does what the request does
   not allow.
-- No lock is waited for longer than `lock_seconds`: everyone who comes later would wait behind the waiting one.
+- No lock is waited for longer than `lock_seconds`: everyone who comes later would wait behind the waiting one. Only a
+  statement with CONCURRENTLY, which nobody waits behind, waits as long as it takes.
 - A file older than one that is applied already is applied all the same: rollbacks take lines out of the list. Files that
   amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced; the list says
   so from the moment on in which it is applied, so that they follow also when the run breaks off in between.
@@ -33,6 +34,7 @@ from services.migrate.drift import Drift
 from services.migrate.files import MigrationFile, amending, find_directory, read_directory
 from services.migrate.history import AppliedMigration, Circumstances, History
 from services.migrate.plan import Plan, Survey, survey, whole
+from services.migrate.reading import contains
 from services.migrate.reference import Reference, Watch
 from services.migrate.request import Request, check_permission
 from services.migrate.session import opened
@@ -258,10 +260,12 @@ class Runner:
 
     async def _run_stepwise(self, session: Connection, file: MigrationFile, circumstances: Circumstances) -> None:
         history = History(session)
-        # CONCURRENTLY waits for old transactions without keeping anybody from working: it may wait long.
-        await history.limit(0, 0, transaction_only=False)
         for statement in split(file.text):
+            # CONCURRENTLY waits for old transactions without keeping anybody from working: it may wait long.
+            lock_seconds = 0 if contains(statement.tokens, "concurrently") else self._settings.lock_seconds
+            await history.limit(lock_seconds, 0, transaction_only=False)
             await self._run_statement(session, file, statement)
+        await history.limit(0, 0, transaction_only=False)
         await history.record(file, circumstances)
 
     async def _run_statement(self, session: Connection, file: MigrationFile, statement: Statement) -> None:

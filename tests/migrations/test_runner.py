@@ -127,6 +127,34 @@ async def test_a_held_lock_is_not_waited_for_long(empty_database_url: str, tmp_p
     assert [each.name for each in applied] == ["make_more"]
 
 
+async def test_without_a_transaction_only_concurrently_waits_long(empty_database_url: str, tmp_path: Path) -> None:
+    """A statement beside it holds up everyone who comes later, as in any other file: it gives up after `lock_seconds`."""
+    folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);"})
+    await apply_all(empty_database_url, folder)
+    header, name = "-- migrate: no-transaction\n", SECOND
+    folder_of(tmp_path, **{name: f"{header}SELECT 1;\nALTER TABLE things ADD COLUMN name text; -- not CONCURRENTLY"})
+    holder = await connect(empty_database_url)
+    async with holder.transaction():
+        await holder.execute("INSERT INTO things VALUES (1)")
+        with pytest.raises(MigrationFailed, match=r"line 3: .*lock timeout"):
+            await runner_on(empty_database_url, folder, lock_seconds=0.1, lock_tries=2).apply()
+
+    folder_of(tmp_path, **{name: f"{header}CREATE INDEX CONCURRENTLY things_id ON things (id);"})
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("INSERT INTO things VALUES (2)")
+    running = asyncio.create_task(runner_on(empty_database_url, folder, lock_seconds=0.1, lock_tries=1).apply())
+    waited = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND query LIKE '%CREATE INDEX%' AND clock_timestamp() > query_start + interval '0.5 s'"
+    )
+    await eventually(lambda: value(empty_database_url, waited), within=10)
+    await transaction.rollback()
+    await holder.close()
+
+    assert [each.name for each in await running] == ["make_more"]
+
+
 async def test_a_lock_that_falls_meanwhile_costs_a_try_only(empty_database_url: str, tmp_path: Path) -> None:
     """The file is tried again from its beginning."""
     folder = folder_of(tmp_path, **{FIRST: "CREATE TABLE things (id int);"})
