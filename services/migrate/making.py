@@ -21,6 +21,9 @@ KINDS: Final = (
 
 _ROUTINES: Final = frozenset({"function", "procedure", "aggregate", "routine"})
 _REPLACEABLE: Final = _ROUTINES | {"view"}
+_RELATION: Final = "table"
+_RELATIONS: Final = frozenset({_RELATION, "view", "sequence"})
+"""GRANT and REVOKE call all of them tables."""
 _VALUED: Final = (
     *(("default",), ("generated",), ("serial",), ("bigserial",), ("smallserial",)),
     *(("serial4",), ("serial8",), ("serial2",)),
@@ -35,8 +38,9 @@ class Making:
         self._there: set[tuple[str, Name]] = set()
         self._valued: set[tuple[Name, str]] = set()
         self._anew: set[tuple[str, Name]] = set()
+        self._named: set[tuple[str, Name]] = set()
         for statement in statements:
-            self._note_replacement(statement.tokens)
+            self._note_creation(statement.tokens)
             self._note_values(statement.tokens)
 
     def follow(self, said: Sequence[Token]) -> None:
@@ -57,6 +61,10 @@ class Making:
         """Somewhere in the file a function or a view of this name is made."""
         return (kind, placed(name)) in self._anew
 
+    def creates(self, kind: str, name: Name) -> bool:
+        """Somewhere in the file there is a CREATE of it, be it one that leaves an old one as it is."""
+        return (_RELATION if kind in _RELATIONS else kind, placed(name)) in self._named
+
     def gives_value(self, table: Name, column: str) -> bool:
         """After the file the column gets a value when nobody gives it one."""
         return (placed(table), column) in self._valued
@@ -65,13 +73,18 @@ class Making:
         hidden = (_TEMPORARY, *name)
         return hidden if (kind, hidden) in self._there else placed(name)
 
-    def _note_replacement(self, said: Sequence[Token]) -> None:
+    def _note_creation(self, said: Sequence[Token]) -> None:
         reading = Reading(said)
-        if reading.accept("create"):
-            reading.accept("or", "replace")
-            reading.accept("materialized")
-            kind, name = _kind(reading), reading.name()
-            if kind in _REPLACEABLE and name is not None:
+        if not reading.accept("create"):
+            return
+        reading.accept("or", "replace")
+        reading.accept_any("unlogged", "foreign", "materialized", "recursive")
+        kind = _kind(reading)
+        reading.accept("if", "not", "exists")
+        name = reading.name()
+        if kind is not None and name is not None:
+            self._named.add((_RELATION if kind in _RELATIONS else kind, placed(name)))
+            if kind in _REPLACEABLE:
                 self._anew.add((kind, placed(name)))
 
     def _note_values(self, said: Sequence[Token]) -> None:
@@ -111,6 +124,24 @@ def altered_table(reading: Reading) -> Name | None:
     name = reading.name()
     reading.accept("*")
     return name
+
+
+def altered(reading: Reading) -> tuple[str | None, Name | None]:
+    """What an ALTER of anything else than a table is about, read behind the first word: its kind, None if none of `KINDS`."""
+    reading.accept("materialized")
+    kind = _kind(reading)
+    reading.accept("if", "exists")
+    names = list(reading.names()) if kind is not None else []
+    return kind, names[0] if names else None
+
+
+def granted(reading: Reading) -> tuple[list[tuple[str, Name]], list[Name]]:
+    """What a REVOKE is about, read behind that word, and whose rights it takes; nothing where it is about roles."""
+    while not reading.is_done and not reading.accept("on"):
+        reading.step()
+    kind = _kind(reading) or _RELATION
+    objects = [(kind, name) for name in reading.names()]
+    return objects, list(reading.names()) if reading.accept("from") else []
 
 
 def column_of(action: Reading) -> str:

@@ -59,6 +59,10 @@ class Reading:
             if not self._accept_symbol(","):
                 return
 
+    def step(self) -> None:
+        """Step over one token, whatever it is."""
+        self._place += 1
+
     def rest(self) -> Sequence[Token]:
         """What is left."""
         return self._said[self._place :]
