@@ -8,8 +8,9 @@ from typing import Final
 from operators.coursegen_operator.resources import Object, ObjectKey
 from services.kernel import metrics
 
-OUTCOMES: Final = ("unchanged", "changed", "gone", "refused", "retried", "failed")
-"""`refused`: the API server does not accept a child; `retried`: it did not answer; `failed`: a defect of the operator."""
+OUTCOMES: Final = ("unchanged", "changed", "gone", "refused", "retried", "hindered", "failed")
+"""`refused`: the API server does not accept a child; `retried`: it did not answer; `hindered`: it did not, look after look;
+`failed`: a defect of the operator."""
 VERBS: Final = ("get", "list", "watch", "create", "apply", "patch", "delete")
 TOLD: Final = ("Ready", "Stalled", "ContractFailed", "DriftDetected", "Overdue", "GuardTripped", "RulesSelected")
 """The conditions that are shown as a gauge."""

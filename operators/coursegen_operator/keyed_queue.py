@@ -27,7 +27,8 @@ from services.kernel.logs import get_logger
 _log = get_logger(__name__)
 
 BACKOFF_LEAST_SECONDS: Final = 0.5
-BACKOFF_MOST_SECONDS: Final = 300.0
+BACKOFF_MOST_SECONDS: Final = 60.0
+"""A fault that lasts is seen often enough for the alert OperatorReconcileErrors, which counts looks that fail."""
 RESYNC_SPREAD: Final = 0.1
 """The resyncs of many resources drift apart by this share, so that they never come together."""
 BURST: Final = 20

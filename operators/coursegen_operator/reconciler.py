@@ -51,7 +51,7 @@ REFUSED_SECONDS: Final = 60.0
 RECONCILE_ERROR: Final = "ReconcileError"
 """The reason for a defect of the operator itself."""
 PATIENCE: Final = 5
-"""So many looks in a row that fail are told, though nobody need act: some ten seconds."""
+"""So many looks in a row that fail are told, though nobody need act: some ten seconds. From then on they count as errors."""
 
 
 class Writer(Reader, Protocol):
@@ -167,7 +167,9 @@ class Reconciler:
                 raise
             except RetryableError as error:
                 _log.info("cannot reconcile now", reason=error.message)
-                await self._lose_patience(key, error)
+                if self._failed_again(key):
+                    outcome = "hindered"
+                    await self._lose_patience(key, error)
                 raise
             except Exception:
                 outcome = "failed"
@@ -199,11 +201,15 @@ class Reconciler:
             await self._tell_fault(kind, resource, working(RECONCILE_ERROR, said))
             raise
 
-    async def _lose_patience(self, key: ObjectKey, error: RetryableError) -> None:
-        """Say what is in the way once it has been for a while; whoever waits for the resource waits for that."""
+    def _failed_again(self, key: ObjectKey) -> bool:
+        """One more look has failed; whether they have for a while."""
         self._failures[key] = self._failures.get(key, 0) + 1
+        return self._failures[key] >= PATIENCE
+
+    async def _lose_patience(self, key: ObjectKey, error: RetryableError) -> None:
+        """Say what is in the way; whoever waits for the resource waits for that."""
         resource = self._store.get(key)
-        if resource is not None and self._failures[key] >= PATIENCE:
+        if resource is not None:
             said = f"{error.message}; the operator tries again"
             await self._tell_fault(self._kinds[key.kind], resource, working(reason_of(error), said))
 

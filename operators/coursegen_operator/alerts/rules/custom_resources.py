@@ -96,7 +96,7 @@ OPERATOR: Final = Preset(
             "OperatorReconcileErrors",
             "warning",
             "sum by (namespace, kind) "
-            '(increase(coursegen_operator_reconcile_total{outcome=~"failed|refused"}[@window])) > @reconcileErrors',
+            '(increase(coursegen_operator_reconcile_total{outcome=~"failed|refused|hindered"}[@window])) > @reconcileErrors',
             "The operator fails to reconcile {{ $labels.kind }} resources",
             "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
             "@reconcileErrors. Next: @kubectl logs -l app.kubernetes.io/name=coursegen-operator --since=15m",

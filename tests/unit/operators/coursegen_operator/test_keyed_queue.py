@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.coursegen_operator.alerts.rules.custom_resources import OPERATOR
+from operators.coursegen_operator.durations import seconds_of
 from operators.coursegen_operator.keyed_queue import (
     BACKOFF_LEAST_SECONDS,
     BACKOFF_MOST_SECONDS,
@@ -118,7 +120,7 @@ def test_failures_are_repeated_after_a_pause_that_doubles() -> None:
     async def fails(key: ObjectKey, count: int) -> Verdict:
         if key == KEY and count != 14:
             raise ConnectionError
-        return Verdict()
+        return Verdict(look_again_seconds=7)
 
     async def play() -> None:
         it = Play(fails, chance=1.0)
@@ -128,14 +130,33 @@ def test_failures_are_repeated_after_a_pause_that_doubles() -> None:
         await it.end()
         pauses = [round(b - a, 1) for a, b in zip(it.times(), it.times()[1:], strict=False)]
         assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
-        assert max(pauses) <= BACKOFF_MOST_SECONDS
+        assert max(pauses) == pauses[12] == BACKOFF_MOST_SECONDS
+        assert pauses[13:16] == [7.0, 0.5, 1.0]
         assert it.times(OTHER)[0] == 0.0
 
     run_virtually(play())
 
 
+def test_a_fault_that_lasts_is_looked_at_often_enough_for_its_alert() -> None:
+    """Of one resource alone, at the slowest pace, there are twice as many failures in the alert's window as it takes."""
+
+    async def fails(_: ObjectKey, __: int) -> Verdict:
+        raise ConnectionError
+
+    async def play() -> None:
+        it = Play(fails, chance=1.0)
+        it.queue.add(KEY)
+        await asyncio.sleep(7200)
+        await it.end()
+        figures = {each.name: each.default for each in OPERATOR.figures}
+        window = seconds_of(str(figures["window"]))
+        assert len([at for at in it.times() if at > 7200 - window]) > 2 * int(figures["reconcileErrors"])
+
+    run_virtually(play())
+
+
 def test_a_change_ends_the_pause_of_a_failure() -> None:
-    """Who has just mended it does not wait five minutes."""
+    """Who has just mended it does not wait a minute."""
 
     async def fails(_: ObjectKey, count: int) -> Verdict:
         if count < 8:

@@ -26,6 +26,7 @@ from operators.coursegen_operator.resources import (
     Object,
     ObjectKey,
 )
+from services.kernel.metrics import REGISTRY
 from tests.support.pretended_kind import sample
 from tests.unit.operators.coursegen_operator.conftest import CRON_JOB_KEY, KEY, Grounds, job_key
 
@@ -291,6 +292,29 @@ async def test_a_status_that_was_planned_on_an_older_one_is_refused_and_planned_
     await grounds.look()
     assert grounds.status["jobs"] == 0
     assert grounds.condition("Stalled")["status"] == "True"
+
+
+async def test_looks_that_fail_in_a_row_count_as_errors_from_the_fifth_on(grounds: Grounds) -> None:
+    """So that an alert can tell a fault that lasts from one that passes; a look that succeeds begins anew."""
+
+    def counted(outcome: str) -> float:
+        labels = {"kind": KEY.kind, "outcome": outcome}
+        return REGISTRY.get_sample_value("coursegen_operator_reconcile_total", labels) or 0.0
+
+    await grounds.settle()
+    retried, hindered = counted("retried"), counted("hindered")
+    grounds.kind.defect = ClusterUnavailable()
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(ClusterUnavailable):
+            await grounds.look()
+    assert (counted("retried") - retried, counted("hindered") - hindered) == (PATIENCE - 1, 2)
+
+    grounds.kind.defect = None
+    await grounds.settle()
+    grounds.kind.defect = ClusterUnavailable()
+    with pytest.raises(ClusterUnavailable):
+        await grounds.look()
+    assert (counted("retried") - retried, counted("hindered") - hindered) == (PATIENCE, 2)
 
 
 async def test_without_an_answer_a_conflict_stays_one(grounds: Grounds) -> None:
