@@ -23,6 +23,7 @@ Outcome = Literal["succeeded", "partial", "guarded", "unscheduled", "held", "fai
 
 FAILURES: Final[tuple[Outcome, ...]] = ("unreachable", "failed", "guarded")
 _BY_WEIGHT: Final[tuple[Outcome, ...]] = (*FAILURES, "partial")
+_IDLE: Final[frozenset[Outcome]] = frozenset({"unscheduled", "held"})
 
 _log = get_logger(__name__)
 
@@ -107,7 +108,7 @@ class RunReport:
             "rowsMatched": sum(rule.matched for rule in self.rules),
             "rules": [rule.as_object(message_length) for rule in rules],
         }
-        error = self.error or _first_error(self.rules)
+        error = self.error or _first_error(self.rules, self.outcome)
         return orjson.dumps({**found, "error": shortened(scrub_text(error), ERROR_LENGTH)} if error else found)
 
 
@@ -123,8 +124,9 @@ def write(report: RunReport, file: Path | None) -> None:
         _log.warning("the report could not be written", file=str(file), error=str(error))
 
 
-def _first_error(rules: Sequence[RuleReport]) -> str:
-    for outcome in FAILURES:
+def _first_error(rules: Sequence[RuleReport], of_all: Outcome) -> str:
+    """What went wrong, the worst first; of a run in which no rule ran, why."""
+    for outcome in FAILURES if of_all in FAILURES else _IDLE & {of_all}:
         for rule in rules:
             if rule.outcome == outcome and rule.message:
                 return f"rule {rule.name}: {rule.message}"

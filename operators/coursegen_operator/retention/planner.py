@@ -36,7 +36,7 @@ from operators.coursegen_operator.retention.cronjob import (
     job_by_annotation_name,
 )
 from operators.coursegen_operator.retention.memory import Memory
-from operators.coursegen_operator.retention.report import FAILURES, Run
+from operators.coursegen_operator.retention.report import FAILURES, IDLE, Run
 from operators.coursegen_operator.retention.runs import Runs
 from operators.coursegen_operator.retention.schedule import Schedule, ScheduleUnusable
 from operators.coursegen_operator.retention.spec import RetentionSpec
@@ -214,6 +214,10 @@ class _Planning:
             return Notice("GuardTripped", f"{run.error}; see {log}", warning=True)
         if run.outcome in FAILURES:
             return Notice("RunFailed", f"Job {run.job}, {run.outcome}: {run.error}; see {log}", warning=True)
+        if run.outcome in IDLE:
+            return Notice(
+                "RunSkipped", f"Job {run.job}, {run.outcome}: {run.error}", warning=run.outcome == "Unscheduled"
+            )
         said = standing.rows(Memory(last_run=run.as_object()))
         return Notice("RunSucceeded", f"Job {run.job}, {run.outcome}: {said}")
 

@@ -32,6 +32,11 @@ OUTCOMES: Final[dict[str, Outcome]] = {
 }
 """As the status has them, by the word of the process."""
 FAILURES: Final = frozenset({"Guarded", "Failed", "Unreachable"})
+IDLE: Final[dict[str, str]] = {
+    "Unscheduled": "its targets are off the schedule in cron.job; SELECT cron.schedule_defaults() puts them back",
+    "Held": "somebody else removed from its targets at that moment",
+}
+"""Runs in which no rule ran, and why; an image that says more is quoted instead."""
 
 _MOST: Final = 2**63 - 1
 
@@ -137,7 +142,7 @@ def _judged(ending: Object, ended: Object, report: Report | None) -> tuple[Outco
     outcome = OUTCOMES[report.outcome]
     if has_failed and outcome not in FAILURES:  # ended by its deadline, after it had written its report
         return "Failed", str(ending.get("message") or "the Job failed")
-    return outcome, report.error or ("the process says no more" if outcome in FAILURES else "")
+    return outcome, report.error or IDLE.get(outcome) or ("the process says no more" if outcome in FAILURES else "")
 
 
 def _without_report(ending: Object, ended: Object) -> str:

@@ -228,7 +228,7 @@ _LAST_RUN: Final = obj(
             ),
             max_items=MOST_RULES,
         ),
-        "error": string("Why it failed.", max_length=ERROR_BYTES),
+        "error": string("Why it failed, or removed nothing.", max_length=ERROR_BYTES),
     },
 )
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
+from operators.coursegen_operator.conditions import Condition, Standing, done, find, stuck, timestamp, working
 from operators.coursegen_operator.jobs.starting import SECRET_NOT_FOUND
 from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
 from operators.coursegen_operator.retention.memory import Memory
-from operators.coursegen_operator.retention.report import FAILURES
+from operators.coursegen_operator.retention.report import FAILURES, IDLE
 from operators.coursegen_operator.retention.runs import Waiting
 from operators.coursegen_operator.retention.spec import RetentionSpec
 
@@ -90,6 +90,11 @@ def last_run_succeeded(memory: Memory, place: Place) -> Condition:
         return Condition(
             LAST_RUN_SUCCEEDED, "Unknown", "NoRunYet", f"it has not run yet; to run it now: {place.run_now}"
         )
+    if (
+        outcome in IDLE
+    ):  # off the schedule nothing is removed until a person acts; what was held is left to the next run
+        status: Standing = "False" if outcome == "Unscheduled" else "Unknown"
+        return Condition(LAST_RUN_SUCCEEDED, status, outcome, f"{_summary(memory)}; to run it now: {place.run_now}")
     if outcome not in FAILURES:
         return Condition(LAST_RUN_SUCCEEDED, "True", outcome, _summary(memory))
     log = place.kubectl(f"logs job/{memory.last_run.get('jobName', '')}")

@@ -37,6 +37,15 @@ def test_the_worst_rule_decides(rules: list[Outcome], outcome: Outcome) -> None:
     assert report.has_failed == (outcome in {"guarded", "failed", "unreachable"})
 
 
+@pytest.mark.parametrize("outcome", ["unscheduled", "held"])
+def test_a_run_in_which_no_rule_ran_says_why(outcome: Outcome) -> None:
+    """The operator has nothing else to tell; beside a rule that ran it is no error."""
+    idle, ran = RuleReport("keys", outcome, message="how to put it back"), RuleReport("outbox", "succeeded")
+
+    assert orjson.loads(RunReport((idle,), False).as_json())["error"] == "rule keys: how to put it back"
+    assert "error" not in orjson.loads(RunReport((idle, ran), False).as_json())
+
+
 def test_figures_are_summed_and_what_is_not_known_left_out() -> None:
     """The form that the operator reads."""
     oldest = datetime(2026, 10, 29, 2, 0, 1, tzinfo=UTC)

@@ -251,17 +251,35 @@ def test_a_guarded_run_trips_the_guard_until_one_is_within_its_limits() -> None:
     assert made.reasons() == ["RunStarted", "GuardTripped", "RunStarted", "RunFailed", "RunStarted", "RunSucceeded"]
 
 
-@pytest.mark.parametrize("outcome", ["partial", "unscheduled", "held"])
-def test_outcomes_that_are_no_failure(outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "status", "told"),
+    [("partial", "True", "RunSucceeded"), ("unscheduled", "False", "RunSkipped"), ("held", "Unknown", "RunSkipped")],
+)
+def test_outcomes_that_are_no_failure(outcome: str, status: str, told: str) -> None:
     """Each is named; only a run that removed something counts as a success."""
     made = world()
     made.run("a", report("failed", error="x"), failed=True)
     made.run("b", report(outcome))
 
     assert made.condition("LastRunSucceeded")["reason"] == outcome.capitalize()
-    assert made.condition("LastRunSucceeded")["status"] == "True"
+    assert made.condition("LastRunSucceeded")["status"] == status
+    assert made.reasons()[-1] == told
     assert made.status["consecutiveFailures"] == (0 if outcome == "partial" else 1)
     assert ("lastSuccessfulTime" in made.status) == (outcome == "partial")
+
+
+def test_a_run_off_the_schedule_says_how_to_put_it_back() -> None:
+    """In the words of the process, or in our own for an image that has none."""
+    made = world()
+    made.run(
+        "a", report("unscheduled", error="rule expired: j is off the schedule; SELECT cron.schedule_defaults() does")
+    )
+    assert "j is off the schedule; SELECT cron.schedule_defaults()" in made.condition("LastRunSucceeded")["message"]
+    made.run("b", report("unscheduled"))
+
+    for text in (made.condition("LastRunSucceeded")["message"], made.told[-1].message):
+        assert "SELECT cron.schedule_defaults() puts them back" in text
+    assert made.condition("Ready")["status"] == "True"
 
 
 def test_a_failure_names_the_log_to_read() -> None:
