@@ -99,9 +99,10 @@ class Telling:
         if not selections:
             return Condition(
                 SELECTED,
-                "Unknown",
+                "False",
                 "NoPrometheus",
-                f"there is no Prometheus and no ThanosRuler to select the rule{wish}",
+                f"there is no Prometheus and no ThanosRuler to select the rule{wish}. Next: kubectl get prometheuses,"
+                f"thanosrulers -A; where none is wanted: {self._kubectl('edit')} (spec.suspend: true)",
             )
         why = "; ".join(f"{each.name}: {each.message}" for each in selections[:NAMES_TOLD])
         next_one = f"Next: {self._kubectl('edit')} (spec.ruleLabels), or change the selector"

@@ -225,12 +225,15 @@ def test_nobody_selecting_is_told_with_reasons_and_never_held_against_it() -> No
     assert "RulesSelected" in reasons(scene.look())
 
 
-def test_no_prometheus_at_all_is_unknown() -> None:
-    """One may come; nothing is wrong with the rule."""
+def test_no_prometheus_at_all_is_nobody_who_selects() -> None:
+    """All were looked at: none of these alerts can fire. What may not be read is told apart."""
     scene = Scene(policy(prometheusSelector={"name": "k8s", "namespace": "monitoring"}))
     plan = scene.look()
 
-    assert told(plan, "RulesSelected") == ("Unknown", "NoPrometheus")
+    assert told(plan, "RulesSelected") == ("False", "NoPrometheus")
+    assert told(plan, "Ready")[0] == "True"
+    assert reasons(plan) == ["RulesWritten", "RulesNotSelected"]
+    assert "kubectl -n courses edit alp/platform" in message(plan, "RulesSelected")
     assert "prometheusSelector names monitoring/k8s, which is not there" in message(plan, "RulesSelected")
 
 

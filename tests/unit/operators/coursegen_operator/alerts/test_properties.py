@@ -88,7 +88,7 @@ _slos = st.fixed_dictionaries(
             {"events": st.fixed_dictionaries({"errorQuery": _queries, "totalQuery": _queries})}
         ),
     },
-    optional={"window": st.sampled_from(["30d", "1h", "0s"]), "absent": st.booleans()},
+    optional={"window": st.sampled_from(["30d", "2w", "0d"]), "absent": st.booleans()},
 )
 _groups = st.sampled_from(
     [
@@ -217,6 +217,5 @@ def test_selection_is_told_as_counted(scene: Scene) -> None:
     assert plan.status["selectedCount"] == sum(entry["selected"] == "True" for entry in entries)
     assert (standing == "True") == (plan.status["selectedCount"] > 0)
     if standing == "False":
-        assert entries
         assert all(entry["selected"] == "False" for entry in entries)
         assert not {what for what, why in scene.denied if why == "Forbidden"} & {"prometheuses", "thanosrulers"}
