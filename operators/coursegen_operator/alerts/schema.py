@@ -11,6 +11,8 @@ from typing import Final
 from operators.coursegen_operator.alerts import spec, status_schema
 from operators.coursegen_operator.alerts.rules import PRESET_SCHEMAS
 from operators.coursegen_operator.alerts.rules.alert import SEVERITIES
+from operators.coursegen_operator.alerts.rules.objectives import PAGE, TICKET, can_fire
+from operators.coursegen_operator.alerts.rules.periods import period
 from operators.coursegen_operator.resources import GROUP, LABEL_MANAGED_BY
 from operators.coursegen_operator.schemas.openapi import (
     Schema,
@@ -114,7 +116,7 @@ _SLO: Final = obj(
             max_length=8,
             rules=[cel("double(self) > 0.0", "must be more than 0 and less than 100, such as '99.9'")],
         ),
-        "window": duration("The time over which it must hold.", default="30d"),
+        "window": period("The time over which it must hold: whole days or weeks, 7d to 365d."),
         "sli": obj(
             "How it is measured.",
             {
@@ -141,6 +143,10 @@ _SLO: Final = obj(
         "absent": boolean("Alert SloMetricAbsent: totalQuery finds nothing.", default=True),
     },
     required=("name", "objective", "sli"),
+    rules=[
+        cel(*can_fire("self.objective", "self.window", "!self.page.enabled", PAGE, "page")),
+        cel(*can_fire("self.objective", "self.window", "!self.ticket.enabled", TICKET, "ticket")),
+    ],
 )
 
 _PROMETHEUS_SELECTOR: Final = obj(

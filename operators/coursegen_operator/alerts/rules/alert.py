@@ -65,5 +65,7 @@ class Preset:
     """How often the rules are evaluated, whatever the policy says of others."""
     records: Callable[[Mapping[str, Any], str], tuple[Record, ...]] | None = None
     """Makes the series that its alerts ask for, from the preset's settings and the namespace."""
+    rules: tuple[tuple[str, str], ...] = ()
+    """What the API server checks of its settings together, in CEL, each with what it says."""
     derived: Callable[[Mapping[str, Any], str], Mapping[str, str]] | None = None
     """Makes further names for the templates, likewise."""

@@ -11,7 +11,14 @@ from typing import Any, Final
 from operators.coursegen_operator import durations
 from operators.coursegen_operator.alerts.rules.alert import PLACE, Alert, Preset, Record
 from operators.coursegen_operator.alerts.rules.figures import Figure, Form
-from operators.coursegen_operator.alerts.rules.objectives import DEFAULT_WINDOW, PAGE, TICKET, Objective, percent_of
+from operators.coursegen_operator.alerts.rules.objectives import (
+    DEFAULT_WINDOW,
+    PAGE,
+    TICKET,
+    Objective,
+    can_fire,
+    percent_of,
+)
 
 NAME: Final = "coursegen-api"
 _OTHERS: Final = 'route!~"health_check|outbox_health"'
@@ -40,6 +47,14 @@ def _records(settings: Mapping[str, Any], namespace: str) -> tuple[Record, ...]:
 def _derived(settings: Mapping[str, Any], namespace: str) -> Mapping[str, str]:
     found = objective(settings, namespace)
     return {"fast": found.burning(PAGE), "slow": found.burning(TICKET), "budget": found.budget_percent}
+
+
+def _is_off(alert: str) -> str:
+    """Whether a preset's settings turn `alert` off, in CEL."""
+    steps = [
+        f"self{'.'.join(path)}" for path in (["", "alerts"], ["", "alerts", alert], ["", "alerts", alert, "enabled"])
+    ]
+    return " && ".join([*(f"has({step})" for step in steps), f"!{steps[-1]}"])
 
 
 _TOLD: Final = (
@@ -73,8 +88,17 @@ PRESET: Final = Preset(
     alerts=ALERTS,
     figures=(
         Figure("objective", Form.PERCENT, "99.9", "Percent of requests that are answered without a 5xx."),
-        Figure("period", Form.WINDOW, "30d", "The period that the objective is for."),
+        Figure(
+            "period",
+            Form.PERIOD,
+            DEFAULT_WINDOW,
+            "The period that the objective is for: whole days or weeks, 7d to 365d.",
+        ),
         Figure("windowDivisor", Form.COUNT, 1, "Divides every window: 60 makes 5s of 5m, for a trial."),
+    ),
+    rules=tuple(
+        can_fire("self.objective", "self.period", _is_off(alert), tiers, alert)
+        for alert, tiers in (("ApiErrorBudgetBurnFast", PAGE), ("ApiErrorBudgetBurnSlow", TICKET))
     ),
     records=_records,
     derived=_derived,

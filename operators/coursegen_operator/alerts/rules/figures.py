@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from operators.coursegen_operator import durations
+from operators.coursegen_operator.alerts.rules import periods
 from operators.coursegen_operator.schemas import openapi
 
 LONGEST_SECONDS: Final = 365 * 86_400
@@ -38,6 +39,8 @@ class Form(Enum):
     """How far a rate looks back, such as 5m; at least a second."""
     WAIT = "wait"
     """How long something must last, such as 1m or 0s. It has no default of its own in the schema."""
+    PERIOD = "period"
+    """What an objective is for, such as 30d: whole days or weeks."""
     PERCENT = "percent"
     """Below 100, as text."""
     JOB = "job"
@@ -62,10 +65,10 @@ class Figure:
             return openapi.fraction(self.doc, default=text)
         if self.form is Form.PERCENT:
             return openapi.string(self.doc, pattern=PERCENT_PATTERN, default=text, max_length=8)
-        if self.form is Form.WINDOW:
-            return openapi.duration(self.doc, default=text)
-        if self.form is Form.WAIT:
-            return openapi.duration(self.doc)
+        if self.form is Form.PERIOD:
+            return periods.period(self.doc)
+        if self.form in {Form.WINDOW, Form.WAIT}:
+            return openapi.duration(self.doc, default=text if self.form is Form.WINDOW else None)
         return openapi.string(self.doc, pattern=JOB_PATTERN, default=text, min_length=1, max_length=253)
 
     def values(self, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from operators.coursegen_operator import durations
+from operators.coursegen_operator.alerts.rules import periods
 from operators.coursegen_operator.alerts.rules.alert import SEVERITIES, Alert, Record, Severity
 
 WINDOW: Final = re.compile(r"\{\{\s*\.window\s*\}\}")
@@ -22,7 +23,7 @@ WINDOW: Final = re.compile(r"\{\{\s*\.window\s*\}\}")
 SERIES: Final = "slo:sli_error:ratio_rate"
 
 DEFAULT_OBJECTIVE: Final = Decimal("99.9")
-DEFAULT_WINDOW: Final = "30d"
+DEFAULT_WINDOW: Final = periods.DEFAULT
 _HOUR: Final = 3600
 
 
@@ -37,6 +38,7 @@ class Tier:
     """Windows in seconds."""
 
 
+DAY: Final = 86_400
 PAGE: Final = (Tier(Decimal("0.02"), 300, _HOUR), Tier(Decimal("0.05"), 1800, 6 * _HOUR))
 TICKET: Final = (Tier(Decimal("0.1"), 2 * _HOUR, 24 * _HOUR), Tier(Decimal("0.1"), 6 * _HOUR, 72 * _HOUR))
 
@@ -149,6 +151,19 @@ class Objective:
 
     def _window(self, length: int) -> str:
         return durations.text_of(max(length // max(self.divisor, 1), 1))
+
+
+def can_fire(objective: str, period: str, is_off: str, tiers: tuple[Tier, ...], said: str) -> tuple[str, str]:
+    """In CEL: an alert on `tiers` is off, or some share of errors makes it fire; and what to say. All fields in CEL.
+
+    A tier fires above `share * period / long` times the budget; of a large budget that is more than all events.
+    """
+    least = min(tier.share * DAY / tier.long for tier in tiers)
+    budget = f"double({periods.days(period)}) * (100.0 - double({objective}))"
+    why = (
+        f"so much may fail that {said} can never fire: raise the objective, shorten its period, or turn that alert off"
+    )
+    return f"({is_off}) || {budget} < {_plain(100 / least)}.0", why
 
 
 def percent_of(text: object) -> Decimal:

@@ -21,7 +21,8 @@ def preset_schema(preset: Preset) -> openapi.Schema:
         **figures,
         "alerts": openapi.obj("Settings of single alerts.", {each.name: _single(each) for each in preset.alerts}),
     }
-    return openapi.obj(f"{preset.doc} Each field has a default: {{}} turns the preset on.", properties)
+    rules = [openapi.cel(*rule) for rule in preset.rules]
+    return openapi.obj(f"{preset.doc} Each field has a default: {{}} turns the preset on.", properties, rules=rules)
 
 
 def _single(alert: Alert) -> openapi.Schema:

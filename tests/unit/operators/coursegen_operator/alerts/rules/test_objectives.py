@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from operators.coursegen_operator.alerts.rules.objectives import PAGE, TICKET, Objective, percent_of
+from operators.coursegen_operator.alerts.rules.objectives import PAGE, TICKET, Objective, Tier, can_fire, percent_of
 
 
 def objective(**changes: Any) -> Objective:
@@ -44,6 +47,27 @@ def test_a_month_has_the_known_factors() -> None:
 def test_another_period_burns_the_same_share() -> None:
     """2 % of a week's budget in an hour is 3.36 times the speed that just lasts."""
     assert "(3.36 * 0.001)" in objective(window="7d").burning(PAGE)
+
+
+@pytest.mark.parametrize("tiers", [PAGE, TICKET])
+@given(objective=st.decimals(1, 99, places=3), days=st.integers(7, 365))
+def test_the_schema_takes_an_objective_when_its_alert_can_fire(
+    tiers: tuple[Tier, ...], objective: Decimal, days: int
+) -> None:
+    """The limit of the rule is where the lowest share of errors that an alert asks for is all of the events."""
+    rule = can_fire("self.objective", "self.window", "!self.page.enabled", tiers, "page")[0]
+    limit = Decimal(rule.rpartition("< ")[2])
+    asked = objective_of(str(objective), days).burning(tiers)
+    lowest = min(
+        Decimal(factor) * Decimal(budget) for factor, budget in re.findall(r"\(([0-9.]+) \* ([0-9.]+)\)", asked)
+    )
+
+    assert (days * (100 - objective) < limit) == (lowest < 1) or abs(lowest - 1) < Decimal("0.00001")
+
+
+def objective_of(percent: str, days: int) -> Objective:
+    """An objective for so many days."""
+    return objective(objective=percent, window=f"{days}d")
 
 
 def test_each_window_is_recorded_once_with_its_query() -> None:

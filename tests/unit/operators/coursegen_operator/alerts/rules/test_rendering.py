@@ -148,6 +148,7 @@ _BY_FORM: dict[Form, st.SearchStrategy[Any]] = {
     Form.SECONDS: st.integers(0, 10**9),
     Form.RATIO: st.from_regex(r"\A(0(\.[0-9]{1,6})?|1(\.0{1,6})?)\Z"),
     Form.WINDOW: _DURATIONS,
+    Form.PERIOD: st.from_regex(r"\A[0-9]{1,3}[dw]\Z"),
     Form.WAIT: _DURATIONS,
     Form.PERCENT: st.from_regex(r"\A[0-9]{1,2}(\.[0-9]{1,5})?\Z"),
     Form.JOB: st.from_regex(r"\A[a-zA-Z0-9_./-]{1,30}\Z"),
