@@ -6,6 +6,7 @@ resource's status says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from operators.coursegen_operator.errors import AlreadyThere, ClusterUnavailable
 from operators.coursegen_operator.planning import Child, Plan
 from operators.coursegen_operator.resources import LABEL_OWNER_UID, Object, ObjectKey, ResourceType, key_of
 from operators.coursegen_operator.store import Store, version_of
-from services.kernel.errors import PermanentError
+from services.kernel.errors import CoursegenError, PermanentError
 
 
 class ChildRefused(PermanentError):
@@ -92,18 +93,32 @@ class Children:
         mark = hash8(wanted)
         if live is not None and applied.get(key) == (uid_of(live), mark) and not differs(wanted, live):
             return False
-        made = await self._apply(child.type, wanted)
+        made = await self._apply(child.type, wanted, live)
         applied[key] = (uid_of(made), mark)
         self._store.put(made)
         return live is None or version_of(made) != version_of(live)
 
-    async def _apply(self, resource_type: ResourceType, wanted: Object) -> Object:
-        made = await self._cluster.apply(resource_type, wanted)
-        if not spec_differs(wanted, made):
-            return made
-        metadata = wanted["metadata"]  # somebody has added to one of its lists
-        patch = {key: value for key, value in wanted.items() if key not in {"apiVersion", "kind", "metadata", "status"}}
-        return await self._cluster.merge(resource_type, metadata["namespace"], metadata["name"], patch)
+    async def _apply(self, resource_type: ResourceType, wanted: Object, live: Object | None) -> Object:
+        """Write over `live` as it was seen, and over nothing else: what a later leader has written since stays."""
+        metadata = wanted["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        try:
+            made = await self._cluster.apply(resource_type, {**wanted, "metadata": {**metadata, **_seen(live)}})
+            if not spec_differs(wanted, made):
+                return made
+            kept = {"apiVersion", "kind", "metadata", "status"}  # somebody has added to one of its lists
+            patch = {key: value for key, value in wanted.items() if key not in kept}
+            return await self._cluster.merge(resource_type, namespace, name, {**patch, "metadata": _seen(made)})
+        except WriteConflict:
+            await self._read_anew(resource_type, namespace, name)
+            raise
+
+    async def _read_anew(self, resource_type: ResourceType, namespace: str, name: str) -> None:
+        """Have the next look see what this one has missed, also while no watch is open."""
+        with contextlib.suppress(CoursegenError):
+            found = await self._cluster.get(resource_type, namespace, name)
+            if found is not None:
+                self._store.put(found)
 
     async def _create(self, resource: Object, child: Child, wanted: Object) -> bool:
         try:
@@ -128,6 +143,11 @@ class Children:
             f"{child.type.kind} {child.name} exists and is not owned by this resource; rename this resource, or "
             f"`kubectl -n {namespace} delete {child.type.plural}/{child.name}`"
         )
+
+
+def _seen(item: Object | None) -> Object:
+    """What makes the API server refuse a write when the object is another one, or has changed."""
+    return {} if item is None else {each: item["metadata"][each] for each in ("uid", "resourceVersion")}
 
 
 def _is_ours(live: Object, resource: Object) -> bool:

@@ -4,7 +4,8 @@ lightkube finds the server and proves who asks (a service account's token is rea
 stay the JSON they are. Every call is bounded in time, whatever the network does, and every failure is one of `errors`.
 
 Writing is server-side apply under one field manager: the operator owns the fields it names, takes them back from whoever has
-changed them, and leaves all others alone.
+changed them, and leaves all others alone. What says which object it was planned on, by uid and version, is refused when that
+is not what is there (docs/decisions/0008-operator.md).
 """
 
 from __future__ import annotations

@@ -123,10 +123,11 @@ class PretendedCluster:
         def write() -> Object:
             key = key_of(manifest)
             before = self.objects.get(key)
-            item = copy.deepcopy(before) if before is not None else self._blank(manifest)
-            _take_away(item, self._applied.get(key, {}).get("", {}), manifest)
-            _merge(item, manifest)
-            self._applied.setdefault(key, {})[""] = copy.deepcopy(manifest)
+            stated = _without_preconditions(before, manifest)
+            item = copy.deepcopy(before) if before is not None else self._blank(stated)
+            _take_away(item, self._applied.get(key, {}).get("", {}), stated)
+            _merge(item, stated)
+            self._applied.setdefault(key, {})[""] = copy.deepcopy(stated)
             return self._changed(before, item)
 
         return self._call("apply", resource_type, write)
@@ -158,7 +159,7 @@ class PretendedCluster:
             if before is None:
                 raise ObjectGone
             item = copy.deepcopy(before)
-            _replace(item, patch)
+            _replace(item, _without_preconditions(before, patch))
             return self._changed(before, item)
 
         return self._call("patch", resource_type, write)
@@ -232,6 +233,16 @@ def _merged_by_name(there: list[Any], wanted: list[Any]) -> list[Any]:
 
 def _is_named(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) and "name" in each for each in value)
+
+
+def _without_preconditions(before: Object | None, written: Object) -> Object:
+    """`written`, which may say by uid and version what it is to be written over."""
+    metadata = dict(written.get("metadata") or {})
+    for each in ("uid", "resourceVersion"):
+        wanted = metadata.pop(each, None)
+        if wanted is not None and (before is None or before["metadata"][each] != wanted):
+            raise WriteConflict
+    return {**written, "metadata": metadata}
 
 
 def _take_away(item: Any, applied: Any, wanted: Any) -> None:

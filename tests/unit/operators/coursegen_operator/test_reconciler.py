@@ -294,6 +294,31 @@ async def test_a_status_that_was_planned_on_an_older_one_is_refused_and_planned_
     assert grounds.condition("Stalled")["status"] == "True"
 
 
+async def test_a_child_that_has_changed_since_it_was_seen_is_not_written_over(grounds: Grounds) -> None:
+    """By a leader that was paused while its successor wrote; what is there is read anew, and needs no watch."""
+    await grounds.settle()
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="0 8 * * *"))
+    grounds.cluster.listeners.clear()
+    grounds.cluster.edit(CRON_JOB_KEY, lambda item: item["spec"].update(schedule="0 9 * * *"))
+    with pytest.raises(WriteConflict):
+        await grounds.look()
+    assert grounds.cluster.objects[CRON_JOB_KEY]["spec"]["schedule"] == "0 9 * * *"
+
+    await grounds.look()
+    assert grounds.cluster.objects[CRON_JOB_KEY]["spec"]["schedule"] == "0 8 * * *"
+
+
+async def test_a_child_of_the_same_name_that_was_made_anew_is_another_one(grounds: Grounds) -> None:
+    """Nor is one made again where the one that was seen has gone."""
+    await grounds.settle()
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="0 8 * * *"))
+    grounds.cluster.listeners.clear()
+    grounds.cluster.drop(CRON_JOB_KEY)
+    with pytest.raises(WriteConflict):
+        await grounds.look()
+    assert CRON_JOB_KEY not in grounds.cluster.objects
+
+
 async def test_looks_that_fail_in_a_row_count_as_errors_from_the_fifth_on(grounds: Grounds) -> None:
     """So that an alert can tell a fault that lasts from one that passes; a look that succeeds begins anew."""
 
