@@ -21,7 +21,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator lock tools images sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -99,6 +99,10 @@ tools: ## build what is missing of Helm and the other programs of scripts/tools.
 
 images: ## build the image of each process: make images [TARGETS=api]
 	@scripts/build-images.sh $(TARGETS)
+
+site: ## write docs as web pages into build/site, where runbook_url leads
+	@scripts/environment dev
+	@$(BIN)/python scripts/docs_site.py
 
 sbom: ## write what each image is made of into build/sbom
 	@scripts/environment dev

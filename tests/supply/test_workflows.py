@@ -83,8 +83,8 @@ def test_a_job_may_do_little_and_not_for_long(workflow: Path) -> None:
         assert job["runs-on"] != "ubuntu-latest", name
 
 
-def test_only_a_release_may_write() -> None:
-    """Packages and attestations, and nothing else."""
+def test_only_releases_and_pages_may_write() -> None:
+    """Packages and attestations; the pages that runbook_url leads to; and nothing else."""
     writing = {
         (workflow.stem, scope)
         for workflow in WORKFLOWS
@@ -93,7 +93,8 @@ def test_only_a_release_may_write() -> None:
         if right == "write"
     }
 
-    assert writing == {("release-images", each) for each in ("packages", "id-token", "attestations")}
+    release = {("release-images", each) for each in ("packages", "id-token", "attestations")}
+    assert writing == {*release, ("pages", "pages"), ("pages", "id-token")}
 
 
 @pytest.mark.parametrize("file", _ACTIONS, ids=lambda each: each.parent.name + "/" + each.stem)
