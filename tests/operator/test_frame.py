@@ -41,6 +41,12 @@ def policy(name: str = "outbox", **spec: Any) -> str:
     )
 
 
+def resource(kind: str, name: str, spec: dict[str, Any]) -> str:
+    """A resource of the operator's."""
+    place = {"apiVersion": "ops.coursegen.dev/v1alpha1", "kind": kind, "metadata": {"name": name}}
+    return json.dumps({**place, "spec": spec})
+
+
 async def apply(namespace: str, manifest: str) -> None:
     """`kubectl apply`."""
     await asyncio.to_thread(kubectl, "-n", namespace, "apply", "--server-side", "-f", "-", stdin=manifest)
@@ -48,15 +54,31 @@ async def apply(namespace: str, manifest: str) -> None:
 
 def seen(namespace: str, name: str = "outbox") -> Any:
     """The status, once it is of the present generation and Ready."""
-    found = get("-n", namespace, "retentionpolicy", name)
+    return told(namespace, "retentionpolicy", name, "Ready")
+
+
+def told(namespace: str, kind: str, name: str, condition: str) -> Any:
+    """The status, once it is of the present generation and `condition` is True."""
+    found = get("-n", namespace, kind, name)
     status = found["status"]
-    ready = [each for each in status.get("conditions", []) if each["type"] == "Ready" and each["status"] == "True"]
-    return status if ready and status["observedGeneration"] == found["metadata"]["generation"] else None
+    holds = [each for each in status.get("conditions", []) if each["type"] == condition and each["status"] == "True"]
+    return status if holds and status["observedGeneration"] == found["metadata"]["generation"] else None
+
+
+def reason_of(status: Any, condition: str) -> str:
+    """Why a condition is as it is."""
+    (found,) = (each["reason"] for each in status["conditions"] if each["type"] == condition)
+    return str(found)
 
 
 def cron_jobs(namespace: str) -> list[Any]:
     """What the policies own."""
     return items("-n", namespace, "cronjobs", "-l", f"{LABEL_MANAGED_BY}=coursegen-operator")
+
+
+def jobs(namespace: str) -> list[Any]:
+    """The Jobs that the operator has made."""
+    return items("-n", namespace, "jobs", "-l", f"{LABEL_MANAGED_BY}=coursegen-operator")
 
 
 def confine(namespace: str) -> dict[str, str]:
@@ -122,6 +144,53 @@ async def test_the_next_one_goes_on_where_the_first_has_stopped(confined: str) -
             await apply(confined, policy(schedule="30 4 * * *"))
             await eventually(lambda: cron_jobs(confined)[0]["spec"]["schedule"] == "30 4 * * *", within=REPAIR_SECONDS)
             assert not second.done()
+
+
+async def test_a_migration_becomes_a_job_that_plans(confined: str) -> None:
+    """Under a name that follows from what it is for: the next leader finds it and makes no other. It goes with its owner."""
+    spec = {"databaseSecretRef": {"name": "none"}, "image": "registry.example/migrate:1"}
+    async with operating(**confine(confined)) as (serving, stops, _):
+        await apply(confined, resource("DatabaseMigration", "main", spec))
+        await eventually(lambda: jobs(confined), within=30)
+        stops.set()
+        await asyncio.wait_for(serving, HAND_OVER_SECONDS + BUSY_SECONDS)
+    (job,) = jobs(confined)
+    owner = get("-n", confined, "databasemigration", "main")
+    assert job["metadata"]["name"].startswith("main-plan-")
+    assert [(each["uid"], each["controller"]) for each in job["metadata"]["ownerReferences"]] == [
+        (owner["metadata"]["uid"], True)
+    ]
+    assert "finalizers" not in owner["metadata"]
+
+    async with operating(**confine(confined)):
+        status = await eventually(lambda: told(confined, "databasemigration", "main", "Reconciling"), within=30)
+        assert status["lastAttempt"]["jobName"] == job["metadata"]["name"]
+        assert [each["metadata"]["uid"] for each in jobs(confined)] == [job["metadata"]["uid"]]
+        await asyncio.to_thread(kubectl, "-n", confined, "delete", "databasemigration", "main", "--wait=false")
+        await eventually(lambda: not jobs(confined), within=60, every=0.5)
+
+
+async def test_an_alert_policy_becomes_a_rule_unless_it_cannot_work(confined: str) -> None:
+    """PromQL that does not parse stalls it, and the rule stays as it was; put right, it is written."""
+    presets = {"outbox": {"lagSeconds": 90}}
+    spec = {"runbookBaseURL": "https://runbooks.example", "presets": presets}
+    broken = {"alert": "Mine", "expr": "sum(", "labels": {"severity": "warning"}}
+    async with operating(**confine(confined)):
+        await apply(confined, resource("AlertPolicy", "platform", spec))
+        status = await eventually(lambda: told(confined, "alertpolicy", "platform", "Ready"), within=30)
+        if reason_of(status, "Ready") == "PrometheusOperatorAbsent":
+            return
+        (rule,) = items("-n", confined, "prometheusrules", "-l", f"{LABEL_MANAGED_BY}=coursegen-operator")
+        assert status["prometheusRule"]["name"] == rule["metadata"]["name"] == "platform-alerts"
+        assert status["alertCount"] > 0
+        groups = [{"name": "mine", "rules": [broken]}]
+        await apply(confined, resource("AlertPolicy", "platform", {**spec, "extraGroups": groups}))
+        status = await eventually(lambda: told(confined, "alertpolicy", "platform", "Stalled"), within=30)
+        assert reason_of(status, "Stalled") == "RulesInvalid"
+        assert get("-n", confined, "prometheusrule", "platform-alerts")["spec"] == rule["spec"]
+        await apply(confined, resource("AlertPolicy", "platform", {**spec, "presets": {"outbox": {"lagSeconds": 91}}}))
+        await eventually(lambda: told(confined, "alertpolicy", "platform", "Ready"), within=30)
+        assert get("-n", confined, "prometheusrule", "platform-alerts")["spec"] != rule["spec"]
 
 
 async def test_a_namespace_goes_with_all_that_is_in_it(confined: str) -> None:
