@@ -52,6 +52,15 @@ def _toleration(**fields: Any) -> Spec:
 
 
 _JOB_LABELS: Final = ("values are those of labels", _LABEL_VALUE), ("labels of ops.coursegen.dev/", _OWN_LABEL)
+_TOLERATIONS: Final[list[tuple[str, str, Spec]]] = [
+    ("spec.job.tolerations[]", "without a key", _toleration(operator="Equal", value="x")),
+    (
+        "spec.job.tolerations[]",
+        "operator Exists takes no value",
+        _toleration(key="a", operator="Exists", value="x"),
+    ),
+    ("spec.job.tolerations[]", "tolerationSeconds needs", _toleration(key="a", tolerationSeconds=5)),
+]
 
 REFUSED: Final[dict[str, list[tuple[str, str, Spec]]]] = {
     "databasemigrations": [
@@ -69,6 +78,7 @@ REFUSED: Final[dict[str, list[tuple[str, str, Spec]]]] = {
         ),
         *(("spec.job.nodeSelector", said, {"job": {"nodeSelector": labels}}) for said, labels in _JOB_LABELS),
         *(("spec.job.podLabels", said, {"job": {"podLabels": labels}}) for said, labels in _JOB_LABELS),
+        *_TOLERATIONS,
     ],
     "retentionpolicies": [
         ("spec.timeZone", "must name a time zone", {"timeZone": "Local"}),
@@ -80,13 +90,7 @@ REFUSED: Final[dict[str, list[tuple[str, str, Spec]]]] = {
         *(("spec.job.podLabels", said, {"job": {"podLabels": labels}}) for said, labels in _JOB_LABELS),
         ("spec.job.nodeSelector", "names are labels", {"job": {"nodeSelector": _LABEL_NAME}}),
         ("spec.job.podLabels", "names are labels", {"job": {"podLabels": _LABEL_NAME}}),
-        ("spec.job.tolerations[]", "without a key", _toleration(operator="Equal", value="x")),
-        (
-            "spec.job.tolerations[]",
-            "operator Exists takes no value",
-            _toleration(key="a", operator="Exists", value="x"),
-        ),
-        ("spec.job.tolerations[]", "tolerationSeconds needs", _toleration(key="a", tolerationSeconds=5)),
+        *_TOLERATIONS,
     ],
     "alertpolicies": [
         ("spec.presets.api", "so much may fail that ApiErrorBudgetBurnFast", {"presets": {"api": {"objective": "80"}}}),
