@@ -117,13 +117,17 @@ class Keeper:
         try:
             taken = await self._inventory.take()
         except (RetryableError, NotPermitted) as error:
-            if self.obstacle != error.message:
-                _log.warning("cannot see what is there", reason=error.message)
-            self.obstacle = error.message
+            self._note(error.message)
             return None
-        self.obstacle = _missing(taken) or self._unsteady()
+        self._note(_missing(taken) or self._unsteady())
         self._watched(taken.selection)
         return taken
+
+    def _note(self, obstacle: str) -> None:
+        """Keep in mind what is in the way, and say so once."""
+        if obstacle and obstacle != self.obstacle:
+            _log.warning("cannot see what is there", reason=obstacle)
+        self.obstacle = obstacle
 
     async def _watch_what(self, taken: Taken) -> float:
         """Have what there is watched; returns when the next inventory is due."""

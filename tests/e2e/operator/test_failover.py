@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.kube.commands import kubectl
 from tests.support.kube.installation import Installation
-from tests.support.kube.operator import OperatorRelease, reads
+from tests.support.kube.operator import PROCESS, OperatorRelease, reads
+from tests.support.kube.signals import send
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(1800)]
@@ -39,6 +40,64 @@ def test_an_edit_in_the_gap_is_applied_once(
     assert "finalizers" not in reads(operated.namespace, "rtp", "outbox")["metadata"]
 
 
+def test_a_leader_that_was_paused_changes_nothing_when_it_wakes(
+    operator: OperatorRelease, operated: Installation
+) -> None:
+    """SIGSTOP for longer than the Lease lasts: the other one leads and works; the woken one writes nothing and ends."""
+    _both_are_there(operator)
+    restarts = operator.restarts()
+    outbox = reads(operated.namespace, "rtp", "outbox")
+    asked, name = outbox["spec"]["schedule"], str(outbox["status"]["cronJobName"])
+    holder, paused_at = operator.signal_leader("SIGSTOP")
+    pod = holder.rpartition("_")[0]
+    try:
+        _ask_for(operated, "11 1 * * *")  # what the paused one finds first when it wakes
+        lease = _await_another(operator, holder, KILLED_SECONDS + BUSY_SECONDS)
+        print(f"SIGSTOP: another one leads after {_acquired(lease) - paused_at:.1f} s")
+        for wanted in ("11 1 * * *", "22 2 * * *"):
+            _ask_for(operated, wanted)
+            _await_schedule(operated, name, wanted)
+        before = _versions(operated)
+        woken_at = send(operator.namespace, pod, PROCESS, "SIGCONT")
+        ended = eventually_sync(lambda: operator.last_end(pod), within=30, every=0.3)
+        print(f"woken, it ended after {datetime.fromisoformat(ended['finishedAt']).timestamp() - woken_at:.0f} s")
+        time.sleep(BUSY_SECONDS)  # there is nothing to wait for: nothing may happen
+        assert _versions(operated) == before
+    finally:
+        _ask_for(operated, asked)
+
+    assert ended["exitCode"] == 1
+    assert operator.lease()["holderIdentity"] == lease["holderIdentity"]
+    assert operator.restarts() == {**restarts, pod: restarts[pod] + 1}
+    said = kubectl("-n", operator.namespace, "logs", pod, "-c", "operator", "--previous").splitlines()
+    logged = [json.loads(line) for line in said if line.startswith("{")]
+    late = {each["event"] for each in logged if datetime.fromisoformat(each["timestamp"]).timestamp() >= woken_at}
+    assert "stepping down" in late
+    assert not late & {"children written", "leading"}
+    assert "finalizers" not in outbox["metadata"]
+
+
+def _versions(operated: Installation) -> dict[str, str]:
+    """The version of whatever the operator writes in the namespace, but for migrations, which are checked by the clock."""
+    listed = operated.items("retentionpolicies,alertpolicies,cronjobs,prometheusrules")
+    return {f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in listed}
+
+
+def _await_another(operator: OperatorRelease, gone: str, within: float) -> dict[str, Any]:
+    """What the Lease says once another process than `gone` holds it."""
+
+    def another() -> dict[str, Any]:
+        lease = operator.lease()
+        return lease if lease.get("holderIdentity") not in {None, "", gone} else {}
+
+    found: dict[str, Any] = eventually_sync(another, within=within, every=0.2)
+    return found
+
+
+def _acquired(lease: dict[str, Any]) -> float:
+    return datetime.fromisoformat(lease["acquireTime"]).timestamp()
+
+
 def _edit_in_gaps(operator: OperatorRelease, operated: Installation, signal: str, limit: float) -> None:
     led, applied = [], []
     for number in range(ROUNDS):
@@ -49,14 +108,10 @@ def _edit_in_gaps(operator: OperatorRelease, operated: Installation, signal: str
         gone, sent_at = operator.signal_leader(signal)
         _ask_for(operated, wanted)
 
-        def another(gone: str = gone) -> dict[str, Any]:
-            lease = operator.lease()
-            return lease if lease.get("holderIdentity") not in {None, "", gone} else {}
-
-        lease = eventually_sync(another, within=limit + BUSY_SECONDS, every=0.2)
+        lease = _await_another(operator, gone, limit + BUSY_SECONDS)
         _await_schedule(operated, name, wanted)
         applied.append(time.time() - sent_at)
-        led.append(datetime.fromisoformat(lease["acquireTime"]).timestamp() - sent_at)
+        led.append(_acquired(lease) - sent_at)
         assert led[-1] <= limit
         assert operated.get("cronjob", name)["metadata"]["generation"] == before + 1
         _replace(operator, gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,15 @@ OPERATOR_CHART = REPOSITORY / "charts" / "coursegen-operator"
 RELEASE = "coursegen-operator"
 KINDS = ("databasemigrations", "retentionpolicies", "alertpolicies")
 GROUP = "ops.coursegen.dev"
+PROCESS = "operators.coursegen_operator"
+"""The module that its pods run."""
 INSTALL_SECONDS = 180.0
+_ASK = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", 9090, timeout=10)
+connection.request("GET", sys.argv[1])
+print(connection.getresponse().read().decode())
+"""
 
 
 class OperatorRelease:
@@ -28,10 +37,10 @@ class OperatorRelease:
         self.namespace = namespace
         self._helm = program(helm)
 
-    def install(self, *layers: Values) -> str:
+    def install(self, *layers: Values, flags: Sequence[str] = ()) -> str:
         """`helm upgrade --install --wait` with the image of the cluster under test; what helm said."""
         return self.helm("upgrade", "--install", RELEASE, str(OPERATOR_CHART), "--wait", f"--timeout={INSTALL_SECONDS:g}s",
-                         "-f", "-", stdin=json.dumps(merged(operator_values(), *layers)))  # fmt: skip
+                         *flags, "-f", "-", stdin=json.dumps(merged(operator_values(), *layers)))  # fmt: skip
 
     def helm(self, *arguments: str, stdin: str | None = None) -> str:
         """What `helm ARGUMENTS` prints in its namespace, warnings included."""
@@ -44,7 +53,7 @@ class OperatorRelease:
 
     def pods(self) -> list[Object]:
         """Its ready pods that are not being deleted."""
-        found = items("-n", self.namespace, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        found = self.pods_of_any_state()
         return [each for each in found if "deletionTimestamp" not in each["metadata"] and is_ready(each)]
 
     def lease(self) -> Object:
@@ -60,7 +69,41 @@ class OperatorRelease:
         """Send its leader a signal (`signals.stand_beside` comes first); its holder identity, and when it was sent."""
         leader: str = eventually_sync(self.leader, within=60, every=0.5)
         holder = str(self.lease()["holderIdentity"])
-        return holder, send(self.namespace, leader, "operators.coursegen_operator", name)
+        return holder, send(self.namespace, leader, PROCESS, name)
+
+    def readiness(self, pod: str) -> Object:
+        """What a pod's /readyz answers."""
+        found: Object = json.loads(self._asked(pod, "/readyz"))
+        return found
+
+    def figure(self, pod: str, name: str, *, absent: float = 0.0) -> float:
+        """The sum of a metric's samples by a pod's /metrics; `absent` when it has none."""
+        lines = [line for line in self._asked(pod, "/metrics").splitlines() if re.match(rf"{name}[ {{]", line)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines) if lines else absent
+
+    def restarts(self) -> dict[str, int]:
+        """How often the operator was started anew in each of its pods."""
+        return {name: status["restartCount"] for name, status in self._containers().items()}
+
+    def last_end(self, pod: str) -> Object:
+        """How the operator ended in a pod in which it was started anew; empty when it was not."""
+        return dict(self._containers()[pod].get("lastState", {}).get("terminated") or {})
+
+    def pods_of_any_state(self) -> list[Object]:
+        """Its pods, those that are not ready or are being deleted, too."""
+        return items("-n", self.namespace, "pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+
+    def _containers(self) -> dict[str, Object]:
+        return {
+            each["metadata"]["name"]: status
+            for each in self.pods_of_any_state()
+            for status in each["status"].get("containerStatuses", ())
+            if status["name"] == "operator"
+        }
+
+    def _asked(self, pod: str, path: str) -> str:
+        command = ["exec", pod, "-c", "operator", "--", "python", "-c", _ASK, path]
+        return kubectl("-n", self.namespace, *command)
 
     def logs(self) -> str:
         """What its pods have logged."""

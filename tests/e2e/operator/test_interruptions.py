@@ -1,0 +1,142 @@
+"""A migration broken off in the middle of a statement, and one that goes on while nobody leads: each file is applied once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.kube.commands import Object, kubectl
+from tests.support.kube.installation import Installation
+from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(600)]
+
+NAME = "interrupted"
+REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
+KILLED_SECONDS = 20.0
+SLOW_SECONDS = 30
+"""Longer than it takes to see that a statement runs, and for a killed operator to be succeeded."""
+
+_SLOW = """
+CREATE SCHEMA slow;
+CREATE TABLE slow.down (name text PRIMARY KEY);
+CREATE FUNCTION slow.wait() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep({seconds}) FROM slow.down, pg_event_trigger_ddl_commands() AS made
+      WHERE made.command_tag = 'CREATE TABLE' AND made.object_identity = 'public.' || down.name;
+END $$;
+CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow.wait();
+INSERT INTO slow.down VALUES ('{table}');
+"""
+"""Makes one statement of a real migration last: the one that makes the table."""
+_APPLIED = "SELECT version, xmin FROM supabase_migrations.schema_migrations ORDER BY version"
+_SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'interrupted' AND wait_event = 'PgSleep'"
+
+
+@pytest.fixture
+def database(operated: Installation) -> Iterator[Installation]:
+    """An empty database beside the application's own, with a Secret that leads to it; its DatabaseMigration goes with it."""
+    operated.sql(f"CREATE DATABASE {NAME}")
+    url = operated.secret("owner-database-url").rpartition("/")[0] + f"/{NAME}"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}, "stringData": {"DATABASE_URL": url}}
+    operated.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+    yield operated
+    operated.kubectl("delete", f"dbm/{NAME}", "--ignore-not-found", "--timeout=30s")
+    operated.kubectl("delete", f"secret/{NAME}", "--ignore-not-found")
+    operated.sql(f"DROP DATABASE {NAME} WITH (FORCE)")
+
+
+@pytest.fixture
+def migration(database: Installation) -> Object:
+    """A DatabaseMigration as the application's own, for the empty database: not made yet."""
+    spec: dict[str, Any] = {
+        **reads(database.namespace, "dbm", "main")["spec"],
+        "databaseSecretRef": {"name": NAME, "key": "DATABASE_URL"},
+        "retry": {"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 2},
+        "drift": {"mode": "Off"},
+    }
+    metadata = {"name": NAME, "namespace": database.namespace}
+    return {"apiVersion": "ops.coursegen.dev/v1alpha1", "kind": "DatabaseMigration", "metadata": metadata, "spec": spec}
+
+
+def asked(database: Installation, query: str) -> str:
+    """What the database of the migration answers."""
+    return database.sql(f"\\connect {NAME}\n{query}")
+
+
+def in_the_middle(database: Installation, *, after: str = "") -> str:
+    """Return when a statement runs in a Job after that one; its name, by the status, which says that it is at work."""
+
+    def runs() -> str:
+        assert database.sql(_SLEEPING) == "1"
+        found = reads(database.namespace, "dbm", NAME)
+        last = found["status"].get("lastAttempt", {})
+        assert (condition(found, "Ready")["reason"], last.get("outcome")) == ("Migrating", "Running"), found["status"]
+        assert condition(found, "Reconciling")["status"] == "True"
+        assert last["jobName"] != after
+        return str(last["jobName"])
+
+    return str(eventually_sync(runs, within=90, every=0.3))
+
+
+def applying(database: Installation) -> dict[str, str]:
+    """The Jobs that were made to apply it, and how each has ended."""
+    jobs = [
+        each
+        for each in database.items("jobs", "-l", "ops.coursegen.dev/task=apply")
+        if each["metadata"]["ownerReferences"][0]["name"] == NAME
+    ]
+    return {
+        each["metadata"]["name"]: next(
+            (one["type"] for one in each["status"].get("conditions", ()) if one["type"] in {"Complete", "Failed"}), ""
+        )
+        for each in jobs
+    }
+
+
+def test_whoever_is_killed_each_migration_is_applied_once(
+    operator: OperatorRelease, database: Installation, migration: Object
+) -> None:
+    """First the Job's pod, in a statement; in the next attempt the leader: the Job is taken up, not repeated."""
+    eventually_sync(lambda: len(operator.pods()) == 2 and operator.leader(), within=120, every=0.5)
+    asked(database, _SLOW.format(seconds=SLOW_SECONDS, table="job_outbox"))
+    kubectl("apply", "-f", "-", stdin=json.dumps(migration))
+    first = in_the_middle(database)
+    done = dict(line.split("|") for line in asked(database, _APPLIED).splitlines())
+    assert REVISIONS[0] in done
+    assert len(done) == REVISIONS.index("20251118094238")
+
+    database.kubectl("delete", "pod", "-l", f"job-name={first}", "--grace-period=0", "--force")
+    asked(database, "UPDATE slow.down SET name = 'browser_sessions'")
+
+    second = in_the_middle(database, after=first)
+    failed = reads(database.namespace, "dbm", NAME)["status"]
+    assert failed["failedAttempts"] == 1
+    assert applying(database)[first] == "Failed"
+    gone, _ = operator.signal_leader("SIGKILL")
+    eventually_sync(
+        lambda: operator.lease().get("holderIdentity") not in {None, "", gone}, within=KILLED_SECONDS + 5, every=0.3
+    )
+    assert in_the_middle(database) == second
+
+    ready = await_condition(database.namespace, "dbm", NAME, "Ready", reason="Applied", within=90)
+
+    assert applying(database) == {first: "Failed", second: "Complete"}
+    status = ready["status"]
+    assert (status["currentRevision"], status["failedAttempts"], status["pendingCount"]) == (REVISIONS[-1], 0, 0)
+    assert (status["lastAttempt"]["jobName"], status["lastAttempt"]["outcome"]) == (second, "Succeeded")
+    rows = dict(line.split("|") for line in asked(database, _APPLIED).splitlines())
+    assert sorted(rows) == REVISIONS
+    assert {version: rows[version] for version in done} == done, "a migration was applied again"
+    said = Counter(line.split()[1] for line in _log(database, second) if line.startswith("applied "))
+    assert said == Counter(each for each in REVISIONS if each not in done)
+
+
+def _log(database: Installation, job: str) -> list[str]:
+    return database.kubectl("logs", f"job/{job}").splitlines()

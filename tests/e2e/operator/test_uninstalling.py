@@ -1,0 +1,133 @@
+"""Uninstalled in any order: nothing stays Terminating, and what belonged to a resource goes with it.
+
+The last module of its folder: it takes away, in the end, what the others share.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.operator.conftest import OPERATED
+from tests.support.kube.commands import items, kubectl, run
+from tests.support.kube.installation import Installation, eventually_gone, own_namespace
+from tests.support.kube.operator import KINDS, OperatorRelease, await_condition
+from tests.support.kube.remains import terminating
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(2), pytest.mark.timeout(600)]
+
+GONE_SECONDS = 60.0
+MISSED_SECONDS = 30.0
+AWAY_SECONDS = 20.0
+CALLS_A_MINUTE = 80
+"""Asking every fifteen seconds whether the kinds are back, and what else there is."""
+_CHILDREN = "cronjobs,jobs"
+_MANAGED = "app.kubernetes.io/managed-by=coursegen-operator"
+
+
+@pytest.fixture(scope="module")
+def going(operator: OperatorRelease) -> Iterator[Installation]:
+    """An application that nobody waits for."""
+    assert operator.pods()
+    with own_namespace("going") as namespace:
+        yield Installation(namespace, OPERATED)
+
+
+def kinds_there() -> list[str]:
+    """The definitions that the API server has."""
+    return [name for name in KINDS if f"{name}." in kubectl("get", "crd", "-o", "name")]
+
+
+def children(namespace: str) -> list[str]:
+    """What the operator has made in a namespace."""
+    return [each["metadata"]["name"] for each in items("-n", namespace, _CHILDREN, "-l", _MANAGED)]
+
+
+def nothing_hangs(namespace: str) -> None:
+    """Return when nothing in the namespace is Terminating."""
+    eventually_sync(lambda: not terminating(namespace), within=GONE_SECONDS, every=1)
+
+
+def test_kinds_that_are_deleted_are_missed_and_taken_up_again(
+    operator: OperatorRelease, operated: Installation
+) -> None:
+    """Told by /readyz and by the log, with the command that brings them back; no restart, no hot loop."""
+    namespace, leader, restarts = operated.namespace, operator.leader(), operator.restarts()
+    operator.remove_kinds()
+
+    def missed() -> str:
+        fault = str(operator.readiness(leader)["faults"]["cluster"])
+        assert "DatabaseMigration, RetentionPolicy, AlertPolicy are not installed" in fault
+        return fault
+
+    fault = eventually_sync(missed, within=MISSED_SECONDS, every=1)
+    eventually_sync(lambda: not children(namespace), within=GONE_SECONDS, every=1)
+    before, began = operator.figure(leader, "coursegen_operator_api_calls_total"), time.monotonic()
+    time.sleep(AWAY_SECONDS)  # what it does meanwhile is what is measured
+    calls = operator.figure(leader, "coursegen_operator_api_calls_total") - before
+    a_minute = calls * 60 / (time.monotonic() - began)
+    print(f"without its kinds it asks the API server {a_minute:.0f} times a minute")
+    assert a_minute <= CALLS_A_MINUTE
+    assert operator.figure(leader, "coursegen_operator_resource_condition", absent=-1.0) == -1.0
+    assert (operator.leader(), operator.restarts()) == (leader, restarts)
+    assert "are not installed" in kubectl("-n", operator.namespace, "logs", leader, "-c", "operator", "--tail=100")
+
+    run(fault.split("`")[1].split(), folder=REPOSITORY)
+
+    eventually_sync(lambda: operator.readiness(leader)["ready"], within=MISSED_SECONDS, every=1)
+    operated.install()
+    for kind, name in (("rtp", "outbox"), ("alp", "platform"), ("dbm", "main")):
+        await_condition(namespace, kind, name, "Ready", within=90)
+    assert (operator.leader(), operator.restarts()) == (leader, restarts)
+    assert "for a defect" not in operator.logs()
+    nothing_hangs(namespace)
+
+
+def test_the_operator_goes_first(operator: OperatorRelease, going: Installation, operated: Installation) -> None:
+    """The kinds and their resources stay; the application goes with its children all the same; nothing hangs."""
+    namespace = going.namespace
+    going.install()
+    await_condition(namespace, "rtp", "outbox", "Ready")
+    kept = {each["metadata"]["uid"] for each in items("-n", operated.namespace, "coursegen,cronjobs")}
+
+    operator.uninstall()
+
+    assert items("-n", operator.namespace, "pods", "-l", "app.kubernetes.io/instance=coursegen-operator") == []
+    assert kinds_there() == list(KINDS)
+    assert len(items("-n", namespace, "coursegen")) == 5
+    going.helm("uninstall", going.release)
+    eventually_sync(lambda: not items("-n", namespace, f"coursegen,{_CHILDREN}"), within=GONE_SECONDS, every=0.5)
+    nothing_hangs(namespace)
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    eventually_gone(namespace, within=GONE_SECONDS)
+    assert {each["metadata"]["uid"] for each in items("-n", operated.namespace, "coursegen,cronjobs")} == kept
+
+
+def test_the_application_goes_first_and_the_kinds_last(operator: OperatorRelease, operated: Installation) -> None:
+    """Installed anew the operator takes up what it had made; with `crds.keep=false` the kinds go with it."""
+    namespace = operated.namespace
+    made = children(namespace)
+    operator.install({"crds": {"keep": False}}, flags=("--take-ownership",))
+    await_condition(namespace, "rtp", "outbox", "Ready")
+    assert set(made) <= set(children(namespace))
+    stray = operated.get("rtp", "outbox")
+    stray["metadata"] = {"name": "stray", "namespace": namespace}
+    kubectl("apply", "-f", "-", stdin=json.dumps(stray))
+    await_condition(namespace, "rtp", "stray", "Ready")
+
+    operated.helm("uninstall", operated.release)
+
+    eventually_sync(lambda: children(namespace) == ["stray-retention"], within=GONE_SECONDS, every=0.5)
+    operator.uninstall()
+    eventually_sync(lambda: not kinds_there(), within=GONE_SECONDS, every=0.5)
+    eventually_sync(lambda: not children(namespace), within=GONE_SECONDS, every=0.5)
+    nothing_hangs(namespace)
+    nothing_hangs(operator.namespace)
+    kubectl("delete", "namespace", namespace, operator.namespace, "--wait=false")
+    for each in (namespace, operator.namespace):
+        eventually_gone(each, within=GONE_SECONDS)
