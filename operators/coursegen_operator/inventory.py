@@ -113,7 +113,7 @@ class Inventory:
             try:
                 await self._list(own, namespace)
             except KindAbsent:
-                taking.absent.add(own)
+                self._miss(taking, own)
             except NotPermitted as error:
                 taking.refusal = error.message
                 self._warn_once("a namespace is left out", error.message)
@@ -124,7 +124,7 @@ class Inventory:
         try:
             await self._list(child, namespace, _LABELS)
         except KindAbsent:
-            taking.absent.add(child)
+            self._miss(taking, child)
         except NotPermitted as error:
             taking.refused.add(child)
             self._warn_once("a kind is not watched", error.message)
@@ -134,6 +134,11 @@ class Inventory:
     ) -> None:
         items, version = await self._cluster.snapshot(resource_type, namespace, labels=labels)
         self._concerned |= self._store.replace(resource_type, namespace, items, version)
+
+    def _miss(self, taking: _Round, resource_type: ResourceType) -> None:
+        """A kind is not there: what was of it went with it, also when no watch has said so."""
+        taking.absent.add(resource_type)
+        self._concerned |= self._store.forget(resource_type)
 
     def _warn_once(self, event: str, reason: str) -> None:
         if reason not in self._warned:

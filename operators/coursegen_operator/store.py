@@ -100,6 +100,16 @@ class Store:
         concerned: set[ObjectKey] = set()
         return concerned.union(*map(self.remove, gone), *map(self.put, items))
 
+    def forget(self, resource_type: ResourceType) -> set[ObjectKey]:
+        """The API server does not know the kind: there is none of it, for now; returns the resources that are concerned.
+
+        Nothing is remembered as deleted: a kind that is not there for a moment only comes back with the same objects.
+        """
+        gone = {key: self.concerned(item) for key, item in self._items.items() if key.kind == resource_type.kind}
+        for key in gone:
+            self._drop(key)
+        return {each for each in gone.values() if each is not None}
+
     def _add(self, key: ObjectKey, item: Object) -> None:
         self._items[key] = item
         if key.kind in _OWN_KINDS:

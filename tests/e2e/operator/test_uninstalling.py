@@ -61,7 +61,7 @@ def test_kinds_that_are_deleted_are_missed_and_taken_up_again(
     operator.remove_kinds()
 
     def missed() -> str:
-        fault = str(operator.readiness(leader)["faults"]["cluster"])
+        fault = str(operator.readiness(leader)["faults"].get("cluster"))
         assert "DatabaseMigration, RetentionPolicy, AlertPolicy are not installed" in fault
         return fault
 
@@ -97,7 +97,7 @@ def test_the_operator_goes_first(operator: OperatorRelease, going: Installation,
 
     operator.uninstall()
 
-    assert items("-n", operator.namespace, "pods", "-l", "app.kubernetes.io/instance=coursegen-operator") == []
+    eventually_sync(lambda: not operator.pods_of_any_state(), within=GONE_SECONDS, every=0.5)
     assert kinds_there() == list(KINDS)
     assert len(items("-n", namespace, "coursegen")) == 5
     going.helm("uninstall", going.release)

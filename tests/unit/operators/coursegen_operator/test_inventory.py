@@ -95,3 +95,20 @@ async def test_what_is_gone_concerns_whoever_owned_it() -> None:
     await grounds.inventory.take()
 
     assert grounds.concerned == [KEY]
+
+
+async def test_a_kind_that_was_taken_away_leaves_nothing_behind() -> None:
+    """Also while no watch was open; children are not made again for a resource that is gone. Back again it is as new."""
+    grounds = Grounds()
+    grounds.cluster.add(sample())
+    await grounds.inventory.take()
+    grounds.concerned.clear()
+    grounds.cluster.absent.add(RETENTION_POLICY.kind)
+    await grounds.inventory.take()
+    assert (grounds.concerned, grounds.store.get(KEY)) == ([KEY], None)
+
+    grounds.cluster.absent.clear()
+    await grounds.inventory.take()
+
+    assert grounds.store.get(KEY) is not None
+    assert grounds.concerned == [KEY, KEY]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from structlog.testing import capture_logs
+
 from operators.coursegen_operator.errors import ClusterUnavailable, NotPermitted
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.inventory import Taken
@@ -136,7 +138,7 @@ def test_watches_that_never_stay_open_are_an_obstacle_until_they_do() -> None:
 
 
 def test_another_selection_makes_other_watches() -> None:
-    """A kind was installed meanwhile; of ours it is asked every fifteen seconds."""
+    """A kind was installed meanwhile; of ours it is asked every fifteen seconds, and that it is missing is said once."""
 
     async def play() -> None:
         first = Selection((CRON_JOB,))
@@ -150,7 +152,10 @@ def test_another_selection_makes_other_watches() -> None:
         assert it.taken_at[:3] == [0.0, LEAST_SECONDS, LEAST_SECONDS + ABSENT_SECONDS]
         assert it.keeper.obstacle == ""
 
-    run_virtually(play())
+    with capture_logs() as lines:
+        run_virtually(play())
+    (said,) = [each["reason"] for each in lines if each["log_level"] == "warning"]
+    assert "RetentionPolicy are not installed; `kubectl apply" in said
 
 
 def test_an_api_server_without_an_answer_is_asked_again() -> None:

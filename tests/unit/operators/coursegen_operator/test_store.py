@@ -149,3 +149,15 @@ def test_the_order_of_hearing_does_not_matter(order: list[int], again: list[int]
     assert found == resource(5, uid="u2")
     assert [each["metadata"]["name"] for each in store.owned(resource(5, uid="u2"))] == ["child"]
     assert len(store) == 2
+
+
+def test_a_kind_that_is_forgotten_may_come_back_as_it_was() -> None:
+    """Nothing of it was seen to be deleted; the owners of what was forgotten should know."""
+    store = Store()
+    store.put(resource())
+    store.put(child())
+    assert store.forget(CRON_JOB) == {OWNER}
+    assert store.owned(resource()) == []
+    assert store.put(child()) == {OWNER}
+    assert store.forget(RETENTION_POLICY) == {OWNER}
+    assert store.forget(RETENTION_POLICY) == set()
