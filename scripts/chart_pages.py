@@ -289,7 +289,8 @@ kubectl explain databasemigration.spec
 - **Upgrade**: `helm upgrade`; the kinds are upgraded with it. Jobs that run go on, and the next pod takes their result.
 - **Uninstall**, in any order: nothing waits for a finalizer, since there is none. The kinds and every resource of theirs stay
   (`crds.keep`); to remove them: `kubectl delete crd databasemigrations.ops.coursegen.dev retentionpolicies.ops.coursegen.dev
-  alertpolicies.ops.coursegen.dev`.
+  alertpolicies.ops.coursegen.dev`. Installed anew it takes up what is there; kinds that `kubectl apply` has brought it takes over
+  with `helm install --take-ownership` (Helm 3.17 or newer).
 - **Prometheus Operator** is not needed; without it an AlertPolicy says so and holds nothing up.
 - Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
 

@@ -40,6 +40,8 @@ def test_an_edit_in_the_gap_is_applied_once(
     assert "finalizers" not in reads(operated.namespace, "rtp", "outbox")["metadata"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("PROVE_OPERATOR"), reason="a proof that runs by hand: make prove-operator")
 def test_a_leader_that_was_paused_changes_nothing_when_it_wakes(
     operator: OperatorRelease, operated: Installation
 ) -> None:

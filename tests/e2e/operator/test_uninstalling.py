@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(2), py
 
 GONE_SECONDS = 60.0
 MISSED_SECONDS = 30.0
-AWAY_SECONDS = 20.0
+AWAY_SECONDS = 16.0
 CALLS_A_MINUTE = 80
 """Asking every fifteen seconds whether the kinds are back, and what else there is."""
 _CHILDREN = "cronjobs,jobs"
