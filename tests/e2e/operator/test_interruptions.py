@@ -20,21 +20,23 @@ pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(6
 NAME = "interrupted"
 REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
 KILLED_SECONDS = 20.0
-SLOW_SECONDS = 30
-"""Longer than it takes to see that a statement runs, and for a killed operator to be succeeded."""
-
+BUSY_SECONDS = 5.0
 _SLOW = """
 CREATE SCHEMA slow;
 CREATE TABLE slow.down (name text PRIMARY KEY);
 CREATE FUNCTION slow.wait() RETURNS event_trigger LANGUAGE plpgsql AS $$
+DECLARE
+    v_name text := (SELECT name FROM slow.down JOIN pg_event_trigger_ddl_commands() AS made
+                    ON made.command_tag = 'CREATE TABLE' AND made.object_identity = 'public.' || name);
 BEGIN
-    PERFORM pg_sleep({seconds}) FROM slow.down, pg_event_trigger_ddl_commands() AS made
-      WHERE made.command_tag = 'CREATE TABLE' AND made.object_identity = 'public.' || down.name;
+    WHILE EXISTS (SELECT FROM slow.down WHERE name = v_name) LOOP
+        PERFORM pg_sleep(1);
+    END LOOP;
 END $$;
 CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow.wait();
-INSERT INTO slow.down VALUES ('{table}');
+INSERT INTO slow.down VALUES ('job_outbox');
 """
-"""Makes one statement of a real migration last: the one that makes the table."""
+"""Makes one statement of a real migration last, the one that makes the table, for as long as its name stands there."""
 _APPLIED = "SELECT version, xmin FROM supabase_migrations.schema_migrations ORDER BY version"
 _SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'interrupted' AND wait_event = 'PgSleep'"
 
@@ -105,7 +107,7 @@ def test_whoever_is_killed_each_migration_is_applied_once(
 ) -> None:
     """First the Job's pod, in a statement; in the next attempt the leader: the Job is taken up, not repeated."""
     eventually_sync(lambda: len(operator.pods()) == 2 and operator.leader(), within=120, every=0.5)
-    asked(database, _SLOW.format(seconds=SLOW_SECONDS, table="job_outbox"))
+    asked(database, _SLOW)
     kubectl("apply", "-f", "-", stdin=json.dumps(migration))
     first = in_the_middle(database)
     done = dict(line.split("|") for line in asked(database, _APPLIED).splitlines())
@@ -113,6 +115,7 @@ def test_whoever_is_killed_each_migration_is_applied_once(
     assert len(done) == REVISIONS.index("20251118094238")
 
     database.kubectl("delete", "pod", "-l", f"job-name={first}", "--grace-period=0", "--force")
+    eventually_sync(lambda: database.sql(_SLEEPING) == "0", within=KILLED_SECONDS, every=0.3)
     asked(database, "UPDATE slow.down SET name = 'browser_sessions'")
 
     second = in_the_middle(database, after=first)
@@ -121,9 +124,12 @@ def test_whoever_is_killed_each_migration_is_applied_once(
     assert applying(database)[first] == "Failed"
     gone, _ = operator.signal_leader("SIGKILL")
     eventually_sync(
-        lambda: operator.lease().get("holderIdentity") not in {None, "", gone}, within=KILLED_SECONDS + 5, every=0.3
+        lambda: operator.lease().get("holderIdentity") not in {None, "", gone},
+        within=KILLED_SECONDS + BUSY_SECONDS,
+        every=0.3,
     )
     assert in_the_middle(database) == second
+    asked(database, "DELETE FROM slow.down")
 
     ready = await_condition(database.namespace, "dbm", NAME, "Ready", reason="Applied", within=90)
 
