@@ -19,6 +19,8 @@ ANNOTATION_BACKUP: Final = f"{GROUP}/backup"
 
 LABEL_OWNER_UID: Final = f"{GROUP}/owner-uid"
 LABEL_TASK: Final = f"{GROUP}/task"
+LABEL_MIGRATIONS: Final = f"{GROUP}/migrations"
+"""Of a Deployment and its pods: the image of the migrations that they were rolled out with, as a hash of sixteen characters."""
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 FIELD_MANAGER: Final = "coursegen-operator"

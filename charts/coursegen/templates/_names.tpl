@@ -55,13 +55,14 @@ app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* What every object's metadata holds; (list ROOT COMPONENT NAME [ANNOTATIONS]) */}}
+{{/* What every object's metadata holds; (list ROOT COMPONENT NAME [ANNOTATIONS [LABELS]]) */}}
 {{- define "coursegen.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ index . 2 }}
 namespace: {{ include "coursegen.namespace" $root }}
 labels:
   {{- include "coursegen.labels" (list $root (index . 1)) | nindent 2 }}
+  {{- if gt (len .) 4 }}{{ with index . 4 }}{{ . | nindent 2 }}{{ end }}{{ end }}
 {{- $annotations := dict -}}
 {{- if gt (len .) 3 }}{{ $annotations = index . 3 | default dict }}{{ end -}}
 {{- with merge dict $annotations $root.Values.commonAnnotations }}

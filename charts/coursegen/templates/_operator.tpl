@@ -6,6 +6,14 @@
 app.kubernetes.io/part-of: coursegen
 {{- end }}
 
+{{/* Of Deployments and their pods: which migrations they were rolled out with, so that the operator sees `kubectl rollout undo`. */}}
+{{- define "coursegen.migrationsLabel" -}}
+{{- if eq .Values.migrations.mode "operator" -}}
+{{- $image := default (include "coursegen.image" (list . "migrate" .Values.migrations.image)) .Values.migrations.resource.spec.image -}}
+ops.coursegen.dev/migrations: {{ $image | sha256sum | trunc 16 | quote }}
+{{- end -}}
+{{- end }}
+
 {{/* Where the owner's address is, and what runs: the image that migrates also removes old rows. */}}
 {{- define "coursegen.ownerJob" -}}
 databaseSecretRef: {{ include "coursegen.secretReference" (list . .Values.database.migrations "owner-database-url" "owner-database-url") }}

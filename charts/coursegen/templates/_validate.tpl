@@ -101,7 +101,7 @@
 {{- end -}}
 {{- range $where, $each := $labels -}}
 {{- range $key := keys $each | sortAlpha -}}
-{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|component|part-of|managed-by|version)|helm\\.sh/chart)$" $key -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|component|part-of|managed-by|version)|helm\\.sh/chart|ops\\.coursegen\\.dev/migrations)$" $key -}}
 {{- $faults = append $faults (printf "%s: %s is a label of the chart's own, which would be there twice; take another name" $where $key) -}}
 {{- else if and (ne $where "commonLabels") (hasKey $.Values.commonLabels $key) -}}
 {{- $faults = append $faults (printf "%s: %s is in commonLabels too, and would be there twice; leave it out of one" $where $key) -}}

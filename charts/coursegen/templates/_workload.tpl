@@ -87,7 +87,7 @@ data:
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "coursegen.metadata" (list $root .component $name $values.annotations) | nindent 2 }}
+  {{- include "coursegen.metadata" (list $root .component $name $values.annotations (include "coursegen.migrationsLabel" $root)) | nindent 2 }}
 spec:
   {{- if not .scaled }}
   replicas: {{ int $values.replicaCount }}
@@ -107,6 +107,9 @@ spec:
     metadata:
       labels:
         {{- include "coursegen.labels" (list $root .component) | nindent 8 }}
+        {{- with include "coursegen.migrationsLabel" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $values.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

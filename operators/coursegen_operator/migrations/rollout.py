@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from operators.coursegen_operator.conditions import moment_of
-from operators.coursegen_operator.resources import Object
+from operators.coursegen_operator.resources import LABEL_MIGRATIONS, Object
 
 INSTANCE: Final = "app.kubernetes.io/instance"
 RELEASE: Final = "app.kubernetes.io/version"
@@ -29,7 +30,8 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
 
     An empty `wait_for` says that there is none. A release in which none is found says nothing: its label may be missing, and
     older versions may run all the same. Those of a release must also say the version that the resource says, where both say
-    one: the resource may have been changed before they were.
+    one: the resource may have been changed before they were. And their pods must: `kubectl rollout undo` brings an older
+    template back, and leaves the Deployment's own labels as they are.
     """
     named = {each["metadata"]["name"]: each for each in deployments}
     missing = [name for name in wait_for or () if name not in named]
@@ -41,12 +43,18 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
     chosen = list(deployments) if wait_for is None else [named[name] for name in wait_for]
     version = _label(resource, RELEASE) if wait_for is None else ""
     for each in chosen:
-        waiting = _waiting(each, version)
+        waiting = _of_another_release(each, version, migrations_label(resource)) or _waiting(each)
         if waiting:
             name = each["metadata"]["name"]
             command = f"kubectl -n {namespace} rollout status deployment/{name}"
             return Rollout(f"deployment/{name} {waiting}; see: {command}")
     return Rollout(since=max((moment for each in chosen for moment in _changes(each)), default=None))
+
+
+def migrations_label(resource: Object) -> str:
+    """What pods say, by the label `migrations`, that were rolled out with the migrations of `resource`."""
+    image = str((resource.get("spec") or {}).get("image", ""))
+    return hashlib.sha256(image.encode()).hexdigest()[:16]
 
 
 def _unknown(resource: Object, namespace: str) -> str:
@@ -59,12 +67,23 @@ def _unknown(resource: Object, namespace: str) -> str:
     return f"{which}: name the Deployments that use the database in spec.contract.waitFor: {command}"
 
 
-def _waiting(deployment: Object, version: str) -> str:
+def _of_another_release(deployment: Object, version: str, migrations: str) -> str:
+    """Why it, or its template, is not what was rolled out with the resource, as far as labels tell."""
+    template = (deployment.get("spec") or {}).get("template") or {}
+    own, inner = _label(deployment, RELEASE), _label(template, RELEASE)
+    if version and own not in {version, ""}:
+        return f"is of version {own}, not {version}"
+    wanted = version or own
+    if wanted and inner not in {wanted, ""}:
+        return f"was put back to version {inner}, not {wanted}"
+    said = {_label(deployment, LABEL_MIGRATIONS), _label(template, LABEL_MIGRATIONS)}
+    return "" if said <= {""} or said == {migrations} else "has pods that were rolled out with other migrations"
+
+
+def _waiting(deployment: Object) -> str:
     status, metadata = deployment.get("status") or {}, deployment["metadata"]
     wanted = _number((deployment.get("spec") or {}).get("replicas"), 1)
     new, ready = _number(status.get("updatedReplicas")), _number(status.get("availableReplicas"))
-    if _label(deployment, RELEASE) not in {version, ""} and version:
-        return f"is of version {_label(deployment, RELEASE)}, not {version}"
     if _number(status.get("observedGeneration"), -1) < _number(metadata.get("generation")):
         return "was changed and is not looked at yet"
     if new < wanted:
@@ -86,7 +105,7 @@ def _changes(deployment: Object) -> list[datetime]:
 
 
 def _label(item: Object, name: str) -> str:
-    return str((item["metadata"].get("labels") or {}).get(name, ""))
+    return str(((item.get("metadata") or {}).get("labels") or {}).get(name, ""))
 
 
 def _number(value: object, default: int = 0) -> int:

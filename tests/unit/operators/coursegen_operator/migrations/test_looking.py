@@ -87,6 +87,46 @@ def test_a_deployment_that_is_named_must_exist() -> None:
     assert "deployment/web does not exist" in rollout_of(new_resource(), ("web",), []).waiting
 
 
+@pytest.mark.parametrize("wait_for", [None, ("api",)])
+@pytest.mark.parametrize(
+    ("undone", "says"),
+    [
+        ({"version": "1.0"}, "was put back to version 1.0, not 2.0"),
+        ({"migrations": "0" * 16}, "has pods that were rolled out with other migrations"),
+        ({"migrations": None}, "has pods that were rolled out with other migrations"),
+        ({"version": None, "migrations": None}, "has pods that were rolled out with other migrations"),
+    ],
+)
+def test_an_undone_rollout_is_none(undone: dict[str, str | None], says: str, wait_for: tuple[str, ...] | None) -> None:
+    """`kubectl rollout undo` leaves the Deployment's own labels, also of a build that has its version in common with another."""
+    world = World(new_resource())
+    world.resource["metadata"]["labels"]["app.kubernetes.io/version"] = "2.0"
+    world.roll_out(version="2.0", is_marked=True)
+    assert rollout_of(world.resource, wait_for, world.deployments).waiting == ""
+    world.undo(**undone)
+    assert (
+        f"deployment/api {says}; see: kubectl -n shop rollout"
+        in rollout_of(world.resource, wait_for, world.deployments).waiting
+    )
+
+
+def test_a_resource_that_was_changed_first_waits_for_its_deployments() -> None:
+    """Another image of one version: theirs are the pods that were rolled out with the image before."""
+    world = World(new_resource())
+    world.roll_out(version="2.0", is_marked=True)
+    world.edit(image="shop:2")
+    assert "other migrations" in rollout_of(world.resource, None, world.deployments).waiting
+
+
+@pytest.mark.parametrize("template", [{}, {"metadata": None}, {"metadata": {"labels": None}}, None])
+def test_a_deployment_that_says_nothing_is_taken_at_its_word(template: Object | None) -> None:
+    """One of somebody else's, which `waitFor` names."""
+    world = World(new_resource())
+    world.roll_out(version="2.0")
+    world.deployments[0]["spec"]["template"] = template
+    assert rollout_of(world.resource, ("api",), world.deployments).waiting == ""
+
+
 @pytest.mark.parametrize(
     ("labels", "says"),
     [

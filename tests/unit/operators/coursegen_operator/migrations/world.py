@@ -16,11 +16,14 @@ from typing import Any, Literal
 from operators.coursegen_operator.child import adopt
 from operators.coursegen_operator.conditions import Condition, merged, timestamp
 from operators.coursegen_operator.migrations.planner import MigrationKind
+from operators.coursegen_operator.migrations.rollout import migrations_label
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan
 from operators.coursegen_operator.resources import Object
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 UID = "6f1d7b6e-9a53-4e0c-8a7c-0a1b2c3d4e5f"
+
+_LABELS = {"version": "app.kubernetes.io/version", "migrations": "ops.coursegen.dev/migrations"}
 
 Fate = Literal["ok", "error", "unreachable", "killed", "lost", "evicted", "locked"]
 Death = Literal["no", "before anything", "after children"]
@@ -153,14 +156,16 @@ class World:
                 if pod["metadata"]["ownerReferences"][0]["uid"] != job["metadata"]["uid"]
             }
 
-    def roll_out(self, *, generation: int = 1, ready: bool = True, version: str = "") -> None:
-        """A Deployment of the release, as its controller has just left it."""
+    def roll_out(self, *, generation: int = 1, ready: bool = True, version: str = "", is_marked: bool = False) -> None:
+        """A Deployment of the release, as its controller has just left it; marked with the migrations that it belongs to."""
         labels = {"app.kubernetes.io/instance": "shop"} | ({"app.kubernetes.io/version": version} if version else {})
+        if is_marked:
+            labels["ops.coursegen.dev/migrations"] = migrations_label(self.resource)
         moment = timestamp(self.now)
         self.deployments = [
             {
                 "metadata": {"name": "api", "generation": generation, "labels": labels},
-                "spec": {"replicas": 2},
+                "spec": {"replicas": 2, "template": {"metadata": {"labels": dict(labels)}}},
                 "status": {
                     "observedGeneration": generation,
                     "replicas": 2 if ready else 3,
@@ -177,6 +182,18 @@ class World:
                 },
             }
         ]
+
+    def undo(self, **labels: str | None) -> None:
+        """`kubectl rollout undo`: an older template, rolled out; the Deployment's own labels stay. `None` takes one away."""
+        (deployment,) = self.deployments
+        kept: Object = deployment["spec"]["template"]["metadata"]["labels"]
+        named = {_LABELS[name]: value for name, value in labels.items()}
+        deployment["spec"]["template"]["metadata"]["labels"] = {
+            name: value for name, value in (kept | named).items() if value is not None
+        }
+        deployment["metadata"]["generation"] += 1
+        deployment["status"]["observedGeneration"] += 1
+        deployment["status"]["conditions"][0]["lastUpdateTime"] = timestamp(self.now)
 
     # ── The Job controller, the kubelet, the database ──
 
