@@ -15,12 +15,13 @@ from operators.coursegen_operator.migrations.spec import (
     TTL_SECONDS,
     MigrationSpec,
 )
-from operators.coursegen_operator.migrations.status import Memory, Task
+from operators.coursegen_operator.migrations.status import AGAIN, Memory, Task
 from operators.coursegen_operator.planning import Child
 from operators.coursegen_operator.resources import JOB, Object
 
 COMMAND: Final = ("python", "-m", "services.migrate")
 BACKUP_LENGTH: Final = 253
+_BACKUP: Final = "--backup="
 
 DRIFT_TTL_SECONDS: Final = 600
 """How long a finished check for drift is kept at most: there is one after the other, for ever."""
@@ -77,14 +78,23 @@ def arguments(spec: MigrationSpec, memory: Memory, task: Task, backup: str) -> l
     if spec.baseline and task in {"plan", "apply", "drift"}:
         found.append(f"--baseline={spec.baseline}")
     if task in {"apply", "contract"}:
-        found.append(f"--expect-plan={plan_hash_of(memory, task)}")
+        found.append(f"--expect-plan={plan_hash_of(memory, task).partition(AGAIN)[0]}")
         if task == "contract" or memory.destructive:
             found.append("--allow-destructive")
         if backup:
-            found.append(f"--backup={backup}")
+            found.append(f"{_BACKUP}{backup}")
     if task == "drift":
         found += [f"--ignore={pattern}" for pattern in spec.drift.ignore]
     return found
+
+
+def backup_in(job: Object) -> str:
+    """The backup that a Job was given, whatever the resource says by now; empty when none."""
+    containers = (((job.get("spec") or {}).get("template") or {}).get("spec") or {}).get("containers") or [{}]
+    given = [
+        str(each).removeprefix(_BACKUP) for each in containers[0].get("args") or () if str(each).startswith(_BACKUP)
+    ]
+    return given[0] if given else ""
 
 
 def _environment(spec: MigrationSpec) -> dict[str, str]:

@@ -10,7 +10,8 @@ from operators.coursegen_operator.conditions import timestamp
 from operators.coursegen_operator.durations import text_of
 from operators.coursegen_operator.migrations import words
 from operators.coursegen_operator.migrations.facts import Facts
-from operators.coursegen_operator.migrations.status import Memory
+from operators.coursegen_operator.migrations.job import plan_hash_of
+from operators.coursegen_operator.migrations.status import Memory, Task
 
 WATCH_SECONDS: Final = 15.0
 """To the next look while something is waited for that nothing tells of."""
@@ -35,7 +36,8 @@ def expand_hold(facts: Facts, memory: Memory) -> Hold | None:
     """What keeps the pending files of phase expand from being applied."""
     if memory.destructive:
         losses = "; ".join(f"{revision}: {statement}" for revision, statement in memory.destructive[:3])
-        hold = _loss_hold(facts, f"{len(memory.destructive)} statements lose data ({words.brief(losses)})")
+        what = f"{len(memory.destructive)} statements lose data ({words.brief(losses)})"
+        hold = _loss_hold(facts, memory, "apply", what)
         if hold is not None:
             return hold
     if facts.spec.approval == "Manual" and not is_approved(facts, memory):
@@ -55,7 +57,7 @@ def contract_hold(facts: Facts, memory: Memory) -> Hold | None:
         return Hold(words.CONTRACT_DEFERRED, f"{files} of phase contract stay pending: contract.mode is Never")
     if facts.spec.drift.mode == "Fail" and memory.drift.state == "Drifted":
         return Hold(words.DRIFT_DETECTED, f"{files} of phase contract wait until the schema is in sync")
-    hold = _loss_hold(facts, f"{files} of phase contract remove what older versions use")
+    hold = _loss_hold(facts, memory, "contract", f"{files} of phase contract remove what older versions use")
     if hold is not None:
         return hold
     if facts.spec.contract.mode == "Manual" and not is_contract_approved(facts, memory):
@@ -81,22 +83,45 @@ def is_contract_approved(facts: Facts, memory: Memory) -> bool:
     return bool(memory.contract_hash) and memory.contract_hash in {facts.approve, memory.approved_contract_hash}
 
 
-def _loss_hold(facts: Facts, what: str) -> Hold | None:
+def loses_data(memory: Memory, task: Task) -> bool:
+    """Whether a Job of `task` takes something away that only a backup brings back."""
+    return task == "contract" or (task == "apply" and bool(memory.destructive))
+
+
+def backup_for(facts: Facts, memory: Memory, task: Task) -> str:
+    """The backup that is named, if a Job of `task` may have it; else empty.
+
+    One that was used already is older than what was written since. It is good for the rest of the plan that it was used for,
+    when that broke off, and for nothing else.
+    """
+    used = memory.used_backup
+    if not facts.backup or facts.backup != used.id:
+        return facts.backup
+    is_rest = (used.task, used.round) == (task, memory.round)
+    is_same = (used.task, used.plan_hash) == (task, plan_hash_of(memory, task))
+    return facts.backup if is_rest or is_same else ""
+
+
+def _loss_hold(facts: Facts, memory: Memory, task: Task, what: str) -> Hold | None:
+    backup = backup_for(facts, memory, task)
+    used = f"backup {words.brief(facts.backup, 80)} was used for another plan" if facts.backup and not backup else ""
     if not facts.spec.allows_destructive:
         message = f"{what}, and policy.destructive is Deny; after a backup: {facts.commands.allow}"
-        if not facts.backup:
-            message += f"; and name it: {facts.commands.backup}"
+        if not backup:
+            message += f"; and name it{f' ({used})' if used else ''}: {facts.commands.backup}"
         return Hold(words.DESTRUCTIVE_DENIED, message)
-    if not facts.backup:
-        return Hold(words.DESTRUCTIVE_DENIED, f"{what}; name the backup that was taken: {facts.commands.backup}")
+    if not backup:
+        ask = f"{used}: take another one, and name it" if used else "name the backup that was taken"
+        return Hold(words.DESTRUCTIVE_DENIED, f"{what}; {ask}: {facts.commands.backup}")
     return None
 
 
 def _rollout_hold(facts: Facts, memory: Memory) -> Hold | None:
     rollout = facts.rollout()
+    if rollout.waiting and facts.deployments is None and facts.may_see_deployments:
+        return Hold(words.RECONCILING, rollout.waiting, look_seconds=NEXT_SECONDS)
     if rollout.waiting:
-        seconds = NEXT_SECONDS if facts.deployments is None and facts.may_see_deployments else WATCH_SECONDS
-        return Hold(words.WAITING_FOR_ROLLOUT, rollout.waiting, look_seconds=seconds)
+        return Hold(words.WAITING_FOR_ROLLOUT, rollout.waiting, look_seconds=WATCH_SECONDS)
     moments = [moment for moment in (rollout.since, memory.settled_at) if moment is not None]
     soak = facts.spec.contract.soak_seconds
     until = max(moments, default=facts.now) + timedelta(seconds=soak)

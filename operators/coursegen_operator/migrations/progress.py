@@ -18,12 +18,14 @@ from operators.coursegen_operator.jobs.ending import clean
 from operators.coursegen_operator.migrations.report import DriftReport, Report, Result
 from operators.coursegen_operator.migrations.spec import Retry
 from operators.coursegen_operator.migrations.status import (
+    AGAIN,
     HASH_BYTES,
     LISTED,
     REVISION_BYTES,
     STATEMENT_BYTES,
     TEXT_BYTES,
     Attempt,
+    BackupUse,
     DriftMemory,
     Memory,
     Task,
@@ -44,7 +46,8 @@ _UNNAMED: Final = "…"
 def begun(memory: Memory, key: str, reconcile_at: str, *, is_same_work: bool = False) -> Memory:
     """A new round, for what `key` stands for: nothing is believed about what is pending, nothing has failed yet.
 
-    The same work once more keeps in mind when the expand phase was complete: found so again, it has been since then.
+    The same work once more keeps in mind when the expand phase was complete: found so again, it has been since then. And it
+    keeps its plan: one that is found to be done counts as applied, whoever has done it.
     """
     return replace(
         memory,
@@ -58,6 +61,8 @@ def begun(memory: Memory, key: str, reconcile_at: str, *, is_same_work: bool = F
         passing_in_row=0,
         settled_at=None,
         settled_before=(memory.settled_at or memory.settled_before) if is_same_work else None,
+        plan_hash=memory.plan_hash if is_same_work else "",
+        contract_hash=memory.contract_hash if is_same_work else "",
         is_ahead=False,
     )
 
@@ -72,18 +77,25 @@ def started(memory: Memory, task: Task) -> Memory:
     return replace(memory, task=task, attempt=memory.attempt + 1, retry_at=None)
 
 
+def backed(memory: Memory, task: Task, plan_hash: str, backup: str) -> Memory:
+    """A Job of `task` has `backup` to lose data by: from now on it is good for nothing else."""
+    return replace(memory, used_backup=BackupUse(id=backup, task=task, plan_hash=plan_hash, round=memory.round))
+
+
 def withdrawn(memory: Memory) -> Memory:
     """The due task is not permitted any more; its Job was not made."""
     return replace(memory, task=None, attempt=memory.attempt - 1, retry_at=None)
 
 
 def planned(memory: Memory, report: Report, now: datetime) -> Memory:
-    """A plan has been made. An approval outlives it only when the plan is the same."""
-    plan_hash = shortened(report.plan_hash or "", HASH_BYTES)
-    contract_hash = shortened(report.contract_plan_hash or "", HASH_BYTES)
+    """A plan has been made. An approval outlives it only when the plan is the same, and was not applied meanwhile."""
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or not report.has_work
     contract = () if is_ahead or not report.contract_count else revisions_of(report.contract_pending) or (_UNNAMED,)
+    done_hash = (memory.plan_hash if is_settled else "") or memory.done_hash
+    done_contract_hash = (memory.contract_hash if not contract else "") or memory.done_contract_hash
+    plan_hash = _hash_of(report.plan_hash, done_hash)
+    contract_hash = _hash_of(report.contract_plan_hash, done_contract_hash)
     return replace(
         memory,
         task=None,
@@ -95,13 +107,16 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         baseline_count=0 if is_settled else report.adopted_count,
         destructive=() if is_settled else _statements(report),
         plan_hash=plan_hash,
+        done_hash=done_hash,
         approved_hash=memory.approved_hash if memory.approved_hash == plan_hash else "",
         is_ahead=is_ahead,
         contract_pending=contract,
         contract_hash=contract_hash if contract else "",
+        done_contract_hash=done_contract_hash,
         approved_contract_hash=memory.approved_contract_hash if memory.approved_contract_hash == contract_hash else "",
         settled_at=(memory.settled_at or memory.settled_before or later(now, 0)) if is_settled else None,
         settled_before=None,
+        drift=DriftMemory() if is_ahead else memory.drift,
         failed_attempts=0 if is_settled and not contract else memory.failed_attempts,
         failures_in_row=0 if is_settled and not contract else memory.failures_in_row,
         passing_in_row=0 if is_settled and not contract else memory.passing_in_row,
@@ -121,9 +136,11 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         pending=(),
         baseline_count=0,
         destructive=(),
+        done_hash=memory.plan_hash,
         is_ahead=report.outcome == "ahead",
         settled_at=later(now, 0),
         settled_before=None,
+        drift=DriftMemory() if report.outcome == "ahead" else memory.drift,
         applied_at=finished_at or now,
     )
 
@@ -139,6 +156,7 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
         current=_revision(report.current_revision or report.revision) or memory.current,
         contract_pending=(),
         contract_hash="",
+        done_contract_hash=memory.contract_hash,
         approved_contract_hash="",
         applied_at=finished_at or now,
     )
@@ -242,6 +260,15 @@ def _statements(report: Report) -> tuple[tuple[str, str], ...]:
         for each in (report.destructive or ())[:LISTED]
     )
     return found or ((_UNNAMED, f"{report.losses} statements"),) * min(report.losses, 1)
+
+
+def _hash_of(reported: str | None, done: str) -> str:
+    """What a plan is called. One that was applied before has another name than then, so that no old approval is for it."""
+    found = shortened(reported or "", HASH_BYTES)
+    before, _, number = done.rpartition(AGAIN) if AGAIN in done else (done, "", "1")
+    if not found or found != before:
+        return found
+    return f"{found}{AGAIN}{int(number) + 1 if number.isdecimal() and len(number) < 9 else 2}"
 
 
 def revisions_of(revisions: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ _POLICY: Final = obj(
         "destructive": string(
             "Whether statements may be applied that lose data (DROP, TRUNCATE, a column's type made narrower), and files of "
             "phase contract. With Allow they also need the annotation "
-            f"{ANNOTATION_BACKUP}=<id>, which names the backup that was taken; the id is recorded in the database.",
+            f"{ANNOTATION_BACKUP}=<id>, which names the backup that was taken; the id is recorded in the database, and is good "
+            "for one plan.",
             enum=("Deny", "Allow"),
             default="Deny",
         ),

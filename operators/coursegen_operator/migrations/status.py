@@ -24,6 +24,9 @@ REVISION_BYTES: Final = 64
 HASH_BYTES: Final = 64
 STATEMENT_BYTES: Final = 160
 
+AGAIN: Final = ".again"
+"""Stands between a plan's hash and how often it has been there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -53,6 +56,16 @@ class DriftMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupUse:
+    """What the backup was used for that a Job last had with which data may be lost, as `status.usedBackup` shows it."""
+
+    id: str = ""
+    task: str = ""
+    plan_hash: str = ""
+    round: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """A status without its conditions."""
 
@@ -79,6 +92,9 @@ class Memory:
     baseline_count: int = 0
     """Files that a baseline is still to note as applied. Until then the application's pods do not know the schema."""
     plan_hash: str = ""
+    """Of a plan that was applied before, with `AGAIN` and a number behind the hash: whoever approved it then has not now."""
+    done_hash: str = ""
+    """The last plan that was applied."""
     approved_hash: str = ""
     destructive: tuple[tuple[str, str], ...] = ()
     """Revision and statement, of those that lose data."""
@@ -86,6 +102,7 @@ class Memory:
 
     contract_pending: tuple[str, ...] = ()
     contract_hash: str = ""
+    done_contract_hash: str = ""
     approved_contract_hash: str = ""
 
     settled_at: datetime | None = None
@@ -93,6 +110,7 @@ class Memory:
     settled_before: datetime | None = None
     """What `settled_at` was before the present plan of the same work: it is so again when nothing is pending."""
     applied_at: datetime | None = None
+    used_backup: BackupUse = field(default_factory=BackupUse)
     last: Attempt = field(default_factory=Attempt)
     drift: DriftMemory = field(default_factory=DriftMemory)
 
@@ -150,6 +168,7 @@ class Memory:
             pending=_texts(status.get("pendingRevisions")),
             baseline_count=_whole(status.get("baselineCount")),
             plan_hash=_text(status, "planHash"),
+            done_hash=_text(status, "appliedPlanHash"),
             approved_hash=_text(status, "approvedPlanHash"),
             destructive=tuple(
                 (_text(each, "revision"), _text(each, "statement")) for each in status.get("destructive") or ()
@@ -157,10 +176,12 @@ class Memory:
             is_ahead=status.get("aheadOfImage") is True,
             contract_pending=_texts(status.get("contractPendingRevisions")),
             contract_hash=_text(status, "contractPlanHash"),
+            done_contract_hash=_text(status, "appliedContractPlanHash"),
             approved_contract_hash=_text(status, "approvedContractPlanHash"),
             settled_at=moment_of(status.get("expandedAt")),
             settled_before=moment_of(status.get("previouslyExpandedAt")),
             applied_at=moment_of(status.get("lastAppliedAt")),
+            used_backup=_backup(status.get("usedBackup") or {}),
             last=_attempt(status.get("lastAttempt") or {}),
             drift=_drift(status.get("drift") or {}),
         )
@@ -180,14 +201,17 @@ class Memory:
             pendingRevisions=list(self.pending),
             baselineCount=self.baseline_count,
             planHash=self.plan_hash,
+            appliedPlanHash=self.done_hash,
             approvedPlanHash=self.approved_hash,
             destructive=[{"revision": revision, "statement": text} for revision, text in self.destructive],
             contractPendingRevisions=list(self.contract_pending),
             contractPlanHash=self.contract_hash,
+            appliedContractPlanHash=self.done_contract_hash,
             approvedContractPlanHash=self.approved_contract_hash,
             expandedAt=self.settled_at,
             previouslyExpandedAt=self.settled_before,
             lastAppliedAt=self.applied_at,
+            usedBackup=_backup_object(self.used_backup),
             lastAttempt=_attempt_object(self.last),
             drift=_drift_object(self.drift),
         ) | {
@@ -221,6 +245,16 @@ def _attempt_object(last: Attempt) -> Object:
         revision=last.revision,
         error=last.error,
     )
+
+
+def _backup(item: Object) -> BackupUse:
+    return BackupUse(
+        id=_text(item, "id"), task=_text(item, "task"), plan_hash=_text(item, "planHash"), round=_text(item, "round")
+    )
+
+
+def _backup_object(used: BackupUse) -> Object:
+    return _filled(id=used.id, task=used.task, planHash=used.plan_hash, round=used.round)
 
 
 def _drift(item: Object) -> DriftMemory:

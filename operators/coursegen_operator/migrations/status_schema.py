@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from operators.coursegen_operator.migrations.job import BACKUP_LENGTH
 from operators.coursegen_operator.migrations.progress import PATIENCE
 from operators.coursegen_operator.migrations.status import LISTED, TEXT_BYTES
-from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT
+from operators.coursegen_operator.resources import ANNOTATION_BACKUP, ANNOTATION_RECONCILE_AT
 from operators.coursegen_operator.schemas.openapi import (
     Schema,
     array,
@@ -25,7 +26,7 @@ def _revision(doc: str) -> Schema:
 
 
 def _hash(doc: str) -> Schema:
-    return string(doc, max_length=64)
+    return string(doc, max_length=80)
 
 
 def _revisions(doc: str) -> Schema:
@@ -46,6 +47,18 @@ _LAST_ATTEMPT: Final = obj(
         "finishedAt": date_time("When it ended."),
         "revision": _revision("Where it left the database."),
         "error": string("Why it failed, or does not start.", max_length=TEXT_BYTES),
+    },
+)
+
+_USED_BACKUP: Final = obj(
+    f"What the value of the annotation {ANNOTATION_BACKUP} was last used for. It is good for no other plan.",
+    {
+        "id": string("The backup.", max_length=BACKUP_LENGTH),
+        "task": string("What it was used for: apply or contract.", max_length=16),
+        "planHash": _hash("The plan that was applied with it."),
+        "round": string(
+            "The round in which that was; what is left of the plan goes on with the same backup.", max_length=64
+        ),
     },
 )
 
@@ -74,8 +87,10 @@ STATUS: Final = obj(
         "pendingRevisions": _revisions("Those files; the first twenty."),
         "baselineCount": integer("How many files spec.baseline is still to note as applied, without running them."),
         "planHash": _hash(
-            "Stands for exactly these files and their text; the annotation approve must have this value."
+            "Stands for exactly these files and their text; the annotation approve must have this value. The same plan once "
+            "more, after its revisions were lost, is another value."
         ),
+        "appliedPlanHash": _hash("The last plan that was applied."),
         "approvedPlanHash": _hash("The plan that was approved."),
         "destructive": array(
             "Statements of the plan that lose data; the first twenty.",
@@ -88,6 +103,7 @@ STATUS: Final = obj(
         "aheadOfImage": boolean("The database has migrations that the image does not know."),
         "contractPendingRevisions": _revisions("Files of phase contract that are not applied; the first twenty."),
         "contractPlanHash": _hash("As planHash, for the files of phase contract."),
+        "appliedContractPlanHash": _hash("The last plan of phase contract that was applied."),
         "approvedContractPlanHash": _hash("The plan of phase contract that was approved."),
         "expandedAt": date_time(
             "When the expand phase was found or made complete; the soak counts from here at the earliest."
@@ -95,6 +111,7 @@ STATUS: Final = obj(
         "previouslyExpandedAt": date_time(
             "What expandedAt was before the present plan of the same work, and is again when it finds nothing pending."
         ),
+        "usedBackup": _USED_BACKUP,
         "lastAttempt": _LAST_ATTEMPT,
         "lastAppliedAt": date_time("When a migration was last applied."),
         "failedAttempts": integer("Errors that count against retry.maxAttempts."),

@@ -31,14 +31,16 @@ from operators.coursegen_operator.jobs.starting import Obstacle, has_started, ob
 from operators.coursegen_operator.migrations import progress, words
 from operators.coursegen_operator.migrations.facts import Facts
 from operators.coursegen_operator.migrations.finding import Finding
-from operators.coursegen_operator.migrations.job import job_of, name_of
+from operators.coursegen_operator.migrations.job import backup_in, job_of, name_of, plan_hash_of
 from operators.coursegen_operator.migrations.permission import (
     NEXT_SECONDS,
     WATCH_SECONDS,
+    backup_for,
     contract_hold,
     expand_hold,
     is_approved,
     is_contract_approved,
+    loses_data,
 )
 from operators.coursegen_operator.migrations.report import result_of
 from operators.coursegen_operator.migrations.standing import Rest, RestKind, Speaker
@@ -112,6 +114,7 @@ class Turn:
         job = self._facts.jobs.get(self._name(task))
         if job is None:
             return self._make(task)
+        self._note_backup(task, backup_in(job))
         if not is_finished(job) or not is_readable(job, self._facts.pods, self._facts.now):
             return self._running(task, job)
         self._note(task, job)
@@ -192,6 +195,7 @@ class Turn:
             self._notices.append(
                 Notice(words.MIGRATION_STARTED, f"job/{name} applies {words.of_task(task, self._memory)}")
             )
+        self._note_backup(task, backup_for(self._facts, self._memory, task))
         return self._running(task, None)
 
     def _running(self, task: Task, job: Object | None) -> Rest:
@@ -212,7 +216,8 @@ class Turn:
                     error=found.message if found else "",
                 ),
             )
-        child = job_of(facts.resource, self._spec, self._memory, task, facts.backup)
+        backup = backup_for(facts, self._memory, task)
+        child = job_of(facts.resource, self._spec, self._memory, task, backup)
         look = self._look(job, found)
         kind: RestKind = "ended" if is_over else "running"
         return Rest(kind, what=f"job/{name}", children=(child,), obstacle=found, look_seconds=look)
@@ -235,6 +240,10 @@ class Turn:
         self._notices += finding.notices
         if finding.has_lost:
             self._begin()
+
+    def _note_backup(self, task: Task, backup: str) -> None:
+        if backup and loses_data(self._memory, task):
+            self._memory = progress.backed(self._memory, task, plan_hash_of(self._memory, task), backup)
 
     def _note_approval(self) -> None:
         memory = self._memory

@@ -131,9 +131,9 @@ def of_baseline(count: int) -> str:
     return f"the baseline of {'1 file' if count == 1 else f'{count} files'}" if count else ""
 
 
-def brief(error: str) -> str:
-    """An error as part of a message."""
-    return shortened(error.rstrip(". "), _ERROR_BYTES)
+def brief(error: str, longest: int = _ERROR_BYTES) -> str:
+    """An error, or what somebody has named, as part of a message."""
+    return shortened(error.rstrip(". "), longest)
 
 
 def given_up(memory: Memory, commands: Commands) -> str:

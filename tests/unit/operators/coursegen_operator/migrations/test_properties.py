@@ -16,6 +16,7 @@ from operators.coursegen_operator.conditions import moment_of
 from operators.coursegen_operator.migrations.facts import DEPLOYMENTS
 from operators.coursegen_operator.migrations.job import job_of
 from operators.coursegen_operator.migrations.planner import MigrationKind
+from operators.coursegen_operator.migrations.rollout import migrations_label
 from operators.coursegen_operator.migrations.schema import SPEC, STATUS
 from operators.coursegen_operator.migrations.spec import MigrationSpec
 from operators.coursegen_operator.migrations.status import Memory
@@ -162,6 +163,11 @@ class WatchedWorld(World):
 
     rolled_out_at: datetime | None = None
     is_rolled_out: bool = False
+    granted: set[str] = field(default_factory=set)
+    """Plans that were approved since they were last applied."""
+    spent: set[str] = field(default_factory=set)
+    """Backups with which a Job has taken something away."""
+    has_lost: bool = False
     removed: set[str] = field(default_factory=set)
 
     def look(self, death: Any = "no") -> Plan:
@@ -193,6 +199,17 @@ class WatchedWorld(World):
         self.removed.add(name)
         super().remove(name)
 
+    def finish(self, fate: Any = "ok", job: Object | None = None) -> None:
+        """A Job ends; what it has used is spent when it did what it was for."""
+        job = job or self.job
+        args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        before = set(self.applied)
+        super().finish(fate, job)
+        if self.applied != before:
+            done = _option(args, "expect-plan")
+            self.granted = {each for each in self.granted if each.partition(".again")[0] != done}
+            self.spent |= {_option(args, "backup")} if "--allow-destructive" in args else set()
+
     def _check_permitted(self, manifest: Object) -> None:
         """By the world, not by the planner's own words."""
         spec, annotations = self.resource["spec"], self.resource["metadata"]["annotations"]
@@ -202,11 +219,10 @@ class WatchedWorld(World):
         if "--allow-destructive" in args:
             assert task in {"apply", "contract"}
             assert spec.get("policy") == {"destructive": "Allow"}
-            assert annotations.get("ops.coursegen.dev/backup")
+            assert annotations.get("ops.coursegen.dev/backup") == _option(args, "backup")
+            assert _option(args, "backup") not in self.spent
         if task == "apply" and spec.get("approval") == "Manual":
-            (given_hash,) = (each.partition("=")[2] for each in args if each.startswith("--expect-plan="))
-            status = self.last_plan.status if self.last_plan else {}
-            assert given_hash in {annotations.get("ops.coursegen.dev/approve"), status.get("approvedPlanHash")}
+            assert _option(args, "expect-plan") in {each.partition(".again")[0] for each in self.granted}
         if task == "contract":
             self._check_soaked(spec.get("contract") or {}, self.last_plan)
 
@@ -218,10 +234,16 @@ class WatchedWorld(World):
         assert settled_at is not None
         assert settled_at + soak <= self.now
         if contract.get("waitFor") != []:
-            assert self.deployments
+            (deployment,) = self.deployments
+            labels = deployment["spec"]["template"]["metadata"]["labels"]
+            assert labels["ops.coursegen.dev/migrations"] == migrations_label(self.resource)
             assert self.is_rolled_out
             assert self.rolled_out_at is not None
             assert self.rolled_out_at + soak <= self.now
+
+
+def _option(args: list[str], name: str) -> str:
+    return next((each.partition("=")[2] for each in args if each.startswith(f"--{name}=")), "")
 
 
 _specs = st.fixed_dictionaries(
@@ -258,11 +280,13 @@ _actions = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 30, 61, 301, 700])),
     st.tuples(st.just("edit"), _specs),
     st.tuples(st.just("approve"), st.sampled_from(["planHash", "contractPlanHash"])),
-    st.tuples(st.just("backup"), st.sampled_from(["dump", ""])),
+    st.tuples(st.just("backup"), st.sampled_from(["dump", "dump-2", ""])),
     st.tuples(st.just("again"), st.sampled_from(["1", "2"])),
     st.tuples(st.just("remove"), st.integers(0, 3)),
     st.tuples(st.just("roll out"), st.booleans()),
+    st.tuples(st.just("undo"), st.none()),
     st.tuples(st.just("drift"), st.booleans()),
+    st.tuples(st.just("lose"), st.integers(0, 3)),
 )
 
 
@@ -279,7 +303,9 @@ def _act(world: WatchedWorld, action: str, value: Any) -> None:
         case "edit":
             world.edit(**value)
         case "approve":
-            world.annotate(approve=world.resource["status"].get(value, "nothing"))
+            given = world.resource["status"].get(value, "nothing")
+            world.annotate(approve=given)
+            world.granted.add(given)
         case "backup":
             world.annotate(backup=value)
         case "again":
@@ -287,10 +313,15 @@ def _act(world: WatchedWorld, action: str, value: Any) -> None:
         case "remove" if world.jobs:
             world.remove(sorted(world.jobs)[value % len(world.jobs)])
         case "roll out":
-            world.roll_out(ready=value)
+            world.roll_out(ready=value, is_marked=True)
             world.is_rolled_out, world.rolled_out_at = value, world.now
+        case "undo" if world.deployments:
+            world.undo(migrations="0" * 16)
         case "drift":
             world.drifted = value
+        case "lose" if world.applied:
+            world.applied.discard(sorted(world.applied)[value % len(world.applied)])
+            world.has_lost = True
         case _:
             pass
 
@@ -308,7 +339,8 @@ def test_every_run_ends_ready_or_tells_a_person_what_to_do(
     """Whatever happens to it, and however often the operator dies: once nobody interferes, it comes to an end.
 
     On the way there are never two Jobs at once, nothing that loses data without both permissions, no contract phase before the
-    rollout has soaked, and no Job made twice. Who is told that all is applied finds it in the database's list.
+    rollout has soaked or while it is undone, and no Job made twice. No backup and no approval is used twice, also when revisions
+    are lost. Who is told that all is applied finds it in the database's list.
     """
     world = WatchedWorld(new_resource(**spec), unlisted=unlisted)
     for action, value in actions:
@@ -318,7 +350,7 @@ def test_every_run_ends_ready_or_tells_a_person_what_to_do(
     assert world.says()[0] in {"done", "stuck"}
     if world.says()[0] == "stuck":
         assert "kubectl -n shop " in world.condition("Ready")["message"]
-    if world.says() == ("done", "Applied"):
+    if world.says() == ("done", "Applied") and not world.has_lost:
         assert world.pending(world.resource["spec"]["image"], "expand") == []
 
 
