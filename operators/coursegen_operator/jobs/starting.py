@@ -71,7 +71,11 @@ def _no_pod(job: Object, now: datetime, command: str) -> Obstacle | None:
     if now < since + GRACE:
         return None
     name = job["metadata"]["name"]
-    return Obstacle(POD_NOT_STARTED, f"no pod could be made; see: {command} describe job/{name}", since + GRACE)
+    message = f"no pod could be made; see: {command} describe job/{name}"
+    if (job.get("spec") or {}).get("suspend"):
+        resume = f"""{command} patch job/{name} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
+        message = f"somebody has suspended the Job; resume: {resume}"
+    return Obstacle(POD_NOT_STARTED, message, since + GRACE)
 
 
 def _no_place(pod: Object, command: str) -> Obstacle | None:

@@ -72,7 +72,7 @@ class Speaker:
                 found.append(Notice(words.APPROVAL_REQUIRED, condition.message, warning=True))
             if condition.reason == words.RETRY_LIMIT_REACHED:
                 found.append(Notice(words.RETRY_LIMIT_REACHED, condition.message, warning=True))
-            if condition.reason == words.CONTRACT_DEFERRED:
+            if condition.reason in {words.CONTRACT_DEFERRED, words.WAITING_FOR_ROLLOUT, words.SOAKING}:
                 found.append(Notice(words.CONTRACT_DEFERRED, condition.message))
         return found
 
@@ -117,12 +117,12 @@ class Speaker:
         memory, at = self._memory, words.where(self._memory)
         if self._facts.spec.suspend:
             return done(words.SUSPENDED, f"{at}, nothing was pending; resume: {self._commands.resume}")
-        if self._facts.spec.drift.mode == "Fail" and memory.drift.state == "Drifted":
-            return stuck(words.DRIFT_DETECTED, self._drifted())
         if memory.is_ahead:
             return done(
                 words.AHEAD_OF_IMAGE, f"{at}, newer than the image's {memory.target or 'newest'}; left as it is"
             )
+        if self._facts.spec.drift.mode == "Fail" and memory.drift.state == "Drifted":
+            return stuck(words.DRIFT_DETECTED, self._drifted())
         more = "; files of phase contract wait, see ContractPending" if memory.contract_pending else ""
         return done(words.APPLIED, f"{at}, nothing of phase expand is pending{more}")
 
@@ -139,8 +139,10 @@ class Speaker:
 
     def _drift(self, rest: Rest) -> Condition:
         memory, drift = self._memory, self._memory.drift
-        if self._facts.spec.drift.mode == "Off":
-            return Condition(words.DRIFT_DETECTED, "Unknown", words.NOT_CHECKED, "drift.mode is Off")
+        if self._facts.spec.drift.mode == "Off" or memory.is_ahead:
+            ahead = "the database is ahead of the image, which does not know its schema"
+            text = ahead if memory.is_ahead else "drift.mode is Off"
+            return Condition(words.DRIFT_DETECTED, "Unknown", words.NOT_CHECKED, text)
         if drift.state == "Drifted":
             return Condition(words.DRIFT_DETECTED, "True", words.DRIFT_DETECTED, self._drifted())
         if memory.task == "drift" and rest.obstacle is not None:

@@ -266,6 +266,27 @@ def test_deployments_of_another_version_are_not_rolled_out() -> None:
     assert world.condition("ContractPending")["reason"] == "Soaking"
 
 
+def test_contract_waits_while_the_rollout_is_undone() -> None:
+    """The old code runs, for however long; rolled out once more, the soak begins anew."""
+    world = _soaking()
+    world.roll_out(is_marked=True)
+    world.wait(200)
+    world.undo(migrations="0" * 16)
+    world.wait(86_400)
+    world.settle()
+    assert world.unfinished == []
+    assert world.condition("ContractPending")["reason"] == "WaitingForRollout"
+    assert "rolled out with other migrations" in world.condition("ContractPending")["message"]
+    world.roll_out(generation=3, is_marked=True)
+    world.wait(299)
+    world.settle()
+    assert world.unfinished == []
+    world.wait(1)
+    world.settle()
+
+    assert world.task() == "contract"
+
+
 def test_manual_contract_needs_the_hash_of_its_plan() -> None:
     """And the rollout, and the soak."""
     world = _soaking("Manual")
@@ -291,6 +312,35 @@ def test_contract_never() -> None:
     assert world.says() == ("done", "Applied")
     assert world.condition("ContractPending")["reason"] == "ContractDeferred"
     assert world.told().count("ContractDeferred") == 1
+
+
+def test_what_a_contract_phase_waits_for_is_told_once_each() -> None:
+    """On entering, not at every look, nor after a check for drift."""
+    world = _world(
+        image="shop:2", policy=ALLOW, contract={"soakSeconds": 900}, drift={"mode": "Detect", "intervalSeconds": 60}
+    )
+    world.annotate(backup="dump-17")
+    world.roll_out(ready=False)
+    _run(world, "plan", "apply", "drift")
+
+    def deferred() -> list[str]:
+        return [each.message for each in world.notices if each.reason == "ContractDeferred"]
+
+    assert len(deferred()) == 1
+    assert "rollout status deployment/api" in deferred()[0]
+    world.wait(60)
+    _run(world, "drift")
+    assert len(deferred()) == 1
+    world.roll_out()
+    for _ in range(3):
+        world.wait(60)
+        _run(world, "drift")
+    assert len(deferred()) == 2
+    assert "soaks" in deferred()[1]
+    world.undo(version="0")
+    world.deployments[0]["metadata"]["labels"]["app.kubernetes.io/version"] = "1"
+    world.settle()
+    assert len(deferred()) == 3
 
 
 def test_contract_without_policy_or_backup_waits() -> None:
@@ -546,6 +596,49 @@ def test_a_database_ahead_of_the_image_is_ready() -> None:
 
     assert world.says() == ("done", "AheadOfImage")
     assert world.unfinished == []
+
+
+@pytest.mark.parametrize("mode", ["Detect", "Fail"])
+def test_drift_of_another_image_says_nothing_about_one_that_is_behind(mode: str) -> None:
+    """No check is ever due then: what the last one found would stand for ever, mended or not."""
+    world = _applied("shop:2", drift={"mode": mode})
+    world.drifted = True
+    world.finish()
+    world.settle()
+    assert world.condition("DriftDetected")["status"] == "True"
+    world.edit(image="shop:1")
+    _run(world, "plan")
+
+    assert world.says() == ("done", "AheadOfImage")
+    assert (world.condition("DriftDetected")["status"], world.condition("DriftDetected")["reason"]) == (
+        "Unknown",
+        "NotChecked",
+    )
+    assert "drift" not in world.resource["status"] or world.resource["status"]["drift"]["state"] == "Unknown"
+    world.edit(image="shop:2")
+    _run(world, "plan", "drift")
+    assert world.condition("DriftDetected")["status"] == "True"
+
+
+def test_an_apply_that_finds_the_database_ahead_forgets_drift() -> None:
+    """Somebody else was quicker, with a newer image."""
+    world = _applied("shop:1", drift={"mode": "Fail"})
+    world.drifted = True
+    world.finish()
+    world.settle()
+    world.edit(image="shop:2")
+    _run(world, "plan")
+    world.finish()
+    ended: Object = next(
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        for name, pod in reversed(world.pods.items())
+        if "apply" in name
+    )
+    ended["message"] = json.dumps({**json.loads(ended["message"]), "outcome": "ahead"})
+    world.settle()
+
+    assert world.says() == ("done", "AheadOfImage")
+    assert "drift" not in world.resource["status"] or world.resource["status"]["drift"]["state"] == "Unknown"
 
 
 @pytest.mark.parametrize(("fate", "says"), [("killed", "OOMKilled"), ("lost", "the pod is gone")])
@@ -882,6 +975,25 @@ def test_a_job_that_gets_no_pod_is_told_after_a_minute() -> None:
 
     assert world.says() == ("stuck", "PodNotStarted")
     assert f"kubectl -n shop describe job/{world.job['metadata']['name']}" in world.condition("Ready")["message"]
+
+
+def test_a_job_that_somebody_has_suspended_says_how_it_goes_on() -> None:
+    """It is not made anew: a queue of the cluster's may hold it. Deleted, it is."""
+    world = _world()
+    world.settle()
+    name = world.job["metadata"]["name"]
+    world.job["spec"]["suspend"] = True
+    world.wait(60)
+    world.settle()
+    assert world.says() == ("stuck", "PodNotStarted")
+    resume = f"""kubectl -n shop patch job/{name} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
+    assert world.condition("Ready")["message"].endswith(f"somebody has suspended the Job; resume: {resume}")
+    world.remove(name)
+    world.settle()
+    assert (world.job["metadata"]["name"], "suspend" in world.job["spec"]) == (name, False)
+    _run(world, "plan", "apply")
+
+    assert world.says() == ("done", "Applied")
 
 
 def test_a_pod_that_finds_no_node_may_find_one_later() -> None:
