@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from tests.e2e.operator.conftest import FirstLook
@@ -49,19 +51,37 @@ def test_the_tables_read_as_documented(operated: Installation) -> None:
     assert row[2].strip() in {"Applied", "DriftDetected"}
     assert {row[3].strip(), row[4].strip()} == {revision}
     assert row[5].strip() == "0"
-    header, *rows = table("-n", namespace, "rtp")
-    assert [each.strip() for each in header[:4]] == ["NAME", "READY", "SCHEDULE", "SUSPEND"]
+    _, *rows = table("-n", namespace, "rtp")
     assert {row[0].strip(): row[2].strip() for row in rows} == POLICIES
-    header, row = table("-n", namespace, "alp")
-    assert [each.strip() for each in header] == ["NAME", "READY", "STATE", "ALERTS", "SELECTED", "ACCEPTED", "AGE"]
+    assert {row[3].strip() for row in rows} == {"false"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "wide"),
+    [
+        ("dbm", "READY STATE CURRENT TARGET PENDING DRIFT AGE", "LAST-APPLIED MESSAGE IMAGE JOB"),
+        ("rtp", "READY SCHEDULE SUSPEND LAST-OK NEXT DELETED AGE", "OUTCOME MESSAGE CRONJOB"),
+        ("alp", "READY STATE ALERTS SELECTED ACCEPTED AGE", "RULE MESSAGE"),
+    ],
+)
+def test_the_columns_are_those_that_are_documented(operated: Installation, kind: str, columns: str, wide: str) -> None:
+    """All of them, in their order, and what `-o wide` adds."""
+    shown, widened = (operated.kubectl("get", kind, *more).splitlines()[0].split() for more in ((), ("-o", "wide")))
+
+    assert shown == ["NAME", *columns.split()]
+    assert widened == [*shown, *wide.split()]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("get", "coursegen"),
         ("get", "coursegen", "-A"),
+        *(("get", each) for each in ("dbm", "rtp", "alp")),
+        *(("describe", each) for each in ("dbm/main", "rtp/outbox", "alp/platform")),
         ("wait", "dbm/main", "--for=condition=Ready", "--timeout=10s"),
         ("get", "dbm", "-A", "--field-selector", "spec.suspend=false"),
+        ("get", "dbm", "-A", "--field-selector", "spec.approval=Auto"),
         ("events", "--for", "dbm/main"),
         ("explain", "dbm.spec.contract"),
         ("explain", "rtp.spec.rules"),
@@ -77,6 +97,67 @@ def test_the_documented_commands_answer(operated: Installation, arguments: tuple
 
     assert said.strip()
     assert "<no description>" not in said
+
+
+def test_a_revision_and_a_generation_can_be_waited_for(operated: Installation) -> None:
+    """`kubectl wait` by what the status says; of what is not so yet it says that it took too long."""
+    found = reads(operated.namespace, "dbm", "main")
+    for field, value in (
+        ("currentRevision", found["status"]["currentRevision"]),
+        ("observedGeneration", found["metadata"]["generation"]),
+    ):
+        said = operated.kubectl("wait", "dbm/main", f"--for=jsonpath={{.status.{field}}}={value}", "--timeout=10s")
+        assert "condition met" in said
+        late = ["wait", "dbm/main", f"--for=jsonpath={{.status.{field}}}=2{value}", "--timeout=1s"]
+        assert "timed out" in run(["kubectl", "-n", operated.namespace, *late], check=False).stderr
+
+
+def test_a_suspended_migration_is_found_by_its_field(operated: Installation) -> None:
+    """Suspended by a patch, found with -A, resumed by the command that its message names."""
+    ours = [operated.namespace, "main"]
+
+    def chosen(is_suspended: str) -> bool:
+        found = kubectl("get", "dbm", "-A", "--field-selector", f"spec.suspend={is_suspended}", "--no-headers")
+        return ours in [line.split()[:2] for line in found.splitlines()]
+
+    assert (chosen("true"), chosen("false")) == (False, True)
+    operated.kubectl("patch", "dbm/main", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    try:
+        found = await_condition(operated.namespace, "dbm", "main", "Ready", reason="Suspended", within=60)
+        assert (chosen("true"), chosen("false")) == (True, False)
+        command = condition(found, "Ready")["message"].rpartition("; resume: ")[2]
+        run(shlex.split(command))
+        resumed = await_condition(operated.namespace, "dbm", "main", "Ready", within=60)
+        assert condition(resumed, "Ready")["reason"] in {"Applied", "DriftDetected"}
+    finally:
+        operated.kubectl("patch", "dbm/main", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+
+
+def test_a_rollout_is_restarted_and_undone(operated: Installation) -> None:
+    """Plain Deployments: the schema is that of both, and the api is Available at the end of each."""
+    name = f"{operated.fullname}-api"
+    before = operated.get("deployment", name)["spec"]["template"]
+    operated.kubectl("rollout", "restart", f"deployment/{name}")
+    operated.rolled_out("api")
+    assert operated.get("deployment", name)["spec"]["template"] != before
+    operated.kubectl("rollout", "undo", f"deployment/{name}")
+    operated.rolled_out("api")
+
+    after = operated.get("deployment", name)
+    assert after["spec"]["template"] == before
+    assert is_available(after)
+    assert condition(reads(operated.namespace, "dbm", "main"), "Ready")["status"] == "True"
+
+
+def test_the_relays_lease_names_the_pod_that_polls(operated: Installation) -> None:
+    """`kubectl get lease` says who it is."""
+    (pod,) = operated.pod_names("outbox-relay")
+    header, row = (
+        line.split() for line in operated.kubectl("get", "lease", f"{operated.fullname}-outbox-relay").splitlines()
+    )
+
+    assert header[:2] == ["NAME", "HOLDER"]
+    assert row[1].startswith(pod)
 
 
 def test_describe_tells_the_story(operated: Installation) -> None:
