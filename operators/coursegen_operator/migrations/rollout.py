@@ -43,11 +43,12 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
     chosen = list(deployments) if wait_for is None else [named[name] for name in wait_for]
     version = _label(resource, RELEASE) if wait_for is None else ""
     for each in chosen:
-        waiting = _of_another_release(each, version, migrations_label(resource)) or _waiting(each)
+        other = _of_another_release(each, version, migrations_label(resource))
+        waiting = other or _waiting(each)
         if waiting:
-            name = each["metadata"]["name"]
-            command = f"kubectl -n {namespace} rollout status deployment/{name}"
-            return Rollout(f"deployment/{name} {waiting}; see: {command}")
+            target = f"deployment/{each['metadata']['name']}"
+            command = f"kubectl -n {namespace} rollout {'history' if other else 'status'} {target}"
+            return Rollout(f"{target} {waiting}; see: {command}")
     return Rollout(since=max((moment for each in chosen for moment in _changes(each)), default=None))
 
 
@@ -76,8 +77,10 @@ def _of_another_release(deployment: Object, version: str, migrations: str) -> st
     wanted = version or own
     if wanted and inner not in {wanted, ""}:
         return f"was put back to version {inner}, not {wanted}"
-    said = {_label(deployment, LABEL_MIGRATIONS), _label(template, LABEL_MIGRATIONS)}
-    return "" if said <= {""} or said == {migrations} else "has pods that were rolled out with other migrations"
+    own, inner = _label(deployment, LABEL_MIGRATIONS), _label(template, LABEL_MIGRATIONS)
+    is_silent = not own and not inner
+    is_this = inner == migrations and own in {migrations, ""}
+    return "" if is_silent or is_this else "has pods that were rolled out with other migrations"
 
 
 def _waiting(deployment: Object) -> str:
