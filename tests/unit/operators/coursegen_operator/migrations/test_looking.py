@@ -105,9 +105,19 @@ def test_an_undone_rollout_is_none(undone: dict[str, str | None], says: str, wai
     assert rollout_of(world.resource, wait_for, world.deployments).waiting == ""
     world.undo(**undone)
     assert (
-        f"deployment/api {says}; see: kubectl -n shop rollout"
+        f"deployment/api {says}; see: kubectl -n shop rollout history deployment/api"
         in rollout_of(world.resource, wait_for, world.deployments).waiting
     )
+
+
+def test_pods_may_say_it_alone() -> None:
+    """Whoever labels only the pod template of a Deployment is understood, as long as the label is there."""
+    world = World(new_resource())
+    world.roll_out(is_marked=True)
+    del world.deployments[0]["metadata"]["labels"]["ops.coursegen.dev/migrations"]
+    assert rollout_of(world.resource, ("api",), world.deployments).waiting == ""
+    world.undo(migrations="0" * 16)
+    assert "other migrations" in rollout_of(world.resource, ("api",), world.deployments).waiting
 
 
 def test_a_resource_that_was_changed_first_waits_for_its_deployments() -> None:
