@@ -21,7 +21,8 @@ from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
-SOAK_SECONDS = 10
+SOAK_SECONDS = 30
+"""Longer than the operator takes to look again at Deployments, so that the soak is seen."""
 OLD_VERSION = "0.0.9"
 MAKE = {"20990101000000_make_relics": "CREATE TABLE relics (id integer);\nCREATE TABLE leftovers (id integer);\n"}
 DROP_RELICS = {"20990102000000_drop_relics": "-- migrate: contract\nDROP TABLE relics;\n"}
@@ -134,7 +135,7 @@ def test_an_undone_rollout_holds_the_contract_phase(upgraded: Installation) -> N
     upgraded.kubectl("annotate", "dbm/main", "ops.coursegen.dev/backup=dump-1")
     await_contract(upgraded, "WaitingForRollout", f"{upgraded.fullname}-api was put back to version {OLD_VERSION}")
 
-    eventually_sync(lambda: time.time() > undone_at + 2 * SOAK_SECONDS, within=3 * SOAK_SECONDS, every=1)
+    eventually_sync(lambda: time.time() > undone_at + SOAK_SECONDS + 1, within=2 * SOAK_SECONDS, every=1)
     looks_again(upgraded)
 
     await_contract(upgraded, "WaitingForRollout")
