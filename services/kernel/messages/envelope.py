@@ -42,6 +42,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     correlation_id: str | None = None
     digest: str
 
+    def put_aside(self, payload_key: str) -> Envelope:
+        """The same message with its content elsewhere."""
+        return msgspec.structs.replace(self, content=None, payload_key=payload_key)
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Envelope)
