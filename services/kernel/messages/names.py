@@ -9,6 +9,7 @@ All keys lie in the database `REDIS_STREAM_DB`. The scripts make some of these n
     msg:partitions           how many partitions there are, once that was changed; else the setting says so
     msg:seen:<message id>    the reservation: "<partition>|<entry id>|<digest>", for MESSAGES_RESERVATION_SECONDS
     msg:barrier:<partition>  last entry of the parent that comes before this new partition's first
+    msg:epochs               hash: partition -> epoch of its owner; what an earlier owner asks for is refused
     msg:touching:<partition> hash: entries that are handled alone, and how often that was begun
     msg:dlq                  the dead letters
     msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed or discarded
@@ -25,6 +26,7 @@ SEEN_PREFIX: Final = "msg:seen:"
 TOUCHING_PREFIX: Final = "msg:touching:"
 BARRIER_PREFIX: Final = "msg:barrier:"
 PARTITIONS: Final = "msg:partitions"
+EPOCHS: Final = "msg:epochs"
 DEAD_LETTERS: Final = "msg:dlq"
 FAILED: Final = "msg:failed"
 
