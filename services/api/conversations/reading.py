@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,11 +10,13 @@ from typing import Any, Final
 from services.api.conversations.bodies import MessageReply, is_name
 from services.kernel.database import Row
 from services.kernel.errors import NotFound
-from services.kernel.messages.accepting import StreamEntrance
-from services.kernel.messages.envelope import Envelope, accepted_at
+from services.kernel.messages.accepting import Found, StreamEntrance
 from services.kernel.messages.identity import ID_PATTERN
 from services.kernel.messages.payloads import Payloads
 from services.kernel.messages.store import MessageStore
+
+LOOKING_AT_ONCE: Final = 8
+"""Readers who ask Redis at the same time; more wait, so that they never take all its connections from those who write."""
 
 _ID: Final = re.compile(ID_PATTERN.removesuffix("$"))
 _UNKNOWN: Final = "There is no such message; its id is the `messageId` that its sender was answered with."
@@ -26,6 +29,7 @@ class Reading:
         self._entrance = entrance
         self._store = store
         self._payloads = payloads
+        self._looking = asyncio.Semaphore(LOOKING_AT_ONCE)
 
     async def find(self, message_id: str, viewer: str | None) -> MessageReply:
         """One message.
@@ -84,19 +88,14 @@ class Reading:
 
     async def _without_row(self, message_id: str, viewer: str | None) -> MessageReply:
         """What Redis knows of a message: that it waits, or that it has failed."""
-        letter = await self._entrance.dead_letter(message_id)
-        if letter is not None:
-            entry_id, reason, envelope = letter
-            return await self._of_envelope(envelope, entry_id, viewer, reason)
-        reservation = (await self._entrance.reserved([message_id]))[0]
-        envelope_or_none = None if reservation is None else await self._entrance.entry(reservation)
-        if reservation is None or envelope_or_none is None:
+        async with self._looking:
+            found = await self._entrance.find(message_id)
+        if found is None:
             raise NotFound(_UNKNOWN)
-        return await self._of_envelope(envelope_or_none, reservation.entry_id, viewer, None)
+        return await self._of_envelope(found, viewer)
 
-    async def _of_envelope(
-        self, envelope: Envelope, entry_id: str, viewer: str | None, failure: str | None
-    ) -> MessageReply:
+    async def _of_envelope(self, found: Found, viewer: str | None) -> MessageReply:
+        envelope = found.envelope
         _require_part(viewer, envelope.sender_id, envelope.recipient_ids)
         content = envelope.content
         if content is None and envelope.payload_key is not None:
@@ -109,10 +108,10 @@ class Reading:
             content_type=envelope.content_type,
             client_message_id=envelope.client_message_id,
             recipient_ids=list(envelope.recipient_ids),
-            state="pending" if failure is None else "failed",
-            accepted_at=accepted_at(entry_id),
+            state="pending" if found.failure is None else "failed",
+            accepted_at=found.accepted_at,
             persisted_at=None,
-            failure_reason=failure,
+            failure_reason=found.failure,
         )
 
 

@@ -49,6 +49,15 @@ class Reservation(NamedTuple):
     digest: str
 
 
+class Found(NamedTuple):
+    """A message that has no row yet."""
+
+    envelope: Envelope
+    accepted_at: datetime
+    failure: str | None
+    """Why it lies among the dead letters; None while it waits."""
+
+
 class Transport(Protocol):
     """What carries messages from whoever accepts them to whoever persists them: its entrance."""
 
@@ -94,30 +103,21 @@ class StreamEntrance:
         values = await _asked(self._redis.mget([names.seen(each) for each in message_ids]))
         return [None if value is None else _reservation(value) for value in values]
 
-    async def entry(self, reservation: Reservation) -> Envelope | None:
-        """The accepted message itself; None once its entry was cut off, or when it cannot be read.
-
-        Raises:
-            BrokerUnavailable: Redis does not answer.
-        """
-        entries = await self._range(names.stream(reservation.partition), reservation.entry_id)
-        return _envelope(entries[0][1]) if entries else None
-
-    async def dead_letter(self, message_id: str) -> tuple[str, str, Envelope] | None:
-        """The entry's id, the reason and the message, when it could not be persisted and lies among the dead letters.
+    async def find(self, message_id: str) -> Found | None:
+        """A message that has no row: it waits for it, or lies among the dead letters. None when nothing is known of it.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
         place = await _asked(self._redis.hget(names.FAILED, message_id))
-        entries = await self._range(names.DEAD_LETTERS, place.decode()) if place else []
-        if not entries:
-            return None
-        fields = entries[0][1]
-        envelope = _envelope(fields)
-        if envelope is None:
-            return None
-        return fields.get(b"entry", b"").decode(), fields.get(b"reason", b"").decode(errors="replace"), envelope
+        if place:
+            for _, fields in await self._range(names.DEAD_LETTERS, place.decode()):
+                return _found(fields, fields.get(b"entry", b"0"), fields.get(b"reason", b"").decode())
+        [reservation] = await self.reserved([message_id])
+        if reservation is not None:
+            for _, fields in await self._range(names.stream(reservation.partition), reservation.entry_id):
+                return _found(fields, reservation.entry_id.encode(), None)
+        return None
 
     async def _range(self, stream: str, entry_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
         found: list[tuple[bytes, dict[bytes, bytes]]] = await _asked(
@@ -149,8 +149,9 @@ def _reservation(value: bytes) -> Reservation:
     return Reservation(int(partition), entry_id, digest)
 
 
-def _envelope(fields: dict[bytes, bytes]) -> Envelope | None:
+def _found(fields: dict[bytes, bytes], entry_id: bytes, failure: str | None) -> Found | None:
     try:
-        return decode(fields.get(names.ENVELOPE.encode(), b""))
+        envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
     except Undecodable:
         return None
+    return Found(envelope, accepted_at(fields.get(b"accepted", entry_id).decode()), failure)
