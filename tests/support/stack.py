@@ -28,7 +28,7 @@ from tests.support.receiver import LOCAL_RECEIVERS
 from tests.support.servers import REPOSITORY, database_number
 from tests.support.waiting import eventually
 
-Kind = Literal["api", "outbox_relay", "stage_worker"]
+Kind = Literal["api", "outbox_relay", "stage_worker", "persistence_worker"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 28.0

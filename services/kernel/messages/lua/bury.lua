@@ -13,9 +13,11 @@ if #pending == 0 then
 end
 local found = redis.call('XRANGE', stream, entry, entry)
 local fields = found[1] and found[1][2] and as_table(found[1][2]) or {}
+local time = redis.call('TIME')
+local failed_at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local letter = {
     'entry', entry, 'accepted', fields['accepted'] or entry, 'partition', partition,
-    'deliveries', tostring(pending[1][4]), 'failedAt', redis.call('TIME')[1],
+    'deliveries', tostring(pending[1][4]), 'failedAt', failed_at,
 }
 for place = 5, #ARGV do
     letter[#letter + 1] = ARGV[place]

@@ -7,11 +7,11 @@ if #found == 0 then
     return ''
 end
 local letter = as_table(found[1][2])
-local partition = letter['partition']
+local partition = letter['partition'] or '0'
 if ARGV[2] ~= '' then
     partition = string.format('%d', tonumber(ARGV[2]) % tonumber(redis.call('GET', 'msg:partitions') or ARGV[4]))
 end
-local entry = redis.call('XADD', stream_of(partition), '*', 'envelope', letter['envelope'] or '', 'accepted', letter['accepted'])
+local entry = redis.call('XADD', stream_of(partition), '*', 'envelope', letter['envelope'] or '', 'accepted', letter['accepted'] or ARGV[1])
 redis.call('HINCRBY', 'msg:count:' .. partition, 'enqueued', 1)
 redis.pcall('XACK', 'msg:dlq', 'dlq-processors', ARGV[1])
 redis.call('XDEL', 'msg:dlq', ARGV[1])
