@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import PENDING, StreamExit, TakeOver
@@ -11,8 +10,6 @@ from services.kernel.messages.partitions import PartitionBook
 from services.persistence_worker.recovery import Recovery
 from services.persistence_worker.shares import Share, Shares
 
-_AT_ONCE: Final = 4
-"""Partitions that are recovered at the same time."""
 _log = get_logger(__name__)
 
 
@@ -23,7 +20,6 @@ class Opening:
         self._book = book
         self._stream = stream
         self._recovery = recovery
-        self._places = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_new(self, shares: Shares) -> None:
@@ -67,8 +63,7 @@ class Opening:
         share.was_open = True
 
     async def _recover(self, share: Share, shares: Shares) -> None:
-        async with self._places:
-            await self._recovery.run(share)
+        await self._recovery.run(share)
         if share.is_gone:
             shares.drop(share)
         share.phase = "reading"

@@ -45,6 +45,14 @@ class Persister:
                 return Outcome(refused=[Refusal(items[0], error)])
         return await self._halves(items)
 
+    async def has(self, message_id: str) -> bool:
+        """Whether a message's row is there.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return bool(await self._db.fetchval(_QUERIES["has"], message_id))
+
     async def _halves(self, items: Sequence[Item]) -> Outcome:
         middle = len(items) // 2
         outcome = await self.put(items[:middle])

@@ -1,4 +1,4 @@
-"""What a dead owner had in hand, one entry at a time, so that the one which killed it kills nothing else.
+"""What a dead owner had in hand, one entry at a time in the whole process, so that the one which killed it kills nothing else.
 
 Before an entry is touched, that is noted in Redis; the note goes with its settling. An entry that was in hand when a worker
 died, and then alone in hand when `CRASHES - 1` others died, is buried. A worker that waits for PostgreSQL takes its note
@@ -49,6 +49,7 @@ class Recovery:
         self._tally = tally
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
+        self._alone = asyncio.Lock()
 
     async def run(self, share: Share) -> None:
         """Return when nothing of the past is pending, or the share is ending; outages are waited out."""
@@ -74,18 +75,22 @@ class Recovery:
         if not delivery.entries:
             return ""
         for entry in delivery.entries:
-            if share.is_ending or not await self._alone(share, entry):
+            if share.is_ending or not await self._handle(share, entry):
                 return ""
             after = entry.entry_id
         return after
 
-    async def _alone(self, share: Share, entry: Entry) -> bool:
-        """Handle one entry; False when the partition is somebody else's by now."""
+    async def _handle(self, share: Share, entry: Entry) -> bool:
+        """Handle one entry, with no other under a note; False when the partition is somebody else's by now."""
+        async with self._alone:
+            return await self._touch(share, entry)
+
+    async def _touch(self, share: Share, entry: Entry) -> bool:
         times = await self._stream.touch(share.lease, entry.entry_id)
         if times is None:
             return False
         if times >= CRASHES:
-            return await self._undertaker.bury_crashing(share.lease, entry, _name_of(entry), CRASHES)
+            return await self._bury(share, entry)
         try:
             return await self._persist(share, Item(share.lease, entry, read_envelope(entry)))
         except Undecodable as error:
@@ -95,6 +100,13 @@ class Recovery:
         except CoursegenError:  # PostgreSQL is away
             await self._stream.survive(share.lease, entry.entry_id)
             raise
+
+    async def _bury(self, share: Share, entry: Entry) -> bool:
+        """Bury what has killed so many, unless they died after its row was committed."""
+        message_id = _name_of(entry)
+        if await self._persister.has(message_id):
+            return not await self._stream.settle({share.lease: [entry.entry_id]})
+        return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
 
     async def _persist(self, share: Share, item: Item) -> bool:
         for attempt in range(1, self._max_retries + 1):

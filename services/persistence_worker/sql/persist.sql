@@ -34,3 +34,7 @@ WITH fence AS (
   RETURNING id
 )
 SELECT ARRAY(SELECT partition FROM fence) AS held, ARRAY(SELECT id FROM written) AS new;
+
+-- name: has
+-- Whether the row of the message $1 is there.
+SELECT EXISTS (SELECT FROM messages WHERE id = $1::text);
