@@ -114,7 +114,8 @@ class Consumer:
                 await self._undertaker.bury_unreadable(share.lease, entry, error)
         due = self._held.due()
         outcome = await self._persister.put([*due, *self._held.keep_back(items)])
-        await reach("persistence.before_settle")
+        if outcome.done:
+            await reach("persistence.before_settle")
         await self._settle(outcome, began)
 
     async def _settle(self, outcome: Outcome, began: float) -> None:
