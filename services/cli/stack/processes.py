@@ -71,6 +71,7 @@ def service_programs(
         "PORT": str(addresses.api_port),
         "JWT_SECRET": jwt_secret(secrets, environ),
         "STACK_ID": secrets.stack_id,
+        "MESSAGES_REQUIRE_TOKEN": environ.get("MESSAGES_REQUIRE_TOKEN") or "false",
         **keys,
     }
     return [

@@ -91,9 +91,7 @@ async def test_without_postgres_nothing_can_be_written_at_once(
     private_postgres: servers.PrivatePostgres, private_database_url: str, redis_url: str, redis: Redis
 ) -> None:
     """`MESSAGES_DURABILITY=postgres`: 503 in the shape of every error, nothing in Redis; it works again afterwards."""
-    async with running_api(
-        private_database_url, redis_url, messages_durability="postgres", **_TOKENLESS
-    ) as api:
+    async with running_api(private_database_url, redis_url, messages_durability="postgres", **_TOKENLESS) as api:
         del api.client.headers["authorization"]
         private_postgres.kill()
         refused = await api.client.post("/api/messages", json=message())
@@ -112,9 +110,7 @@ async def _accepted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
     return answer.json() if answer.status_code == 202 else None
 
 
-async def test_without_redis_nothing_is_accepted(
-    private_redis: servers.PrivateRedis, app_database_url: str
-) -> None:
+async def test_without_redis_nothing_is_accepted(private_redis: servers.PrivateRedis, app_database_url: str) -> None:
     """503 in the shape of every error, and soon; what has a row is still recognised; it works again afterwards."""
     async with running_api(app_database_url, private_redis.url(), **_TOKENLESS) as api:
         del api.client.headers["authorization"]
@@ -141,9 +137,7 @@ async def test_without_redis_nothing_is_accepted(
 
 async def test_a_frozen_redis_is_waited_for_briefly(private_redis: servers.PrivateRedis, app_database_url: str) -> None:
     """The first callers wait as long as the setting says, the later ones are told at once."""
-    async with running_api(
-        app_database_url, private_redis.url(), messages_accept_seconds=0.5, **_TOKENLESS
-    ) as api:
+    async with running_api(app_database_url, private_redis.url(), messages_accept_seconds=0.5, **_TOKENLESS) as api:
         del api.client.headers["authorization"]
         await send(api.client)
         private_redis.pause()

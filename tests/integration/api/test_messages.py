@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -197,7 +198,7 @@ async def test_a_page_shows_the_conversation_in_order(postgres_first: RunningApi
             break
 
     assert [len(page) for page in pages] == [5, 5, 2]
-    assert sum(pages, []) == [str(number) for number in range(12)]
+    assert list(chain.from_iterable(pages)) == [str(number) for number in range(12)]
 
 
 async def test_a_conversation_may_have_any_name(postgres_first: RunningApi) -> None:
@@ -269,7 +270,10 @@ async def test_receipts_are_noted_once(api: RunningApi, redis: Redis, db: Databa
 
     assert [each.status_code for each in (first, again, implied, other)] == [201, 200, 200, 201]
     assert again.json() == first.json()
-    assert [(each["userId"], each["readAt"] is not None) for each in listed["receipts"]] == [("amy", False), ("bob", True)]
+    assert [(each["userId"], each["readAt"] is not None) for each in listed["receipts"]] == [
+        ("amy", False),
+        ("bob", True),
+    ]
     assert all(each["deliveredAt"] for each in listed["receipts"])
     assert await db.fetchval("SELECT count(*) FROM message_receipts") == 3
 
@@ -278,9 +282,7 @@ async def test_fifty_receipts_at_once_are_one(api: RunningApi, db: Database) -> 
     """One is new, all say the same time."""
     await send(api.client)
     body = {"userId": "bob", "state": "read"}
-    answers = await asyncio.gather(
-        *(api.client.post(f"/api/messages/{_ID}/receipts", json=body) for _ in range(50))
-    )
+    answers = await asyncio.gather(*(api.client.post(f"/api/messages/{_ID}/receipts", json=body) for _ in range(50)))
 
     assert sorted(each.status_code for each in answers) == [200] * 49 + [201]
     assert len({each.json()["createdAt"] for each in answers}) == 1
@@ -295,14 +297,16 @@ async def test_receipts_come_in_pages(postgres_first: RunningApi) -> None:
 
     users, cursor = [], None
     while True:
-        page = (await postgres_first.client.get(url, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        page = (
+            await postgres_first.client.get(url, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        ).json()
         users.append([each["userId"] for each in page["receipts"]])
         cursor = page["nextCursor"]
         if cursor is None:
             break
 
     assert [len(each) for each in users] == [2, 2, 1]
-    assert sorted(sum(users, [])) == sorted("eabcж")
+    assert sorted(chain.from_iterable(users)) == sorted("eabcж")
 
 
 async def test_a_long_content_goes_beside_the_stream(api: RunningApi, redis: Redis, db: Database) -> None:
@@ -371,9 +375,7 @@ async def test_the_way_back_recognises_what_waits_in_the_stream(
     async with running_api(app_database_url, redis_url, messages_require_token=False) as api:
         del api.client.headers["authorization"]
         first = await send(api.client)
-    async with running_api(
-        app_database_url, redis_url, messages_require_token=False, messages_stream_percent=0
-    ) as api:
+    async with running_api(app_database_url, redis_url, messages_require_token=False, messages_stream_percent=0) as api:
         del api.client.headers["authorization"]
         second = await send(api.client)
         other = await send(api.client, clientMessageId="m-2")
