@@ -123,7 +123,7 @@ async def nothing_written(redis: Redis, db: Database) -> bool:
         "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM message_payloads)"
         " + (SELECT count(*) FROM message_receipts)"
     )
-    return rows == 0 and await redis.keys("msg:*") == []
+    return bool(rows == 0 and await redis.keys("msg:*") == [])
 
 
 _NAMES = ("conversationId", "senderId", "clientMessageId")

@@ -63,7 +63,7 @@ async def test_a_message_is_accepted(api: RunningApi, redis: Redis) -> None:
     assert datetime.fromisoformat(reply["acceptedAt"]) == accepted_at(entry_id)
     assert timedelta(seconds=-1) < accepted_at(entry_id) - before < timedelta(seconds=10)
     assert (envelope.id, envelope.content, envelope.recipient_ids) == (_ID, "Hello", ("bob",))
-    assert await redis.hgetall(names.count(partition)) == {b"enqueued": b"1"}
+    assert await redis.hgetall(names.count(partition)) == {b"enqueued": b"1"}  # type: ignore[misc]
 
 
 async def test_the_request_id_goes_along(api: RunningApi, redis: Redis) -> None:
@@ -215,8 +215,13 @@ async def test_a_message_is_shown_in_each_of_its_states(api: RunningApi, redis: 
     url = f"/api/messages/{_ID}"
     pending = (await api.client.get(url)).json()
     [(partition, entry_id, envelope)] = await entries(redis)
-    letter = {"entry": entry_id, "partition": partition, "reason": "refused by the table", "envelope": encode(envelope)}
-    await redis.hset(names.FAILED, _ID, await redis.xadd(names.DEAD_LETTERS, letter))
+    letter: dict[Any, Any] = {
+        "entry": entry_id,
+        "partition": partition,
+        "reason": "refused by the table",
+        "envelope": encode(envelope),
+    }
+    await redis.hset(names.FAILED, _ID, await redis.xadd(names.DEAD_LETTERS, letter))  # type: ignore[misc]
     failed = (await api.client.get(url)).json()
     await persist(db, redis)
     persisted = (await api.client.get(url)).json()
