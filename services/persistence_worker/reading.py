@@ -12,7 +12,7 @@ from services.persistence_worker.shares import Share, Shares
 
 MOST_BATCHES: Final = 20
 """A worker that is behind reads so many batches of a partition at once."""
-MOST_ENTRIES: Final = 1000
+MOST_ENTRIES: Final = 500
 """Most entries of one read: what a worker has in hand when it dies is handled one at a time by the next."""
 LONGEST_WAIT_SECONDS: Final = 1.0
 _BARRIER_SECONDS: Final = 0.05
