@@ -51,7 +51,7 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         default=10,
         unit="entries",
         minimum=1,
-        maximum=1000,
+        maximum=500,
         doc="entries read from one partition at a time; a worker that is behind reads up to 20 times as many",
     )
     keep_seconds: float = setting(

@@ -67,7 +67,7 @@ class PersistenceWorker:
             partitions=settings.stream_partitions,
             lease_seconds=settings.lease_seconds,
         )
-        self._consumer = self._made_consumer(book, Persister(db, node), health)
+        self._consumer = self._made_consumer(book, Persister(db, node), health) if settings.consumers_enabled else None
         health.register("redis", self._stream.ping)
 
     def _made_consumer(self, book: PartitionBook, persister: Persister, health: HealthRegistry) -> Consumer:
@@ -116,7 +116,7 @@ class PersistenceWorker:
         tasks: list[tuple[str, Awaitable[None]]] = [
             ("measuring", self._every(MEASURE_SECONDS, self._measure, stopping))
         ]
-        if self._settings.consumers_enabled:
+        if self._consumer is not None:
             tasks += [
                 ("leases", self._holder.run(stopping)),
                 ("consumer", self._consumer.run(stopping)),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from services.kernel.database import Database
+from services.kernel.health import HealthRegistry
 from services.kernel.messages import names
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.envelope import encode
-from tests.integration.persistence_worker.conftest import Persisting
+from services.persistence_worker.worker import open_worker
+from tests.integration.persistence_worker.conftest import Persisting, settings_for
+from tests.support.clocks import StandingClock
 from tests.support.stack import Stack
 from tests.support.streamed import Ledger, envelope, partition_of, settled
 from tests.support.waiting import eventually
@@ -88,6 +91,29 @@ async def test_switched_off_it_leaves_the_messages_in_the_stream(
     assert await busy.stopped() == 0
     started = [line for n in range(16) for line in busy.lines(f"Worker started for partition {n}")]
     assert len(started) == 16
+
+
+async def test_switched_off_it_does_not_count_as_hanging(app_database_url: str, redis_url: str) -> None:
+    """There is no loop that could come round, however long it lasts."""
+    clock = StandingClock()
+    health = HealthRegistry(clock)
+    async with open_worker(settings_for(app_database_url, redis_url, consumers_enabled=False), health):
+        clock.pass_by(3600)
+
+        assert health.late() == []
+
+
+async def test_epochs_that_redis_knows_from_an_earlier_life_of_the_database_are_overtaken(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """A database that was restored counts from lower numbers: its owners are owners all the same."""
+    await redis.hset(names.EPOCHS, mapping=dict.fromkeys(range(16), 1000))
+    await ledger.talk(20, 5)
+    async with persisting():
+        await ledger.persisted(db)
+        epochs = await db.fetch("SELECT epoch FROM message_partitions")
+
+    assert {row["epoch"] for row in epochs} == {1001}
 
 
 async def test_what_it_has_done_is_in_its_figures_and_lines(
