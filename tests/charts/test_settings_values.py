@@ -27,6 +27,7 @@ _SECTIONS = {
     "migrate": "migrate",
 }
 _ELSEWHERE = {
+    "a persistence-worker": "it has no Deployment in the chart yet",
     "retention": "a RetentionPolicy says them",
     "the operator": "values of its own chart, whose test compares them",
 }
