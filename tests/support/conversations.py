@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -35,6 +36,13 @@ async def send(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
     document: dict[str, Any] = answer.json()
     return document
+
+
+async def send_at_once(url: str, number: int, **changes: Any) -> list[dict[str, Any]]:
+    """Post the same message `number` times at once, by a client that does not compare each answer with the description."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+        return await asyncio.gather(*(send(client, **changes) for _ in range(number)))
 
 
 async def entries(redis: Redis, partitions: int = PARTITIONS) -> list[tuple[int, str, Envelope]]:

@@ -6,7 +6,6 @@ and its row can never appear twice.
 
 from __future__ import annotations
 
-from base64 import b32encode
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
@@ -15,7 +14,10 @@ ID_PREFIX: Final = "msg_"
 ID_PATTERN: Final = "^msg_[a-z2-7]{26}$"
 """What a message's id looks like."""
 
-_ID_LETTERS = 26
+_ID_BITS = 130
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
+_SHIFTS = range(_ID_BITS - 10, -1, -10)
 _DIGEST_LETTERS = 16
 
 
@@ -25,8 +27,11 @@ def idempotency_key(sender: str, conversation: str, client_id: str) -> str:
 
 
 def message_id(key: str) -> str:
-    """The id that follows from a key: `msg_` and 130 bits of it in 26 letters and digits."""
-    return ID_PREFIX + b32encode(bytes.fromhex(key))[:_ID_LETTERS].decode("ascii").lower()
+    """The id that follows from a key: `msg_` and 130 bits of it in 26 letters and digits of base32."""
+    number = int(key[:33], 16) >> 2
+    return ID_PREFIX + "".join(
+        [_PAIRS[number >> shift & 1023] for shift in _SHIFTS]
+    )  # base64's takes ten times as long
 
 
 def content_digest(content: str, content_type: str, recipients: Iterable[str]) -> str:

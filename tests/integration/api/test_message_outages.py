@@ -14,7 +14,7 @@ from redis.asyncio import Redis as RedisClient
 from services.kernel.database import connect
 from tests.support import servers
 from tests.support.api import RunningApi, running_api
-from tests.support.conversations import entries, message, send
+from tests.support.conversations import entries, message, send, send_at_once
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ async def test_twenty_rounds_of_a_hundred_while_postgres_is_down(
 ) -> None:
     """Accepted all the same, once each, and a repeat is recognised (TRAP24)."""
     private_postgres.kill()
-    client = without_postgres.client
     for number in range(20):
-        replies = await asyncio.gather(*(send(client, clientMessageId=f"r-{number}") for _ in range(100)))
+        replies = await send_at_once(without_postgres.url, 100, clientMessageId=f"r-{number}")
         assert len({each["messageId"] for each in replies}) == 1
         assert sum(not each["idempotentHit"] for each in replies) == 1
 

@@ -17,7 +17,7 @@ from services.kernel.messages import names
 from services.kernel.messages.envelope import accepted_at, encode
 from services.kernel.messages.identity import idempotency_key, message_id
 from tests.support.api import RunningApi, running_api
-from tests.support.conversations import entries, message, send
+from tests.support.conversations import entries, message, send, send_at_once
 from tests.support.tokens import USER
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ async def test_the_key_is_sender_conversation_and_client_id(api: RunningApi, red
 async def test_twenty_rounds_of_a_hundred_at_once(api: RunningApi, redis: Redis, db: Database) -> None:
     """One entry, a hundred equal ids, one of them new; then one row (R9)."""
     for number in range(20):
-        replies = await asyncio.gather(*(send(api.client, clientMessageId=f"r-{number}") for _ in range(100)))
+        replies = await send_at_once(api.url, 100, clientMessageId=f"r-{number}")
         assert len({each["messageId"] for each in replies}) == 1
         assert len({each["acceptedAt"] for each in replies}) == 1
         assert sum(not each["idempotentHit"] for each in replies) == 1
@@ -163,8 +163,7 @@ async def test_twenty_rounds_of_a_hundred_at_once_in_postgres(
 ) -> None:
     """One row, a hundred equal ids, one of them new; nothing in Redis."""
     for number in range(20):
-        posts = (send(postgres_first.client, clientMessageId=f"r-{number}") for _ in range(100))
-        replies = await asyncio.gather(*posts)
+        replies = await send_at_once(postgres_first.url, 100, clientMessageId=f"r-{number}")
         assert len({each["messageId"] for each in replies}) == 1
         assert sum(not each["idempotentHit"] for each in replies) == 1
         assert {each["state"] for each in replies} == {"persisted"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b32encode
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +37,10 @@ def test_parts_do_not_run_into_each_other() -> None:
 @given(_TRIPLE)
 def test_an_id_looks_as_described(parts: tuple[str, str, str]) -> None:
     """Whatever the key was made of."""
-    assert re.fullmatch(ID_PATTERN, message_id(idempotency_key(*parts)))
+    key = idempotency_key(*parts)
+
+    assert re.fullmatch(ID_PATTERN, message_id(key))
+    assert message_id(key) == "msg_" + b32encode(bytes.fromhex(key))[:26].decode().lower()
 
 
 def test_the_digest_tells_contents_apart() -> None:
