@@ -10,6 +10,7 @@ import pytest
 
 from services.kernel.database import Database
 from services.kernel.messages import names
+from services.kernel.messages.consumer_scripts import ConsumerScripts
 from services.kernel.settings import CommonSettings, Secret
 from tests.faults.conftest import Trials
 from tests.faults.test_messages_owners import load
@@ -169,3 +170,40 @@ async def test_redis_emptied_forgets_its_epochs_and_serves_on(
     await eventually(lambda: settled(redis), within=30)
 
     assert await _nothing_is_dead(redis)
+
+
+async def test_a_read_that_reaches_redis_late_takes_nothing(
+    stack: Stack, db: Database, redis: Redis, ledger: Ledger, private_redis: PrivateRedis
+) -> None:
+    """The worker has given the read up and reads on under a new epoch; what the late one would take, nobody would hear of."""
+    read_script = ConsumerScripts(redis).sha("read")
+    async with wire_to(private_redis.url()) as (wire, through):
+        worker = await stack.start("persistence_worker", env={"REDIS_URL": through})
+        await ledger.talk(20, 5)
+        await ledger.persisted(db)
+        wire.break_off_at(read_script.encode())
+        await eventually(
+            lambda: worker.lines("Redis is unreachable, consuming pauses; no message is charged"), within=30
+        )
+        wire.mend_for_others()
+        await eventually(lambda: worker.lines("consuming goes on"), within=30)
+        worker.pause()
+        await ledger.talk(20, 5, first=5)
+        before = await _scripts_run(redis)
+        wire.deliver()
+        await eventually(lambda: _have_run(redis, before), within=10)
+        worker.resume()
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+        assert await worker.stopped() == 0
+
+    assert wire.swallowed > 0
+
+
+async def _scripts_run(redis: Redis) -> int:
+    stats = await redis.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval"))
+
+
+async def _have_run(redis: Redis, before: int) -> bool:
+    return await _scripts_run(redis) > before

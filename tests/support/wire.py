@@ -16,8 +16,9 @@ class Wire:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._open = asyncio.Event()
-        self._open.set()
+        self._gate = _opened()
+        self._mark = b""
+        self._late: list[asyncio.Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.swallowed = 0
         """Bytes that did not arrive, or arrived late."""
@@ -25,11 +26,25 @@ class Wire:
 
     def break_off(self) -> None:
         """From now on nothing arrives at either end."""
-        self._open.clear()
+        self._gate = asyncio.Event()
+
+    def break_off_at(self, mark: bytes) -> None:
+        """Break off as soon as `mark` is about to pass; it does not arrive either."""
+        self._mark = mark
 
     def mend(self) -> None:
         """What was held up arrives, as after a route has come back; so does what comes from now on."""
-        self._open.set()
+        self._gate.set()
+
+    def mend_for_others(self) -> None:
+        """What comes from now on arrives; what was held up does not, until `deliver`."""
+        self._late.append(self._gate)
+        self._gate = _opened()
+
+    def deliver(self) -> None:
+        """What was held up arrives now, though nobody may wait for it any more."""
+        while self._late:
+            self._late.pop().set()
 
     async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -37,7 +52,7 @@ class Wire:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._open.wait()
+            await self._gate.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         except (OSError, asyncio.CancelledError):
@@ -56,13 +71,23 @@ class Wire:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
-                if not self._open.is_set():
+                if self._mark and self._mark in data:
+                    self._mark = b""
+                    self.break_off()
+                gate = self._gate
+                if not gate.is_set():
                     self.swallowed += len(data)
-                    await self._open.wait()
+                    await gate.wait()
                 writer.write(data)
                 await writer.drain()
         finally:
             writer.close()
+
+
+def _opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +99,8 @@ async def wire_to(url: str) -> AsyncIterator[tuple[Wire, str]]:
     wire = Wire(parts.hostname, parts.port)
     server = await asyncio.start_server(wire.forward, "127.0.0.1", 0)
     wire.port = server.sockets[0].getsockname()[1]
-    user = f"{parts.username}@" if parts.username else ""
+    login = parts.netloc.rpartition("@")[0]
+    user = f"{login}@" if login else ""
     try:
         yield wire, urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{wire.port}"))
     finally:

@@ -28,6 +28,10 @@ class ConsumerScripts:
             for name in _NAMES
         }
 
+    def sha(self, name: str) -> str:
+        """The hash that Redis knows a script by."""
+        return str(self._scripts[name].sha)
+
     async def run(self, name: str, *args: Argument) -> Any:
         """Run one script; what it takes and answers is in the head of its file.
 
