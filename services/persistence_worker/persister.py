@@ -63,6 +63,7 @@ class Persister:
         return outcome
 
     async def _insert(self, items: Sequence[Item]) -> Outcome:
+        await reach("persistence.before_insert")
         leases = list({each.lease for each in items})
         row = await self._db.fetchrow(
             _QUERIES["persist"],

@@ -137,11 +137,13 @@ async def test_killed_workers_lose_nothing(
     assert await redis.exists(names.DEAD_LETTERS) == 0 or await redis.xlen(names.DEAD_LETTERS) == 0
 
 
-@pytest.mark.parametrize("point", ["persistence.after_insert", "persistence.before_settle"])
-async def test_a_worker_killed_between_row_and_settling_writes_no_row_twice(
+@pytest.mark.parametrize(
+    "point", ["persistence.before_insert", "persistence.after_insert", "persistence.before_settle"]
+)
+async def test_a_worker_killed_around_its_insert_writes_no_row_twice(
     stack: Stack, db: Database, redis: Redis, ledger: Ledger, point: str
 ) -> None:
-    """What is committed and pending is recognised by the next owner."""
+    """What is pending is written by the next owner; what is committed and pending is recognised."""
     await ledger.talk(CONVERSATIONS, 20)
     doomed = stack.spawn("persistence_worker", faults=f"{point}=kill@3")
     assert await doomed.ended(within=30) == -9

@@ -205,6 +205,27 @@ async def test_workers_that_are_killed_while_they_recover_bury_nothing(
     assert stack.fired() == {"persistence.after_insert kill": 5}
 
 
+async def test_workers_that_are_killed_while_postgresql_is_away_bury_nothing(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """An orchestrator may end them one after the other meanwhile; they have not died of what they had in hand."""
+    await ledger.talk(40, 10)
+    stack.environment |= {"STREAM_LEASE_SECONDS": "1"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1")
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    await db.execute("REVOKE INSERT ON messages FROM service_role")
+    for _ in range(3):
+        worker = await stack.start("persistence_worker")
+        await eventually(lambda worker=worker: worker.lines("recovery waits"), within=20)
+        worker.kill()
+    await db.execute("GRANT INSERT ON messages TO service_role")
+    await stack.start("persistence_worker")
+    await ledger.persisted(db)
+    await eventually(lambda: settled(redis))
+
+    assert await letters(redis) == []
+
+
 async def test_replayed_dead_letters_become_rows(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
