@@ -15,14 +15,15 @@ and the row is still written once. Redis is not waited for either once it has fa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from services.api.conversations.settings import MessageSettings
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
 from services.kernel.messages.accepting import Acceptance, StreamEntrance, Submission
@@ -33,12 +34,20 @@ from services.kernel.messages.payloads import Payloads, payload_key
 from services.kernel.messages.store import MessageStore, is_same
 
 LARGEST_BATCH: Final = 256
-"""Most messages of one batch, of which Redis runs one script: about a millisecond in which it does nothing else."""
+"""Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
 
 T = TypeVar("T")
 
 _IN_FLIGHT = 2
 _log = get_logger(__name__)
+
+
+class _Patience(NamedTuple):
+    """How long somebody is waited for, and whether he is asked at all."""
+
+    seconds: float
+    breaker: Breaker
+    in_vain: str
 
 
 class Ingress:
@@ -58,9 +67,12 @@ class Ingress:
         self._payloads = payloads
         self._percent = 0 if settings.messages_durability == "postgres" else settings.messages_stream_percent
         self._longest = settings.messages_payload_bytes
-        self._lookup_seconds = settings.messages_lookup_seconds
-        self._rows_breaker = Breaker(clock or SystemClock(), threshold=1)
-        self._stream_breaker = Breaker(clock or SystemClock())
+        clock = clock or SystemClock()
+        once = partial(Breaker, clock, threshold=1)
+        self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
+        self._reservations = _Patience(settings.messages_lookup_seconds, once(), "Redis is not asked for repeats")
+        self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
+        self._stream_breaker = Breaker(clock)
         self._streamed: Batcher[Submission, Acceptance] = Batcher(
             self._accept_by_stream, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
         )
@@ -89,12 +101,12 @@ class Ingress:
         """The message with its long content in the document store; as it is, when that does not answer."""
         envelope = message.envelope
         key = payload_key(envelope.id, envelope.digest)
-        try:
-            await self._payloads.put(key, envelope.content or "")
-        except CoursegenError as error:
-            _log.warning("long content stays in its envelope", messageId=envelope.id, error=error.message)
-            return message
-        return message._replace(envelope=envelope.put_aside(key))
+        is_put = await self._bounded(self._put(key, envelope.content or ""), self._aside)
+        return message._replace(envelope=envelope.put_aside(key)) if is_put else message
+
+    async def _put(self, key: str, content: str) -> bool:
+        await self._payloads.put(key, content)
+        return True
 
     async def _accept_by_stream(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
         rows = await self._known(messages)
@@ -120,9 +132,7 @@ class Ingress:
         return answers
 
     async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
-        reserving = self._bounded(
-            self._entrance.reserved([each.envelope.id for each in messages]), self._stream_breaker
-        )
+        reserving = self._bounded(self._entrance.reserved([each.envelope.id for each in messages]), self._reservations)
         answers, reservations = await asyncio.gather(self._store.accept(messages), reserving)
         if reservations is None:
             return answers
@@ -140,25 +150,27 @@ class Ingress:
 
     async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
         """Those of the messages that have a row; none when PostgreSQL does not say so in time."""
-        if not self._lookup_seconds:
+        if not self._rows.seconds:
             return {}
         asking = self._store.known([each.envelope.id for each in messages])
-        return await self._bounded(asking, self._rows_breaker) or {}
+        return await self._bounded(asking, self._rows) or {}
 
-    async def _bounded(self, call: Awaitable[T], breaker: Breaker) -> T | None:
+    async def _bounded(self, call: Coroutine[Any, Any, T], patience: _Patience) -> T | None:
         """What the call says, if it does so in time. One that takes longer is given up, and not waited for to notice it."""
+        breaker = patience.breaker
         if not breaker.allows():
-            _close(call)
+            call.close()
             return None
         asking = asyncio.ensure_future(call)
         self._asking.add(asking)
         asking.add_done_callback(self._asked)
-        await asyncio.wait({asking}, timeout=self._lookup_seconds)
+        await asyncio.wait({asking}, timeout=patience.seconds)
         if asking.done() and not asking.cancelled() and asking.exception() is None:
             breaker.succeeded()
             return asking.result()
+        if breaker.failed():
+            _log.warning(patience.in_vain, seconds=patience.seconds, error=_why(asking))
         asking.cancel()
-        breaker.failed()
         return None
 
     def _asked(self, asking: asyncio.Future[Any]) -> None:
@@ -167,9 +179,9 @@ class Ingress:
             asking.exception()  # seen: whoever asked goes on without
 
 
-def _close(call: object) -> None:
-    if asyncio.iscoroutine(call):
-        call.close()
+def _why(asking: asyncio.Future[Any]) -> str:
+    failure = asking.exception() if asking.done() and not asking.cancelled() else None
+    return str(failure or "no answer in time")
 
 
 def _persisted(row: Row, message: Submission) -> Acceptance:

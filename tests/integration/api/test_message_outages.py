@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis as RedisClient
 
 from services.kernel.database import connect
+from services.kernel.settings import Secret
 from tests.support import servers
 from tests.support.api import RunningApi, running_api
 from tests.support.conversations import entries, message, send, send_at_once
@@ -199,3 +200,33 @@ async def test_ten_kills_of_redis_lose_nothing_that_was_accepted(
     assert set(acked.values()) - set(found) == set()
     assert len(found) == len(set(found))
     assert len(acked) > 200
+
+
+async def test_a_document_store_that_never_answers_holds_nobody_up(
+    app_database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """Ten long messages: one waits as long as the setting says, the others not at all."""
+    held: list[Any] = []
+    silent = await asyncio.start_server(lambda *streams: held.append(streams), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    outside = {
+        "object_store": "s3://nowhere",
+        "object_store_endpoint": f"http://127.0.0.1:{port}",
+        "object_store_access_key": Secret("key"),
+        "object_store_secret_key": Secret("secret"),
+    }
+    async with (
+        silent,
+        running_api(app_database_url, redis_url, messages_accept_seconds=1.0, **outside, **_TOKENLESS) as api,
+    ):
+        del api.client.headers["authorization"]
+        started = time.monotonic()
+        for number in range(10):
+            await send(api.client, content="x" * 50_000, clientMessageId=str(number))
+        seconds = time.monotonic() - started
+
+    for _, writer in held:
+        writer.close()
+    assert held
+    assert 1 <= seconds < 8
+    assert {envelope.payload_key for _, _, envelope in await entries(redis)} == {None}
