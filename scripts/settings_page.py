@@ -17,6 +17,7 @@ from services.api.settings import ApiSettings
 from services.kernel.settings import CommonSettings, Declaration, Secret, declarations
 from services.migrate.settings import MigrateSettings
 from services.outbox_relay.settings import RelaySettings
+from services.persistence_worker.settings import PersistenceSettings
 from services.retention.settings import RetentionSettings
 from services.stage_worker.settings import Concurrency, WorkerSettings
 
@@ -35,6 +36,7 @@ _PROCESSES: tuple[tuple[str, type[Any]], ...] = (
     ("Of the api", ApiSettings),
     ("Of the outbox-relay", RelaySettings),
     ("Of a stage-worker", WorkerSettings),
+    ("Of a persistence-worker", PersistenceSettings),
     ("Of migrate", MigrateSettings),
     ("Of retention", RetentionSettings),
     ("Of the operator", OperatorSettings),

@@ -97,19 +97,26 @@ class Api:
     async def _perform(self, operation: Operation, request: Request) -> Reply:
         if operation.public:
             return await operation.handler(request)
-        caller = request.caller = await self._identify(request)
+        caller = request.caller = await self._identify(request, optional=operation.optional_token)
+        if caller is None:
+            return await operation.handler(request)
         if operation.admin:
             require_admin(caller)
         with bind_context(userId=str(caller.user_id), tier=caller.tier):
             return await operation.handler(request)
 
-    async def _identify(self, request: Request) -> Principal:
-        """Who is calling: by the token, else by the browser's cookie. One who sends a token is judged by it alone."""
+    async def _identify(self, request: Request, *, optional: bool) -> Principal | None:
+        """Who is calling: by the token, else by the browser's cookie. One who sends a token is judged by it alone.
+
+        None when neither was sent, where that is allowed.
+        """
         authorization = request.header(b"authorization")
         if authorization is None and self._sessions is not None:
             caller = await self._sessions.caller(request)
             if caller is not None:
                 return caller
+        if authorization is None and optional:
+            return None
         return await self._authenticator.authenticate(authorization)
 
     async def _send(self, request: Request, reply: Reply, send: Send) -> None:

@@ -17,7 +17,7 @@ LARGEST_PAGE: Final = 100
 DEFAULT_PAGE: Final = 20
 """Things of one page when nobody asks for another number."""
 
-LONGEST_CURSOR: Final = 600
+LONGEST_CURSOR: Final = 1200
 """Most characters of a cursor."""
 
 _LARGEST_POSITION = 2**63 - 1
@@ -106,6 +106,26 @@ def decode_position(query: Mapping[str, str]) -> int:
     if cursor is None:
         return 0
     return _number(_decode(cursor))
+
+
+def encode_name(name: str) -> str:
+    """The cursor for a list ordered by name."""
+    return _encode(name)
+
+
+def decode_name(query: Mapping[str, str]) -> str:
+    """The name such a list is to go on after; the empty one, which comes before all, when it is to begin.
+
+    Raises:
+        InvalidInput: when the cursor is not one of ours.
+    """
+    cursor = query.get("cursor")
+    if cursor is None:
+        return ""
+    name = _decode(cursor)
+    if "\x00" in name:
+        raise _not_ours()
+    return name
 
 
 def _moment(text: str) -> datetime:

@@ -13,10 +13,12 @@ import orjson
 
 from services.api.browser.cookie import cookie_name
 from services.api.browser.origin import Origin
+from services.api.conversations.bodies import LONGEST_NAME
 from services.api.error_catalogue import error_schema
 from services.api.routing import Answer, Operation
 from services.api.webhook_description import webhooks
 from services.kernel.formats import course_schema
+from services.kernel.messages.identity import ID_PATTERN
 from services.kernel.webhooks.events import Event
 
 TITLE: Final = "coursegen"
@@ -34,13 +36,18 @@ _HEADERS: Final[dict[str, Any]] = {
     "WWW-Authenticate": {"description": "how to authenticate", "schema": {"type": "string"}},
 }
 
-_PARAMETER = re.compile(r"\{(\w+)\}")
+_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 _DOCS = {
     "course": ("UUID or slug of a course of yours", {"type": "string", "minLength": 1}),
     "document": ("UUID of the document", {"type": "string", "format": "uuid"}),
     "queue": (
         "name of the queue, such as `course-generation:documents`",
         {"type": "string", "minLength": 1, "maxLength": 200},
+    ),
+    "message": ("id of the message", {"type": "string", "pattern": ID_PATTERN}),
+    "conversation": (
+        "the conversation, as its messages name it; any character of it may be percent-encoded",
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
     ),
     "scope": (
         "`global` or a tier",
@@ -50,7 +57,7 @@ _DOCS = {
 _REASONS = {
     400: "The request is not valid; the message says what to change",
     401: "There is no valid token",
-    403: "The course belongs to someone else, or the caller is no administrator",
+    403: "It belongs to someone else or would be in someone else's name, or the caller is no administrator",
     404: "There is no such thing",
     408: "The request did not arrive in time",
     409: "The request contradicts the present state",
@@ -71,7 +78,9 @@ def describe(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     by_model = {id(model): schema for model, schema in zip(models, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for operation in listed:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, by_model)
+        paths.setdefault(operation.path.replace(":path}", "}"), {})[operation.method.lower()] = _operation(
+            operation, by_model
+        )
     components |= _documents() | _errors(listed)
     return {
         "openapi": "3.1.0",
@@ -109,7 +118,7 @@ def _operation(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, An
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": summary,
-        "security": [] if operation.public else [{"token": []}, {"session": []}],
+        "security": _security(operation),
         "parameters": _parameters(operation),
         "responses": _responses(operation, schemas),
     }
@@ -133,6 +142,13 @@ _UPLOAD = {
         }
     },
 }
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    if operation.public:
+        return []
+    anonymous: list[dict[str, list[str]]] = [{}] if operation.optional_token else []
+    return [*anonymous, {"token": []}, {"session": []}]
 
 
 def _body(content_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:

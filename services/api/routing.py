@@ -62,6 +62,8 @@ class Operation:
     """Whether it answers but is not described: kept for later, or a part of a page."""
     public: bool = False
     """Whether it answers without a token (TRAP35)."""
+    optional_token: bool = False
+    """Whether a token may be missing. One that is sent is checked all the same, and binds its caller."""
     admin: bool = False
     """Whether it answers only to callers with the role admin (GAP15)."""
 

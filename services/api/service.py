@@ -16,6 +16,8 @@ from services.api.auth import Authenticator
 from services.api.browser.origin import parse_origin
 from services.api.browser.sessions import Sessions
 from services.api.browser.site import Site
+from services.api.conversations.ingress import Ingress
+from services.api.conversations.reading import Reading
 from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
@@ -28,6 +30,7 @@ from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
 from services.api.routes.generation import GenerationRoutes
 from services.api.routes.live import LiveRoutes
+from services.api.routes.messages import MessageRoutes
 from services.api.routes.metrics import MetricsRoutes
 from services.api.routes.pages import PageRoutes
 from services.api.routes.saq_page import SaqRoutes
@@ -49,6 +52,10 @@ from services.kernel.health import HealthRegistry
 from services.kernel.idempotency import ResultCache
 from services.kernel.initiation import CommandHandler
 from services.kernel.listening import Listener
+from services.kernel.messages.accepting import StreamEntrance
+from services.kernel.messages.payloads import open_payloads
+from services.kernel.messages.settings import stream_address
+from services.kernel.messages.store import MessageStore
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
@@ -71,6 +78,9 @@ _RELATIONS = (
     "metric_values",
     "browser_tickets",
     "browser_sessions",
+    "messages",
+    "message_payloads",
+    "message_receipts",
     *WEBHOOK_RELATIONS,
     *ADMIN_RELATIONS,
 )
@@ -201,7 +211,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)))
+        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), _messages(settings, db, stack))
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
@@ -222,6 +232,29 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
         leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
+def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> MessageRoutes:
+    redis = open_redis(
+        stream_address(settings, settings.redis_url),
+        name="coursegen-api-messages",
+        socket_timeout=settings.messages_accept_seconds,
+        connect_timeout=settings.messages_accept_seconds,
+        max_connections=16,
+    )
+    stack.push_async_callback(redis.aclose)
+    entrance = StreamEntrance(
+        redis,
+        partitions=settings.stream_partitions,
+        reservation_seconds=settings.messages_reservation_seconds,
+    )
+    store, payloads = MessageStore(db), open_payloads(db, settings)
+    return MessageRoutes(
+        Ingress(entrance, store, payloads, settings),
+        Reading(entrance, store, payloads),
+        store,
+        requires_token=settings.messages_require_token,
     )
 
 

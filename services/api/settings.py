@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from services.api.browser.origin import parse_origin
+from services.api.conversations.settings import MessageSettings
 from services.kernel.concurrency import ConcurrencySettings
 from services.kernel.objects import ObjectStoreSettings
 from services.kernel.settings import CommonSettings, Secret, load, setting
@@ -41,7 +42,7 @@ def _stack_id(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings, WebhookSettings):
+class ApiSettings(CommonSettings, ObjectStoreSettings, ConcurrencySettings, WebhookSettings, MessageSettings):
     """What the api is told."""
 
     host: str = setting("HOST", default="0.0.0.0", doc="address to listen on")  # noqa: S104 - a container listens to all

@@ -20,6 +20,11 @@ _LARGEST_NUMBER = 2**63
 _PATTERNS_IN_WORDS: Final = {
     "title": "it needs a visible character, and no line breaks or control characters",
     "language": "send a code of two or three small letters, such as `ru` or `en`",
+    **dict.fromkeys(
+        ("conversationId", "senderId", "clientMessageId", "userId", "recipientIds"),
+        "send an id without line breaks or control characters",
+    ),
+    "contentType": "send a word of small letters and digits, such as `text` or `text/markdown`",
     "webhookUrl": "send an address that begins with `https://` (`http://` only where the operator allows it), or null for none",
 }
 """What a regular expression asks of a field, for people."""
@@ -76,7 +81,7 @@ def _explained(text: str) -> InvalidInput:
         field = sentence.rpartition(" ")[2].strip("`")
         return InvalidInput(f"The field `{field}` is required.", field=field)
     if "matching regex" in sentence:
-        sentence = _PATTERNS_IN_WORDS.get(field, sentence)
+        sentence = _PATTERNS_IN_WORDS.get(field.partition("[")[0], sentence)
     if not field:
         return InvalidInput(f"The body is not valid: {sentence}.")
     return InvalidInput(f"The field `{field}` is not valid: {sentence}.", field=field)

@@ -197,7 +197,7 @@ class S3Shelf:
         """Upload in parts of 5 MiB, one at a time, so that memory stays bounded."""
         import obstore
 
-        with _s3_translated():
+        with s3_translated():
             await obstore.put_async(
                 self._store,
                 str(object_key),
@@ -212,7 +212,7 @@ class S3Shelf:
 
         for start in range(0, size_bytes, _RANGE_BYTES):
             length = min(_RANGE_BYTES, size_bytes - start)
-            with _s3_translated():
+            with s3_translated():
                 piece = await obstore.get_range_async(self._store, str(object_key), start=start, length=length)
             yield bytes(piece)
 
@@ -221,12 +221,13 @@ class S3Shelf:
         import obstore
 
         for object_key in object_keys:
-            with _s3_translated():
+            with s3_translated():
                 await obstore.delete_async(self._store, str(object_key))
 
 
 @contextlib.contextmanager
-def _s3_translated() -> Iterator[None]:
+def s3_translated() -> Iterator[None]:
+    """Let the store's errors leave the block as ours."""
     from obstore import exceptions
 
     try:
@@ -252,10 +253,11 @@ def open_store(db: Database, settings: ObjectStoreSettings) -> DocumentStore:
     """The store that the settings name. Nothing is opened before it is used."""
     if settings.object_store == "postgres":
         return DocumentStore(db, PostgresShelf(db))
-    return DocumentStore(db, S3Shelf(_s3_store(settings)))
+    return DocumentStore(db, S3Shelf(s3_store(settings)))
 
 
-def _s3_store(settings: ObjectStoreSettings) -> ObjectStore:
+def s3_store(settings: ObjectStoreSettings) -> ObjectStore:
+    """The bucket that the settings name."""
     from obstore.store import S3Store
 
     address = urlsplit(settings.object_store)

@@ -15,7 +15,7 @@ from services.kernel.errors import RetryableError, SchemaMissing
 from services.kernel.health import HealthRegistry
 from services.kernel.queries import Queries
 
-REVISION: Final = "20251122170000"
+REVISION: Final = "20251123100000"
 """The newest migration of phase `expand` in this release: what its code was written against. A test compares it."""
 
 PIPELINE_RELATIONS: tuple[str, ...] = (

@@ -23,6 +23,7 @@ _PROCESSES = {
     "api",
     "outbox-relay",
     "scheduler",
+    "persistence-worker",
     "worker-documents",
     "worker-analysis",
     "worker-generation",
@@ -54,6 +55,20 @@ def shell(running: tuple[Home, Started]) -> dict[str, str]:
     )
     environment: dict[str, str] = json.loads(done.stdout)
     return environment
+
+
+def test_a_message_sent_to_the_stack_becomes_a_row(shell: dict[str, str]) -> None:
+    """Accepted at once and persisted a moment later; sent again, it is the same one."""
+    body = {"conversationId": "up", "senderId": "alice", "content": "Hello", "clientMessageId": "m-1"}
+    first, again = (httpx.post(f"{shell['API_URL']}/api/messages", json=body).json() for _ in range(2))
+    assert (first["idempotentHit"], again["idempotentHit"]) == (False, True)
+    assert first["messageId"] == again["messageId"]
+
+    def state() -> bool:
+        found = httpx.get(f"{shell['API_URL']}/api/messages/{first['messageId']}")
+        return bool(found.json()["state"] == "persisted")
+
+    assert eventually_sync(state, within=20)
 
 
 def _script(name: str, shell: dict[str, str]) -> subprocess.CompletedProcess[str]:

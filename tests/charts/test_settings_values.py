@@ -10,7 +10,8 @@ from tests.charts.conftest import CHART
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "SETTINGS.md"
 _OWN_VALUES = {
-    "DATABASE_URL": "database", "REDIS_URL": "redis", "JWT_SECRET": "auth", "JWT_SECRET_PREVIOUS": "auth",
+    "DATABASE_URL": "database", "REDIS_URL": "redis", "REDIS_PASSWORD": "redis",
+    "JWT_SECRET": "auth", "JWT_SECRET_PREVIOUS": "auth",
     "WEBHOOK_ENCRYPTION_KEYS": "webhooks",
     "OPENAI_API_KEY": "engine", "OBJECT_STORE_ACCESS_KEY_ID": "objectStore", "OBJECT_STORE_SECRET_ACCESS_KEY": "objectStore",
     "PORT": "api", "METRICS_PORT": "metrics", "DRAIN_SECONDS": "api", "UPLOAD_FOLDER": "api",
@@ -27,6 +28,7 @@ _SECTIONS = {
     "migrate": "migrate",
 }
 _ELSEWHERE = {
+    "a persistence-worker": "it has no Deployment in the chart yet",
     "retention": "a RetentionPolicy says them",
     "the operator": "values of its own chart, whose test compares them",
 }

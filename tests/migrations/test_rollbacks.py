@@ -70,7 +70,16 @@ async def test_level_4_removes_the_outbox_and_nothing_else(db: Database, databas
 
 
 @pytest.mark.parametrize(
-    ("script", "gone"), [("000_level_4.sql", _OUTBOX), ("003_progress.sql", ("system_metrics",))], ids=["000", "003"]
+    ("script", "gone"),
+    [
+        ("000_level_4.sql", _OUTBOX),
+        ("003_progress.sql", ("system_metrics",)),
+        (
+            "004_messages.sql",
+            ("messages", "message_payloads", "message_receipts", "message_partitions", "message_workers"),
+        ),
+    ],
+    ids=["000", "003", "004"],
 )
 async def test_a_rollback_may_be_run_again(
     db: Database, database_url: str, course: UUID, script: str, gone: tuple[str, ...]
@@ -79,6 +88,17 @@ async def test_a_rollback_may_be_run_again(
     for _ in range(2):
         assert run_script(script, database_url).returncode == 0
     assert await _there(db, *gone) == []
+
+
+async def test_the_messages_go_and_come_back_empty(db: Database, database_url: str, course: UUID) -> None:
+    """With their function, and nothing else with them."""
+    await db.execute("INSERT INTO messages (id, conversationid, senderid, content) VALUES ('m', 'c', 's', 'Hello')")
+    assert run_script("004_messages.sql", database_url).returncode == 0
+    assert await db.fetchval("SELECT to_regproc('accept_messages')") is None
+    assert await _there(db, *_OUTBOX, "courses") == [*_OUTBOX, "courses"]
+
+    assert [each.version for each in await apply_all(database_url)] == ["20251123100000"]
+    assert await db.fetchval("SELECT count(*) FROM messages") == 0
 
 
 async def test_level_4_stops_the_cleanup_of_what_is_gone(db: Database, database_url: str, course: UUID) -> None:

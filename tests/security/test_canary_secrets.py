@@ -30,6 +30,7 @@ from services.kernel.settings import declarations
 from services.migrate.settings import MigrateSettings
 from services.outbox_relay.settings import RelaySettings
 from services.stage_worker.settings import WorkerSettings
+from tests.support.conversations import message
 from tests.support.courses import add_course
 from tests.support.mailbox import open_mailbox
 from tests.support.openai_server import ChatServer, chat_server
@@ -43,6 +44,7 @@ INITIATE = "/api/trpc/generation.initiate"
 CANARIES = {
     "DATABASE_URL": "kanarie-database-7Jq2",
     "REDIS_URL": "kanarie-redis-9Xw4",
+    "REDIS_PASSWORD": "kanarie-stream-6Hd3",
     "JWT_SECRET": "kanarie-jwt-5Rt8-0123456789-0123456789",
     "JWT_SECRET_PREVIOUS": "kanarie-jwt-before-2Fy6-0123456789-0123",
     "OPENAI_API_KEY": "sk-kanarie-openai-3Bn6",
@@ -100,6 +102,10 @@ def environment(stack: Stack, bucket: str, chat: ChatServer) -> dict[str, str]:
     return {
         "DATABASE_URL": with_password(stack.environment["DATABASE_URL"], APPLICATION_ROLE, CANARIES["DATABASE_URL"]),
         "REDIS_URL": with_password(stack.environment["REDIS_URL"], "default", CANARIES["REDIS_URL"]),
+        # A Redis without a password refuses one that comes without a name: so there is an error that could tell it.
+        "REDIS_HOST": str(urlsplit(stack.environment["REDIS_URL"]).hostname),
+        "REDIS_PORT": str(urlsplit(stack.environment["REDIS_URL"]).port),
+        "REDIS_PASSWORD": CANARIES["REDIS_PASSWORD"],
         **{name: CANARIES[name] for name in PLAIN},
         "OBJECT_STORE": "s3://documents/x",
         "OBJECT_STORE_ENDPOINT": bucket,
@@ -196,6 +202,7 @@ async def use_everything(stack: Stack, db: Database, chat: ChatServer, haystack:
         admin = {"Authorization": f"Bearer {token(ADMIN, app_metadata={'role': 'admin'})}"}
         for page in ("queues", "outbox", "leader", "concurrency", "events", "actions", "dead-letters"):
             await client.get(f"/api/admin/{page}", headers=admin)
+        assert (await client.post("/api/messages", json=message(senderId=str(USER)))).status_code == 503
         for page in ("/openapi.json", "/docs", "/api/trpc/metrics.getAll", "/api/health/outbox", "/admin"):
             await client.get(page)
     assert any(CANARIES["OPENAI_API_KEY"] in each["authorization"] for each in chat.headers)

@@ -19,6 +19,7 @@ from tests.support import tokens
 from tests.support.contract import Contract
 from tests.support.limits import RAISED_FIELDS
 from tests.support.receiver import WEBHOOK_KEY
+from tests.support.servers import database_number
 from tests.support.waiting import eventually
 
 
@@ -45,6 +46,7 @@ def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettin
         "port": 0,
         **RAISED_FIELDS,
         "webhook_keys": Secret(WEBHOOK_KEY),
+        "redis_stream_db": database_number(redis_url),
         **changes,
     }
     return ApiSettings(**fields)

@@ -308,6 +308,11 @@ def base_url(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=""))
 
 
+def database_number(url: str) -> int:
+    """The number of the database in a Redis address: a test's stream of messages lies in its own, beside its queues."""
+    return int(urlsplit(url).path.lstrip("/") or 0)
+
+
 def share_of(numbers: Iterable[int], environ: Mapping[str, str]) -> list[int]:
     """The numbers that belong to this process, when several run the tests side by side (pytest-xdist names them gw0, gw1…)."""
     place = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

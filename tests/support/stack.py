@@ -25,10 +25,10 @@ from services.cli.stack import ports, spawn
 from tests.support import tokens
 from tests.support.limits import RAISED
 from tests.support.receiver import LOCAL_RECEIVERS
-from tests.support.servers import REPOSITORY
+from tests.support.servers import REPOSITORY, database_number
 from tests.support.waiting import eventually
 
-Kind = Literal["api", "outbox_relay", "stage_worker"]
+Kind = Literal["api", "outbox_relay", "stage_worker", "persistence_worker"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 28.0
@@ -234,6 +234,7 @@ def _environment(database_url: str, redis_url: str, sink: Path, faults_log: Path
         "LANG": "C.UTF-8",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
+        "REDIS_STREAM_DB": str(database_number(redis_url)),
         "JWT_SECRET": tokens.SECRET,
         "HOST": ports.LOOPBACK,
         "METRICS_HOST": ports.LOOPBACK,

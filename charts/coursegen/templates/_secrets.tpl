@@ -34,6 +34,9 @@
 {{- define "coursegen.redisVariable" -}}
 {{- include "coursegen.secretVariable" (list . "REDIS_URL" .Values.redis "redis-url" "redis-url") -}}
 {{- end }}
+{{- define "coursegen.streamVariable" -}}
+{{- include "coursegen.secretVariable" (list . "REDIS_PASSWORD" (.Values.redis.streamPassword | default dict) "stream-password" "") -}}
+{{- end }}
 {{- define "coursegen.jwtVariable" -}}
 {{- include "coursegen.secretVariable" (list . "JWT_SECRET" .Values.auth.jwtSecret "jwt-secret" "jwt-secret") -}}
 {{- end }}
@@ -62,6 +65,7 @@
 {{- $secrets := dict -}}
 {{- range $key, $reference := dict
     "database-url" .Values.database "owner-database-url" .Values.database.migrations "redis-url" .Values.redis
+    "stream-password" (.Values.redis.streamPassword | default dict)
     "jwt-secret" .Values.auth.jwtSecret "webhook-keys" .Values.webhooks.encryptionKeys "openai-api-key" .Values.engine.openaiApiKey
     "object-store-access-key-id" .Values.objectStore.accessKeyId "object-store-secret-access-key" .Values.objectStore.secretAccessKey -}}
 {{- $inline := coalesce $reference.url $reference.value -}}

@@ -18,6 +18,7 @@ from services.cli.stack.state import Secrets
 API = "api"
 RELAY = "outbox-relay"
 SCHEDULER = "scheduler"
+PERSISTENCE = "persistence-worker"
 QUEUES = ("documents", "analysis", "generation")
 """The queues of the pipeline; each has a worker of its own."""
 
@@ -47,7 +48,7 @@ def assign_ports(host: str, api_port: int, taken: frozenset[int]) -> Addresses:
     """Give every process a metrics port."""
     used = set(taken) | {api_port}
     ports = {}
-    for name in (API, RELAY, SCHEDULER, *(worker_name(queue) for queue in QUEUES)):
+    for name in (API, RELAY, SCHEDULER, PERSISTENCE, *(worker_name(queue) for queue in QUEUES)):
         ports[name] = pick(avoid=frozenset(used))
         used.add(ports[name])
     return Addresses(host=host, api_port=api_port, process_metrics=ports)
@@ -56,7 +57,7 @@ def assign_ports(host: str, api_port: int, taken: frozenset[int]) -> Addresses:
 def service_programs(
     servers: Servers, addresses: Addresses, secrets: Secrets, folder: Path, environ: Mapping[str, str]
 ) -> list[Program]:
-    """The api, the relay, the scheduler, and one worker per queue."""
+    """The api, the relay, the scheduler, the worker that persists messages, and one worker per queue."""
     environment = {
         **shared_environment(environ),
         "DATABASE_URL": servers.application_url,
@@ -71,12 +72,14 @@ def service_programs(
         "PORT": str(addresses.api_port),
         "JWT_SECRET": jwt_secret(secrets, environ),
         "STACK_ID": secrets.stack_id,
+        "MESSAGES_REQUIRE_TOKEN": environ.get("MESSAGES_REQUIRE_TOKEN") or "false",
         **keys,
     }
     return [
         build(API, "services.api", api),
         build(RELAY, "services.outbox_relay", {}),
         build(SCHEDULER, "services.cli.scheduler", {}),
+        build(PERSISTENCE, "services.persistence_worker", {}),
         *(build(worker_name(queue), "services.stage_worker", {**keys, **_served(queue)}) for queue in QUEUES),
     ]
 

@@ -41,8 +41,10 @@ def path_of(operation: Operation, **values: str) -> str:
         "document": str(uuid4()),
         "queue": "course-generation:documents",
         "scope": "global",
+        "message": f"msg_{'a' * 26}",
+        "conversation": "course-1",
     }
-    return operation.path.format_map({**made_up, **values})
+    return operation.path.replace(":path}", "}").format_map({**made_up, **values})
 
 
 async def ask(api: RunningApi, operation: Operation, path: str, **more: Any) -> int:

@@ -14,9 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from services.kernel.database import Database
+from tests.support.conversations import send
 from tests.support.courses import add_course, add_documents, add_result
 from tests.support.stack import Stack
 from tests.support.tokens import ADMIN, admin_bearer
@@ -43,10 +45,17 @@ OWN_COURSE = """
 "path.course" = "{course}"
 "path.document" = "{document}"
 """
+A_MESSAGE = """
+[parameters]
+"path.message" = "{message}"
+"path.conversation" = "course-1"
+"""
+"""Sent without a token, where that is allowed: a generated sender is never a token's user."""
+MESSAGES = r"^/api/(messages|conversations)"
 CASES = re.compile(r"^\s*(\d+) generated, (\d+) passed", re.MULTILINE)
 
 
-async def fuzz(stack: Stack, url: str, configuration: str, *options: str) -> int:
+async def fuzz(stack: Stack, url: str, configuration: str, *options: str, token: bool = True) -> int:
     """How many generated requests were answered as the description says.
 
     Raises:
@@ -54,9 +63,10 @@ async def fuzz(stack: Stack, url: str, configuration: str, *options: str) -> int
     """
     file = stack.folder / "schemathesis.toml"
     file.write_text(configuration, encoding="utf-8")
+    header = ["-H", f"Authorization: {admin_bearer()['Authorization']}"] if token else []
     command = [
         str(Path(sys.executable).with_name("st")), "--config-file", str(file), "run", f"{url}/openapi.json",
-        "-H", f"Authorization: {admin_bearer()['Authorization']}", "--max-examples", EXAMPLES, "--seed", "20251122",
+        *header, "--max-examples", EXAMPLES, "--seed", "20251122",
         "--exclude-path-regex", COURSE_STREAM, "--suppress-health-check", "all", "--continue-on-failure", "--no-color", *options,
     ]  # fmt: skip
     done = await asyncio.to_thread(
@@ -92,3 +102,19 @@ async def test_the_api_keeps_to_its_description(stack: Stack, db: Database) -> N
     assert process.exit_code is None
     assert "request failed" not in process.log.read_text(), process.tail()
     assert cases >= LEAST_CASES
+
+
+@pytest.mark.timeout(3600)
+async def test_messages_keep_to_their_description(stack: Stack, db: Database) -> None:
+    """Without a token: what is generated is accepted, and read back."""
+    process = await stack.start("api", env={"MESSAGES_REQUIRE_TOKEN": "false", "MESSAGES_DURABILITY": "postgres"})
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        accepted = await send(client)
+    own = A_MESSAGE.format(message=accepted["messageId"])
+
+    cases = await fuzz(stack, process.url, own + CONFIGURATION, "--include-path-regex", MESSAGES, token=False)
+
+    assert "request failed" not in process.log.read_text(), process.tail()
+    assert cases >= LEAST_CASES / 20
+    assert await db.fetchval("SELECT count(*) FROM messages") > 5
+    assert await db.fetchval("SELECT count(*) FROM message_receipts") > 0

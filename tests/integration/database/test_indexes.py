@@ -16,7 +16,7 @@ _ROWS = 50_000
 _LARGE = {
     "courses", "documents", "stored_objects", "stored_object_chunks", "document_texts", "document_sections", "course_structures",
     "course_results", "effect_ledger", "job_outbox", "idempotency_keys", "fsm_events", "users",
-    "webhook_deliveries", "webhook_secrets",
+    "webhook_deliveries", "webhook_secrets", "messages", "message_payloads", "message_receipts",
 }  # fmt: skip
 _FILL = """
 INSERT INTO auth.users (id)
@@ -54,6 +54,10 @@ SELECT id, organization_id, 1, 'course.completed', 'https://example.com/', '{{}}
        CASE WHEN n % 100 NOT IN (1, 2) THEN created_at END
 FROM (SELECT id, organization_id, created_at, row_number() OVER () AS n FROM courses) AS numbered;
 INSERT INTO webhook_secrets (organization_id, ciphertext) SELECT organization_id, 'x' FROM courses;
+INSERT INTO messages (id, conversationid, senderid, content, idempotencykey, recipientids)
+SELECT 'msg_' || n, 'c-' || n % 5000, 'u-' || n % 500, 'Hello', 'key-' || n, ARRAY['u-1'] FROM generate_series(1, {rows}) AS n;
+INSERT INTO message_payloads (payloadkey, content) SELECT id, 'Hello' FROM messages;
+INSERT INTO message_receipts (messageid, userid, state) SELECT id, 'u-1', 'read' FROM messages;
 """
 _MAY_READ_ALL = {
     "kernel/sql/objects.sql:abandoned_objects": "the sweep looks at every object, once in a while",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.kernel.errors import NotFound, SettingsInvalid, UpstreamUnavailable
-from services.kernel.objects import ObjectStoreSettings, _rechunked, _s3_translated
+from services.kernel.objects import ObjectStoreSettings, _rechunked, s3_translated
 from services.kernel.settings import load
 
 
@@ -45,5 +45,5 @@ def test_another_address_is_refused(address: str) -> None:
 )
 def test_errors_of_the_store_become_ours(foreign: Exception, ours: type[Exception]) -> None:
     """Gone, or away."""
-    with pytest.raises(ours), _s3_translated():
+    with pytest.raises(ours), s3_translated():
         raise foreign

@@ -1,0 +1,1 @@
+"""Messages of conversations, at the api: taken in, read and receipted."""

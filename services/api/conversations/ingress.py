@@ -1,0 +1,188 @@
+"""The ingress: every message that is posted is accepted here, once (contract.md t, TRAP24).
+
+::
+
+    post ─▶ long content? ─▶ document store
+      │
+      ├─ through the stream ─▶ PostgreSQL: a row already? ─▶ Redis: reserved already? else XADD and reserve, in one script
+      └─ at once ────────────▶ PostgreSQL: one insert;  Redis: reserved already? then it is a repeat all the same
+
+Promises: messages that arrive together travel together, so that a message costs a share of three round trips. PostgreSQL is
+asked with a short wait and, when it is away, not at all for a second at a time: then the reservation alone recognises repeats,
+and the row is still written once. Redis is not waited for either once it has failed twice: callers are told at once to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+
+from services.api.conversations.settings import MessageSettings
+from services.kernel.batching import Batcher
+from services.kernel.clock import Clock, SystemClock
+from services.kernel.database import Row
+from services.kernel.errors import BrokerUnavailable
+from services.kernel.idempotency import Breaker
+from services.kernel.logs import get_logger
+from services.kernel.messages.accepting import Acceptance, StreamEntrance, Submission
+from services.kernel.messages.envelope import Envelope, accepted_at
+from services.kernel.messages.figures import ENQUEUED, IDEMPOTENCY_HITS
+from services.kernel.messages.names import goes_through_stream, partition_hash
+from services.kernel.messages.payloads import Payloads, payload_key
+from services.kernel.messages.store import MessageStore, is_same
+
+LARGEST_BATCH: Final = 256
+"""Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
+
+T = TypeVar("T")
+
+_IN_FLIGHT = 2
+_log = get_logger(__name__)
+
+
+class _Patience(NamedTuple):
+    """How long somebody is waited for, and whether he is asked at all."""
+
+    seconds: float
+    breaker: Breaker
+    in_vain: str
+
+
+class Ingress:
+    """Accepts messages. Safe for concurrent use."""
+
+    def __init__(
+        self,
+        entrance: StreamEntrance,
+        store: MessageStore,
+        payloads: Payloads,
+        settings: MessageSettings,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._entrance = entrance
+        self._store = store
+        self._payloads = payloads
+        self._percent = 0 if settings.messages_durability == "postgres" else settings.messages_stream_percent
+        self._longest = settings.messages_payload_bytes
+        clock = clock or SystemClock()
+        once = partial(Breaker, clock, threshold=1)
+        self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
+        self._reservations = _Patience(settings.messages_lookup_seconds, once(), "Redis is not asked for repeats")
+        self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
+        self._stream_breaker = Breaker(clock)
+        self._streamed: Batcher[Submission, Acceptance] = Batcher(
+            self._accept_by_stream, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
+        )
+        self._written: Batcher[Submission, Acceptance] = Batcher(
+            self._accept_at_once, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
+        )
+        self._asking: set[asyncio.Future[Any]] = set()
+        self._hits = IDEMPOTENCY_HITS.labels("ingress")
+
+    async def accept(self, envelope: Envelope) -> Acceptance:
+        """Accept a message, whose content is still in its envelope.
+
+        Raises:
+            BrokerUnavailable, DatabaseUnavailable: whoever was to keep it does not answer; send it again.
+        """
+        message = Submission(envelope, partition_hash(envelope.conversation_id))
+        if len(envelope.content or "") * 4 > self._longest and len((envelope.content or "").encode()) > self._longest:
+            message = await self._put_aside(message)
+        way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
+        acceptance = await way.submit(message)
+        if not acceptance.is_new:
+            self._hits.inc()
+        return acceptance
+
+    async def _put_aside(self, message: Submission) -> Submission:
+        """The message with its long content in the document store; as it is, when that does not answer."""
+        envelope = message.envelope
+        key = payload_key(envelope.id, envelope.digest)
+        is_put = await self._bounded(self._put(key, envelope.content or ""), self._aside)
+        return message._replace(envelope=envelope.put_aside(key)) if is_put else message
+
+    async def _put(self, key: str, content: str) -> bool:
+        await self._payloads.put(key, content)
+        return True
+
+    async def _accept_by_stream(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
+        rows = await self._known(messages)
+        unknown = [each for each in messages if each.envelope.id not in rows] if rows else messages
+        answers = iter(await self._enqueue(unknown) if unknown else ())
+        if not rows:
+            return list(answers)
+        return [
+            _persisted(rows[each.envelope.id], each) if each.envelope.id in rows else next(answers) for each in messages
+        ]
+
+    async def _enqueue(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
+        if not self._stream_breaker.allows():
+            raise BrokerUnavailable
+        try:
+            answers = await self._entrance.accept(messages)
+        except BrokerUnavailable as error:
+            if self._stream_breaker.failed():
+                _log.warning("messages cannot be accepted", error=error.message)
+            raise
+        self._stream_breaker.succeeded()
+        ENQUEUED.inc(sum(each.is_new for each in answers))
+        return answers
+
+    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
+        reserving = self._bounded(self._entrance.reserved([each.envelope.id for each in messages]), self._reservations)
+        answers, reservations = await asyncio.gather(self._store.accept(messages), reserving)
+        if reservations is None:
+            return answers
+        return [
+            answer
+            if reservation is None or not answer.is_new
+            else Acceptance(
+                accepted_at(reservation.entry_id),
+                is_new=False,
+                is_same=reservation.digest == message.envelope.digest,
+                is_persisted=True,
+            )
+            for message, answer, reservation in zip(messages, answers, reservations, strict=True)
+        ]
+
+    async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
+        """Those of the messages that have a row; none when PostgreSQL does not say so in time."""
+        if not self._rows.seconds:
+            return {}
+        asking = self._store.known([each.envelope.id for each in messages])
+        return await self._bounded(asking, self._rows) or {}
+
+    async def _bounded(self, call: Coroutine[Any, Any, T], patience: _Patience) -> T | None:
+        """What the call says, if it does so in time. One that takes longer is given up, and not waited for to notice it."""
+        breaker = patience.breaker
+        if not breaker.allows():
+            call.close()
+            return None
+        asking = asyncio.ensure_future(call)
+        self._asking.add(asking)
+        asking.add_done_callback(self._asked)
+        await asyncio.wait({asking}, timeout=patience.seconds)
+        if asking.done() and not asking.cancelled() and asking.exception() is None:
+            breaker.succeeded()
+            return asking.result()
+        if breaker.failed():
+            _log.warning(patience.in_vain, seconds=patience.seconds, error=_why(asking))
+        asking.cancel()
+        return None
+
+    def _asked(self, asking: asyncio.Future[Any]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # seen: whoever asked goes on without
+
+
+def _why(asking: asyncio.Future[Any]) -> str:
+    failure = asking.exception() if asking.done() and not asking.cancelled() else None
+    return str(failure or "no answer in time")
+
+
+def _persisted(row: Row, message: Submission) -> Acceptance:
+    return Acceptance(row["createdat"], is_new=False, is_same=is_same(row, message), is_persisted=True)

@@ -1,0 +1,68 @@
+"""What the api is told about messages."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from services.kernel.messages.settings import StreamSettings
+from services.kernel.settings import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MessageSettings(StreamSettings):
+    """How messages are accepted, and from whom."""
+
+    messages_durability: str = setting(
+        "MESSAGES_DURABILITY",
+        default="redis",
+        choices=("redis", "postgres"),
+        doc="what has a message when it is accepted: redis, as durable as its `appendfsync` says, and its row follows; or "
+        "postgres, which takes longer and loses nothing even when Redis is emptied",
+    )
+    messages_stream_percent: int = setting(
+        "MESSAGES_STREAM_PERCENT",
+        default=100,
+        unit="%",
+        minimum=0,
+        maximum=100,
+        doc="share of the conversations whose messages go through the stream; the others' are written at once, as with "
+        "MESSAGES_DURABILITY=postgres. For a roll-out in steps, and 0 for a way back",
+    )
+    messages_reservation_seconds: float = setting(
+        "MESSAGES_RESERVATION_SECONDS",
+        default=3600.0,
+        unit="s",
+        minimum=60,
+        maximum=604_800,
+        doc="how long Redis recognises a repeat, from which time on PostgreSQL does; longer than a message may wait for its row",
+    )
+    messages_lookup_seconds: float = setting(
+        "MESSAGES_LOOKUP_SECONDS",
+        default=0.05,
+        unit="s",
+        minimum=0,
+        maximum=5,
+        doc="longest wait for PostgreSQL to say whether a message is there already; after it the message is accepted, and its "
+        "row still written once. 0 asks Redis alone",
+    )
+    messages_accept_seconds: float = setting(
+        "MESSAGES_ACCEPT_SECONDS",
+        default=2.0,
+        unit="s",
+        minimum=0.05,
+        maximum=30,
+        doc="longest wait for Redis to take a message; after it 503 is answered and the message must be sent again",
+    )
+    messages_payload_bytes: int = setting(
+        "MESSAGES_PAYLOAD_BYTES",
+        default=16_384,
+        unit="bytes",
+        minimum=256,
+        doc="a longer content goes into the document store first, so that Redis keeps its place only",
+    )
+    messages_require_token: bool = setting(
+        "MESSAGES_REQUIRE_TOKEN",
+        default=True,
+        doc="whether a message, and what is read of one, needs a token: then only its user can send and receive in his name. "
+        "The local stack sets false; then a token may be missing, and one that is sent is checked all the same",
+    )

@@ -1,0 +1,186 @@
+"""The stream's exit: entries are read, settled or buried by the one owner of their partition.
+
+Promises: whatever is asked for names the owner's epoch, and Redis refuses it once a later owner has begun (`Succeeded`); so one
+that was asleep takes no entry, settles none and buries none. What was read and not settled stays pending: `take_over` gives it
+to the next owner, and reading after an id gives it to the same one again. Nothing here decides what is persisted.
+
+Entries are read by a script, which cannot wait; `wait` waits without taking anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from services.kernel.messages import names
+from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+NEW: Final = ">"
+"""Read what nobody was given yet."""
+PENDING: Final = "0"
+"""Read what this consumer was given and has not settled, from the first."""
+
+_NO_ENVELOPE: Final = -1
+_DELETED: Final = -2
+_WAITS: Final = -1
+_NO_GROUP: Final = -2
+
+
+class Lease(NamedTuple):
+    """A partition and the epoch under which it is owned."""
+
+    partition: int
+    epoch: int
+
+
+class Entry(NamedTuple):
+    """One delivery."""
+
+    partition: int
+    entry_id: str
+    accepted: str
+    """The entry's id when the message was accepted: another one only after a replay."""
+    body: bytes | None
+    """The envelope; None when there is none."""
+    is_missing: bool = False
+    """Whether somebody has deleted it from the stream before it was settled."""
+
+
+class Delivery(NamedTuple):
+    """What reading one partition gave."""
+
+    partition: int
+    entries: list[Entry]
+    succeeded_by: int = 0
+    """The epoch of a later owner; 0 when there is none."""
+    waits: bool = False
+    """Whether entries of another partition come first."""
+    has_group: bool = True
+
+
+class TakeOver(NamedTuple):
+    """What a new owner has found."""
+
+    succeeded_by: int
+    """The epoch of a later owner, or one that Redis remembers from an earlier life of the database; 0 when there is none."""
+    taken: int
+    last_delivered: str
+
+
+class StreamExit:
+    """The consumers' side of the streams in one Redis."""
+
+    def __init__(self, redis: Redis, consumer: str) -> None:
+        self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
+        self._scripts = ConsumerScripts(redis)
+        self._consumer = consumer
+
+    async def ping(self) -> None:
+        """Return when Redis answers; a readiness check.
+
+        Raises:
+            BrokerUnavailable: it does not.
+        """
+        await answered(self._redis.ping())
+
+    async def prepare(self) -> None:
+        """Make the group of the dead letters, unless it is there.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        groups = await answered(self._groups(names.DEAD_LETTERS))
+        if names.DEAD_LETTER_GROUP not in groups:
+            make = self._redis.xgroup_create(names.DEAD_LETTERS, names.DEAD_LETTER_GROUP, id="0", mkstream=True)
+            await answered(_unless_there(make))
+
+    async def partitions(self, default: int) -> int:
+        """How many partitions there are."""
+        value = await answered(self._redis.get(names.PARTITIONS))
+        return default if value is None else int(value)
+
+    async def take_over(self, lease: Lease) -> TakeOver:
+        """Begin to own a partition; what others were given and have not settled is this consumer's from now on."""
+        succeeded_by, taken, last = await self._scripts.run("take_over", lease.partition, lease.epoch, self._consumer)
+        return TakeOver(succeeded_by, taken, last.decode())
+
+    async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
+        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones."""
+        args: list[str | int] = [self._consumer, count]
+        for (partition, epoch), after in wanted:
+            args += (partition, epoch, after)
+        answers = await self._scripts.run("read", *args)
+        return [_delivery(lease.partition, each) for (lease, _), each in zip(wanted, answers, strict=True)]
+
+    async def wait(self, last: Mapping[int, str], seconds: float) -> None:
+        """Return when a partition has an entry after the one named, or after `seconds`."""
+        streams = {names.stream(partition): entry_id for partition, entry_id in last.items()}
+        await answered(self._redis.xread(streams, count=1, block=max(1, round(seconds * 1000))))
+
+    async def settle(self, entries: Mapping[Lease, Sequence[str]]) -> set[int]:
+        """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled."""
+        args: list[str | int] = []
+        for (partition, epoch), ids in entries.items():
+            args += (partition, epoch, len(ids), *ids)
+        return {int(each) for each in await self._scripts.run("settle", *args)} if args else set()
+
+    async def touch(self, lease: Lease, entry_id: str) -> int | None:
+        """Note that an entry is about to be handled alone; how often that was begun. None: the partition is somebody else's."""
+        succeeded_by, times = await self._scripts.run("touch", *lease, entry_id, 1)
+        return None if succeeded_by else times
+
+    async def survive(self, lease: Lease, entry_id: str) -> None:
+        """Take a note back: whoever handled the entry lives, though it is not settled yet."""
+        await self._scripts.run("touch", *lease, entry_id, -1)
+
+    async def bury(self, lease: Lease, entry_id: str, message_id: str, why: Mapping[str, str]) -> bool | None:
+        """Put an entry among the dead letters; False when it was settled meanwhile, None: the partition is somebody else's."""
+        facts = [text for pair in why.items() for text in pair]
+        succeeded_by, letter = await self._scripts.run("bury", *lease, entry_id, message_id, *facts)
+        return None if succeeded_by else bool(letter)
+
+    async def lags(self, partitions: Iterable[int]) -> dict[int, int]:
+        """How many entries of each partition are not settled; 0 when Redis was emptied."""
+        wanted = list(partitions)
+        pipeline = self._redis.pipeline(transaction=False)
+        for partition in wanted:
+            pipeline.hmget(names.count(partition), names.ENQUEUED, names.SETTLED)
+        counts = await answered(pipeline.execute()) if wanted else []
+        return {each: _lag(*count) for each, count in zip(wanted, counts, strict=True)}
+
+    async def _groups(self, stream: str) -> set[str]:
+        if not await self._redis.exists(stream):
+            return set()
+        return {group["name"].decode() for group in await self._redis.xinfo_groups(stream)}
+
+
+async def _unless_there(make: Any) -> None:
+    try:
+        await make
+    except Exception as error:
+        if "BUSYGROUP" not in str(error):  # another process was quicker
+            raise
+
+
+def _delivery(partition: int, answer: list[Any]) -> Delivery:
+    standing = answer[0]
+    if standing:
+        return Delivery(partition, [], max(0, standing), waits=standing == _WAITS, has_group=standing != _NO_GROUP)
+    _, ids, lengths, accepted, blob = answer
+    if not ids:
+        return Delivery(partition, [])
+    entries, at = [], 0
+    columns = (ids.decode().split(","), lengths.split(b","), accepted.decode().split(","))
+    for entry_id, length, first_id in zip(*columns, strict=True):
+        end = at + max(0, int(length))
+        body = None if int(length) <= _NO_ENVELOPE else blob[at:end]
+        entries.append(Entry(partition, entry_id, first_id, body, int(length) == _DELETED))
+        at = end
+    return Delivery(partition, entries)
+
+
+def _lag(enqueued: bytes | None, settled: bytes | None) -> int:
+    return max(0, int(enqueued or 0) - int(settled or 0))

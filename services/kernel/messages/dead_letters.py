@@ -1,0 +1,133 @@
+"""Messages that could not be persisted: looked at, and put into the stream again.
+
+A message that is replayed comes after those of its conversation that were accepted meanwhile; it keeps the time of its
+acceptance. A dead letter goes back once, whoever asks for it and however many do so at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from services.kernel.messages import names
+from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
+from services.kernel.messages.envelope import Envelope, Undecodable, decode
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_PAGE: Final = 100
+
+
+class DeadMessage(NamedTuple):
+    """One dead letter."""
+
+    letter_id: str
+    """Its entry in `msg:dlq`."""
+    entry_id: str
+    """The entry that could not be persisted."""
+    partition: int
+    reason: str
+    """`refused`, `undecodable`, `missing` or `crashes`."""
+    error: str
+    attempts: int
+    envelope: Envelope | None
+    """None when it cannot be read."""
+
+
+class DeadMessages:
+    """The dead letters of the streams in one Redis."""
+
+    def __init__(self, redis: Redis, *, partitions: int) -> None:
+        """Look after the dead letters.
+
+        Args:
+            redis: a client of the database REDIS_STREAM_DB.
+            partitions: how many there are, unless Redis itself says so.
+        """
+        self._redis: Any = redis
+        self._scripts = ConsumerScripts(redis)
+        self._partitions = partitions
+
+    async def count(self) -> int:
+        """How many there are.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        return int(await answered(self._redis.xlen(names.DEAD_LETTERS)))
+
+    async def page(self, after: str = "", most: int = _PAGE) -> list[DeadMessage]:
+        """The next ones after the letter `after`, the oldest first.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        start = f"({after}" if after else "-"
+        found = await answered(self._redis.xrange(names.DEAD_LETTERS, start, "+", count=most))
+        return [_letter(letter_id, fields) for letter_id, fields in found]
+
+    async def replay(self, letter_ids: Sequence[str]) -> int:
+        """Put these back into the stream; how many were there to be put back.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may have gone back.
+        """
+        replayed = 0
+        for letter_id in letter_ids:
+            found = await answered(self._redis.xrange(names.DEAD_LETTERS, letter_id, letter_id))
+            for each in found:
+                replayed += await self._replay(_letter(*each))
+        return replayed
+
+    async def replay_all(self) -> int:
+        """Put back all that are there now; how many. What dies again meanwhile is left.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may have gone back.
+        """
+        newest = await answered(self._redis.xrevrange(names.DEAD_LETTERS, count=1))
+        if not newest:
+            return 0
+        return sum([await self._replay(each) async for each in self._until(newest[0][0].decode())])
+
+    async def _until(self, last: str) -> AsyncIterator[DeadMessage]:
+        after = ""
+        while letters := await self.page(after):
+            for each in letters:
+                yield each
+                if each.letter_id == last:
+                    return
+            after = letters[-1].letter_id
+            if _order(after) > _order(last):
+                return
+
+    async def _replay(self, letter: DeadMessage) -> bool:
+        envelope = letter.envelope
+        number = "" if envelope is None else names.partition_hash(envelope.conversation_id)
+        message = "" if envelope is None else envelope.id
+        return bool(await self._scripts.run("replay", letter.letter_id, number, message, self._partitions))
+
+
+def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
+    def text(name: str) -> str:
+        return fields.get(name.encode(), b"").decode("utf-8", "replace")
+
+    try:
+        envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
+    except Undecodable:
+        envelope = None
+    return DeadMessage(
+        letter_id.decode(),
+        text("entry"),
+        int(text("partition") or 0),
+        text("reason"),
+        text("error"),
+        int(text("attempts") or 0),
+        envelope,
+    )
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)

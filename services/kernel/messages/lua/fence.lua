@@ -1,0 +1,58 @@
+-- Before each script of a partition's owner: what an owner asks for who has been succeeded is refused.
+local GROUP = 'persistence-workers'
+
+-- The epoch of a later owner, or nil when `epoch` is still the latest. One that Redis has forgotten is remembered again.
+local function later(partition, epoch)
+    local known = tonumber(redis.call('HGET', 'msg:epochs', partition) or '0')
+    if known > tonumber(epoch) then
+        return known
+    end
+    if known < tonumber(epoch) then
+        redis.call('HSET', 'msg:epochs', partition, epoch)
+    end
+    return nil
+end
+
+local function stream_of(partition)
+    return 'msg:stream:' .. partition
+end
+
+-- A flat list of names and values as a table.
+local function as_table(flat)
+    local found = {}
+    for place = 1, #flat, 2 do
+        found[flat[place]] = flat[place + 1]
+    end
+    return found
+end
+
+-- What XINFO says of the group on a stream, or nil.
+local function group_of(stream)
+    local groups = redis.pcall('XINFO', 'GROUPS', stream)
+    if groups.err then
+        return nil
+    end
+    for _, flat in ipairs(groups) do
+        local group = as_table(flat)
+        if group['name'] == GROUP then
+            return group
+        end
+    end
+    return nil
+end
+
+-- Whether the entry id `one` comes before `other`.
+local function comes_before(one, other)
+    local one_ms, one_no = string.match(one, '^(%d+)-(%d+)$')
+    local other_ms, other_no = string.match(other, '^(%d+)-(%d+)$')
+    if tonumber(one_ms) ~= tonumber(other_ms) then
+        return tonumber(one_ms) < tonumber(other_ms)
+    end
+    return tonumber(one_no) < tonumber(other_no)
+end
+
+-- The id of the oldest entry that was delivered and not settled, or nil.
+local function oldest_pending(stream)
+    local pending = redis.call('XPENDING', stream, GROUP)
+    return pending[1] > 0 and pending[2] or nil
+end

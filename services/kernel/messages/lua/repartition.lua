@@ -1,0 +1,22 @@
+-- Divide every partition in two: conversations of partition p go to p or to p + old from now on.
+-- ARGV: partitions there are to be; partitions there are unless msg:partitions says otherwise.
+-- Answers how many there were; nothing was changed unless that is half of what there are to be.
+local new = tonumber(ARGV[1])
+local old = tonumber(redis.call('GET', 'msg:partitions') or ARGV[2])
+if new ~= 2 * old then
+    return old
+end
+for parent = 0, old - 1 do
+    local last = redis.call('XREVRANGE', stream_of(parent), '+', '-', 'COUNT', 1)
+    local barrier = 'msg:barrier:' .. (parent + old)
+    if last[1] then
+        redis.call('HSET', barrier, 'parent', parent, 'last', last[1][1])
+    else
+        redis.call('DEL', barrier)
+    end
+    if not group_of(stream_of(parent + old)) then
+        redis.call('XGROUP', 'CREATE', stream_of(parent + old), GROUP, '0', 'MKSTREAM')
+    end
+end
+redis.call('SET', 'msg:partitions', new)
+return old

@@ -1,0 +1,28 @@
+-- Cut off what was settled long ago, or more of it than is to be kept; never what was not settled.
+-- ARGV: partition, milliseconds for which settled entries are kept, how many of them at most, most entries to look at.
+-- Answers {how many were cut off; 1 when there may be more to cut, else 0}.
+local partition, keep_ms, keep, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local stream = stream_of(partition)
+local group = group_of(stream)
+if not group then
+    return { 0, 0 }
+end
+local safe = oldest_pending(stream) or group['last-delivered-id']
+local time = redis.call('TIME')
+local cut = string.format('%.0f-0', math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - keep_ms))
+local counts = redis.call('HMGET', 'msg:count:' .. partition, 'enqueued', 'settled')
+local lag = math.max(0, tonumber(counts[1] or '0') - tonumber(counts[2] or '0'))
+local surplus = redis.call('XLEN', stream) - lag - keep
+local more = 0
+if surplus > 0 then
+    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', math.min(surplus, most) + 1)
+    local first_kept = oldest[#oldest][1]
+    if comes_before(cut, first_kept) then
+        cut = first_kept
+    end
+    more = surplus > most and comes_before(cut, safe) and 1 or 0
+end
+if comes_before(safe, cut) then
+    cut = safe
+end
+return { redis.call('XTRIM', stream, 'MINID', '=', cut), more }

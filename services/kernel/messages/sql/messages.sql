@@ -1,0 +1,71 @@
+-- name: known_messages
+-- Those of the messages $1 that are persisted.
+SELECT m.id, m.createdat, m.contentdigest FROM messages AS m WHERE m.id = ANY ($1::text[]);
+
+-- name: accept_messages
+-- Write messages at once: $2 is a JSON array of envelopes, $1 the hashes of their conversations.
+SELECT a.id, a.createdat, a.contentdigest, a.is_new FROM accept_messages($1::integer[], $2::text) AS a;
+
+-- name: find_message
+-- The message $1.
+SELECT m.id, m.conversationid, m.senderid, m.content, m.payloadkey, m.contenttype, m.clientmessageid, m.recipientids, m.createdat,
+       m.persistedat
+  FROM messages AS m
+ WHERE m.id = $1::text;
+
+-- name: conversation_page
+-- At most $3 messages of conversation $1 after position $2, in order; fewer when their contents are long: the page ends with the
+-- message that takes it beyond $4 bytes. What lies in the document store counts $5.
+SELECT p.id, p.conversationid, p.senderid, p.content, p.payloadkey, p.contenttype, p.clientmessageid, p.recipientids, p.createdat,
+       p.persistedat, p.position
+  FROM (
+    SELECT m.*,
+           sum(CASE WHEN m.content IS NULL THEN $5::integer ELSE octet_length(m.content) END)
+               OVER (ORDER BY m.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+      FROM (
+        SELECT * FROM messages WHERE conversationid = $1::text AND position > $2::bigint ORDER BY position LIMIT $3::integer
+      ) AS m
+  ) AS p
+ WHERE COALESCE(p.before, 0) <= $4::bigint
+ ORDER BY p.position;
+
+-- name: has_after
+-- Whether conversation $1 goes on after position $2.
+SELECT EXISTS (SELECT FROM messages AS m WHERE m.conversationid = $1::text AND m.position > $2::bigint);
+
+-- name: takes_part
+-- Whether the user $2 has sent or was sent a message of conversation $1.
+SELECT EXISTS (
+    SELECT FROM messages AS m
+     WHERE m.conversationid = $1::text AND (m.senderid = $2::text OR $2::text = ANY (m.recipientids))
+);
+
+-- name: add_receipts
+-- The user $2 has the message $1 in each of the states $3. Answers those that are new.
+INSERT INTO message_receipts (messageid, userid, state)
+SELECT $1::text, $2::text, s.state FROM unnest($3::text[]) AS s (state)
+    ON CONFLICT DO NOTHING
+RETURNING state, createdat;
+
+-- name: find_receipt
+-- Since when the user $2 has the message $1 in state $3.
+SELECT r.createdat FROM message_receipts AS r WHERE r.messageid = $1::text AND r.userid = $2::text AND r.state = $3::text;
+
+-- name: receipts_page
+-- At most $3 users after $2, in the order of their ids, with the times since when they have received and read the message $1.
+SELECT r.userid,
+       min(r.createdat) FILTER (WHERE r.state = 'delivered') AS deliveredat,
+       min(r.createdat) FILTER (WHERE r.state = 'read') AS readat
+  FROM message_receipts AS r
+ WHERE r.messageid = $1::text AND r.userid > $2::text
+ GROUP BY r.userid
+ ORDER BY r.userid
+ LIMIT $3::integer;
+
+-- name: put_payload
+-- Keep a long content $2 under $1; the same key always has the same content.
+INSERT INTO message_payloads (payloadkey, content) VALUES ($1::text, $2::text) ON CONFLICT DO NOTHING;
+
+-- name: payloads
+-- The long contents of the keys $1.
+SELECT p.payloadkey, p.content FROM message_payloads AS p WHERE p.payloadkey = ANY ($1::text[]);

@@ -1,0 +1,115 @@
+"""Messages in PostgreSQL: written at once, looked up, read, and receipted.
+
+The stream's own insert, fenced by partition, belongs to the persistence-worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from services.kernel.database import Database, Row
+from services.kernel.messages.accepting import Acceptance, Submission
+from services.kernel.messages.envelope import encode
+from services.kernel.queries import Queries
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Content after which a page of a conversation ends, however few messages that is."""
+LONG_COUNTS_AS: Final = 256 * 1024
+"""What a content that lies in the document store counts towards that."""
+
+DELIVERED: Final = "delivered"
+READ: Final = "read"
+_IMPLIED: Final = {DELIVERED: [DELIVERED], READ: [DELIVERED, READ]}
+
+_QUERIES = Queries.load("services.kernel.messages", "messages.sql")
+_SIGN = 2**31
+_RANGE = 2**32
+
+
+class Receipt(NamedTuple):
+    """Since when a user has received or read a message, and whether that was said for the first time."""
+
+    created_at: datetime
+    is_new: bool
+
+
+class MessageStore:
+    """The tables of messages and receipts."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def known(self, message_ids: Sequence[str]) -> Mapping[str, Row]:
+        """Those of the messages that are persisted, by id, with `createdat` and `contentdigest`.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return {row["id"]: row for row in await self._db.fetch(_QUERIES["known_messages"], message_ids)}
+
+    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
+        """Write messages, in this order, and return when they are committed; an answer for each.
+
+        Raises:
+            DatabaseUnavailable: nothing is promised; send them again.
+        """
+        locks = [_as_integer(each.conversation_hash) for each in messages]
+        envelopes = b"[%b]" % b",".join([encode(each.envelope) for each in messages])
+        rows = await self._db.fetch(_QUERIES["accept_messages"], locks, envelopes.decode())
+        return _answers(messages, {row["id"]: row for row in rows})
+
+    async def find(self, message_id: str) -> Row | None:
+        """One message, or None."""
+        return await self._db.fetchrow(_QUERIES["find_message"], message_id)
+
+    async def page(self, conversation_id: str, after: int, most: int) -> tuple[list[Row], bool]:
+        """A conversation's messages after a position, in order, and whether there are more."""
+        rows = await self._db.fetch(
+            _QUERIES["conversation_page"], conversation_id, after, most, PAGE_BYTES, LONG_COUNTS_AS
+        )
+        if not rows:
+            return [], False
+        return rows, await self._db.fetchval(_QUERIES["has_after"], conversation_id, rows[-1]["position"])
+
+    async def takes_part(self, conversation_id: str, user_id: str) -> bool:
+        """Whether the user is sender or recipient of any message of the conversation."""
+        return bool(await self._db.fetchval(_QUERIES["takes_part"], conversation_id, user_id))
+
+    async def exists(self, conversation_id: str) -> bool:
+        """Whether the conversation has any message."""
+        return bool(await self._db.fetchval(_QUERIES["has_after"], conversation_id, 0))
+
+    async def add_receipt(self, message_id: str, user_id: str, state: str) -> Receipt:
+        """Note that the user has received or read the message; who has read it has received it."""
+        rows = await self._db.fetch(_QUERIES["add_receipts"], message_id, user_id, _IMPLIED[state])
+        for row in rows:
+            if row["state"] == state:
+                return Receipt(row["createdat"], is_new=True)
+        known = await self._db.fetchval(_QUERIES["find_receipt"], message_id, user_id, state)
+        return Receipt(known, is_new=False)
+
+    async def receipts(self, message_id: str, after: str, most: int) -> list[Row]:
+        """Who has received and read the message, after the user `after`, in the order of their ids."""
+        return await self._db.fetch(_QUERIES["receipts_page"], message_id, after, most)
+
+
+def is_same(row: Row, message: Submission) -> bool:
+    """Whether the message says what its row says; a row that came another way has nothing to compare."""
+    return row["contentdigest"] in {None, message.envelope.digest}
+
+
+def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance]:
+    answers, answered = [], set[str]()
+    for message in messages:
+        row = rows[message.envelope.id]
+        is_new = row["is_new"] and message.envelope.id not in answered
+        answered.add(message.envelope.id)
+        answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), is_persisted=True))
+    return answers
+
+
+def _as_integer(number: int) -> int:
+    """A number of 32 bits as PostgreSQL's integer, which has a sign."""
+    return number - _RANGE if number >= _SIGN else number

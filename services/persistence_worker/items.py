@@ -1,0 +1,86 @@
+"""Entries in hand: what was read, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from services.kernel.errors import CoursegenError
+from services.kernel.messages.consuming import Entry, Lease
+from services.kernel.messages.envelope import Envelope, Undecodable, decode
+
+
+class Item(NamedTuple):
+    """An entry that can be persisted, under the lease under which it was read."""
+
+    lease: Lease
+    entry: Entry
+    envelope: Envelope
+
+    @property
+    def conversation(self) -> str:
+        """The conversation it belongs to."""
+        return self.envelope.conversation_id
+
+
+class Refusal(NamedTuple):
+    """An item that PostgreSQL has refused."""
+
+    item: Item
+    error: CoursegenError
+
+    @property
+    def sqlstate(self) -> str:
+        """PostgreSQL's five letters, or nothing."""
+        return str(self.error.details.get("sqlstate") or "")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of items."""
+
+    done: list[Item] = field(default_factory=list)
+    """Their rows are committed."""
+    new: set[str] = field(default_factory=set)
+    """Ids of the messages whose rows were not there before."""
+    refused: list[Refusal] = field(default_factory=list)
+    waiting: list[Item] = field(default_factory=list)
+    """Not tried: an earlier one of their conversation was refused."""
+    lost: set[Lease] = field(default_factory=set)
+    """These leases are over; nothing of theirs was written."""
+
+    @property
+    def blocked(self) -> set[str]:
+        """The conversations in which an item was refused."""
+        return {each.item.conversation for each in self.refused}
+
+    def add(self, other: Outcome) -> None:
+        """Take in what came of further items."""
+        self.done += other.done
+        self.new |= other.new
+        self.refused += other.refused
+        self.waiting += other.waiting
+        self.lost |= other.lost
+
+
+def read_items(lease: Lease, entries: Iterable[Entry]) -> tuple[list[Item], list[tuple[Entry, str]]]:
+    """The items among entries, and those that are none, each with what is wrong."""
+    items, bad = [], []
+    for entry in entries:
+        try:
+            items.append(Item(lease, entry, read_envelope(entry)))
+        except Undecodable as error:
+            bad.append((entry, error.message))
+    return items, bad
+
+
+def read_envelope(entry: Entry) -> Envelope:
+    """The envelope of an entry.
+
+    Raises:
+        Undecodable: it has none that can be read.
+    """
+    if entry.body is None:
+        raise Undecodable("The entry has no envelope, or was deleted from its stream.")
+    return decode(entry.body)

@@ -1,0 +1,112 @@
+"""Reading ahead: the next entries are on their way while those in hand are written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from services.kernel.errors import CoursegenError
+from services.kernel.messages.consuming import NEW, Delivery, StreamExit
+from services.persistence_worker.held import Held
+from services.persistence_worker.shares import Share, Shares
+
+MOST_BATCHES: Final = 20
+"""A worker that is behind reads so many batches of a partition at once."""
+MOST_ENTRIES: Final = 500
+"""Most entries of one read: what a worker has in hand when it dies is handled one at a time by the next."""
+LONGEST_WAIT_SECONDS: Final = 1.0
+_BARRIER_SECONDS: Final = 0.05
+"""How often a new partition is looked at while the one it comes from is not through."""
+
+Deliveries = list[tuple[Share, Delivery]]
+
+
+class Reading:
+    """One read at a time."""
+
+    def __init__(self, stream: StreamExit, shares: Shares, *, batch_size: int, poll_seconds: float) -> None:
+        self._stream = stream
+        self._shares = shares
+        self._batch_size = batch_size
+        self._batches = 1
+        self._poll_seconds = min(poll_seconds, LONGEST_WAIT_SECONDS)
+        self._task: asyncio.Task[Deliveries] | None = None
+        self._wanted: list[Share] = []
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those of which entries may be on their way."""
+        return [each.partition for each in self._wanted]
+
+    def begin(self, held: Held) -> None:
+        """Read on, beside whatever else is done."""
+        self._wanted = [] if len(held) > MOST_ENTRIES else self._shares.to_read()
+        self._task = asyncio.create_task(self._read(self._wanted, held.seconds), name="reading")
+
+    async def next(self, held: Held) -> Deliveries:
+        """What was read, which may be nothing.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; entries may have been taken all the same.
+        """
+        if self._task is None:
+            self.begin(held)
+        return await self.last()
+
+    async def last(self) -> Deliveries:
+        """What the read that is under way brings, if there is one.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; entries may have been taken all the same.
+        """
+        task, self._task = self._task, None
+        deliveries = [] if task is None else await task
+        for share, delivery in deliveries:
+            share.waits = delivery.waits
+            if not delivery.has_group:
+                share.phase = "adopted"
+            elif not (share.waits or delivery.succeeded_by):
+                self._shares.advance(share, delivery.entries[-1].entry_id if delivery.entries else None)
+        return deliveries
+
+    async def drop(self) -> bool:
+        """Forget what is being read; whether Redis has answered."""
+        try:
+            await self.last()
+        except CoursegenError:
+            return False
+        return True
+
+    async def _read(self, wanted: list[Share], held_seconds: float | None) -> Deliveries:
+        if not wanted:
+            await self._pause(held_seconds, {})
+            return []
+        count = self._count(len(wanted))
+        answers = await self._stream.read([(each.lease, each.cursor) for each in wanted], count)
+        fullest = max(len(each.entries) for each in answers)
+        self._batches = min(self._batches * 2, MOST_BATCHES) if fullest >= count else max(1, self._batches // 2)
+        if not fullest and all(each.cursor == NEW or each.waits for each in wanted):
+            waiting = any(each.waits for each in answers)
+            last = {share.partition: share.last for share, each in zip(wanted, answers, strict=True) if not each.waits}
+            await self._pause(min(_BARRIER_SECONDS, held_seconds or 1) if waiting else held_seconds, last)
+        return list(zip(wanted, answers, strict=True))
+
+    def _count(self, partitions: int) -> int:
+        most = max(self._batch_size, MOST_ENTRIES // partitions)
+        return min(self._batch_size * self._batches, most)
+
+    async def _pause(self, seconds: float | None, last: dict[int, str]) -> None:
+        """Wait for an entry, for a change of the shares, or for `seconds`."""
+        longest = self._poll_seconds if seconds is None else min(self._poll_seconds, seconds)
+        changed = asyncio.create_task(self._shares.changed.wait())
+        waits: set[asyncio.Task[object]] = {changed}
+        if last:
+            waits.add(asyncio.create_task(self._stream.wait(last, longest)))
+        done, _ = await asyncio.wait(
+            waits, timeout=longest + 1 if last else longest, return_when=asyncio.FIRST_COMPLETED
+        )
+        for each in waits - done:
+            each.cancel()
+        await asyncio.gather(*(waits - done), return_exceptions=True)
+        for each in done:
+            each.result()

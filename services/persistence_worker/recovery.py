@@ -1,0 +1,135 @@
+"""What a dead owner had in hand, one entry at a time in the whole process, so that the one which killed it kills nothing else.
+
+Before an entry is touched, that is noted in Redis; the note goes with its settling. An entry that was in hand when a worker
+died, and then alone in hand when `CRASHES - 1` others died, is buried. A worker that waits for PostgreSQL takes its note
+back: one that is ended meanwhile has not died of the entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.logs import get_logger
+from services.kernel.messages.consuming import PENDING, Entry, StreamExit
+from services.kernel.messages.envelope import Undecodable
+from services.persistence_worker.figures import Figures
+from services.persistence_worker.items import Item, read_envelope
+from services.persistence_worker.lines import Tally, say_refused
+from services.persistence_worker.persister import Persister
+from services.persistence_worker.shares import Share
+from services.persistence_worker.undertaker import Undertaker
+
+CRASHES: Final = 3
+"""Deaths of workers after which an entry is buried."""
+_PAGE: Final = 50
+_AGAIN_SECONDS: Final = 0.5
+_log = get_logger(__name__)
+
+
+class Recovery:
+    """Goes through what is pending of a partition that was somebody else's."""
+
+    def __init__(
+        self,
+        stream: StreamExit,
+        persister: Persister,
+        undertaker: Undertaker,
+        figures: Figures,
+        tally: Tally,
+        *,
+        max_retries: int,
+        retry_seconds: float,
+    ) -> None:
+        self._stream = stream
+        self._persister = persister
+        self._undertaker = undertaker
+        self._figures = figures
+        self._tally = tally
+        self._max_retries = max_retries
+        self._retry_seconds = retry_seconds
+        self._alone = asyncio.Lock()
+
+    async def run(self, share: Share) -> None:
+        """Return when nothing of the past is pending, or the share is ending; outages are waited out."""
+        after = PENDING
+        while not share.is_ending:
+            try:
+                after = await self._page(share, after)
+            except CoursegenError as error:
+                _log.warning("recovery waits", partition=share.partition, reason=error.message)
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                if not after:
+                    return
+
+    async def _page(self, share: Share, after: str) -> str:
+        """Handle the next entries after one; the last of them, or nothing when there were none."""
+        (delivery,) = await self._stream.read([(share.lease, after)], _PAGE)
+        if delivery.succeeded_by:
+            share.is_gone = True
+        if delivery.waits:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            return after
+        if not delivery.entries:
+            return ""
+        for entry in delivery.entries:
+            if share.is_ending or not await self._handle(share, entry):
+                return ""
+            after = entry.entry_id
+        return after
+
+    async def _handle(self, share: Share, entry: Entry) -> bool:
+        """Handle one entry, with no other under a note; False when the partition is somebody else's by now."""
+        async with self._alone:
+            return await self._touch(share, entry)
+
+    async def _touch(self, share: Share, entry: Entry) -> bool:
+        times = await self._stream.touch(share.lease, entry.entry_id)
+        if times is None:
+            return False
+        if times >= CRASHES:
+            return await self._bury(share, entry)
+        try:
+            return await self._persist(share, Item(share.lease, entry, read_envelope(entry)))
+        except Undecodable as error:
+            return await self._undertaker.bury_unreadable(share.lease, entry, error.message)
+        except BrokerUnavailable:
+            raise
+        except CoursegenError:  # PostgreSQL is away
+            await self._stream.survive(share.lease, entry.entry_id)
+            raise
+
+    async def _bury(self, share: Share, entry: Entry) -> bool:
+        """Bury what has killed so many, unless they died after its row was committed."""
+        message_id = _name_of(entry)
+        if await self._persister.has(message_id):
+            return not await self._stream.settle({share.lease: [entry.entry_id]})
+        return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
+
+    async def _persist(self, share: Share, item: Item) -> bool:
+        for attempt in range(1, self._max_retries + 1):
+            began = asyncio.get_running_loop().time()
+            outcome = await self._persister.put([item])
+            if outcome.lost:
+                share.is_gone = True
+                return False
+            if outcome.done:
+                seconds = asyncio.get_running_loop().time() - began
+                lost = await self._stream.settle({share.lease: [item.entry.entry_id]})
+                self._figures.persisted(len(outcome.new), 1 - len(outcome.new), seconds)
+                self._tally.add(outcome)
+                return not lost
+            (refusal,) = outcome.refused
+            self._figures.refused()
+            say_refused(refusal)
+            if attempt < self._max_retries:
+                await asyncio.sleep(self._retry_seconds * 2 ** (attempt - 1))
+        return await self._undertaker.bury_refused(refusal, self._max_retries)
+
+
+def _name_of(entry: Entry) -> str:
+    """The message's id, looked for without decoding what has killed others."""
+    head, found, rest = (entry.body or b"").partition(b'"id":"')
+    return rest.partition(b'"')[0].decode("ascii", "ignore") if found and len(head) < _PAGE else ""

@@ -1,0 +1,88 @@
+"""Conversations that wait behind a message that was refused."""
+
+from __future__ import annotations
+
+from services.kernel.messages.consuming import Lease
+from services.persistence_worker.held import Held
+from services.persistence_worker.items import Outcome
+from tests.support.clocks import StandingClock
+from tests.unit.services.persistence_worker.items import LEASE, item, refused
+
+A = [item("a", number) for number in range(6)]
+B = [item("b", number) for number in range(3)]
+
+
+def _held(max_retries: int = 3) -> tuple[Held, StandingClock]:
+    clock = StandingClock()
+    return Held(clock, max_retries, 1.0), clock
+
+
+def test_nothing_waits_at_first() -> None:
+    """All pass."""
+    held, _ = _held()
+
+    assert held.keep_back(A) == A
+    assert (held.due(), held.seconds, len(held)) == ([], None, 0)
+
+
+def test_what_comes_later_in_the_conversation_waits_in_order() -> None:
+    """What was in the same batch, then what is read meanwhile; other conversations pass."""
+    held, clock = _held()
+    assert held.learn(Outcome(refused=[refused(A[0])], waiting=[A[1]])) == []
+    assert held.keep_back([A[2], B[0], A[3]]) == [B[0]]
+
+    assert (held.due(), held.seconds, len(held)) == ([], 1.0, 4)
+    clock.pass_by(1)
+    assert held.due() == [A[0]]
+    held.learn(Outcome(done=[A[0]], new={A[0].envelope.id}))
+    assert held.due() == A[1:4]
+    held.learn(Outcome(done=A[1:4]))
+    assert (held.due(), len(held), held.keep_back([A[4]])) == ([], 0, [A[4]])
+
+
+def test_each_refusal_is_waited_for_twice_as_long_until_the_last() -> None:
+    """Three tries; then it is given up, and those behind it go on at once."""
+    held, clock = _held()
+    assert held.learn(Outcome(refused=[refused(A[0])], waiting=[A[1]])) == []
+    clock.pass_by(1)
+    assert held.learn(Outcome(refused=[refused(A[0])])) == []
+    assert held.seconds == 2.0
+    clock.pass_by(2)
+
+    assert [each.item for each in held.learn(Outcome(refused=[refused(A[0])]))] == [A[0]]
+    assert held.due() == [A[1]]
+
+
+def test_the_second_poison_of_a_conversation_has_tries_of_its_own() -> None:
+    """After the first is given up the next one is refused for the first time."""
+    held, clock = _held(max_retries=2)
+    held.learn(Outcome(refused=[refused(A[0])], waiting=[A[1], A[2]]))
+    clock.pass_by(1)
+    assert len(held.learn(Outcome(refused=[refused(A[0])]))) == 1
+    assert held.due() == [A[1], A[2]]
+
+    assert held.learn(Outcome(refused=[refused(A[1])], waiting=[A[2]])) == []
+    clock.pass_by(1)
+    assert held.due() == [A[1]]
+    assert [each.item for each in held.learn(Outcome(refused=[refused(A[1])]))] == [A[1]]
+    assert held.due() == [A[2]]
+
+
+def test_with_one_try_nothing_waits() -> None:
+    """STREAM_MAX_RETRIES=1: given up at once."""
+    held, _ = _held(max_retries=1)
+
+    assert [each.item for each in held.learn(Outcome(refused=[refused(A[0])], waiting=[A[1]]))] == [A[0]]
+    assert held.due() == [A[1]]
+
+
+def test_what_was_read_under_a_lease_that_is_over_is_forgotten() -> None:
+    """It is pending, and read by whoever has the partition now."""
+    held, _ = _held()
+    other = item("c", 1, Lease(5, 7))
+    held.learn(Outcome(refused=[refused(A[0]), refused(other)], waiting=[A[1]]))
+    held.keep_only([LEASE])
+    assert len(held) == 2
+    held.drop(LEASE)
+
+    assert (len(held), held.keep_back([A[2], other])) == (0, [A[2], other])
