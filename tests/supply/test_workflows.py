@@ -109,7 +109,14 @@ def test_every_image_is_released_with_its_bill_and_where_it_is_from() -> None:
     job = jobs(_RELEASE)["image"]
     attested = [each["with"] for each in job["steps"] if each.get("uses", "").startswith("actions/attest@")]
 
-    assert job["strategy"]["matrix"]["target"] == ["api", "outbox-relay", "stage-worker", "persistence-worker", "migrate", "operator"]
+    assert job["strategy"]["matrix"]["target"] == [
+        "api",
+        "outbox-relay",
+        "stage-worker",
+        "persistence-worker",
+        "migrate",
+        "operator",
+    ]
     assert ["sbom-path" in each for each in attested] == [False, True]
     assert all(each["subject-digest"] == "${{ steps.push.outputs.digest }}" for each in attested)
     assert job["env"]["PYTHON_IMAGE"] == "${{ needs.release.outputs.base }}"
