@@ -307,6 +307,8 @@ def test_the_commands_for_messages_do_what_the_page_says(running: tuple[Home, St
     for series in ("stream_enqueue_total", 'idempotency_hit_total{operation="ingress"}'):
         assert after[series] == before[series] + 1, series
     assert after["stream_dead_letter_total"] == 0
+    status = json.loads(running[0].run("messages", "status", "--json").stdout)
+    assert (status["lag"], status["deadLetters"], [each["alive"] for each in status["workers"]]) == (0, 0, [True])
     assert [after[f'stream_partition_lag{{partition="{number}"}}'] for number in range(16)] == [0] * 16
 
 
