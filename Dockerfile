@@ -1,6 +1,6 @@
 # One image per process, all from this file:
 #
-#   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, migrate, operator
+#   docker build --target api -t coursegen-api .        # or outbox-relay, stage-worker, persistence-worker, migrate, operator
 #
 # scripts/build-images.sh builds them all with docker, podman or buildah. docs/IMAGES.md says what is in them and why. The targets
 # that end in -dev are for `skaffold dev` alone: docs/DEVELOPMENT.md.
@@ -44,6 +44,12 @@ RUN install-process libraries /requirements.txt
 COPY --from=wheel /wheel /wheel
 RUN install-process project stage_worker
 
+FROM build AS persistence-worker-packages
+COPY requirements/persistence.txt /requirements.txt
+RUN install-process libraries /requirements.txt
+COPY --from=wheel /wheel /wheel
+RUN install-process project persistence_worker
+
 FROM build AS migrate-packages
 COPY requirements/migrate.txt /requirements.txt
 RUN install-process libraries /requirements.txt
@@ -85,6 +91,13 @@ COPY --from=stage-worker-packages /opt/coursegen/libraries /opt/coursegen/librar
 COPY --from=stage-worker-packages /opt/coursegen/project /opt/coursegen/project
 EXPOSE 9090
 ENTRYPOINT ["python", "-m", "services.stage_worker"]
+
+FROM process AS persistence-worker
+LABEL org.opencontainers.image.title="coursegen-persistence-worker" org.opencontainers.image.description="Writes accepted messages from the stream into PostgreSQL"
+COPY --from=persistence-worker-packages /opt/coursegen/libraries /opt/coursegen/libraries
+COPY --from=persistence-worker-packages /opt/coursegen/project /opt/coursegen/project
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "services.persistence_worker"]
 
 FROM process AS operator
 LABEL org.opencontainers.image.title="coursegen-operator" org.opencontainers.image.description="Reconciles migrations, retention and alerting rules"
@@ -129,6 +142,16 @@ RUN tar --version >/dev/null && rm --version >/dev/null \
  && chown -R 10001:10001 /opt/coursegen/project
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.stage_worker"]
+
+FROM persistence-worker AS persistence-worker-dev
+USER 0:0
+ENV PYTHONPATH=/opt/coursegen/project:/opt/coursegen/libraries:/opt/coursegen/reload
+COPY --from=reload-packages /opt/coursegen/libraries /opt/coursegen/reload
+RUN tar --version >/dev/null && rm --version >/dev/null \
+ && PYTHONHASHSEED=0 python -m compileall -q -f -j 1 --invalidation-mode checked-hash /opt/coursegen/project \
+ && chown -R 10001:10001 /opt/coursegen/project
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "services.kernel.reloading", "services.persistence_worker"]
 
 # ── The last one, which a build without a target makes ──
 FROM process AS migrate

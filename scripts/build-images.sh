@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the image of each process, and say how large it is.
 #
-#   scripts/build-images.sh [TARGET...]          api outbox-relay stage-worker migrate operator; all by default
+#   scripts/build-images.sh [TARGET...]          api outbox-relay stage-worker persistence-worker migrate operator; all by default
 #
 #   IMAGE_PREFIX   before each name (default: coursegen-); localhost/coursegen- for a cluster that is given the images
 #   IMAGE_TAG      default: dev

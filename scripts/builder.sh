@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Which program builds images here, and what they are called. Sourced, never run.
 
-all_targets=(api outbox-relay stage-worker migrate operator)
+all_targets=(api outbox-relay stage-worker persistence-worker migrate operator)
 
 image_names() { # [TARGET...]: one a line
     [ $# -gt 0 ] || set -- "${all_targets[@]}"

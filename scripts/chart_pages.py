@@ -17,9 +17,11 @@ import yaml
 
 from operators.coursegen_operator.settings import OperatorSettings
 from services.api.settings import ApiSettings
+from services.kernel.messages.settings import StreamSettings
 from services.kernel.settings import CommonSettings, declarations
 from services.migrate.settings import MigrateSettings
 from services.outbox_relay.settings import RelaySettings
+from services.persistence_worker.settings import PersistenceSettings
 from services.stage_worker.settings import WorkerSettings
 
 CHARTS = Path(__file__).resolve().parents[1] / "charts"
@@ -28,6 +30,8 @@ SETTINGS: dict[str, type[Any]] = {
     "config.api": ApiSettings,
     "config.relay": RelaySettings,
     "config.worker": WorkerSettings,
+    "config.persistence": PersistenceSettings,
+    "config.stream": StreamSettings,
     "config.migrate": MigrateSettings,
 }
 SECRETS = {
@@ -37,10 +41,13 @@ SECRETS = {
 """Given by references to Secrets, never under `config`."""
 OWNED = {
     "PORT", "METRICS_PORT", "DRAIN_SECONDS", "UPLOAD_FOLDER", "STAGE_WORKER_QUEUES", "RELAY_ELECTION", "RELAY_REPLICAS",
-    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE", "RELAY_NODE_ID", "OPERATOR_WATCH_NAMESPACES", "OPERATOR_LEASE_NAME",
-    "OPERATOR_LEASE_NAMESPACE", "OPERATOR_POD_NAME", "REPORT_FILE",
+    "RELAY_LEASE_NAME", "RELAY_LEASE_NAMESPACE", "RELAY_NODE_ID", "STREAM_WORKER_ID", "OPERATOR_WATCH_NAMESPACES",
+    "OPERATOR_LEASE_NAME", "OPERATOR_LEASE_NAMESPACE", "OPERATOR_POD_NAME", "REPORT_FILE",
 }  # fmt: skip
 """Decided by values of the charts' own, because other objects depend on them."""
+
+SHARED = frozenset(each.env for _, each in declarations(StreamSettings))
+"""Under `config.stream`, so that the api and the persistence-workers are told the same."""
 
 _TEXT = {"type": "string"}
 _FREE = {"type": "object"}
@@ -49,6 +56,7 @@ _ENUMS = {
     "migrations.mode": ["job", "operator"],
     "leaderElection.mode": ["lease", "postgres", "none"],
     "api.service.type": ["ClusterIP", "NodePort", "LoadBalancer"],
+    "dev.redis.appendfsync": ["always", "everysec"],
     "scope": ["cluster", "namespaced"],
 }
 _OPEN = re.compile(
@@ -56,7 +64,7 @@ _OPEN = re.compile(
 )
 """Maps whose keys are the user's, or Kubernetes'."""
 
-_AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod")
+_AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod", "messagesPerPod")
 """Scaling to none is nobody's: Redis' lists would not bring a worker back."""
 
 
@@ -108,7 +116,9 @@ class Pages:
     def config(self, path: str) -> dict[str, Any]:
         """The schema of the settings at a path."""
         kinds = ["string", "number", "boolean", "null"]
-        known = {env: {"type": kinds, "description": doc} for env, doc in settings_of(self.settings[path])}
+        shared = SHARED if path in {"config.api", "config.persistence"} else frozenset[str]()
+        left_out = SECRETS | OWNED | shared
+        known = {env: {"type": kinds, "description": doc} for env, doc in settings_of(self.settings[path], left_out)}
         return {"type": "object", "additionalProperties": False, "properties": known}
 
     def described(self) -> Iterator[tuple[str, str, str]]:
@@ -184,6 +194,7 @@ class ApplicationPages(Pages):
                 },
             },
         }
+        root["properties"]["persistenceWorker"] |= forbidden
         alone = {"properties": {"leaderElection": {"properties": {"mode": {"const": "none"}}, "required": ["mode"]}}}
         root["allOf"] = [
             {
@@ -196,13 +207,13 @@ class ApplicationPages(Pages):
 
 _README = """# coursegen
 
-The api, the outbox-relay, one Deployment of stage-workers for each queue, and the Job that migrates the database. This file is
-made from values.yaml by `scripts/chart_pages.py`.
+The api, the outbox-relay, one Deployment of stage-workers for each queue, the persistence-workers, and the Job that migrates the
+database. This file is made from values.yaml by `scripts/chart_pages.py`.
 
 ## Try it
 
-PostgreSQL and Redis come along, with passwords made at install; nothing is backed up. With these values pods ask for 4.5 GiB of
-memory and take at most 6 GiB; with the chart's own, which are for production, they ask for 9.6 GiB.
+PostgreSQL and Redis come along, with passwords made at install; nothing is backed up. With these values pods ask for 4.8 GiB of
+memory and take at most 6.3 GiB; with the chart's own, which are for production, they ask for 10.2 GiB.
 
 ```bash
 helm install coursegen charts/coursegen --namespace coursegen --create-namespace -f charts/coursegen/ci/dev-values.yaml
@@ -233,6 +244,11 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do, and the
   pods before it go on. Values of `migrations` or `database.migrations` that are corrected make another Job at `helm upgrade`;
   where only the Secret was wrong, any new text as `migrations.rerun` does.
+- **Messages** go through a stream in Redis and are written by the persistence-workers, which share its partitions. A message
+  is as safe as that Redis until it has its row: have it append with `appendfsync always`, or set
+  `config.api.MESSAGES_DURABILITY: postgres`. `kubectl scale deployment/coursegen-persistence-worker --replicas=0` leaves
+  messages in the stream and loses none; `persistenceWorker.enabled: false` does without the stream.
+  [MESSAGES.md](../../docs/MESSAGES.md) has the steps of a roll-out.
 - **Upgrade and rollback**: `helm upgrade`, `helm rollback`. Old pods leave only when new ones are Ready, and orders are taken
   all the while. PostgreSQL and Redis of `dev.enabled` restart only when their own pods change, and with PostgreSQL away
   orders fail.
@@ -249,10 +265,11 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
   and your Prometheus in `networkPolicy.metricsFrom`. The relay's way to the API server is open to every address until
   `networkPolicy.kubernetesApi.to` names it, since no chart knows it.
-- **Scaling by CPU** (`autoscaling`) needs a metrics API such as metrics-server; **by waiting jobs** (`stageWorker.keda`) it
-  needs KEDA, which must reach Redis. The number of pods is then theirs: upgrades leave it alone. Kubernetes goes back to one pod
-  when a number that Helm has set is left out, so before you turn it on under load, with Helm 4, scale by hand to another number:
-  `kubectl scale deployment/coursegen-api --replicas=3`. To turn it off: `helm upgrade --force-conflicts`.
+- **Scaling by CPU** (`autoscaling`) needs a metrics API such as metrics-server; **by waiting jobs or messages**
+  (`stageWorker.keda`, `persistenceWorker.keda`) it needs KEDA, which must reach Redis. The number of pods is then theirs:
+  upgrades leave it alone. Kubernetes goes back to one pod when a number that Helm has set is left out, so before you turn it
+  on under load, with Helm 4, scale by hand to another number: `kubectl scale deployment/coursegen-api --replicas=3`. To turn
+  it off: `helm upgrade --force-conflicts`.
 - **Scaling by hand**: `kubectl scale`. Until the values say the same number Helm 4 refuses the next upgrade (a conflict on
   `.spec.replicas`); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.
 - Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.

@@ -20,7 +20,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[1]
-PARTS = {"api": "api", "outbox-relay": "outboxRelay", "stage-worker": "stageWorker", "migrate": "migrations"}
+PARTS = {
+    "api": "api", "outbox-relay": "outboxRelay", "stage-worker": "stageWorker", "persistence-worker": "persistenceWorker",
+    "migrate": "migrations",
+}  # fmt: skip
 """Each image's target, and the part of the chart's values that names it."""
 OPERATOR = "operator"
 """The target of the other chart's only image."""

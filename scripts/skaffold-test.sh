@@ -9,9 +9,10 @@ case ${1:-} in
 api) package=api long=(test_document_types.py test_openapi.py test_pdf_encryption.py test_strict_json.py) ;;
 outbox-relay) package=outbox_relay ;;
 stage-worker) package=stage_worker long=(engines parsing) ;;
+persistence-worker) package=persistence_worker ;;
 migrate) package=migrate ;;
 *)
-    echo "usage: scripts/skaffold-test.sh api | outbox-relay | stage-worker | migrate" >&2
+    echo "usage: scripts/skaffold-test.sh api | outbox-relay | stage-worker | persistence-worker | migrate" >&2
     exit 2
     ;;
 esac

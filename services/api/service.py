@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from services.api import openapi
+from services.api.admin.audit import Audit
 from services.api.admin.parts import RELATIONS as ADMIN_RELATIONS
 from services.api.admin.parts import admin_routes
+from services.api.admin.streams import StreamDesk
 from services.api.app import Api
 from services.api.auth import Authenticator
 from services.api.browser.origin import parse_origin
@@ -34,6 +36,7 @@ from services.api.routes.messages import MessageRoutes
 from services.api.routes.metrics import MetricsRoutes
 from services.api.routes.pages import PageRoutes
 from services.api.routes.saq_page import SaqRoutes
+from services.api.routes.streams import StreamRoutes
 from services.api.routes.tickets import TicketRoutes
 from services.api.routes.webhooks import WebhookRoutes
 from services.api.routing import RouteGroup, RouteTable
@@ -81,6 +84,8 @@ _RELATIONS = (
     "messages",
     "message_payloads",
     "message_receipts",
+    "message_partitions",
+    "message_workers",
     *WEBHOOK_RELATIONS,
     *ADMIN_RELATIONS,
 )
@@ -211,7 +216,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), _messages(settings, db, stack))
+        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *_messages(settings, db, stack))
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
@@ -235,9 +240,10 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
     )
 
 
-def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> MessageRoutes:
+def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tuple[MessageRoutes, StreamRoutes]:
+    address = stream_address(settings, settings.redis_url)
     redis = open_redis(
-        stream_address(settings, settings.redis_url),
+        address,
         name="coursegen-api-messages",
         socket_timeout=settings.messages_accept_seconds,
         connect_timeout=settings.messages_accept_seconds,
@@ -250,12 +256,15 @@ def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> Mes
         reservation_seconds=settings.messages_reservation_seconds,
     )
     store, payloads = MessageStore(db), open_payloads(db, settings)
-    return MessageRoutes(
+    messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
         Reading(entrance, store, payloads),
         store,
         requires_token=settings.messages_require_token,
     )
+    patient = open_redis(address, name="coursegen-api-messages-admin", max_connections=8)
+    stack.push_async_callback(patient.aclose)
+    return messages, StreamRoutes(StreamDesk(db, patient, Audit(db), partitions=settings.stream_partitions))
 
 
 def _live(settings: ApiSettings, db: Database, courses: Courses) -> tuple[Hub, LiveRoutes]:

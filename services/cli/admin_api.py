@@ -41,15 +41,15 @@ class AdminApi(ApiClient):
         return await self._json("POST", "/api/tickets", repeat=False)
 
 
-def ask(question: Callable[[AdminApi], Awaitable[T]]) -> T:
-    """The answer to `question`, asked of the caller's api as administrator.
+def ask(question: Callable[[AdminApi], Awaitable[T]], *, role: str | None = "admin") -> T:
+    """The answer to `question`, asked of the caller's api: as administrator, or with `role=None` as the user of the token.
 
     Raises:
         CoursegenError: refused or unreachable, with the next step.
         typer.Exit: interrupted.
     """
     answers: list[T] = []
-    target = api_target(os.environ, role="admin")
+    target = api_target(os.environ, role=role)
 
     async def main(_hurry: object) -> int:
         async with AdminApi(
@@ -59,7 +59,7 @@ def ask(question: Callable[[AdminApi], Awaitable[T]]) -> T:
             patience_seconds=_PATIENCE_SECONDS,
             on_outage=output.note,
         ) as api:
-            answers.append(await _answer(question, api))
+            answers.append(await (question(api) if role is None else _answer(question, api)))
         return 0
 
     code = interrupts.run(main, os.environ)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -157,6 +158,19 @@ class ApiClient:
     async def markdown(self, course_id: str) -> bytes:
         """The finished course as Markdown."""
         return (await self._send("GET", f"/api/courses/{course_id}/result.md")).content
+
+    async def send_message(self, body: Json) -> Json:
+        """Have a message accepted; a repeat of its `clientMessageId` is the same message."""
+        return await self._json("POST", "/api/messages", json=body)
+
+    async def message(self, message_id: str) -> Json:
+        """A message, and how far it has come."""
+        return await self._json("GET", f"/api/messages/{quote(message_id, safe='')}")
+
+    async def conversation(self, conversation_id: str, limit: int, cursor: str | None) -> Json:
+        """A page of a conversation's persisted messages, in their order."""
+        params = {"limit": str(limit), **({"cursor": cursor} if cursor else {})}
+        return await self._json("GET", f"/api/conversations/{quote(conversation_id, safe='')}/messages", params=params)
 
     @property
     def patience_seconds(self) -> float:

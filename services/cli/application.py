@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.commands import admin, courses, database, demo, stack, tokens
+from services.cli.commands import admin, courses, database, demo, messages, stack, tokens
 from services.cli.errors import CalledWrongly
 from services.kernel import logs
 from services.kernel.errors import CoursegenError
@@ -44,6 +44,7 @@ def build() -> typer.Typer:
     for panel, commands in _panels().items():
         for command in commands:
             app.command(rich_help_panel=panel)(command)
+    app.add_typer(messages.group(), name="messages", rich_help_panel="Messages")
     app.add_typer(admin.group(), name="admin", rich_help_panel="Administration")
     return app
 

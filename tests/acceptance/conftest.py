@@ -48,13 +48,13 @@ class Home:
             check=False,
         )
 
-    def start(self, *arguments: str) -> Started:
+    def start(self, *arguments: str, **environment: str) -> Started:
         """Start a command and return at once."""
         log = self.folder / f"command-{len(self._started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "services.cli", *arguments],
-                env=self.environment(),
+                env=self.environment(**environment),
                 cwd=REPOSITORY,
                 stdout=output,
                 stderr=subprocess.STDOUT,

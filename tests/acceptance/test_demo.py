@@ -83,7 +83,10 @@ def test_two_demos_in_one_place_share_a_stack_that_ends_after_both(home: Home, d
     assert home.left() == []
 
 
-@pytest.mark.parametrize("victim", ["api", "outbox-relay", "worker-documents", "worker-analysis", "postgres", "redis"])
+@pytest.mark.parametrize(
+    "victim",
+    ["api", "outbox-relay", "worker-documents", "worker-analysis", "persistence-worker", "postgres", "redis"],
+)
 def test_the_demo_survives_the_kill_of(home: Home, victim: str) -> None:
     """`kill -9` in the middle (of Redis with its data): it comes back by itself, and the course is finished."""
     demo = home.start("demo", "--out", str(home.out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -262,6 +263,55 @@ def test_one_address_shows_the_metrics_of_all_processes(running: tuple[Home, Sta
     assert home.left()
 
 
+def _command(name: str) -> str:
+    """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
+    page = (REPOSITORY / "docs" / "MESSAGES.md").read_text(encoding="utf-8")
+    (text,) = re.findall(rf"<!-- tested: messages-{name} -->\n *```sh\n(.*?)\n *```", page, re.DOTALL)
+    (word,) = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)
+    return f"{word}\n{text}"
+
+
+def _says(name: str, shell: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-ec", _command(name)], env=shell, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _figures(shell: dict[str, str]) -> dict[str, float]:
+    lines = re.findall(r"^(\S+) (\S+)$", _says("metrics", shell), re.MULTILINE)
+    return {series: float(value) for series, value in lines}
+
+
+def test_the_commands_for_messages_do_what_the_page_says(running: tuple[Home, Started], shell: dict[str, str]) -> None:
+    """Sent twice, it is one entry in the stream, one row, one repeat; nothing is pending and nobody is dead."""
+    facts = json.loads(running[1].text().strip().splitlines()[-1])
+    shell = {**shell, "METRICS_URL": facts["metricsUrl"]}
+    before = _figures(shell)
+    first, again = (json.loads(_says("send", shell)) for _ in range(2))
+    assert (first["idempotentHit"], again["idempotentHit"]) == (False, True)
+    assert first["messageId"] == again["messageId"]
+
+    assert eventually_sync(lambda: first["messageId"] in _says("table", shell), within=10)
+    assert _says("table", shell).count(first["messageId"]) == 1
+    assert "(0 rows)" in _says("keys", shell)
+    assert eventually_sync(lambda: "settled\n1\n0\n" in _says("stream", shell), within=5)
+    stream = _says("stream", shell)
+    assert stream.count(first["messageId"]) == 1
+    assert "enqueued\n1\n" in stream
+
+    processed = 'stream_consumer_processed_total{status="success"}'
+    assert eventually_sync(lambda: _figures(shell)[processed] == before[processed] + 1, within=5)
+    after = _figures(shell)
+    for series in ("stream_enqueue_total", 'idempotency_hit_total{operation="ingress"}'):
+        assert after[series] == before[series] + 1, series
+    assert after["stream_dead_letter_total"] == 0
+    status = json.loads(running[0].run("messages", "status", "--json").stdout)
+    assert (status["lag"], status["deadLetters"], [each["alive"] for each in status["workers"]]) == (0, 0, [True])
+    assert [after[f'stream_partition_lag{{partition="{number}"}}'] for number in range(16)] == [0] * 16
+
+
 def test_a_second_stack_on_the_same_folder_says_what_to_do(running: tuple[Home, Started]) -> None:
     """Use it, stop it, or take another folder."""
     home, _ = running
@@ -295,17 +345,27 @@ def test_a_taken_port_is_named_with_the_option(home: Home) -> None:
 
 
 def test_data_survives_a_restart_until_it_is_purged(home: Home) -> None:
-    """Ctrl-C is exit code 0; addresses stay; `down --purge` stops the stack and removes every trace."""
-    first = home.start("up", "--port", "0", "--metrics-port", "0")
+    """Ctrl-C is exit code 0; addresses stay; `down --purge` stops the stack and removes every trace.
+
+    A message that is accepted while consumers are off waits in Redis, and has its row once they are on again.
+    """
+    first = home.start("up", "--port", "0", "--metrics-port", "0", ENABLE_STREAM_CONSUMERS="false")
     first.wrote("coursegen is running")
     home.run("fixtures")
     before = json.loads(home.run("env", "--json").stdout)
+    message = f"{before['API_URL']}/api/messages"
+    waiting = httpx.post(
+        message, json={"conversationId": "a", "senderId": "b", "content": "c", "clientMessageId": "d"}
+    ).json()
+    assert waiting["state"] == "pending"
     first.process.send_signal(signal.SIGINT)
     assert first.ended(within=15) == 0
     second = home.start("up", "--port", "0", "--metrics-port", "0")
     second.wrote("coursegen is running")
     after = json.loads(home.run("env", "--json").stdout)
     kept = json.loads(home.run("fixtures", "--json").stdout)["added"]
+    message = f"{after['API_URL']}/api/messages/{waiting['messageId']}"
+    assert eventually_sync(lambda: httpx.get(message).json()["state"] == "persisted", within=15)
     down = home.run("down", "--purge", "--json")
 
     assert (before["DATABASE_URL"], before["REDIS_URL"]) == (after["DATABASE_URL"], after["REDIS_URL"])

@@ -65,7 +65,7 @@ def test_the_readme_says_how_much_memory_it_takes(render: Render) -> None:
     whole = memory(render(CHART / "values.yaml", "dev.enabled=true"), "requests")
 
     assert "-f charts/coursegen/ci/dev-values.yaml" in tried
-    assert f"ask for {small:g} GiB of\nmemory and take at most {most:g} GiB" in tried
+    assert f"ask for {small:.1f} GiB of\nmemory and take at most {most:.1f} GiB" in tried
     assert f"they ask for {whole:.1f} GiB" in tried
 
 

@@ -109,13 +109,17 @@ def test_every_pod_has_its_policy(render: Render) -> None:
 
 def test_what_is_outside_is_opened_by_name(render: Render) -> None:
     """Engine, object store and the issuer's keys only where they are needed."""
-    sets = [f"networkPolicy.{each}.enabled=true" for each in ("engine", "objectStore", "jwks")]
-    sets += [f"networkPolicy.{each}.port={port}" for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3))]
+    sets = [f"networkPolicy.{each}.enabled=true" for each in ("engine", "objectStore", "jwks", "stream")]
+    sets += [
+        f"networkPolicy.{each}.port={port}"
+        for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3), ("stream", 4))
+    ]
     found = _found(render("networkpolicy", *sets))
     added = {component: {ports[0] for _, _, ports in paths - PATHS[component]} for component, paths in found.items()}
 
     assert {component: ports for component, ports in added.items() if ports} == {
-        "api": {2, 3},
+        "api": {2, 3, 4},
+        "persistence-worker": {4},
         "worker-documents": {1, 2},
         "worker-analysis": {1, 2},
         "worker-generation": {1, 2},

@@ -69,9 +69,17 @@ def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
     assert "get lease cg-coursegen-outbox-relay" in closed
 
 
+def test_where_messages_go_is_said(notes: Callable[..., str]) -> None:
+    """When nobody writes them from the stream: that the api does, or that they wait."""
+    assert "messages" not in notes("minimal")
+    assert "the api writes each message into PostgreSQL" in notes("minimal", "persistenceWorker.enabled=false")
+    assert "messages wait in the stream" in notes("minimal", "config.persistence.ENABLE_STREAM_CONSUMERS=false")
+
+
 _OUTSIDE = {
     "networkPolicy.engine.enabled": ("config.worker.ENGINE=openai", "stageWorker.queues.analysis.config.ENGINE=openai"),
     "networkPolicy.objectStore.enabled": ("config.api.OBJECT_STORE=s3://courses", "config.worker.OBJECT_STORE=s3://courses"),
+    "networkPolicy.stream.enabled": ("config.stream.REDIS_HOST=stream",),
     "networkPolicy.jwks.enabled": ("config.api.JWT_JWKS_URL=https://id.example.org/keys",),
 }  # fmt: skip
 

@@ -28,7 +28,13 @@ _ADDED = {
     "priorityClassName": "more",
     "runtimeClassName": "more",
 }
-_PART_OF = {"outboxRelay": "outbox-relay", "stageWorker": "worker-analysis", "api": "api", "migrations": "migrate"}
+_PART_OF = {
+    "outboxRelay": "outbox-relay",
+    "stageWorker": "worker-analysis",
+    "persistenceWorker": "persistence-worker",
+    "api": "api",
+    "migrations": "migrate",
+}
 
 
 def _template(objects: list[Object], component: str) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def test_every_secret_may_be_yours(render: Render, value: str) -> None:
     objects = render("dev", f"{value}.existingSecret=mine", f"{value}.key=its-key")
     references = [
         variable["valueFrom"]["secretKeyRef"]
-        for component in ("api", "outbox-relay", "worker-analysis", "migrate")
+        for component in ("api", "outbox-relay", "worker-analysis", "persistence-worker", "migrate")
         for variable in _template(objects, component)["spec"]["containers"][0]["env"]
         if variable["name"] == _SECRETS[value] and variable["valueFrom"]["secretKeyRef"]["name"] == "mine"
     ]

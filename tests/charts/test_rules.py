@@ -17,6 +17,7 @@ from services.kernel import lifecycle
 from services.kernel.queue import worker
 from services.kernel.settings import CommonSettings, declarations
 from services.outbox_relay.settings import RelaySettings
+from services.persistence_worker.settings import PersistenceSettings
 from services.stage_worker.settings import WorkerSettings
 from tests.charts.conftest import CHART, Render, values_files
 from tests.charts.objects import Object, of_kind, pods, settings
@@ -26,6 +27,7 @@ _PROCESSES: dict[str, type[CommonSettings]] = {
     "api": ApiSettings,
     "outbox-relay": RelaySettings,
     "stage-worker": WorkerSettings,
+    "persistence-worker": PersistenceSettings,
 }
 _LONGEST_END = 28.0
 """Seconds that a process may take to its exit (reliability.md R11)."""
@@ -120,7 +122,7 @@ def test_the_drain_leaves_room_for_what_happens_in_it(render: Render) -> None:
 
 @pytest.mark.parametrize(
     ("value", "before"),
-    [("api", 5), ("outboxRelay", 0), ("stageWorker", 0), ("stageWorker.queues.documents", 0)],
+    [("api", 5), ("outboxRelay", 0), ("stageWorker", 0), ("stageWorker.queues.documents", 0), ("persistenceWorker", 0)],
 )
 def test_a_grace_period_without_room_is_refused(
     attempt: Callable[..., CompletedProcess[str]], value: str, before: int
@@ -243,7 +245,7 @@ def test_another_image_is_another_job(render: Render) -> None:
 def test_images_by_digest_and_registry(render: Render) -> None:
     """Every image of ours may be named by digest, which follows the tag and wins; the global registry replaces the chart's."""
     digest = f"sha256:{'0' * 64}"
-    parts = ("api", "outboxRelay", "stageWorker", "migrations")
+    parts = ("api", "outboxRelay", "stageWorker", "persistenceWorker", "migrations")
     objects = render(
         "ha", _JOB, "global.imageRegistry=mirror.example.org", *(f"{each}.image.digest={digest}" for each in parts)
     )
@@ -251,7 +253,7 @@ def test_images_by_digest_and_registry(render: Render) -> None:
     images = {container["image"] for _, pod in pods(objects) for container in pod["containers"]}
     assert images == {
         f"mirror.example.org/coursegen/coursegen-{each}:0.1.0@{digest}"
-        for each in ("api", "outbox-relay", "stage-worker", "migrate")
+        for each in ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate")
     }
 
 
@@ -294,12 +296,14 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
     budgets = of_kind(objects, "PodDisruptionBudget")
     scaled = of_kind(objects, "HorizontalPodAutoscaler").keys()
 
-    assert {"cg-coursegen-api", "cg-coursegen-outbox-relay", "cg-coursegen-worker-generation"} <= budgets.keys()
+    assert {
+        f"cg-coursegen-{each}" for each in ("api", "outbox-relay", "persistence-worker", "worker-generation")
+    } <= budgets.keys()
     for budget in budgets.values():
         assert budget["spec"]["maxUnavailable"] == 1
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert of_kind(render("dev"), "PodDisruptionBudget") == {}
-    assert scaled == {"cg-coursegen-api", "cg-coursegen-worker-generation"}
+    assert scaled == {"cg-coursegen-api", "cg-coursegen-persistence-worker", "cg-coursegen-worker-generation"}
     for name, deployment in of_kind(objects, "Deployment").items():
         assert ("replicas" not in deployment["spec"]) == (name in scaled), name
 
@@ -311,7 +315,14 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
         ("minimal", ["leaderElection.mode=raft"], "leaderElection/mode"),
         ("keda", ["stageWorker.autoscaling.enabled=true"], "stageWorker"),
         ("keda", ["stageWorker.queues.documents.autoscaling.enabled=true"], "autoscaling and keda"),
-        ("keda", ["stageWorker.keda.redisAddress="], "keda.redisAddress"),
+        ("keda", ["stageWorker.keda.redisAddress="], "stageWorker.queues.documents.keda.redisAddress"),
+        ("keda", ["persistenceWorker.keda.redisAddress="], "persistenceWorker.keda.redisAddress"),
+        ("keda", ["persistenceWorker.autoscaling.enabled=true"], "persistenceWorker"),
+        ("keda", ["persistenceWorker.keda.messagesPerPod=0"], "messagesPerPod"),
+        ("minimal", ["config.api.STREAM_PARTITIONS=8"], "STREAM_PARTITIONS"),
+        ("minimal", ["config.persistence.REDIS_HOST=other"], "REDIS_HOST"),
+        ("dev", ["dev.redis.appendfsync=no"], "appendfsync"),
+        ("operator", ["config.api.MESSAGES_DURABILITY=redis"], "leaves messages in a stream that nobody empties"),
         ("keda", ["stageWorker.keda.minReplicas=0"], "minReplicas"),
         ("ha", ["api.autoscaling.maxReplicas=2"], "api.autoscaling.maxReplicas"),
         ("minimal", ["config.api.NO_SUCH_SETTING=1"], "NO_SUCH_SETTING"),

@@ -17,6 +17,7 @@ from tests.charts.objects import of_kind, pods
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG: dict[str, Any] = yaml.safe_load((_ROOT / "skaffold.yaml").read_text(encoding="utf-8"))
 _RELEASE: dict[str, Any] = _CONFIG["deploy"]["helm"]["releases"][0]
+_PROCESSES = ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate")
 _FOR_THE_LOOP = "skaffold/dev-values.yaml"
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 _BUILT = {
@@ -44,7 +45,7 @@ def _given(process: str, built: str) -> dict[str, str]:
 
 def _rendered(helm: str, built: str, *files: str) -> Objects:
     variables: dict[str, str] = {}
-    for process in ("api", "outbox-relay", "stage-worker", "migrate"):
+    for process in _PROCESSES:
         variables |= _given(process, built.format(process=process))
     command = [helm, "template", _RELEASE["name"], str(CHART), "-n", "courses", "--kube-version", NEWEST]
     for file in [*_RELEASE["valuesFiles"], *files]:
@@ -68,7 +69,7 @@ def objects(helm: str) -> Objects:
 def test_pods_name_their_image_as_it_was_built(helm: str, built: str) -> None:
     """To the letter: by that name skaffold finds the pods that it copies files into."""
     images = {container["image"] for _, pod in pods(_rendered(helm, built)) for container in pod["containers"]}
-    ours = {built.format(process=each) for each in ("api", "outbox-relay", "stage-worker", "migrate")}
+    ours = {built.format(process=each) for each in _PROCESSES}
 
     assert images == ours | {"docker.io/library/postgres:17", "docker.io/library/redis:8"}
 
@@ -102,7 +103,7 @@ def test_a_broken_edit_keeps_its_pod(helm: str) -> None:
     deployments = of_kind(_rendered(helm, _BUILT["pushed"], _FOR_THE_LOOP), "Deployment")
     deployments.pop("coursegen-redis")
 
-    assert len(deployments) == 6
+    assert len(deployments) == 7
     for name, each in deployments.items():
         container = each["spec"]["template"]["spec"]["containers"][0]
         for probe in ("startupProbe", "livenessProbe"):

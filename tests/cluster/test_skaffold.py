@@ -160,6 +160,11 @@ def test_delete_leaves_nothing(deployed: Skaffold) -> None:
 EDITS = {
     "api": ("services/api/server.py", 'f"Server listening on port {self.port}"', ["coursegen-api"]),
     "outbox-relay": ("services/outbox_relay/relay.py", '"Outbox processor started"', ["coursegen-outbox-relay"]),
+    "persistence-worker": (
+        "services/persistence_worker/opening.py",
+        'f"Worker started for partition {share.partition}"',
+        ["coursegen-persistence-worker"],
+    ),
     "stage-worker": (
         "services/stage_worker/worker.py",
         '"Stage worker started"',

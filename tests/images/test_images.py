@@ -219,7 +219,14 @@ def test_no_shell_and_no_other_program_is_needed(built: Callable[[str], str], ta
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
-_LARGEST_MB = {"api": 95, "outbox-relay": 65, "stage-worker": 410, "migrate": 50, "operator": 90}
+_LARGEST_MB = {
+    "api": 95,
+    "outbox-relay": 65,
+    "stage-worker": 410,
+    "persistence-worker": 50,
+    "migrate": 50,
+    "operator": 90,
+}
 
 
 @_ALL

@@ -162,10 +162,11 @@ def test_deploying_to_kind(ground: Ground) -> None:
     built = [each.split(" -t ")[1].split()[0] for each in ground.called("docker") if " -t " in each]
     (tag,) = {each.rpartition(":")[2] for each in built}
     assert [each.rpartition(":")[0] for each in built] == [
-        f"localhost/coursegen-{each}" for each in ("api", "outbox-relay", "stage-worker", "migrate", "operator")
+        f"localhost/coursegen-{each}"
+        for each in ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate", "operator")
     ]
     loaded = [each for each in ground.called("kind") if "load image-archive" in each]
-    assert len(loaded) == 5
+    assert len(loaded) == 6
     assert all(each.endswith("--name coursegen") for each in loaded)
     (helm,) = ground.called("helm")
     assert "-f charts/coursegen/ci/dev-values.yaml -f deploy/kind-values.yaml --kube-context kind-coursegen" in helm
@@ -217,7 +218,8 @@ def test_deploying_with_a_command_of_yours(ground: Ground) -> None:
     assert ground.called("bring") == [
         "bring it "
         + " ".join(
-            f"localhost/coursegen-{each}:1" for each in ("api", "outbox-relay", "stage-worker", "migrate", "operator")
+            f"localhost/coursegen-{each}:1"
+            for each in ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate", "operator")
         )
     ]
     assert "--namespace courses --create-namespace -f a.yaml -f b.yaml" in ground.called("helm")[0]

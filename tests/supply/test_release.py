@@ -19,7 +19,9 @@ _VERSION = str(tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding=
 _FILES = ("scripts/release.py", "pyproject.toml", "charts/coursegen/Chart.yaml", "charts/coursegen-operator/Chart.yaml")
 _DIGESTS = {
     target: f"sha256:{letter * 64}"
-    for target, letter in zip(("api", "outbox-relay", "stage-worker", "migrate", "operator"), "abcde", strict=True)
+    for target, letter in zip(
+        ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate", "operator"), "abcdef", strict=True
+    )
 }
 
 

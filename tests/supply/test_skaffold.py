@@ -18,7 +18,7 @@ from tests.support.tools import tool
 pytestmark = [pytest.mark.helm]
 
 _SETTINGS = "global: {collect-metrics: false, survey: {disable-prompt: true}}\n"
-_PROCESSES = ("api", "outbox-relay", "stage-worker", "migrate")
+_PROCESSES = ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate")
 _BY_COMMIT = {"gitCommit": {"variant": "CommitSha"}}
 _BY_INPUT: dict[str, Any] = {"inputDigest": {}}
 
@@ -95,8 +95,8 @@ def test_the_loop_goes_with_either_cluster(diagnose: Callable[..., Config], clus
     """The variants that start anew are built, and their files replaced; migrations are not part of it."""
     config = diagnose("dev", cluster)
 
-    assert _builds(config) == [f"scripts/skaffold-build.sh {each}-dev" for each in _PROCESSES[:3]] + [
+    assert _builds(config) == [f"scripts/skaffold-build.sh {each}-dev" for each in _PROCESSES[:4]] + [
         "scripts/skaffold-build.sh migrate"
     ]
-    assert ["sync" in each for each in config["build"]["artifacts"]] == [True, True, True, False]
+    assert ["sync" in each for each in config["build"]["artifacts"]] == [True, True, True, True, False]
     assert config["build"]["local"]["push"] is (cluster == "local")

@@ -106,11 +106,18 @@ def test_no_credentials_are_left_for_later_steps(file: Path) -> None:
 
 
 def test_every_image_is_released_with_its_bill_and_where_it_is_from() -> None:
-    """All four targets; attested by digest, the base named by digest."""
+    """All targets; attested by digest, the base named by digest."""
     job = jobs(_RELEASE)["image"]
     attested = [each["with"] for each in job["steps"] if each.get("uses", "").startswith("actions/attest@")]
 
-    assert job["strategy"]["matrix"]["target"] == ["api", "outbox-relay", "stage-worker", "migrate", "operator"]
+    assert job["strategy"]["matrix"]["target"] == [
+        "api",
+        "outbox-relay",
+        "stage-worker",
+        "persistence-worker",
+        "migrate",
+        "operator",
+    ]
     assert ["sbom-path" in each for each in attested] == [False, True]
     assert all(each["subject-digest"] == "${{ steps.push.outputs.digest }}" for each in attested)
     assert job["env"]["PYTHON_IMAGE"] == "${{ needs.release.outputs.base }}"

@@ -39,6 +39,7 @@ PROCESSES = {
     "api": "services.api",
     "outbox-relay": "services.outbox_relay",
     "stage-worker": "services.stage_worker",
+    "persistence-worker": "services.persistence_worker",
     "migrate": "services.migrate",
     "operator": "operators.coursegen_operator",
 }
@@ -109,5 +110,5 @@ def removed(name: str) -> Iterator[None]:
 
 def lock_of(target: str) -> Path:
     """The lock that a process' image is made from."""
-    lock = {"outbox-relay": "relay", "stage-worker": "worker"}.get(target, target)
+    lock = {"outbox-relay": "relay", "stage-worker": "worker", "persistence-worker": "persistence"}.get(target, target)
     return REPOSITORY / "requirements" / f"{lock}.txt"

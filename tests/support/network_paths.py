@@ -38,6 +38,7 @@ def _let_in(port: str, *components: str) -> frozenset[Way]:
 PATHS: Final[Paths] = {
     "api": _WORKER | {_CLIENTS},
     "outbox-relay": _WORKER | {_SERVER},
+    "persistence-worker": _WORKER,
     "worker-documents": _WORKER,
     "worker-analysis": _WORKER,
     "worker-generation": _WORKER,
@@ -46,8 +47,10 @@ PATHS: Final[Paths] = {
     "retention": frozenset({_DNS, _DATABASE}),
     "test-health": frozenset({_DNS, _API}),
     "test-round-trip": frozenset({_DNS, _API}),
-    "postgresql": _let_in("postgresql", "api", "outbox-relay", "migrate", "retention", "tools", *_WORKERS),
-    "redis": _let_in("redis", "api", "outbox-relay", "tools", *_WORKERS),
+    "postgresql": _let_in(
+        "postgresql", "api", "outbox-relay", "persistence-worker", "migrate", "retention", "tools", *_WORKERS
+    ),
+    "redis": _let_in("redis", "api", "outbox-relay", "persistence-worker", "tools", *_WORKERS),
 }
 """With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
 

@@ -33,7 +33,7 @@
 {{- if and (eq .Values.leaderElection.mode "none") (gt (int .Values.outboxRelay.replicaCount) 1) -}}
 {{- $faults = append $faults "leaderElection.mode: none is for one relay only; set outboxRelay.replicaCount to 1" -}}
 {{- end -}}
-{{- $workloads := dict "api" .Values.api "outboxRelay" .Values.outboxRelay -}}
+{{- $workloads := dict "api" .Values.api "outboxRelay" .Values.outboxRelay "persistenceWorker" .Values.persistenceWorker -}}
 {{- range $queue, $own := .Values.stageWorker.queues -}}
 {{- if not (kindIs "invalid" $own) -}}
 {{- $_ := set $workloads (printf "stageWorker.queues.%s" $queue) (mergeOverwrite (omit (deepCopy $.Values.stageWorker) "queues") (deepCopy $own)) -}}
@@ -67,6 +67,10 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $percent := .Values.config.api.MESSAGES_STREAM_PERCENT -}}
+{{- if and (not .Values.persistenceWorker.enabled) (eq (toString .Values.config.api.MESSAGES_DURABILITY) "redis") (ne (include "coursegen.text" $percent) "0") -}}
+{{- $faults = append $faults "config.api.MESSAGES_DURABILITY: redis leaves messages in a stream that nobody empties; set persistenceWorker.enabled, or leave it out (postgres), or set config.api.MESSAGES_STREAM_PERCENT to 0" -}}
+{{- end -}}
 {{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- $faults = append $faults "metrics: podMonitor and serviceMonitor would both read the same pods; enable one" -}}
 {{- end -}}
@@ -93,7 +97,7 @@
 {{- end -}}
 {{- end -}}
 {{- $labels := dict "commonLabels" .Values.commonLabels -}}
-{{- range $part := list "api" "outboxRelay" "stageWorker" "migrations" -}}
+{{- range $part := list "api" "outboxRelay" "stageWorker" "persistenceWorker" "migrations" -}}
 {{- $_ := set $labels (printf "%s.podLabels" $part) (index $.Values $part).podLabels -}}
 {{- end -}}
 {{- range $queue, $own := .Values.stageWorker.queues -}}

@@ -1,10 +1,12 @@
 {{/* Pods and Deployments of the processes. */}}
 
-{{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA). At its start it waits as long as migrations may take. */}}
+{{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA [MAPS-BEFORE-IT]). At its start it waits as long as migrations may
+     take. */}}
 {{- define "coursegen.settings" -}}
 {{- $root := index . 0 -}}
 {{- $settings := dict "LOG_FORMAT" "json" "START_WAIT_SECONDS" (min (int $root.Values.migrations.activeDeadlineSeconds) 86400 | toString) -}}
-{{- range $each := list $root.Values.config.common (index . 1) (index . 2) -}}
+{{- $before := list -}}{{- if gt (len .) 3 }}{{ $before = index . 3 }}{{ end -}}
+{{- range $each := concat (list $root.Values.config.common) $before (list (index . 1) (index . 2)) -}}
 {{- range $name, $value := $each -}}
 {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $settings $name (include "coursegen.text" $value) -}}{{- end -}}
 {{- end -}}
@@ -228,5 +230,20 @@ spec:
         name: cpu
         container: {{ .process }}
         target: {type: Utilization, averageUtilization: {{ int .values.autoscaling.targetCPUUtilizationPercentage }}}
+{{- end }}
+{{- end }}
+
+{{/* What a ScaledObject says beside its triggers; (list DEPLOYMENT KEDA-VALUES) */}}
+{{- define "coursegen.scaling" -}}
+{{- $keda := index . 1 -}}
+scaleTargetRef: {name: {{ index . 0 }}}
+minReplicaCount: {{ int $keda.minReplicas }}
+maxReplicaCount: {{ int $keda.maxReplicas }}
+fallback: {failureThreshold: 3, replicas: {{ int $keda.minReplicas }}, behavior: currentReplicasIfHigher}
+{{- with $keda.behavior }}
+advanced:
+  horizontalPodAutoscalerConfig:
+    behavior:
+      {{- toYaml . | nindent 6 }}
 {{- end }}
 {{- end }}

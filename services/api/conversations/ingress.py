@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from services.api.conversations.settings import MessageSettings
+from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
@@ -28,13 +29,15 @@ from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
 from services.kernel.messages.accepting import Acceptance, StreamEntrance, Submission
 from services.kernel.messages.envelope import Envelope, accepted_at
-from services.kernel.messages.figures import ENQUEUED, IDEMPOTENCY_HITS
+from services.kernel.messages.figures import IDEMPOTENCY_HITS
 from services.kernel.messages.names import goes_through_stream, partition_hash
 from services.kernel.messages.payloads import Payloads, payload_key
 from services.kernel.messages.store import MessageStore, is_same
 
 LARGEST_BATCH: Final = 256
 """Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
+
+ENQUEUED: Final = metrics.counter("stream_enqueue", "Messages put into the stream")
 
 T = TypeVar("T")
 

@@ -76,6 +76,20 @@ SELECT m.id, m.event_type::text, m.severity::text, m.user_id, m.course_id, m.job
  ORDER BY m.id DESC
  LIMIT $2::integer;
 
+-- name: message_partitions
+-- Every partition of the stream of messages with its owner, and whether the owner's lease holds.
+SELECT p.partition, p.owner, p.epoch, coalesce(p.expires_at > clock_timestamp(), false) AS owned
+  FROM message_partitions AS p
+ ORDER BY p.partition;
+
+-- name: message_workers
+-- Every persistence-worker that was seen within the hour, and how many partitions it owns.
+SELECT w.node, w.seen_at,
+       greatest(0, extract(epoch FROM clock_timestamp() - w.seen_at))::double precision AS seen_age_seconds,
+       (SELECT count(*) FROM message_partitions AS p WHERE p.owner = w.node AND p.expires_at > clock_timestamp()) AS partitions
+  FROM message_workers AS w
+ ORDER BY w.node;
+
 -- name: lock_control
 -- Whether queue $1 is paused, held still until the transaction ends; no row when nothing was ever said about it.
 SELECT c.paused FROM queue_controls AS c WHERE c.saq_queue = $1::text FOR UPDATE;

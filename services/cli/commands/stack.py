@@ -38,8 +38,9 @@ def up(
     """Run the whole stack in the foreground until Ctrl-C.
 
     Starts PostgreSQL and Redis of its own (or uses those that DATABASE_URL and REDIS_URL name), brings the database up
-    to date, and starts the api, the outbox relay and three stage workers. Whatever dies is started again. Data, logs and
-    secrets lie in one folder: COURSEGEN_HOME, or a default that is printed; `coursegen down --purge` removes it.
+    to date, and starts the api, the outbox relay, three stage workers and the persistence-worker. Whatever dies is started
+    again. Data, logs and secrets lie in one folder: COURSEGEN_HOME, or a default that is printed; `coursegen down --purge`
+    removes it.
     """
     options = StackOptions(host=host, port=port, metrics_port=metrics_port)
 

@@ -1,7 +1,7 @@
 """An embedded Redis on its own port and folder, on the loopback address only.
 
-Its folder may vanish at any time: `prepare` makes it again, and all that Redis held can be rebuilt from
-PostgreSQL.
+Its folder may vanish at any time: `prepare` makes it again, and jobs that Redis held are made anew from PostgreSQL.
+Accepted messages that have no row yet are in Redis alone: what it was told in its last second may be lost when it is killed.
 """
 
 from __future__ import annotations

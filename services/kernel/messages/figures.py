@@ -1,4 +1,4 @@
-"""Metrics about messages that more than one process counts (contract.md t); each under the contract's name."""
+"""The metric about messages that more than one process counts (contract.md t), under the contract's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Final
 
 from services.kernel import metrics
 
-ENQUEUED: Final = metrics.counter("stream_enqueue", "Messages put into the stream")
 IDEMPOTENCY_HITS: Final = metrics.counter(
     "idempotency_hit",
     "Repeats recognised: `ingress` when a message was posted again, `persist` when its row was there already",

@@ -20,8 +20,15 @@ _CONFIG: dict[str, Any] = yaml.safe_load((_ROOT / "skaffold.yaml").read_text(enc
 _RELEASE: dict[str, Any] = _CONFIG["deploy"]["helm"]["releases"][0]
 _ARTIFACTS: list[dict[str, Any]] = _CONFIG["build"]["artifacts"]
 _PROFILES: dict[str, dict[str, Any]] = {each["name"]: each for each in _CONFIG["profiles"]}
-_PART_OF = {"outboxRelay": "outbox-relay", "stageWorker": "stage-worker", "migrations": "migrate", "api": "api"}
+_PART_OF = {
+    "outboxRelay": "outbox-relay",
+    "stageWorker": "stage-worker",
+    "persistenceWorker": "persistence-worker",
+    "migrations": "migrate",
+    "api": "api",
+}
 """Whose image a part of the chart's values is about."""
+_TARGETS = ["api", "outbox-relay", "stage-worker", "persistence-worker", "migrate"]
 _NO_REASON_TO_BUILD = {"README.md", "LICENSE", "operators"}
 """Pages, and the operator, which is in none of these images: the loop is without it."""
 _WITH = {"migrate": {"migrations", "services/retention"}}
@@ -112,16 +119,17 @@ def test_every_image_is_a_target_of_the_dockerfile() -> None:
     """By its own name, and in the profile `dev` by the variant that starts anew."""
     targets = [_target(each["custom"]["buildCommand"]) for each in _ARTIFACTS]
 
-    assert [_process(each) for each in _ARTIFACTS] == targets == ["api", "outbox-relay", "stage-worker", "migrate"]
+    assert [_process(each) for each in _ARTIFACTS] == targets == _TARGETS
     assert set(targets) <= _STAGES.keys()
     assert {place: _target(each) for place, each in _patches("replace", "custom/buildCommand").items()} == {
         0: "api-dev",
         1: "outbox-relay-dev",
         2: "stage-worker-dev",
+        3: "persistence-worker-dev",
     }
 
 
-@pytest.mark.parametrize("target", ["api", "outbox-relay", "stage-worker"])
+@pytest.mark.parametrize("target", ["api", "outbox-relay", "stage-worker", "persistence-worker"])
 def test_the_variant_for_the_loop_runs_the_same_process(target: str) -> None:
     """Under the reloader, as the same user, on the same image."""
     variant = _STAGES[f"{target}-dev"]
@@ -159,7 +167,7 @@ def test_what_the_reloader_watches_is_copied_to_where_the_code_is() -> None:
     folder = "/opt/coursegen/project"
     rules = _patches("add", "sync")
 
-    assert rules.keys() == {0, 1, 2}
+    assert rules.keys() == {0, 1, 2, 3}
     for place, rule in rules.items():
         assert {each["src"] for each in rule["manual"]} == {f"services/**/*{each}" for each in reloading.SUFFIXES}
         assert {each["dest"] for each in rule["manual"]} == {folder}

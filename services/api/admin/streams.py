@@ -1,0 +1,153 @@
+"""The streams of messages as administrators see them: partitions and their owners, dead letters, more partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from services.api.admin.audit import Audit, Author
+from services.api.admin.stream_models import (
+    DeadMessageOutcome,
+    DeadMessagePage,
+    DeadMessageReply,
+    PartitionCountReply,
+    PartitionReply,
+    PersistenceWorkerReply,
+    StreamReply,
+)
+from services.kernel.database import Database
+from services.kernel.errors import BrokerUnavailable
+from services.kernel.messages.consuming import StreamExit
+from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
+from services.kernel.messages.upkeep import Upkeep
+from services.kernel.queries import Queries
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+REPLAY: Final = "messages.replay"
+DIVIDE: Final = "messages.divide"
+
+_ALIVE_SECONDS: Final = 15.0
+"""Workers are seen every two seconds; one that was not for so long is gone or cut off."""
+_NO_FIGURES: Final = "Redis does not answer: what waits in the stream is not known, nor what is dead."
+_NONE_DEAD: Final = "There are no dead letters."
+_QUERIES = Queries.load("services.api", "admin.sql")
+
+
+class StreamDesk:
+    """Looks into the streams, puts dead letters back, divides partitions."""
+
+    def __init__(self, db: Database, redis: Redis, audit: Audit, *, partitions: int) -> None:
+        """Look after the streams.
+
+        Args:
+            db: has the owners and the record.
+            redis: a client of the database that holds the streams.
+            audit: writes the record.
+            partitions: how many there are, unless Redis itself says so.
+        """
+        self._db = db
+        self._audit = audit
+        self._stream = StreamExit(redis, "administrator")
+        self._letters = DeadMessages(redis, partitions=partitions)
+        self._upkeep = Upkeep(redis)
+        self._configured = partitions
+
+    async def overview(self) -> StreamReply:
+        """Every partition with its owner and what waits in it; without Redis, which knows what waits, the owners alone."""
+        owners = {row["partition"]: row for row in await self._db.fetch(_QUERIES["message_partitions"])}
+        workers = [
+            PersistenceWorkerReply(alive=row["seen_age_seconds"] <= _ALIVE_SECONDS, **dict(row.items()))
+            for row in await self._db.fetch(_QUERIES["message_workers"])
+        ]
+        lags: dict[int, int] = {}
+        dead = message = None
+        try:
+            count = await self._stream.partitions(self._configured)
+            lags, dead = await self._stream.lags(range(count)), await self._letters.count()
+        except BrokerUnavailable:
+            message = _NO_FIGURES
+        partitions = [
+            PartitionReply(
+                partition=number,
+                lag=lags.get(number),
+                owner=owners[number]["owner"] if number in owners else None,
+                epoch=owners[number]["epoch"] if number in owners else 0,
+                owned=bool(number in owners and owners[number]["owned"]),
+            )
+            for number in sorted(owners.keys() | lags.keys())
+        ]
+        return StreamReply(
+            partitions=partitions,
+            workers=workers,
+            lag=sum(lags.values()) if lags else None,
+            dead_letters=dead,
+            message=message,
+            read_at=datetime.now(UTC),
+        )
+
+    async def dead_letters(self, after: str, size: int) -> DeadMessagePage:
+        """Up to `size` dead letters after the one named, the oldest first.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        found = await self._letters.page(after, size + 1)
+        return DeadMessagePage(
+            dead_letters=[_letter(each) for each in found[:size]],
+            total=await self._letters.count(),
+            message=None if found else _NONE_DEAD,
+            next_cursor=found[size - 1].letter_id if len(found) > size else None,
+        )
+
+    async def replay(self, author: Author, ids: Sequence[str] | None) -> DeadMessageOutcome:
+        """Put dead letters back into the stream, all that are there now when `ids` is None.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may have gone back.
+            DatabaseUnavailable: nothing was done, since it could not be recorded.
+        """
+        target = "all" if ids is None else f"{len(ids)} dead letters"
+        action = await self._audit.record(author, REPLAY, target, {"ids": None if ids is None else list(ids)})
+        missing: list[str] = []
+        if ids is None:
+            done = await self._letters.replay_all()
+        else:
+            missing = [each for each in dict.fromkeys(ids) if not await self._letters.replay([each])]
+            done = len(dict.fromkeys(ids)) - len(missing)
+        await self._audit.complete(action, {"replayed": done, "missing": missing})
+        return DeadMessageOutcome(replayed=done, missing=missing)
+
+    async def divide(self, author: Author, count: int) -> PartitionCountReply:
+        """Have twice as many partitions; nothing happens when there are `count` already.
+
+        Raises:
+            InvalidInput: `count` is not twice as many as there are, or too many.
+            BrokerUnavailable: Redis does not answer.
+            DatabaseUnavailable: nothing was done, since it could not be recorded.
+        """
+        before = await self._stream.partitions(self._configured)
+        action = await self._audit.record(author, DIVIDE, "partitions", {"from": before, "to": count})
+        await self._upkeep.repartition(count, present=self._configured)
+        now = await self._stream.partitions(self._configured)
+        await self._audit.complete(action, {"partitions": now})
+        return PartitionCountReply(partitions=now, changed=now != before)
+
+
+def _letter(letter: DeadMessage) -> DeadMessageReply:
+    envelope = letter.envelope
+    return DeadMessageReply(
+        id=letter.letter_id,
+        entry=letter.entry_id,
+        partition=letter.partition,
+        reason=letter.reason,
+        detail=letter.error or None,
+        attempts=letter.attempts,
+        dead_since=datetime.fromtimestamp(int(letter.letter_id.partition("-")[0]) / 1000, UTC),
+        message_id=None if envelope is None else envelope.id,
+        conversation_id=None if envelope is None else envelope.conversation_id,
+        sender_id=None if envelope is None else envelope.sender_id,
+        client_message_id=None if envelope is None else envelope.client_message_id,
+    )

@@ -1,0 +1,257 @@
+"""The streams as administrators see and steer them: by the api's endpoints, and by `coursegen messages …`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from services.cli.stack.ports import pick
+from services.kernel.database import Database
+from services.kernel.messages import names
+from tests.integration.api.test_dead_letters import administrator
+from tests.integration.persistence_worker.conftest import Persisting
+from tests.integration.persistence_worker.test_poison import REFUSE
+from tests.support.api import RunningApi, running_api
+from tests.support.servers import REPOSITORY
+from tests.support.streamed import PARTITIONS, Ledger, envelope, partition_of, settled
+from tests.support.tokens import ADMIN, mint
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+Command = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture
+async def api(app_database_url: str, redis_url: str) -> AsyncIterator[RunningApi]:
+    """An api beside the worker, as the chart sets it up: tokens are needed."""
+    async with running_api(app_database_url, redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(api: RunningApi) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the role."""
+    async with administrator(api) as client:
+        yield client
+
+
+@pytest.fixture
+def command(api: RunningApi, tmp_path: Path) -> Command:
+    """Runs `coursegen messages …` as administrator."""
+
+    async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "services.cli", "messages", *arguments],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "API_URL": api.url,
+                "API_TOKEN": mint(ADMIN, role="admin"),
+                "COURSEGEN_HOME": str(tmp_path),
+                "COLUMNS": "200",
+            },
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+async def _die(db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, *client_ids: str) -> None:
+    """Have these messages die; afterwards the same ones would be taken."""
+    await db.execute(REFUSE)
+    await ledger.send(*(envelope("talk", each, f"poison {each}") for each in client_ids))
+    async with persisting():
+        await eventually(lambda: _are_dead(redis, len(client_ids)))
+    await db.execute("DROP TRIGGER refuse ON messages")
+
+
+async def _are_dead(redis: Redis, number: int) -> bool:
+    return bool(await redis.xlen(names.DEAD_LETTERS) == number)
+
+
+async def _page(admin: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
+    answer = await admin.get("messages/dead-letters", params=query)
+    assert answer.status_code == 200, answer.text
+    page: dict[str, Any] = answer.json()
+    return page
+
+
+async def _overview(admin: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await admin.get("messages")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_what_waits_and_who_persists_it_is_shown(
+    admin: httpx.AsyncClient, db: Database, ledger: Ledger, persisting: Persisting
+) -> None:
+    """First nobody and three messages in one partition; then a worker that owns all, and nothing that waits."""
+    await ledger.send(*(envelope("talk", f"m-{number}") for number in range(3)))
+    waiting = await _overview(admin)
+    async with persisting():
+        await ledger.persisted(db)
+
+        async def owned() -> bool:
+            found = await _overview(admin)
+            return found["lag"] == 0 and all(each["owned"] for each in found["partitions"])
+
+        await eventually(owned)
+        served = await _overview(admin)
+
+    lags = {each["partition"]: each["lag"] for each in waiting["partitions"]}
+    assert lags == dict.fromkeys(range(PARTITIONS), 0) | {partition_of("talk"): 3}
+    assert (waiting["lag"], waiting["deadLetters"], waiting["workers"]) == (3, 0, [])
+    (worker,) = served["workers"]
+    assert (worker["alive"], worker["partitions"]) == (True, PARTITIONS)
+    assert {each["owner"] for each in served["partitions"]} == {worker["node"]}
+
+
+async def test_dead_letters_are_listed_without_what_they_say(
+    admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """The oldest first, in pages, each with its reason and its message's names."""
+    await _die(db, redis, ledger, persisting, "a", "b", "c")
+    first = await _page(admin, limit=2)
+    rest = await _page(admin, limit=2, cursor=first["nextCursor"])
+    letters = first["deadLetters"] + rest["deadLetters"]
+
+    assert [each["clientMessageId"] for each in letters] == ["a", "b", "c"]
+    assert (first["total"], rest["nextCursor"]) == (3, None)
+    assert {(each["reason"], each["detail"], each["attempts"]) for each in letters} == {("refused", "poisonous", 3)}
+    assert {(each["conversationId"], each["senderId"]) for each in letters} == {("talk", "alice")}
+    assert "poison a" not in json.dumps(first)
+    assert (await admin.get("messages/dead-letters", params={"cursor": "next"})).status_code == 400
+
+
+async def test_replayed_letters_become_rows_once_and_it_is_recorded(
+    admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """By name, one of them twice and one that is not there; then all that are left."""
+    await _die(db, redis, ledger, persisting, "a", "b", "c")
+    ids = [each["id"] for each in (await _page(admin))["deadLetters"]]
+    named = await admin.post("messages/dead-letters/replay", json={"ids": [ids[0], ids[0], "1-1"]})
+    every = await admin.post("messages/dead-letters/replay", json={"all": True})
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    actions = (await admin.get("actions", params={"action": "messages.replay"})).json()["actions"]
+
+    assert named.json() == {"replayed": 1, "missing": ["1-1"]}
+    assert every.json() == {"replayed": 2, "missing": []}
+    assert (await _page(admin))["message"] == "There are no dead letters."
+    assert [each["detail"]["result"]["replayed"] for each in actions] == [2, 1]
+    for body in ({}, {"ids": ids, "all": True}, {"ids": []}, {"ids": ["x"]}):
+        assert (await admin.post("messages/dead-letters/replay", json=body)).status_code == 400, body
+
+
+async def test_partitions_are_divided_once_and_it_is_recorded(
+    admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Twice as many and no other number; messages before and after it keep their order."""
+    await ledger.talk(20, 3)
+    done = await admin.put("messages/partitions", json={"partitions": 2 * PARTITIONS})
+    again = await admin.put("messages/partitions", json={"partitions": 2 * PARTITIONS})
+    await ledger.talk(20, 3, first=3)
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert done.json() == {"partitions": 2 * PARTITIONS, "changed": True}
+    assert again.json() == {"partitions": 2 * PARTITIONS, "changed": False}
+    for count in (PARTITIONS, 3 * PARTITIONS, 8 * PARTITIONS, 0):
+        assert (await admin.put("messages/partitions", json={"partitions": count})).status_code == 400, count
+    assert len((await _overview(admin))["partitions"]) == 2 * PARTITIONS
+    actions = (await admin.get("actions", params={"action": "messages.divide"})).json()["actions"]
+    assert {"from": PARTITIONS, "to": 2 * PARTITIONS, "result": {"partitions": 2 * PARTITIONS}} in [
+        each["detail"] for each in actions
+    ]
+
+
+async def test_without_redis_the_owners_are_shown_and_nothing_is_replayed(
+    app_database_url: str, redis_url: str
+) -> None:
+    """What is not known is said; what would change something is 503."""
+    async with (
+        running_api(app_database_url, redis_url, redis_host="127.0.0.1", redis_port=pick()) as api,
+        administrator(api) as admin,
+    ):
+        found = await _overview(admin)
+        letters = await admin.get("messages/dead-letters")
+        replayed = await admin.post("messages/dead-letters/replay", json={"all": True})
+
+    assert (found["lag"], found["deadLetters"]) == (None, None)
+    assert "Redis does not answer" in found["message"]
+    assert (letters.status_code, replayed.status_code) == (503, 503)
+
+
+async def test_only_administrators(api: RunningApi) -> None:
+    """A user's token is refused before anything is looked at."""
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/dead-letters"),
+        ("POST", "/dead-letters/replay"),
+        ("PUT", "/partitions"),
+    ):
+        answer = await api.client.request(method, f"/api/admin/messages{path}", json={} if method[0] == "P" else None)
+        assert answer.status_code == 403, path
+
+
+async def test_the_command_sends_lists_and_looks_after_the_stream(
+    command: Command, db: Database, redis: Redis, persisting: Persisting
+) -> None:
+    """Sent twice with one id it is one message; it waits, and then it is listed; more partitions are made."""
+    first = await command("send", "course-1", "Hello", "--to", "bob", "--id", "m-1", "--json")
+    again = await command("send", "course-1", "Hello", "--to", "bob", "--id", "m-1")
+    other = await command("send", "course-1", "Bye", "--to", "bob", "--id", "m-1")
+    message = json.loads(first.stdout)["messageId"]
+    waits, alone = await command("status", message), await command("status")
+    async with persisting():
+        await eventually(lambda: db.fetchval("SELECT count(*) FROM messages"))
+        served = await command("status")
+    listed, done = await command("list", "course-1"), await command("status", message)
+    divided, refused = await command("repartition", "32"), await command("repartition", "48")
+
+    assert again.stdout == f"{message} is pending (it was there before)\n"
+    assert "says something else" in other.stderr
+    assert waits.stdout == f"{message} is pending\n"
+    assert "1 messages wait; 0 are dead letters" in alone.stdout
+    assert "nobody persists. Start a persistence-worker" in alone.stdout
+    assert "alive" in served.stdout
+    assert str(ADMIN) in listed.stdout
+    assert "Hello" in listed.stdout
+    assert done.stdout == f"{message} is persisted\n"
+    assert "there are 32 partitions" in divided.stdout
+    assert refused.returncode == 1
+    assert "64 at a time" in refused.stderr
+
+
+async def test_the_command_shows_and_replays_the_dead(
+    command: Command, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Each with its reason; one that is not there is an exit code of 1."""
+    await _die(db, redis, ledger, persisting, "a", "b")
+    shown = await command("dead-letters", "--limit", "1")
+    none, unnamed = await command("replay", "1-1"), await command("replay")
+    done = await command("replay", "--all", "--json")
+
+    assert "refused: poisonous" in shown.stdout
+    assert "... of 2; more: --limit 2" in shown.stdout
+    assert (none.returncode, none.stdout) == (1, "0 replayed\nnot found  1-1\n")
+    assert unnamed.returncode == 2
+    assert json.loads(done.stdout) == {"replayed": 2, "missing": []}
+    assert "There are no dead letters." in (await command("dead-letters")).stdout
