@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
-# an image builder, one after the other. Where there is a cluster, charts and images are tested beside it, since what runs on a
-# cluster waits most of its time. Arguments go to pytest.
+# an image builder. What runs on a cluster waits most of its time: the operator and the application are tried side by side, then
+# what must have the cluster for itself, and beside that charts and images. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
@@ -101,15 +101,19 @@ if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --d
 if [ "$part" != local ]; then
     find_cluster
     build_tools
-    on_cluster=(tests/operator tests/e2e tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
+    operator=(tests/operator tests/e2e/operator)
+    application=(tests/e2e/kubernetes tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
     without=(tests/images tests/supply tests/charts)
     if [ $# -gt 0 ]; then
         pytest "$platform" -n 0 "$@"
     elif [ -z "${KUBECONFIG:-}" ]; then
-        pytest "$platform" -n 0 "${on_cluster[@]}" "${without[@]}"
+        pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     else
-        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/beside "${without[@]}"
-        pytest "$platform" -n 0 "${on_cluster[@]}"
+        go_beside "($platform) and not alone" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
+        pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
+        join
+        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}"
+        pytest "($platform) and alone" -n 0 "${application[@]}"
         join
     fi
 fi

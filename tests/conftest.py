@@ -33,15 +33,20 @@ _FOR_GOOD = ("rolling", "disruptive")
 """What these tests say is that nothing is ever lost: a second try that loses nothing proves nothing."""
 
 
+_ALONE = ("rolling", "disruptive", "scaling")
+"""What these tests measure, or take away, is everybody's."""
+
 _LONGEST = ("faults/test_storm.py", "api/test_schemathesis.py")
 """Minutes each: begun last, one of them would be waited for by processes that have nothing left to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What must not fail even once is marked so (see SECOND_TRY in scripts/test.sh), and what takes longest comes first."""
+    """What must not fail even once is marked so, and what must be alone (see scripts/test.sh); what takes longest comes first."""
     for item in items:
         if any(item.get_closest_marker(each) for each in _FOR_GOOD):
             item.add_marker("no_second_try")
+        if any(item.get_closest_marker(each) for each in _ALONE):
+            item.add_marker("alone")
     items.sort(key=lambda item: not item.path.as_posix().endswith(_LONGEST))
 
 

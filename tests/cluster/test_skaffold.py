@@ -20,7 +20,7 @@ from tests.support.kube.installation import is_ready, own_namespace
 from tests.support.kube.skaffold import Skaffold, copy_of_the_repository, edit, require_skaffold
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.timeout(3000)]
 
 LIVE_SECONDS = 10.0
 """From an edit to its effect."""

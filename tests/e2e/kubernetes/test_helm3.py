@@ -12,7 +12,13 @@ from tests.support.kube.remains import objects
 from tests.support.kube.values import Values
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(3000), pytest.mark.depth(2)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.install,
+    pytest.mark.alone,
+    pytest.mark.timeout(3000),
+    pytest.mark.depth(2),
+]
 
 VALUES: Values = {
     "api": {"replicaCount": 1},

@@ -106,6 +106,7 @@ def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
 
 
 @pytest.mark.depth(2)
+@pytest.mark.alone
 def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None:
     """The operator, four Secrets from files and `helm install`, on a PostgreSQL and a Redis elsewhere; `helm test` passes.
 
