@@ -12,7 +12,8 @@ from services.api.routes.admin import AdminRoutes
 from services.api.routes.concurrency import ConcurrencyRoutes
 from services.api.routes.dead_letters import DeadLetterRoutes
 from services.api.routes.queues import QueueRoutes
-from services.cli.commands import admin
+from services.api.routes.streams import StreamRoutes
+from services.cli.commands import admin, messages
 from services.cli.tables import age, table
 
 _PAGE = (Path(__file__).parents[5] / "docs" / "ADMIN.md").read_text(encoding="utf-8")
@@ -22,13 +23,14 @@ def test_the_page_lists_every_endpoint() -> None:
     """No more, no less."""
     nothing: Any = None
     groups: list[Any] = [AdminRoutes(nothing, nothing), QueueRoutes(nothing), ConcurrencyRoutes(nothing)]
-    groups.append(DeadLetterRoutes(nothing))
+    groups += [DeadLetterRoutes(nothing), StreamRoutes(nothing)]
     paths = {each.path for group in groups for each in group.operations()}
     written = {path.partition("?")[0] for path in re.findall(r"`(?:GET|POST|PUT) (/api/admin/[^`]+)`", _PAGE)}
     abbreviated = {
         "/api/admin/queues/{queue}/resume",
         "/api/admin/dead-letters/replay",
         "/api/admin/dead-letters/discard",
+        "/api/admin/messages/dead-letters/replay",
     }
 
     assert written | abbreviated == paths
@@ -41,6 +43,14 @@ def test_the_page_lists_every_command() -> None:
 
     assert {name for name in names if not re.search(rf"`{name}\b|admin {name}\b", _PAGE)} == set()
     assert len(names) == 13
+
+
+def test_the_page_lists_every_command_for_the_stream() -> None:
+    """Those that need the role, by their names."""
+    names = {each.name or str(each.callback.__name__) for each in messages.group().registered_commands if each.callback}
+
+    assert names == {"send", "list", "status", "dead-letters", "replay", "repartition"}
+    assert {name for name in names - {"send", "list"} if not re.search(rf"messages {name}\b|`{name}`", _PAGE)} == set()
 
 
 def test_a_table_is_as_wide_as_it_must_be() -> None:
