@@ -1,8 +1,8 @@
 -- Title:    Rollback level 4: remove the outbox
 -- Effect:   The function, the three tables and both migration records are gone, with all their rows. Courses and documents stay.
 --           No service starts afterwards: each names the missing relations.
--- Before:   1. Back up the database. 2. Stop api, outbox-relay and stage-worker. On Kubernetes suspend every DatabaseMigration first,
---           or the operator applies the migrations again.
+-- Before:   1. Back up the database. 2. Stop api, outbox-relay, stage-worker and persistence-worker. On Kubernetes suspend every
+--           DatabaseMigration first, or the operator applies the migrations again.
 -- Run:      psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f rollback/000_level_4.sql
 -- Return:   Restore the backup, or run `coursegen migrate`, which creates the tables again, empty,
 --           and then SELECT cron.schedule_defaults() for the cleanup jobs.
