@@ -30,7 +30,8 @@ _OWN: Final[Mapping[Target, tuple[str, str]]] = {
     Target.IDEMPOTENCY_KEYS: ("idempotency_keys", "public.idempotency_keys"),
     Target.FSM_EVENTS: ("fsm_events", "public.fsm_events"),
 }
-_MESSAGES: Final = ("public.messages", "createdAt")
+_MESSAGES: Final = ("messages", "public.messages")
+"""Not among the others: a database from before they were there is no fault of the rule's."""
 _NOT_CUSTOM: Final[Mapping[str, str]] = {
     "public.job_outbox": "use target OutboxPublished or OutboxDead, which spare what a course still waits for",
     "public.idempotency_keys": "use target IdempotencyKeys, which spares keys that are valid",
@@ -70,11 +71,11 @@ async def find_statements(db: Database, rule: Rule) -> Statements | None:
     """
     if rule.target in _OWN:
         return _own(*_OWN[rule.target])
-    table, column = _MESSAGES if rule.target is Target.MESSAGES else (rule.table, rule.timestamp_column)
-    found: Any = await db.fetchrow(QUERIES["find_table"], table, column)
-    if found["kind"] is None and rule.target is Target.MESSAGES:
-        return None
-    _check(found, table, column, is_custom=rule.target is Target.CUSTOM)
+    if rule.target is Target.MESSAGES:
+        found: Any = await db.fetchrow(QUERIES["find_table"], _MESSAGES[1], "createdat")
+        return None if found["kind"] is None else _own(*_MESSAGES)
+    found = await db.fetchrow(QUERIES["find_table"], rule.table, rule.timestamp_column)
+    _check(found, rule.table, rule.timestamp_column)
     composed: Any = await db.fetchrow(
         QUERIES["compose"], found["schema_name"], found["table_name"], found["column_name"]
     )
@@ -92,16 +93,16 @@ def _own(name: str, relation: str) -> Statements:
     )
 
 
-def _check(found: Row, table: str, column: str, *, is_custom: bool) -> None:
+def _check(found: Row, table: str, column: str) -> None:
     if found["kind"] is None:
         raise TargetUnusable(f"there is no table {table}; write schema.table with its capitals, without quotes")
     name = f"{found['schema_name']}.{found['table_name']}"
     if found["kind"] not in _KINDS:
         raise TargetUnusable(f"{name} is no table")
     schema = found["schema_name"]
-    if is_custom and (schema in _CLOSED_SCHEMAS or schema.startswith("pg_")):
+    if schema in _CLOSED_SCHEMAS or schema.startswith("pg_"):
         raise TargetUnusable(f"{name} is not for rules: schema {schema} belongs to the system")
-    if is_custom and name in _NOT_CUSTOM:
+    if name in _NOT_CUSTOM:
         raise TargetUnusable(f"{name} is not for target Custom: {_NOT_CUSTOM[name]}")
     if found["column_name"] is None:
         raise TargetUnusable(f"{name} has no column {column}")

@@ -162,6 +162,48 @@ SELECT count(*) FROM removed;
 -- What the schedule's job for history removes with the events: critical events older than $1, administrators' actions of a year.
 SELECT public.cleanup_old_system_metrics(now() - $1::timestamptz, $2::integer) + public.cleanup_old_admin_actions($2::integer);
 
+-- name: survey_messages
+-- Messages, by when they were accepted.
+SELECT count(*) AS present, min(m.createdat) AS oldest, count(*) FILTER (WHERE m.createdat < $1::timestamptz) AS matched
+  FROM messages AS m;
+
+-- name: sample_messages
+-- The same by a sample.
+SELECT count(*) AS present, min(m.createdat) AS oldest, count(*) FILTER (WHERE m.createdat < $1::timestamptz) AS matched
+  FROM messages AS m TABLESAMPLE SYSTEM ($2::real);
+
+-- name: remove_messages
+-- With each message its receipts and its long content.
+WITH batch AS (
+    SELECT m.id
+      FROM messages AS m
+     WHERE m.createdat < $1::timestamptz
+     ORDER BY m.createdat
+     LIMIT $2::integer
+       FOR UPDATE SKIP LOCKED
+), removed AS (
+    DELETE FROM messages AS m USING batch AS b WHERE m.id = b.id RETURNING m.id, m.payloadkey
+), receipts AS (
+    DELETE FROM message_receipts AS r USING removed AS m WHERE r.messageid = m.id
+), payloads AS (
+    DELETE FROM message_payloads AS p USING removed AS m WHERE p.payloadkey = m.payloadkey
+)
+SELECT count(*) FROM removed;
+
+-- name: remove_beside_messages
+-- Long contents older than $1 whose message has another one, or was never accepted. Their key begins with the message's id.
+WITH batch AS (
+    SELECT p.payloadkey
+      FROM message_payloads AS p
+     WHERE p.createdat < $1::timestamptz
+       AND NOT EXISTS (SELECT FROM messages AS m WHERE m.id = split_part(p.payloadkey, '/', 1) AND m.payloadkey = p.payloadkey)
+     LIMIT $2::integer
+       FOR UPDATE SKIP LOCKED
+), removed AS (
+    DELETE FROM message_payloads AS p USING batch AS b WHERE p.payloadkey = b.payloadkey RETURNING 1
+)
+SELECT count(*) FROM removed;
+
 -- name: find_table
 -- Where table $1 (its schema before a dot, or public) with column $2 stands, or why it cannot be cleaned. Names are taken as they
 -- are written, capitals included; `kind` and `type` are NULL for what does not exist.

@@ -88,17 +88,33 @@ async def test_what_cannot_be_cleaned_is_refused_in_words(
     assert await count(db, "visits") == 1
 
 
-async def test_messages_wait_for_their_table(db: Database) -> None:
-    """Until the second path has one there is nothing to do; then old messages go."""
-    before = await run(db, rule("Messages", "90d"))
-    await db.execute('CREATE TABLE messages (id uuid, "createdAt" timestamptz)')
-    await db.execute(
-        "INSERT INTO messages SELECT gen_random_uuid(), now() - interval '1 day' * d FROM unnest('{1,91,92}'::int[]) AS d"
-    )
-    after = await run(db, rule("Messages", "90d"))
+_MESSAGE = """
+INSERT INTO messages (id, conversationid, senderid, contenttype, clientmessageid, idempotencykey, payloadkey, createdat)
+VALUES ($1::text, 'c', 's', 'text', 'k', $1 || 'key', $1 || '/a', now() - interval '1 day' * $2::int)
+"""
+_LONG = "INSERT INTO message_payloads VALUES ($1, 'long', now() - interval '1 day' * $2::int)"
 
-    assert (before.outcome, before.rules[0].message) == ("succeeded", "there is no such table yet: nothing to do")
-    assert (after.outcome, after.rules[0].deleted, after.rules[0].remaining) == ("succeeded", 2, 1)
+
+async def test_messages_wait_for_their_table(db: Database) -> None:
+    """A database from before they were there has none to remove."""
+    await db.execute("DROP TABLE messages")
+    report = await run(db, rule("Messages", "90d"))
+
+    assert (report.outcome, report.rules[0].message) == ("succeeded", "there is no such table yet: nothing to do")
+
+
+async def test_messages_go_with_what_is_theirs(db: Database) -> None:
+    """Receipts and long contents, also those that another content of the same message has left behind; nothing younger."""
+    for days in (1, 91, 92):
+        await db.execute(_MESSAGE, f"m{days}", days)
+        await db.execute("INSERT INTO message_receipts (messageid, userid, state) VALUES ($1, 'u', 'read')", f"m{days}")
+        for digest in "ab":
+            await db.execute(_LONG, f"m{days}/{digest}", days)
+    report = await run(db, rule("Messages", "90d"))
+
+    assert (report.outcome, report.rules[0].deleted, report.rules[0].remaining) == ("succeeded", 4, 1)
+    assert await db.fetchval("SELECT array_agg(messageid) FROM message_receipts") == ["m1"]
+    assert await db.fetchval("SELECT array_agg(payloadkey ORDER BY 1) FROM message_payloads") == ["m1/a", "m1/b"]
 
 
 async def test_a_table_that_the_role_may_not_touch_says_so(app_db: Database, db: Database) -> None:
