@@ -70,7 +70,7 @@ def test_the_readme_installs_from_nothing(installed: Installed) -> None:
     assert installed.said.count("Phase:") == installed.said.count("Succeeded") == 2, installed.said
     assert "warning" not in installed.said.lower()
     assert_nothing_was_refused(installation, installed.said)
-    assert len(deployments) == 7
+    assert len(deployments) == 8
     assert [each["metadata"]["name"] for each in deployments if not is_available(each)] == []
     assert job["status"]["succeeded"] == 1
     assert installation.restarts() == {}
