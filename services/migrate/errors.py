@@ -45,6 +45,12 @@ class Denied(OperatorError):
     code = "denied"
 
 
+class BackupSpent(Denied):
+    """The backup that was named was used for another plan; nothing was done."""
+
+    code = "backup_spent"
+
+
 class Stopped(OperatorError):
     """The run was told to stop."""
 

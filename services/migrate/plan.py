@@ -66,6 +66,17 @@ class Plan:
         begun = {line.version: line.checksum or "" for line in known.values() if line.plan_hash == expected}
         return expected in {self.hash, self._hash(begun | {file.version: file.checksum for file in self.files})}
 
+    def may_use(self, backup: str, known: History) -> bool:
+        """Whether `backup` was used for nothing yet, or for a plan that broke off, of which this is what was left.
+
+        What is left comes behind what was applied: a file that comes before is one that was lost since, or is another plan's.
+        """
+        used = [line for line in known.values() if (line.backup_id or "").strip() == backup]
+        begun = {line.version: line.checksum or "" for line in used}
+        left = {file.version: file.checksum for file in self.files}
+        is_behind = max(begun, default="") < min(left, default="")
+        return not used or (is_behind and self._hash(begun | left) in {line.plan_hash for line in used})
+
     def _hash(self, checksums: Mapping[str, str], what: str = "") -> str:
         lines = [
             f"{what or self.phase} {self.target}",

@@ -41,6 +41,8 @@ class Report:
     revision: str | None = None
     """The one that failed, or the last one that was applied."""
     error: str | None = None
+    is_backup_spent: bool = False
+    """It was denied since the backup that was named was used for another plan."""
     transient: bool = False
     """The same task may succeed later without anybody changing anything."""
 
@@ -54,6 +56,7 @@ class Report:
             "applied": self.applied[-_REVISIONS:],
             "revision": self.revision or (self.applied[-1] if self.applied else None),
             "error": None if self.error is None else shortened(self.error, _ERROR_BYTES),
+            "backupSpent": self.is_backup_spent or None,
             "transient": self.transient,
         }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.migrate.errors import Denied
+from services.kernel.texts import shortened
+from services.migrate.errors import BackupSpent, Denied
 from services.migrate.plan import HEAD, History, Plan, Survey
 
 _NAMED: Final = 3
+_BACKUP_BYTES: Final = 253
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class Request:
     allow_destructive: bool = False
     """Whether statements may take something away."""
     backup: str | None = None
-    """The backup that could be gone back to; needed for destructive statements, and for phase `contract`."""
+    """The backup that could be gone back to; needed for destructive statements, and for phase `contract`. Good for one plan."""
     baseline: str | None = None
     """The revision that a database without a list is at."""
     accept_drift: bool = False
@@ -40,6 +42,7 @@ def check_permission(plan: Plan, surveyed: Survey, known: History, request: Requ
 
     Raises:
         Denied: it does not; says what would have to be different.
+        BackupSpent: it does, but for the backup.
     """
     if plan.hash is None:
         return
@@ -53,10 +56,20 @@ def check_permission(plan: Plan, surveyed: Survey, known: History, request: Requ
         )
     if plan.destructive and not request.allow_destructive:
         raise Denied(f"{_losses(plan)}. If that is meant, `--allow-destructive --backup ID` allows it")
-    if plan.needs_backup and not (request.backup or "").strip():
+    if plan.needs_backup:
+        _check_backup(plan, known, (request.backup or "").strip())
+
+
+def _check_backup(plan: Plan, known: History, backup: str) -> None:
+    if not backup:
         raise Denied(
             "what phase contract and destructive statements take away comes back from a backup only: make one "
             "(docs/MIGRATIONS.md), and name it with `--backup ID`"
+        )
+    if not plan.may_use(backup, known):
+        raise BackupSpent(
+            f"backup {shortened(backup, _BACKUP_BYTES)} was used for another plan, and does not have what was written since: "
+            "make another one (docs/MIGRATIONS.md), and name it with `--backup ID`"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.kernel.errors import CoursegenError, DatabaseUnavailable
 from services.migrate.drift import Drift
-from services.migrate.errors import Denied, is_transient
+from services.migrate.errors import BackupSpent, Denied, is_transient
 from services.migrate.files import MigrationFile
 from services.migrate.plan import Survey
 from services.migrate.report import Outcome, Report, Task
@@ -84,6 +84,7 @@ def fail(report: Report, error: CoursegenError) -> None:
     """Write `error` into the report."""
     report.outcome = _outcome(error)
     report.error = error.message
+    report.is_backup_spent = isinstance(error, BackupSpent)
     report.transient = is_transient(error)
     report.revision = error.details.get("version") or report.revision
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from services.kernel.database import connect
-from services.migrate.errors import Denied, MigrationFailed
+from services.migrate.errors import BackupSpent, Denied, MigrationFailed
 from services.migrate.request import Request
 from services.migrate.runner import apply_all
 from tests.support.migrating import CONTRACT, FIRST, SECOND, THIRD, folder_of, runner_on, value
@@ -85,6 +86,68 @@ async def test_nothing_is_taken_away_unasked(
     assert await value(empty_database_url, "SELECT to_regclass('things') IS NULL AND to_regclass('other') IS NOT NULL")
 
 
+_THINGS = "CREATE TABLE things (id int, a int, b int, c int, d int);"
+
+
+def _dropping(column: str, number: int) -> dict[str, str]:
+    return {f"2026010{number}000000_drop_{column}": f"ALTER TABLE things DROP COLUMN {column};"}
+
+
+def _with(backup: str) -> Request:
+    return Request(allow_destructive=True, backup=backup)
+
+
+async def _is_there(url: str, column: str) -> bool:
+    columns: str = await value(url, _COLUMNS)
+    return column in columns.split(",")
+
+
+async def test_a_backup_is_good_for_one_plan(empty_database_url: str, tmp_path: Path) -> None:
+    """Also when another one was named in between: the list remembers every one. Nothing of the refused plan is done."""
+    folder = folder_of(tmp_path / "files", **{FIRST: _THINGS})
+    runner = runner_on(empty_database_url, folder)
+    await runner.apply()
+    for column, number, backup in (("a", 2, "dump-1"), ("b", 3, "dump-2")):
+        folder_of(folder, **_dropping(column, number))
+        await runner.apply(_with(backup))
+    folder_of(folder, **_dropping("c", 4), **{"20260105000000_drop_d": CONTRACT + "ALTER TABLE things DROP COLUMN d;"})
+
+    for backup in ("dump-1", " dump-2 "):
+        with pytest.raises(BackupSpent, match=f"{backup.strip()} was used for another plan.*--backup ID"):
+            await runner.apply(_with(backup))
+    assert await _is_there(empty_database_url, "c")
+    await runner.apply(_with("dump-3"))
+    with pytest.raises(BackupSpent):
+        await runner.apply(dataclasses.replace(_with("dump-3"), phase="contract"))
+    assert not await _is_there(empty_database_url, "c")
+    assert await _is_there(empty_database_url, "d")
+
+
+async def test_what_is_left_of_a_plan_goes_on_with_its_backup(empty_database_url: str, tmp_path: Path) -> None:
+    """However often it breaks off. A file that was applied with it and is lost since is not what was left."""
+    folder = folder_of(tmp_path / "files", **{FIRST: _THINGS})
+    runner = runner_on(empty_database_url, folder)
+    await runner.apply()
+    folder_of(folder, **_dropping("a", 2), **_dropping("b", 3), **_dropping("c", 4))
+    for column in ("b", "c"):
+        await _run(empty_database_url, f"ALTER TABLE things RENAME {column} TO away")
+        with pytest.raises(MigrationFailed):
+            await runner.apply(_with("dump-1"))
+        await _run(empty_database_url, f"ALTER TABLE things RENAME away TO {column}")
+    assert [each.name for each in await runner.apply(_with("dump-1"))] == ["drop_c"]
+
+    await _run(empty_database_url, "ALTER TABLE things ADD a int")
+    await _run(empty_database_url, "DELETE FROM supabase_migrations.schema_migrations WHERE version = '20260102000000'")
+    with pytest.raises(BackupSpent):
+        await runner.apply(_with("dump-1"))
+
+
+async def _run(url: str, statement: str) -> None:
+    session = await connect(url)
+    await session.execute(statement)
+    await session.close()
+
+
 async def test_an_older_list_is_read_and_given_what_it_lacks(empty_database_url: str, tmp_path: Path) -> None:
     """Of a release that knew neither plans nor backups: what it lists counts, also before anything is changed."""
     folder = folder_of(tmp_path / "files", **_RELEASE)
@@ -137,5 +200,8 @@ async def test_a_contract_file_waits_again_when_its_loss_came_back(empty_databas
 
     assert [each.name for each in await apply_all(empty_database_url, folder)] == ["make_things"]
     assert await value(empty_database_url, _COLUMNS) == "id,old"
-    assert [each.name for each in await runner_on(empty_database_url, folder).apply(_CONTRACT)] == ["make_more"]
+    with pytest.raises(BackupSpent):
+        await runner_on(empty_database_url, folder).apply(_CONTRACT)
+    again = dataclasses.replace(_CONTRACT, backup="backup-8")
+    assert [each.name for each in await runner_on(empty_database_url, folder).apply(again)] == ["make_more"]
     assert await value(empty_database_url, _COLUMNS) == "id"

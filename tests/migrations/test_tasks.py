@@ -102,6 +102,10 @@ def test_destructive_statements_are_denied(tasks: Tasks) -> None:
     assert [each["statement"] for each in denied.report["destructive"]] == ["UPDATE things SET id = 0", "TRUNCATE more"]
     assert tasks.run("apply", "--allow-destructive").report["outcome"] == "denied"
     assert tasks.run("apply", "--allow-destructive", "--backup=b").report["outcome"] == "succeeded"
+    folder_of(tasks.folder, **{"20260105000000_forget_more": "TRUNCATE things;"})
+    spent = tasks.run("apply", "--allow-destructive", "--backup=b").report
+    assert (spent["outcome"], spent["backupSpent"]) == ("denied", True)
+    assert "backupSpent" not in denied.report
 
 
 def test_a_database_that_is_ahead_is_no_error(tasks: Tasks, postgres_server: Postgres) -> None:

@@ -63,6 +63,9 @@ class Finding:
 
     def _note_failure(self, result: Result) -> None:
         before = self.memory
+        if result.report is not None and result.report.backup_spent and before.used_backup.id:
+            self.memory = progress.refused(before)
+            return
         self.memory = progress.failed(before, result, self._facts.spec.retry, self._facts.now, self._facts.uid)
         if self.memory.failed_attempts > before.failed_attempts or not before.failures_in_row:
             see = self._facts.commands.log(before.last.job)

@@ -92,14 +92,15 @@ def backup_for(facts: Facts, memory: Memory, task: Task) -> str:
     """The backup that is named, if a Job of `task` may have it; else empty.
 
     One that was used already is older than what was written since. It is good for the rest of the plan that it was used for,
-    when that broke off, and for nothing else.
+    when that broke off, and for nothing else. Only the last one is remembered, and what is left of a plan not at all: of both
+    the list in the database has the last word, by which the Job refuses a backup.
     """
     used = memory.used_backup
     if not facts.backup or facts.backup != used.id:
         return facts.backup
-    is_rest = (used.task, used.round) == (task, memory.round)
-    is_same = (used.task, used.plan_hash) == (task, plan_hash_of(memory, task))
-    return facts.backup if is_rest or is_same else ""
+    is_open = bool(used.round) and used.task == task
+    is_same = used.plan_hash == plan_hash_of(memory, task)
+    return facts.backup if is_open and (is_same or used.work_key == memory.work_key) else ""
 
 
 def _loss_hold(facts: Facts, memory: Memory, task: Task, what: str) -> Hold | None:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -82,6 +83,11 @@ def backed(memory: Memory, task: Task, plan_hash: str, backup: str) -> Memory:
     return replace(memory, used_backup=BackupUse(id=backup, task=task, plan_hash=plan_hash, round=memory.round))
 
 
+def refused(memory: Memory) -> Memory:
+    """The Job's backup was used for another plan, as the database knows: another one is asked for. Nothing was tried."""
+    return replace(memory, task=None, retry_at=None, used_backup=BackupUse(id=memory.used_backup.id))
+
+
 def withdrawn(memory: Memory) -> Memory:
     """The due task is not permitted any more; its Job was not made."""
     return replace(memory, task=None, attempt=memory.attempt - 1, retry_at=None)
@@ -96,6 +102,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
     done_contract_hash = (memory.contract_hash if not contract else "") or memory.done_contract_hash
     plan_hash = _hash_of(report.plan_hash, done_hash)
     contract_hash = _hash_of(report.contract_plan_hash, done_contract_hash)
+    done: set[Task] = set() if is_ahead else {*(("apply",) if is_settled else ()), *(() if contract else ("contract",))}
     return replace(
         memory,
         task=None,
@@ -116,6 +123,7 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         approved_contract_hash=memory.approved_contract_hash if memory.approved_contract_hash == contract_hash else "",
         settled_at=(memory.settled_at or memory.settled_before or later(now, 0)) if is_settled else None,
         settled_before=None,
+        used_backup=_spent(memory.used_backup, done),
         drift=DriftMemory() if is_ahead else memory.drift,
         failed_attempts=0 if is_settled and not contract else memory.failed_attempts,
         failures_in_row=0 if is_settled and not contract else memory.failures_in_row,
@@ -140,6 +148,7 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         is_ahead=report.outcome == "ahead",
         settled_at=later(now, 0),
         settled_before=None,
+        used_backup=_spent(memory.used_backup, {"apply"}),
         drift=DriftMemory() if report.outcome == "ahead" else memory.drift,
         applied_at=finished_at or now,
     )
@@ -158,6 +167,7 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
         contract_hash="",
         done_contract_hash=memory.contract_hash,
         approved_contract_hash="",
+        used_backup=_spent(memory.used_backup, {"contract"}),
         applied_at=finished_at or now,
     )
 
@@ -251,6 +261,11 @@ def later(now: datetime, seconds: float) -> datetime:
     """The next whole second after them: a status keeps no smaller ones, and nothing may be due too soon."""
     moment = now + timedelta(seconds=seconds)
     return moment if not moment.microsecond else moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _spent(used: BackupUse, done: Collection[Task]) -> BackupUse:
+    """What was used for a plan that is applied whole has no rest to be good for."""
+    return replace(used, round="") if used.task in done else used
 
 
 def _statements(report: Report) -> tuple[tuple[str, str], ...]:

@@ -58,6 +58,8 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     applied: tuple[str, ...] | None = None
     revision: str | None = None
     error: str | None = None
+    backup_spent: bool | None = None
+    """The backup that the Job was given was used for another plan: the list in the database says so."""
     transient: bool | None = None
 
     @property

@@ -63,6 +63,12 @@ class BackupUse:
     task: str = ""
     plan_hash: str = ""
     round: str = ""
+    """As a memory's, until the plan is applied whole; empty from then on."""
+
+    @property
+    def work_key(self) -> str:
+        """As a memory's."""
+        return _work_of(self.round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class Memory:
     @property
     def work_key(self) -> str:
         """What there is to apply, and to which database, whatever the rest of the spec."""
-        return self.round_key.partition("-")[0]
+        return _work_of(self.round)
 
     @property
     def plan_key(self) -> str:
@@ -219,6 +225,10 @@ class Memory:
             "failedAttempts": self.failed_attempts,
             "aheadOfImage": self.is_ahead,
         }
+
+
+def _work_of(round_: str) -> str:
+    return round_.partition("-")[2].partition("-")[0]
 
 
 def _attempt(item: Object) -> Attempt:

@@ -55,9 +55,11 @@ _USED_BACKUP: Final = obj(
     {
         "id": string("The backup.", max_length=BACKUP_LENGTH),
         "task": string("What it was used for: apply or contract.", max_length=16),
-        "planHash": _hash("The plan that was applied with it."),
+        "planHash": _hash("The plan that was applied with it; empty when the database knows it by an older one."),
         "round": string(
-            "The round in which that was; what is left of the plan goes on with the same backup.", max_length=64
+            "The round in which that was, until the plan is applied whole; what is left of one that broke off goes on with the "
+            "same backup.",
+            max_length=64,
         ),
     },
 )

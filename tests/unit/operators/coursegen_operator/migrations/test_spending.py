@@ -263,6 +263,66 @@ def test_the_rest_of_a_plan_goes_on_with_its_backup(monkeypatch: pytest.MonkeyPa
     assert world.says() == ("stuck", "DestructiveDenied")
 
 
+def test_the_rest_goes_on_with_its_backup_after_another_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried so often that it was given up, and begun anew by a person: the backup of before is the one to go back to."""
+    files = (File("20260107000000", destructive=True), File("20260108000000", destructive=True))
+    monkeypatch.setitem(IMAGES, "shop:4", files)
+    world = World(new_resource(image="shop:4", policy=ALLOW, drift={"mode": "Off"}, retry={"maxAttempts": 1}))
+    world.annotate(backup="dump-17")
+    world.breaks_after = 1
+    _run(world, "plan", "apply")
+    assert world.says() == ("stuck", "RetryLimitReached")
+    world.breaks_after = None
+    world.annotate(reconcile_at="1")
+    _run(world, "plan")
+    assert "--backup=dump-17" in _options(world.job)
+    world.finish()
+    world.settle()
+    assert world.says() == ("done", "Applied")
+    world.applied.clear()
+    world.annotate(reconcile_at="2")
+    _run(world, "plan")
+
+    assert world.says() == ("stuck", "DestructiveDenied")
+
+
+def test_a_spent_backup_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade with the values of the release before last puts it back; the operator remembers only the last one."""
+    added = tuple(File(f"2026010{number}000000", destructive=True) for number in (5, 6))
+    monkeypatch.setitem(IMAGES, "shop:4", (*IMAGES["shop:3"], added[0]))
+    monkeypatch.setitem(IMAGES, "shop:5", (*IMAGES["shop:4"], added[1]))
+    world = _dropped()
+    world.annotate(backup="dump-18")
+    world.edit(image="shop:4", drift={"mode": "Off"})
+    _run(world, "plan", "apply")
+    world.annotate(backup="dump-17")
+    world.edit(image="shop:5")
+    _run(world, "plan", "apply")
+
+    assert world.says() == ("stuck", "DestructiveDenied")
+    assert OTHERS_BACKUP in world.condition("Ready")["message"]
+    assert "--overwrite ops.coursegen.dev/backup=<id>" in world.condition("Ready")["message"]
+    assert (world.unfinished, world.resource["status"]["failedAttempts"]) == ([], 0)
+    world.annotate(backup="dump-19")
+    _run(world, "apply")
+    assert world.says() == ("done", "Applied")
+
+
+def test_a_contract_phase_takes_no_spent_backup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs is not held up by it."""
+    monkeypatch.setitem(IMAGES, "shop:3", (*IMAGES["shop:3"], File("20260106000000", "contract")))
+    world = _dropped()
+    world.listed["20250101000000"] = ("dump-1", "older")
+    world.edit(contract={"soakSeconds": 0, "waitFor": []}, drift={"mode": "Off"})
+    world.annotate(backup="dump-1")
+    _run(world, "contract")
+
+    assert world.says() == ("done", "Applied")
+    assert world.condition("ContractPending")["reason"] == "DestructiveDenied"
+    assert "backup dump-1 was used for another plan" in world.condition("ContractPending")["message"]
+    assert world.condition("ContractFailed")["status"] == "False"
+
+
 def test_a_backup_that_a_job_was_given_counts_whoever_dies_or_edits_meanwhile() -> None:
     """The operator died between the Job and its status; the annotation is another one when the next looks."""
     world = World(new_resource(image="shop:3", policy=ALLOW))

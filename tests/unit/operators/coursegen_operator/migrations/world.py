@@ -75,6 +75,10 @@ class World:
     applied: set[str] = field(default_factory=set)
     unlisted: set[str] = field(default_factory=set)
     """Files whose schema the database has without a list that says so: only a baseline makes them applied."""
+    listed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The backup and the plan of what was applied."""
+    breaks_after: int | None = None
+    """So many files a Job applies before it fails."""
     drifted: bool = False
     notices: list[Notice] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
@@ -317,13 +321,28 @@ class World:
         loses = task == "contract" or any(file.destructive for file in files)
         if options.get("expect-plan") != plan_hash(files, adopted) or (loses and "allow-destructive" not in options):
             return {"task": task, "outcome": "denied", "error": "the plan has changed", "transient": False}
+        backup = options.get("backup", "") if loses else ""
+        if backup and not self._may_use(backup, files):
+            said = f"backup {backup} was used for another plan"
+            return {"task": task, "outcome": "denied", "error": said, "transient": False, "backupSpent": True}
+        files = files[: self.breaks_after]
+        self.listed |= {file.version: (backup, str(options.get("expect-plan"))) for file in files}
         self.applied |= {file.version for file in files} | adopted
+        if self.breaks_after is not None:
+            return {"task": task, "outcome": "failed", "error": "value too long", "transient": False}
         return {
             "task": task,
             "outcome": "succeeded",
             "applied": [file.version for file in files],
             "revision": max(self.applied),
         }
+
+    def _may_use(self, backup: str, files: Sequence[File]) -> bool:
+        """As the list in the database has it."""
+        begun = {version: plan for version, (used, plan) in self.listed.items() if used == backup}
+        left = [file.version for file in files if file.version not in begun]
+        whole = plan_hash([File(version) for version in sorted([*begun, *left])])
+        return not begun or whole in begun.values()
 
     def pending(self, image: str, phase: str, adopted: Collection[str] = ()) -> list[File]:
         """What a phase of an image would apply."""
