@@ -88,13 +88,25 @@ def refused(memory: Memory) -> Memory:
     return replace(memory, task=None, retry_at=None, used_backup=BackupUse(id=memory.used_backup.id))
 
 
+def approved(memory: Memory) -> Memory:
+    """The plan is approved, and with it what will be left of it in this round."""
+    return replace(memory, approved_hash=memory.plan_hash, approved_round=memory.round)
+
+
+def contract_approved(memory: Memory) -> Memory:
+    """As `approved`, of the contract phase."""
+    return replace(memory, approved_contract_hash=memory.contract_hash, approved_contract_round=memory.round)
+
+
 def withdrawn(memory: Memory) -> Memory:
     """The due task is not permitted any more; its Job was not made."""
     return replace(memory, task=None, attempt=memory.attempt - 1, retry_at=None)
 
 
 def planned(memory: Memory, report: Report, now: datetime) -> Memory:
-    """A plan has been made. An approval outlives it only when the plan is the same, and was not applied meanwhile."""
+    """A plan has been made. An approval outlives it when the plan is the same, and was not applied meanwhile, or is what is left of
+    the one that was approved in this round.
+    """
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or not report.has_work
     contract = () if is_ahead or not report.contract_count else revisions_of(report.contract_pending) or (_UNNAMED,)
@@ -115,12 +127,22 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         destructive=() if is_settled else _statements(report),
         plan_hash=plan_hash,
         done_hash=done_hash,
-        approved_hash=memory.approved_hash if memory.approved_hash == plan_hash else "",
+        approved_hash=_approval(
+            (memory.approved_hash, memory.approved_round),
+            (memory.plan_hash, memory.round),
+            plan_hash,
+            is_rest=_is_rest(memory.pending, revisions_of(report.pending), memory.pending_count - report.count),
+        ),
         is_ahead=is_ahead,
         contract_pending=contract,
         contract_hash=contract_hash if contract else "",
         done_contract_hash=done_contract_hash,
-        approved_contract_hash=memory.approved_contract_hash if memory.approved_contract_hash == contract_hash else "",
+        approved_contract_hash=_approval(
+            (memory.approved_contract_hash, memory.approved_contract_round),
+            (memory.contract_hash, memory.round),
+            contract_hash,
+            is_rest=_is_rest(memory.contract_pending, contract, len(memory.contract_pending) - len(contract)),
+        ),
         settled_at=(memory.settled_at or memory.settled_before or later(now, 0)) if is_settled else None,
         settled_before=None,
         used_backup=_spent(memory.used_backup, done),
@@ -261,6 +283,17 @@ def later(now: datetime, seconds: float) -> datetime:
     """The next whole second after them: a status keeps no smaller ones, and nothing may be due too soon."""
     moment = now + timedelta(seconds=seconds)
     return moment if not moment.microsecond else moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _approval(approved: tuple[str, str], before: tuple[str, str], now: str, *, is_rest: bool) -> str:
+    """What of an approval, by hash and round, a new plan keeps: all when it is the same one, or the rest of `before`."""
+    is_kept = approved[0] == now or (bool(approved[0]) and approved == before and is_rest)
+    return now if is_kept else ""
+
+
+def _is_rest(before: tuple[str, ...], now: tuple[str, ...], gone: int) -> bool:
+    """Whether `now` are the files of `before` without the first `gone`, which were applied, as far as both lists tell."""
+    return gone > 0 and all(old == new for old, new in zip(before[gone:], now, strict=False))
 
 
 def _spent(used: BackupUse, done: Collection[Task]) -> BackupUse:

@@ -102,6 +102,8 @@ class Memory:
     done_hash: str = ""
     """The last plan that was applied."""
     approved_hash: str = ""
+    approved_round: str = ""
+    """The round in which it was; what is left of its plan needs no other approval in this one."""
     destructive: tuple[tuple[str, str], ...] = ()
     """Revision and statement, of those that lose data."""
     is_ahead: bool = False
@@ -110,6 +112,7 @@ class Memory:
     contract_hash: str = ""
     done_contract_hash: str = ""
     approved_contract_hash: str = ""
+    approved_contract_round: str = ""
 
     settled_at: datetime | None = None
     """When this round's expand phase was found, or made, complete."""
@@ -176,6 +179,7 @@ class Memory:
             plan_hash=_text(status, "planHash"),
             done_hash=_text(status, "appliedPlanHash"),
             approved_hash=_text(status, "approvedPlanHash"),
+            approved_round=_text(status, "approvedPlanRound"),
             destructive=tuple(
                 (_text(each, "revision"), _text(each, "statement")) for each in status.get("destructive") or ()
             ),
@@ -184,6 +188,7 @@ class Memory:
             contract_hash=_text(status, "contractPlanHash"),
             done_contract_hash=_text(status, "appliedContractPlanHash"),
             approved_contract_hash=_text(status, "approvedContractPlanHash"),
+            approved_contract_round=_text(status, "approvedContractPlanRound"),
             settled_at=moment_of(status.get("expandedAt")),
             settled_before=moment_of(status.get("previouslyExpandedAt")),
             applied_at=moment_of(status.get("lastAppliedAt")),
@@ -209,11 +214,13 @@ class Memory:
             planHash=self.plan_hash,
             appliedPlanHash=self.done_hash,
             approvedPlanHash=self.approved_hash,
+            approvedPlanRound=self.approved_round,
             destructive=[{"revision": revision, "statement": text} for revision, text in self.destructive],
             contractPendingRevisions=list(self.contract_pending),
             contractPlanHash=self.contract_hash,
             appliedContractPlanHash=self.done_contract_hash,
             approvedContractPlanHash=self.approved_contract_hash,
+            approvedContractPlanRound=self.approved_contract_round,
             expandedAt=self.settled_at,
             previouslyExpandedAt=self.settled_before,
             lastAppliedAt=self.applied_at,

@@ -93,7 +93,10 @@ STATUS: Final = obj(
             "more, after its revisions were lost, is another value."
         ),
         "appliedPlanHash": _hash("The last plan that was applied."),
-        "approvedPlanHash": _hash("The plan that was approved."),
+        "approvedPlanHash": _hash("The plan that was approved, or what is left of it."),
+        "approvedPlanRound": string(
+            "The round in which it was; what is left of one that broke off goes on with the same approval.", max_length=64
+        ),
         "destructive": array(
             "Statements of the plan that lose data; the first twenty.",
             obj(
@@ -106,7 +109,8 @@ STATUS: Final = obj(
         "contractPendingRevisions": _revisions("Files of phase contract that are not applied; the first twenty."),
         "contractPlanHash": _hash("As planHash, for the files of phase contract."),
         "appliedContractPlanHash": _hash("The last plan of phase contract that was applied."),
-        "approvedContractPlanHash": _hash("The plan of phase contract that was approved."),
+        "approvedContractPlanHash": _hash("The plan of phase contract that was approved, or what is left of it."),
+        "approvedContractPlanRound": string("As approvedPlanRound, of phase contract.", max_length=64),
         "expandedAt": date_time(
             "When the expand phase was found or made complete; the soak counts from here at the earliest."
         ),

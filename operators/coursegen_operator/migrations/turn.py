@@ -246,14 +246,10 @@ class Turn:
             self._memory = progress.backed(self._memory, task, plan_hash_of(self._memory, task), backup)
 
     def _note_approval(self) -> None:
-        memory = self._memory
-        self._memory = replace(
-            memory,
-            approved_hash=memory.plan_hash if is_approved(self._facts, memory) else memory.approved_hash,
-            approved_contract_hash=memory.contract_hash
-            if is_contract_approved(self._facts, memory)
-            else memory.approved_contract_hash,
-        )
+        if is_approved(self._facts, self._memory):
+            self._memory = progress.approved(self._memory)
+        if is_contract_approved(self._facts, self._memory):
+            self._memory = progress.contract_approved(self._memory)
 
     # ── Figures ──
 

@@ -167,6 +167,55 @@ def test_an_attempt_that_failed_leaves_its_approval() -> None:
     assert world.task() == "apply"
 
 
+def test_what_is_left_of_a_plan_goes_on_with_its_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that is evicted between two files leaves no half-migrated database waiting for a person; whatever else does."""
+    versions = [f"2026010{number}000000" for number in range(1, 5)]
+    monkeypatch.setitem(IMAGES, "shop:4", tuple(File(version) for version in versions))
+    world = World(new_resource(image="shop:4", approval="Manual"))
+    _run(world, "plan")
+    before = world.resource["status"]["planHash"]
+    world.annotate(approve=before)
+    for number in (1, 2):
+        world.settle()
+        world.applied = set(versions[:number])
+        world.finish("evicted")
+        world.settle()
+        world.wait(60 * number)
+        _run(world, "plan")
+        assert (world.task(), len(world.resource["status"]["pendingRevisions"])) == ("apply", 4 - number)
+    world.applied = set(versions[1:])  # not what was left: the first one was lost meanwhile
+    world.finish("evicted")
+    world.settle()
+    world.wait(240)
+    _run(world, "plan")
+
+    assert world.resource["status"]["pendingRevisions"] == versions[:1]
+    assert world.says() == ("stuck", "AwaitingApproval")
+
+
+def test_what_is_left_of_a_contract_phase_goes_on_with_its_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this round: what a person has begun anew, a person approves anew."""
+    files = tuple(File(f"2026010{number}000000", "contract") for number in range(5, 8))
+    monkeypatch.setitem(IMAGES, "shop:4", (File("20260101000000"), *files))
+    contract = {"mode": "Manual", "soakSeconds": 0, "waitFor": []}
+    world = World(new_resource(image="shop:4", policy=ALLOW, contract=contract, drift={"mode": "Off"}))
+    world.annotate(backup="dump-17")
+    _run(world, "plan", "apply")
+    world.annotate(approve=world.resource["status"]["contractPlanHash"])
+    world.breaks_after = 1
+    _run(world, "contract")
+    world.wait(60)
+    _run(world, "plan")
+    assert world.task() == "contract"
+    world.finish()
+    world.settle()
+    world.annotate(reconcile_at="1")
+    _run(world, "plan")
+
+    assert len(world.resource["status"]["contractPendingRevisions"]) == 1
+    assert world.condition("ContractPending")["reason"] == "AwaitingApproval"
+
+
 def _dropped() -> World:
     """A database whose column is gone, by backup `dump-17`."""
     world = World(new_resource(image="shop:3", policy=ALLOW))
