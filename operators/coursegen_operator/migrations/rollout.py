@@ -31,7 +31,8 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
     An empty `wait_for` says that there is none. A release in which none is found says nothing: its label may be missing, and
     older versions may run all the same. Those of a release must also say the version that the resource says, where both say
     one: the resource may have been changed before they were. And their pods must: `kubectl rollout undo` brings an older
-    template back, and leaves the Deployment's own labels as they are.
+    template back, and leaves the Deployment's own labels as they are. Those that are named may be somebody else's, with versions
+    of their own: such a version says nothing, the label `migrations` does.
     """
     named = {each["metadata"]["name"]: each for each in deployments}
     missing = [name for name in wait_for or () if name not in named]
@@ -41,9 +42,9 @@ def rollout_of(resource: Object, wait_for: Sequence[str] | None, deployments: Se
     if wait_for is None and not deployments:
         return Rollout(_unknown(resource, namespace))
     chosen = list(deployments) if wait_for is None else [named[name] for name in wait_for]
-    version = _label(resource, RELEASE) if wait_for is None else ""
     for each in chosen:
-        other = _of_another_release(each, version, migrations_label(resource))
+        other = _of_another_version(each, _label(resource, RELEASE), is_named=wait_for is not None)
+        other = other or _of_other_migrations(each, migrations_label(resource))
         waiting = other or _waiting(each)
         if waiting:
             target = f"deployment/{each['metadata']['name']}"
@@ -68,19 +69,32 @@ def _unknown(resource: Object, namespace: str) -> str:
     return f"{which}: name the Deployments that use the database in spec.contract.waitFor: {command}"
 
 
-def _of_another_release(deployment: Object, version: str, migrations: str) -> str:
-    """Why it, or its template, is not what was rolled out with the resource, as far as labels tell."""
-    template = (deployment.get("spec") or {}).get("template") or {}
-    own, inner = _label(deployment, RELEASE), _label(template, RELEASE)
+def _of_another_version(deployment: Object, version: str, *, is_named: bool) -> str:
+    """Why it, or its template, is not of the resource's version, as far as labels tell."""
+    own, inner = _label(deployment, RELEASE), _label(_template(deployment), RELEASE)
+    if is_named and (not version or own != version):
+        return ""
     if version and own not in {version, ""}:
         return f"is of version {own}, not {version}"
     wanted = version or own
-    if wanted and inner not in {wanted, ""}:
-        return f"was put back to version {inner}, not {wanted}"
-    own, inner = _label(deployment, LABEL_MIGRATIONS), _label(template, LABEL_MIGRATIONS)
+    return f"was put back to version {inner}, not {wanted}" if wanted and inner not in {wanted, ""} else ""
+
+
+def _of_other_migrations(deployment: Object, migrations: str) -> str:
+    """Why it, or its template, was not rolled out with the resource's image, as far as labels tell."""
+    own, inner = _label(deployment, LABEL_MIGRATIONS), _label(_template(deployment), LABEL_MIGRATIONS)
     is_silent = not own and not inner
-    is_this = inner == migrations and own in {migrations, ""}
-    return "" if is_silent or is_this else "has pods that were rolled out with other migrations"
+    if is_silent or (inner == migrations and own in {migrations, ""}):
+        return ""
+    found = own if inner == migrations else inner
+    return (
+        f"has pods that were rolled out with other migrations: label {LABEL_MIGRATIONS} is {found or 'missing'}, and must be "
+        f"{migrations}, for spec.image; roll out the release with this image"
+    )
+
+
+def _template(deployment: Object) -> Object:
+    return (deployment.get("spec") or {}).get("template") or {}
 
 
 def _waiting(deployment: Object) -> str:

@@ -12,7 +12,7 @@ from operators.coursegen_operator.errors import NotPermitted
 from operators.coursegen_operator.migrations.planner import MigrationKind
 from operators.coursegen_operator.migrations.progress import delay_seconds, later
 from operators.coursegen_operator.migrations.report import parse
-from operators.coursegen_operator.migrations.rollout import rollout_of
+from operators.coursegen_operator.migrations.rollout import migrations_label, rollout_of
 from operators.coursegen_operator.migrations.spec import Retry
 from operators.coursegen_operator.planning import Observed
 from operators.coursegen_operator.resources import Object, ResourceType
@@ -104,10 +104,9 @@ def test_an_undone_rollout_is_none(undone: dict[str, str | None], says: str, wai
     world.roll_out(version="2.0", is_marked=True)
     assert rollout_of(world.resource, wait_for, world.deployments).waiting == ""
     world.undo(**undone)
-    assert (
-        f"deployment/api {says}; see: kubectl -n shop rollout history deployment/api"
-        in rollout_of(world.resource, wait_for, world.deployments).waiting
-    )
+    waiting = rollout_of(world.resource, wait_for, world.deployments).waiting
+    assert waiting.startswith(f"deployment/api {says}")
+    assert waiting.endswith("; see: kubectl -n shop rollout history deployment/api")
 
 
 def test_pods_may_say_it_alone() -> None:
@@ -124,8 +123,26 @@ def test_a_resource_that_was_changed_first_waits_for_its_deployments() -> None:
     """Another image of one version: theirs are the pods that were rolled out with the image before."""
     world = World(new_resource())
     world.roll_out(version="2.0", is_marked=True)
+    before = migrations_label(world.resource)
     world.edit(image="shop:2")
-    assert "other migrations" in rollout_of(world.resource, None, world.deployments).waiting
+    waiting = rollout_of(world.resource, None, world.deployments).waiting
+    wanted = f"label ops.coursegen.dev/migrations is {before}, and must be {migrations_label(world.resource)}, for spec.image"
+    assert f"{wanted}; roll out the release with this image; see: " in waiting
+    world.undo(migrations=migrations_label(world.resource))
+    assert wanted in rollout_of(world.resource, None, world.deployments).waiting
+
+
+@pytest.mark.parametrize("version", ["", "2.0"])
+def test_a_named_deployment_may_have_versions_of_its_own(version: str) -> None:
+    """One of somebody else's that says another version than its pods do: its label `migrations` tells, where it has one."""
+    world = World(new_resource())
+    world.resource["metadata"]["labels"]["app.kubernetes.io/version"] = version
+    world.roll_out(version="17.4", is_marked=True)
+    world.undo(version="17.4.1-debian")
+    assert rollout_of(world.resource, ("api",), world.deployments).waiting == ""
+    assert "version 17.4" in rollout_of(world.resource, None, world.deployments).waiting
+    world.undo(migrations="0" * 16)
+    assert "other migrations" in rollout_of(world.resource, ("api",), world.deployments).waiting
 
 
 @pytest.mark.parametrize("template", [{}, {"metadata": None}, {"metadata": {"labels": None}}, None])
