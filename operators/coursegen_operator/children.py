@@ -110,15 +110,17 @@ class Children:
             patch = {key: value for key, value in wanted.items() if key not in kept}
             return await self._cluster.merge(resource_type, namespace, name, {**patch, "metadata": _seen(made)})
         except WriteConflict:
-            await self._read_anew(resource_type, namespace, name)
+            await self._read_anew(resource_type, namespace, name, live)
             raise
 
-    async def _read_anew(self, resource_type: ResourceType, namespace: str, name: str) -> None:
-        """Have the next look see what this one has missed, also while no watch is open."""
+    async def _read_anew(self, resource_type: ResourceType, namespace: str, name: str, live: Object | None) -> None:
+        """Have the next look see what this one has missed, also that `live` is gone, and while no watch is open."""
         with contextlib.suppress(CoursegenError):
             found = await self._cluster.get(resource_type, namespace, name)
             if found is not None:
                 self._store.put(found)
+            elif live is not None:
+                self._store.remove(live)
 
     async def _create(self, resource: Object, child: Child, wanted: Object) -> bool:
         try:

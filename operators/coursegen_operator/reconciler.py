@@ -166,10 +166,12 @@ class Reconciler:
             except LeadershipLost:
                 raise
             except RetryableError as error:
-                _log.info("cannot reconcile now", reason=error.message)
                 if self._failed_again(key):
                     outcome = "hindered"
+                    _log.warning("cannot reconcile now", reason=error.message)
                     await self._lose_patience(key, error)
+                else:
+                    _log.info("cannot reconcile now", reason=error.message)
                 raise
             except Exception:
                 outcome = "failed"

@@ -36,6 +36,10 @@ _KUBECTL: Final = {
 }  # fmt: skip
 
 
+_LEVELS: Final = {"warning": "warn", "exception": "error", "critical": "error"}
+"""What a line says that was written by this method."""
+
+
 def code_of(page: Path) -> list[str]:
     """What stands in code marks, and every line of its blocks."""
     text = page.read_text(encoding="utf-8")
@@ -113,6 +117,17 @@ def test_log_lines_exist(page: Path) -> None:
         for words in re.findall(r"\"\(?([a-zA-Z0-9 |]+ [a-zA-Z0-9 |]+)\)?\"'", line):
             for each in words.split("|"):
                 assert f'"{each}"' in code, each
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_that_looks_for_levels_finds_the_lines_that_it_names(page: Path) -> None:
+    """Each line in code marks is said at a level that the page's command lets through; elsewhere it may be said lower, too."""
+    code, found = "\n".join(file.read_text(encoding="utf-8") for file in _sources()), code_of(page)
+    asked = {name for line in found for level in re.findall(r"\"level\":\"\(?([a-z|]+)", line) for name in level.split("|")}
+    for each in found:
+        said = set(re.findall(rf"_log\.(\w+)\(\s*\"{re.escape(each)}\"", code))
+        levels = {_LEVELS.get(method, method) for method in said}
+        assert not asked or not said or levels & asked, (each, said)
 
 
 def test_every_reason_of_a_migration_is_on_its_page() -> None:

@@ -7,6 +7,7 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from operators.coursegen_operator.errors import (
     ClusterUnavailable,
@@ -309,7 +310,7 @@ async def test_a_child_that_has_changed_since_it_was_seen_is_not_written_over(gr
 
 
 async def test_a_child_of_the_same_name_that_was_made_anew_is_another_one(grounds: Grounds) -> None:
-    """Nor is one made again where the one that was seen has gone."""
+    """Nor is one made again where the one that was seen has gone; the next look knows, and makes it, though no watch told."""
     await grounds.settle()
     grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="0 8 * * *"))
     grounds.cluster.listeners.clear()
@@ -317,6 +318,9 @@ async def test_a_child_of_the_same_name_that_was_made_anew_is_another_one(ground
     with pytest.raises(WriteConflict):
         await grounds.look()
     assert CRON_JOB_KEY not in grounds.cluster.objects
+
+    await grounds.look()
+    assert grounds.cluster.objects[CRON_JOB_KEY]["spec"]["schedule"] == "0 8 * * *"
 
 
 async def test_looks_that_fail_in_a_row_count_as_errors_from_the_fifth_on(grounds: Grounds) -> None:
@@ -329,9 +333,12 @@ async def test_looks_that_fail_in_a_row_count_as_errors_from_the_fifth_on(ground
     await grounds.settle()
     retried, hindered = counted("retried"), counted("hindered")
     grounds.kind.defect = ClusterUnavailable()
-    for _ in range(PATIENCE + 1):
-        with pytest.raises(ClusterUnavailable):
-            await grounds.look()
+    with capture_logs() as lines:
+        for _ in range(PATIENCE + 1):
+            with pytest.raises(ClusterUnavailable):
+                await grounds.look()
+    levels = [line["log_level"] for line in lines if line["event"] == "cannot reconcile now"]
+    assert levels == ["info"] * (PATIENCE - 1) + ["warning"] * 2  # the runbook's command leaves info out
     assert (counted("retried") - retried, counted("hindered") - hindered) == (PATIENCE - 1, 2)
 
     grounds.kind.defect = None
