@@ -59,6 +59,11 @@ class Memory:
         return str(self.last_run.get("outcome") or "")
 
     @property
+    def is_off_schedule(self) -> bool:
+        """Whether the last run found all its targets taken off `cron.job`: nothing is removed until a person puts them back."""
+        return self.outcome == "Unscheduled"
+
+    @property
     def last_start(self) -> datetime | None:
         """When the newest run began that is known."""
         starts = (moment_of(self.last_run.get("startedAt")), self.last_schedule)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
-from operators.coursegen_operator.conditions import READY, Condition, is_true, timestamp
+from operators.coursegen_operator.conditions import READY, Condition, find, is_true, timestamp
 from operators.coursegen_operator.jobs.ending import clean
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
@@ -40,7 +40,7 @@ from operators.coursegen_operator.retention.report import FAILURES, IDLE, Run
 from operators.coursegen_operator.retention.runs import Runs
 from operators.coursegen_operator.retention.schedule import Schedule, ScheduleUnusable
 from operators.coursegen_operator.retention.spec import RetentionSpec
-from operators.coursegen_operator.retention.standing import OVERDUE, Place
+from operators.coursegen_operator.retention.standing import OVERDUE, RUN_SKIPPED, Place
 from operators.coursegen_operator.schemas.openapi import TEXT_LENGTH
 from services.kernel.texts import shortened
 
@@ -223,7 +223,9 @@ class _Planning:
 
     def _late(self, conditions: Sequence[Condition]) -> tuple[Notice, ...]:
         late = next(each for each in conditions if each.type == OVERDUE)
-        if late.status != "True" or is_true(self._previous, OVERDUE):
+        before = find(self._previous, OVERDUE) or {}
+        was_late = before.get("status") == "True" and before.get("reason") != RUN_SKIPPED
+        if late.status != "True" or late.reason == RUN_SKIPPED or was_late:  # a run that was skipped has an Event of its own
             return ()
         return (Notice("Overdue", late.message, warning=True),)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from operators.coursegen_operator.conditions import Condition, Standing, done, find, stuck, timestamp, working
+from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
 from operators.coursegen_operator.jobs.starting import SECRET_NOT_FOUND
 from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
 from operators.coursegen_operator.retention.memory import Memory
@@ -18,6 +18,8 @@ from operators.coursegen_operator.retention.spec import RetentionSpec
 LAST_RUN_SUCCEEDED: Final = "LastRunSucceeded"
 GUARD_TRIPPED: Final = "GuardTripped"
 OVERDUE: Final = "Overdue"
+RUN_SKIPPED: Final = "RunSkipped"
+"""A run has found all that it is for off the schedule in `cron.job`."""
 
 _JUDGED: Final = frozenset({"Succeeded", "Partial", "Guarded"})
 
@@ -93,8 +95,10 @@ def last_run_succeeded(memory: Memory, place: Place) -> Condition:
     if (
         outcome in IDLE
     ):  # off the schedule nothing is removed until a person acts; what was held is left to the next run
-        status: Standing = "False" if outcome == "Unscheduled" else "Unknown"
-        return Condition(LAST_RUN_SUCCEEDED, status, outcome, f"{_summary(memory)}; to run it now: {place.run_now}")
+        if memory.is_off_schedule:  # to run it once more changes nothing before somebody puts it back
+            return Condition(LAST_RUN_SUCCEEDED, "False", outcome, _summary(memory))
+        said = f"{_summary(memory)}; to run it now: {place.run_now}"
+        return Condition(LAST_RUN_SUCCEEDED, "Unknown", outcome, said)
     if outcome not in FAILURES:
         return Condition(LAST_RUN_SUCCEEDED, "True", outcome, _summary(memory))
     log = place.kubectl(f"logs job/{memory.last_run.get('jobName', '')}")
@@ -115,9 +119,11 @@ def guard_tripped(memory: Memory, previous: Sequence[Object], place: Place) -> C
 
 
 def overdue(spec: RetentionSpec, due: datetime | None, memory: Memory, place: Place, cron_job: str) -> Condition:
-    """Whether what was `due` has not been done in time; None is nothing."""
+    """Whether what was `due` has not been done in time; None is nothing. Nor is it done by runs that find all off the schedule."""
     if spec.suspend:
         return Condition(OVERDUE, "False", "Suspended", "nothing is due while spec.suspend is true")
+    if due is None and memory.is_off_schedule:
+        return Condition(OVERDUE, "True", RUN_SKIPPED, f"nothing is removed any more: {_summary(memory)}")
     if due is None:
         return Condition(OVERDUE, "False", "OnTime", "nothing that was due is missing")
     due_text, last = timestamp(due), memory.last_start

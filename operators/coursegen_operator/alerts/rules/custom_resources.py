@@ -71,7 +71,7 @@ RETENTION: Final = Preset(
             "warning",
             holds("RetentionPolicy", "Overdue"),
             f"The cleanup {_NAMED} is overdue",
-            f"The RetentionPolicy {_NAMED} has missed its schedule: old rows stay. "
+            f"The RetentionPolicy {_NAMED} does not remove what is due: old rows stay. "
             "Next: @kubectl describe rtp/{{ $labels.name }}",
         ),
         Alert(

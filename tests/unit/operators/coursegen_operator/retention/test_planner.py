@@ -280,6 +280,31 @@ def test_a_run_off_the_schedule_says_how_to_put_it_back() -> None:
     for text in (made.condition("LastRunSucceeded")["message"], made.told[-1].message):
         assert "SELECT cron.schedule_defaults() puts them back" in text
     assert made.condition("Ready")["status"] == "True"
+    assert "run-now" not in made.condition("LastRunSucceeded")["message"]
+
+
+def test_a_policy_off_the_schedule_is_overdue_until_a_run_removes_again() -> None:
+    """It runs on time and removes nothing: no other condition that an alert looks at tells. It is an Event once, of the run."""
+    made = world(startingDeadlineSeconds=600, maxRunSeconds=300)
+    made.run("a", report("unscheduled"))
+    off = made.condition("Overdue")
+    made.now = START.replace(day=29, hour=3, minute=16)
+    made.settle()
+    late = made.condition("Overdue")
+    made.run("b", report("unscheduled"))
+    again = made.condition("Overdue")
+    made.edit(suspend=True)
+    made.settle()
+    suspended = made.condition("Overdue")
+    made.edit(suspend=False)
+    made.run("c")
+
+    assert (off["status"], off["reason"], again["reason"]) == ("True", "RunSkipped", "RunSkipped")
+    assert off["message"].endswith("SELECT cron.schedule_defaults() puts them back")
+    assert (late["status"], late["reason"], suspended["status"]) == ("True", "RunMissing", "False")
+    assert made.condition("Overdue")["status"] == "False"
+    told = [reason for reason in made.reasons() if reason != "RunStarted"]
+    assert told == ["RunSkipped", "Overdue", "RunSkipped", "RunSucceeded"]
 
 
 def test_a_failure_names_the_log_to_read() -> None:
