@@ -1,4 +1,8 @@
-"""Case 15: a release's migrations are applied while the api is asked, and somebody holds what they need (R17)."""
+"""Case 15: a release's migrations are applied while the api is asked, and somebody holds what they need (R17).
+
+Both phases are, one after the other: what they cost the code that runs. One code does, this one, which uses none of what the files
+bring and take away; an older one beside it is not tried here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from services.migrate.files import find_directory
 from tests.faults.conftest import OpenDriver
 from tests.support.driver import Journal
 from tests.support.evidence import assert_passed, judge
-from tests.support.migrating import Tasks, folder_of, value
+from tests.support.migrating import CONTRACT, Tasks, folder_of, value
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -24,7 +28,7 @@ BUSY_SECONDS = 0.25
 """What the server takes to end a wait, and to be asked about it."""
 RUNNER = "coursegen-migrate"
 RELEASE = {
-    "20990101000000_mark_courses": "ALTER TABLE public.courses ADD COLUMN IF NOT EXISTS mark text;",
+    "20990101000000_mark_courses": "ALTER TABLE public.courses ADD COLUMN IF NOT EXISTS mark text, ADD COLUMN IF NOT EXISTS spare text;",
     "20990102000000_index_marks": (
         "-- migrate: no-transaction\n"
         "DROP INDEX CONCURRENTLY IF EXISTS public.idx_courses_mark;\n"
@@ -32,6 +36,7 @@ RELEASE = {
         "COMMENT ON INDEX public.idx_courses_mark IS 'Courses by mark.';"
     ),
 }
+REMOVAL = {"20990103000000_drop_spare": CONTRACT + "ALTER TABLE public.courses DROP COLUMN IF EXISTS spare;"}
 # CONCURRENTLY waits for old transactions by their virtual ids: nobody comes to wait behind that.
 _WAITS = """
 SELECT application_name AS who, extract(epoch FROM clock_timestamp() - waitstart)::float8 AS seconds
@@ -91,13 +96,13 @@ async def held(url: str) -> AsyncIterator[None]:
 async def test_migrations_under_load_cost_no_request_and_hold_nobody_up_for_long(
     stack: Stack, db: Database, database_url: str, journal: Journal, drive: OpenDriver, tmp_path: Path
 ) -> None:
-    """One in a transaction, one CONCURRENTLY: no failed request, and no wait for a lock beyond 4 s.
+    """One in a transaction, one CONCURRENTLY, one of phase contract: no failed request, and no wait for a lock beyond 4 s.
 
-    A long transaction has the runner give up once and try again.
+    A long transaction has the runner of phase expand give up once and try again.
     """
     folder = tmp_path / "migrations"
     shutil.copytree(find_directory(), folder)
-    folder_of(folder, **RELEASE)
+    folder_of(folder, **RELEASE, **REMOVAL)
     tasks = Tasks(database_url, folder, tmp_path)
     api, _, _ = await stack.start_all("api", "outbox_relay", "stage_worker")
     driver, enough = drive(api), asyncio.Event()
@@ -108,6 +113,8 @@ async def test_migrations_under_load_cost_no_request_and_hold_nobody_up_for_long
         async with held(database_url):
             await eventually(waits.has_given_up, within=15)
         ended = await running
+        leave = ("--allow-destructive", "--backup=before")
+        removed = await asyncio.to_thread(tasks.run, "contract", *leave, MIGRATE_LOCK_SECONDS=f"{LOCK_SECONDS:g}")
         answered = len(journal.answers)
         await eventually(lambda: len(journal.answers) > answered + PER_SECOND, within=10)
         enough.set()
@@ -120,6 +127,7 @@ async def test_migrations_under_load_cost_no_request_and_hold_nobody_up_for_long
     )
 
     assert ended.code == 0, ended.said
+    assert (removed.code, removed.report["applied"]) == (0, ["20990103000000"]), removed.said
     assert [each.removesuffix(".sql") for each in ended.report["applied"]] == [each[:14] for each in RELEASE]
     assert await value(database_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_courses_mark'::regclass")
     assert journal.failures == []
