@@ -1,7 +1,7 @@
 """Case 15: a release's migrations are applied while the api is asked, and somebody holds what they need (R17).
 
-Both phases are, one after the other: what they cost the code that runs. One code does, this one, which uses none of what the files
-bring and take away; an older one beside it is not tried here.
+Both phases are, one after the other: what they cost the code that runs. One code does, this one, which uses nothing of what the
+files bring and take away; an older one beside it is not tried here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ BUSY_SECONDS = 0.25
 """What the server takes to end a wait, and to be asked about it."""
 RUNNER = "coursegen-migrate"
 RELEASE = {
-    "20990101000000_mark_courses": "ALTER TABLE public.courses ADD COLUMN IF NOT EXISTS mark text, ADD COLUMN IF NOT EXISTS spare text;",
+    "20990101000000_mark_courses": (
+        "ALTER TABLE public.courses ADD COLUMN IF NOT EXISTS mark text, ADD COLUMN IF NOT EXISTS spare text;"
+    ),
     "20990102000000_index_marks": (
         "-- migrate: no-transaction\n"
         "DROP INDEX CONCURRENTLY IF EXISTS public.idx_courses_mark;\n"

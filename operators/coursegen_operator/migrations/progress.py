@@ -104,8 +104,8 @@ def withdrawn(memory: Memory) -> Memory:
 
 
 def planned(memory: Memory, report: Report, now: datetime) -> Memory:
-    """A plan has been made. An approval outlives it when the plan is the same, and was not applied meanwhile, or is what is left of
-    the one that was approved in this round.
+    """A plan has been made. An approval outlives it when the plan is the same, and was not applied meanwhile; or is what is left
+    of the one that was approved in this round.
     """
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or not report.has_work

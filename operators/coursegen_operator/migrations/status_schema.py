@@ -95,7 +95,8 @@ STATUS: Final = obj(
         "appliedPlanHash": _hash("The last plan that was applied."),
         "approvedPlanHash": _hash("The plan that was approved, or what is left of it."),
         "approvedPlanRound": string(
-            "The round in which it was; what is left of one that broke off goes on with the same approval.", max_length=64
+            "The round in which it was; what is left of one that broke off goes on with the same approval.",
+            max_length=64,
         ),
         "destructive": array(
             "Statements of the plan that lose data; the first twenty.",

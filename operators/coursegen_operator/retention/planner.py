@@ -225,7 +225,9 @@ class _Planning:
         late = next(each for each in conditions if each.type == OVERDUE)
         before = find(self._previous, OVERDUE) or {}
         was_late = before.get("status") == "True" and before.get("reason") != RUN_SKIPPED
-        if late.status != "True" or late.reason == RUN_SKIPPED or was_late:  # a run that was skipped has an Event of its own
+        if (
+            late.status != "True" or late.reason == RUN_SKIPPED or was_late
+        ):  # a run that was skipped has an Event of its own
             return ()
         return (Notice("Overdue", late.message, warning=True),)
 

@@ -119,7 +119,7 @@ def guard_tripped(memory: Memory, previous: Sequence[Object], place: Place) -> C
 
 
 def overdue(spec: RetentionSpec, due: datetime | None, memory: Memory, place: Place, cron_job: str) -> Condition:
-    """Whether what was `due` has not been done in time; None is nothing. Nor is it done by runs that find all off the schedule."""
+    """Whether what was `due` has not been done in time; None is nothing. A run that finds all off the schedule does not do it."""
     if spec.suspend:
         return Condition(OVERDUE, "False", "Suspended", "nothing is due while spec.suspend is true")
     if due is None and memory.is_off_schedule:

@@ -123,7 +123,9 @@ def test_log_lines_exist(page: Path) -> None:
 def test_a_page_that_looks_for_levels_finds_the_lines_that_it_names(page: Path) -> None:
     """Each line in code marks is said at a level that the page's command lets through; elsewhere it may be said lower, too."""
     code, found = "\n".join(file.read_text(encoding="utf-8") for file in _sources()), code_of(page)
-    asked = {name for line in found for level in re.findall(r"\"level\":\"\(?([a-z|]+)", line) for name in level.split("|")}
+    asked = {
+        name for line in found for level in re.findall(r"\"level\":\"\(?([a-z|]+)", line) for name in level.split("|")
+    }
     for each in found:
         said = set(re.findall(rf"_log\.(\w+)\(\s*\"{re.escape(each)}\"", code))
         levels = {_LEVELS.get(method, method) for method in said}
