@@ -92,8 +92,8 @@ def backup_for(facts: Facts, memory: Memory, task: Task) -> str:
     """The backup that is named, if a Job of `task` may have it; else empty.
 
     One that was used already is older than what was written since. It is good for the rest of the plan that it was used for,
-    when that broke off, and for nothing else. Only the last one is remembered, and what is left of a plan not at all: of both
-    the list in the database has the last word, by which the Job refuses a backup.
+    when that broke off, and for nothing else. Only the last one is remembered here, and not what its plan was: the list in the
+    database has the last word, by which the Job refuses a backup.
     """
     used = memory.used_backup
     if not facts.backup or facts.backup != used.id:
