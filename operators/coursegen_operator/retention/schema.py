@@ -55,8 +55,9 @@ _RULE: Final = obj(
         "target": string(
             "OutboxPublished: outbox rows that were handed over, by that time. OutboxDead: those that were given up, by their "
             "last attempt. IdempotencyKeys: keys that are no longer valid. FsmEvents: events of courses, with critical events of "
-            "the same age and administrators' actions of a year. Messages: messages with their receipts and long contents. Custom: another table. "
-            "Rows that a course still waits for are never removed. Whoever takes the target's job off `cron.job` stops it too.",
+            "the same age and administrators' actions of a year. Messages: messages with their receipts and long "
+            "contents. Custom: another table. Rows that a course still waits for are never removed. Whoever takes the target's "
+            "job off `cron.job` stops it too.",
             enum=spec.TARGETS,
         ),
         "keep": duration(

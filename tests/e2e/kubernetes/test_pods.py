@@ -140,7 +140,7 @@ def test_every_part_is_looked_at(seen: list[Seen]) -> None:
     """So that nothing below holds because nothing was seen."""
     workers = {f"worker-{queue}" for queue in ("documents", "analysis", "generation", "webhooks")}
 
-    assert {each.component for each in seen} == {"api", "outbox-relay", *workers, *DEV_SERVERS}
+    assert {each.component for each in seen} == {"api", "outbox-relay", "persistence-worker", *workers, *DEV_SERVERS}
 
 
 def test_nobody_is_root_or_a_user_of_the_node(seen: list[Seen]) -> None:

@@ -20,7 +20,9 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
-OLD, NEXT, NEW = REVISIONS[-5], REVISIONS[-4], REVISIONS[-1]
+BROWSER_SESSIONS = REVISIONS.index("20251122150000")
+"""The one that is made to fail."""
+OLD, NEXT, NEW = REVISIONS[BROWSER_SESSIONS - 2], REVISIONS[BROWSER_SESSIONS - 1], REVISIONS[-1]
 
 
 def wanting(**spec: Any) -> Values:
@@ -30,7 +32,7 @@ def wanting(**spec: Any) -> Values:
 
 @pytest.fixture(scope="module")
 def behind(operator: OperatorRelease) -> Iterator[Installation]:
-    """An application whose database is four migrations behind its image, because it asks for no more."""
+    """An application whose database is some migrations behind its image, because it asks for no more."""
     assert operator.pods()
     with own_namespace("behind") as namespace:
         installation = Installation(namespace, OPERATED)
