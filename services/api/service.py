@@ -250,11 +250,7 @@ def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tup
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    entrance = StreamEntrance(
-        redis,
-        partitions=settings.stream_partitions,
-        reservation_seconds=settings.messages_reservation_seconds,
-    )
+    entrance = StreamEntrance(redis, partitions=settings.stream_partitions)
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),

@@ -133,7 +133,7 @@ class MessageRoutes:
         acceptance = await self._ingress.accept(envelope)
         reply = AcceptedMessage(
             message_id=envelope.id,
-            state="persisted" if acceptance.is_persisted else "pending",
+            state=acceptance.state,
             accepted_at=acceptance.accepted_at,
             idempotent_hit=not acceptance.is_new,
         )

@@ -106,7 +106,7 @@ def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Ac
         row = rows[message.envelope.id]
         is_new = row["is_new"] and message.envelope.id not in answered
         answered.add(message.envelope.id)
-        answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), is_persisted=True))
+        answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), "persisted"))
     return answers
 
 
