@@ -65,14 +65,16 @@ class Reading:
     ) -> tuple[list[MessageReply], int | None]:
         """Messages of a conversation after a position, in order, and the position of the last one if there are more.
 
+        Of those the viewer has sent or received: whoever sends something to a conversation sees no more of it for that.
+
         Raises:
-            NotFound: nothing of it is persisted, or the viewer has no part in it.
+            NotFound: nothing of it is persisted, or nothing that the viewer has sent or received.
         """
-        if not is_name(conversation_id) or not await self._is_open(conversation_id, viewer):
+        if not is_name(conversation_id) or not await self._store.exists(conversation_id, viewer):
             raise NotFound(
                 "There is no such conversation, or none of its messages is persisted yet; ask again in a moment."
             )
-        rows, goes_on = await self._store.page(conversation_id, after, most)
+        rows, goes_on = await self._store.page(conversation_id, after, most, viewer)
         return await self.replies(rows), rows[-1]["position"] if goes_on else None
 
     async def replies(self, rows: Sequence[Row]) -> list[MessageReply]:
@@ -80,11 +82,6 @@ class Reading:
         keys = [row["payloadkey"] for row in rows if row["content"] is None]
         contents = await self._payloads.get(keys) if keys else {}
         return [_of_row(row, contents) for row in rows]
-
-    async def _is_open(self, conversation_id: str, viewer: str | None) -> bool:
-        if viewer is None:
-            return await self._store.exists(conversation_id)
-        return await self._store.takes_part(conversation_id, viewer)
 
     async def _without_row(self, message_id: str, viewer: str | None) -> MessageReply:
         """What Redis knows of a message: that it waits, or that it has failed."""

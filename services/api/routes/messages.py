@@ -152,7 +152,7 @@ class MessageRoutes:
     async def list_messages(self, request: Request) -> Reply:
         """List a conversation's persisted messages, in their order.
 
-        A page ends early when contents are long. With a token: conversations in which you have sent or received anything.
+        A page ends early when contents are long. With a token: messages you have sent or are a recipient of.
         """
         query = request.query()
         most, after = page_size(query), decode_position(query)

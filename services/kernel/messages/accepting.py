@@ -110,7 +110,7 @@ class StreamEntrance:
         """
         async with self._redis.pipeline(transaction=True) as both:
             both.mget([names.seen(each) for each in message_ids])
-            both.hmget(names.FAILED, message_ids)
+            both.hmget(names.FAILED, list(message_ids))
             values, letters = await _asked(both.execute())
         return [
             None if value is None else _reservation(value, has_failed=letter is not None)

@@ -64,22 +64,21 @@ class MessageStore:
         """One message, or None."""
         return await self._db.fetchrow(_QUERIES["find_message"], message_id)
 
-    async def page(self, conversation_id: str, after: int, most: int) -> tuple[list[Row], bool]:
-        """A conversation's messages after a position, in order, and whether there are more."""
-        rows = await self._db.fetch(
-            _QUERIES["conversation_page"], conversation_id, after, most, PAGE_BYTES, LONG_COUNTS_AS
-        )
-        if not rows:
-            return [], False
-        return rows, await self._db.fetchval(_QUERIES["has_after"], conversation_id, rows[-1]["position"])
+    async def page(self, conversation_id: str, after: int, most: int, viewer: str | None) -> tuple[list[Row], bool]:
+        """A conversation's messages after a position, in order, and whether there are more.
 
-    async def takes_part(self, conversation_id: str, user_id: str) -> bool:
-        """Whether the user is sender or recipient of any message of the conversation."""
-        return bool(await self._db.fetchval(_QUERIES["takes_part"], conversation_id, user_id))
+        Only those that the viewer has sent or was sent, when there is one.
+        """
+        limits = (most, PAGE_BYTES, LONG_COUNTS_AS)
+        rows = await self._db.fetch(_QUERIES["conversation_page"], conversation_id, after, *limits, viewer)
+        return rows, bool(rows) and await self._goes_on(conversation_id, rows[-1]["position"], viewer)
 
-    async def exists(self, conversation_id: str) -> bool:
-        """Whether the conversation has any message."""
-        return bool(await self._db.fetchval(_QUERIES["has_after"], conversation_id, 0))
+    async def exists(self, conversation_id: str, viewer: str | None) -> bool:
+        """Whether the conversation has any message; when there is a viewer, one that he has sent or was sent."""
+        return await self._goes_on(conversation_id, 0, viewer)
+
+    async def _goes_on(self, conversation_id: str, after: int, viewer: str | None) -> bool:
+        return bool(await self._db.fetchval(_QUERIES["has_after"], conversation_id, after, viewer))
 
     async def add_receipt(self, message_id: str, user_id: str, state: str) -> Receipt:
         """Note that the user has received or read the message; who has read it has received it."""
