@@ -254,7 +254,7 @@ def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tup
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
-        Reading(entrance, store, payloads),
+        Reading(entrance, store, payloads, patience_seconds=settings.messages_accept_seconds),
         store,
         requires_token=settings.messages_require_token,
     )

@@ -43,7 +43,8 @@ class MessageSettings(StreamSettings):
         unit="s",
         minimum=0.05,
         maximum=30,
-        doc="longest wait for Redis to take a message; after it 503 is answered and the message must be sent again",
+        doc="longest wait for Redis to take a message, or to show one that has no row yet; after it 503 is answered, and a "
+        "message must be sent again",
     )
     messages_payload_bytes: int = setting(
         "MESSAGES_PAYLOAD_BYTES",
