@@ -24,7 +24,7 @@ from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable
+from services.kernel.errors import BrokerUnavailable, Conflict
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
 from services.kernel.messages.accepting import Acceptance, Reservation, StreamEntrance, Submission, answer_from
@@ -90,6 +90,7 @@ class Ingress:
 
         Raises:
             BrokerUnavailable, DatabaseUnavailable: whoever was to keep it does not answer; send it again.
+            Conflict: a row that came another way has its key.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
         if len(envelope.content or "") * 4 > self._longest and len((envelope.content or "").encode()) > self._longest:
@@ -134,7 +135,7 @@ class Ingress:
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
 
-    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
+    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
         """Write the messages, but those that wait in the stream: what was accepted first must become the row."""
         asking = self._entrance.reserved([each.envelope.id for each in messages])
         reservations = await self._bounded(asking, self._reservations)

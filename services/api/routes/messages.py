@@ -57,7 +57,7 @@ class MessageRoutes:
                 optional_token=self._optional,
                 accepts=PostMessageBody,
                 answers={202: Answer("It is accepted, now or before", AcceptedMessage)},
-                errors=(400, 403),
+                errors=(400, 403, 409),
             ),
             Operation(
                 method="GET",

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from services.kernel.database import Database, Row
+from services.kernel.errors import Conflict
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
 from services.kernel.queries import Queries
@@ -24,6 +25,9 @@ READ: Final = "read"
 _IMPLIED: Final = {DELIVERED: [DELIVERED], READ: [DELIVERED, READ]}
 
 _QUERIES = Queries.load("services.kernel.messages", "messages.sql")
+_FOREIGN = (
+    "A row that came another way has this message's key; nothing was written. Send it with another `clientMessageId`."
+)
 _SIGN = 2**31
 _RANGE = 2**32
 
@@ -49,8 +53,10 @@ class MessageStore:
         """
         return {row["id"]: row for row in await self._db.fetch(_QUERIES["known_messages"], message_ids)}
 
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
+    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance | Conflict]:
         """Write messages, in this order, and return when they are committed; an answer for each.
+
+        One whose key has a row under another id, which came another way, is not written: a conflict, and of no other message.
 
         Raises:
             DatabaseUnavailable: nothing is promised; send them again.
@@ -99,10 +105,13 @@ def is_same(row: Row, message: Submission) -> bool:
     return row["contentdigest"] in {None, message.envelope.digest}
 
 
-def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance]:
-    answers, answered = [], set[str]()
+def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance | Conflict]:
+    answers, answered = list[Acceptance | Conflict](), set[str]()
     for message in messages:
-        row = rows[message.envelope.id]
+        row = rows.get(message.envelope.id)
+        if row is None:
+            answers.append(Conflict(_FOREIGN, key=message.envelope.key))
+            continue
         is_new = row["is_new"] and message.envelope.id not in answered
         answered.add(message.envelope.id)
         answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), "persisted"))

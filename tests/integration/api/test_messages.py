@@ -434,6 +434,23 @@ async def test_what_redis_says_about_partitions_counts(api: RunningApi, redis: R
     assert any(partition >= 16 for partition, _, _ in found)
 
 
+async def test_a_row_that_came_another_way_is_a_conflict_of_its_message_alone(
+    postgres_first: RunningApi, db: Database
+) -> None:
+    """It has its key under another id. Those that travel with it are written."""
+    await db.execute(
+        "INSERT INTO messages (id, conversationid, senderid, content, idempotencykey)"
+        " VALUES ('imported-1', 'course-1', 'alice', 'Hello', $1)",
+        idempotency_key("alice", "course-1", "m-1"),
+    )
+    bodies = [message(clientMessageId=f"m-{number}") for number in range(5)]
+    answers = await asyncio.gather(*(postgres_first.client.post("/api/messages", json=each) for each in bodies))
+
+    assert [each.status_code for each in answers] == [202, 409, 202, 202, 202]
+    assert "clientMessageId" in answers[1].json()["error"]["message"]
+    assert await db.fetchval("SELECT count(*) FROM messages") == 5
+
+
 async def test_only_the_first_message_brings_the_setting_to_redis(
     api: RunningApi, app_database_url: str, redis_url: str, redis: Redis
 ) -> None:
