@@ -250,15 +250,11 @@ def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tup
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    entrance = StreamEntrance(
-        redis,
-        partitions=settings.stream_partitions,
-        reservation_seconds=settings.messages_reservation_seconds,
-    )
+    entrance = StreamEntrance(redis, partitions=settings.stream_partitions)
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
-        Reading(entrance, store, payloads),
+        Reading(entrance, store, payloads, patience_seconds=settings.messages_accept_seconds),
         store,
         requires_token=settings.messages_require_token,
     )

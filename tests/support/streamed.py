@@ -56,7 +56,7 @@ class Ledger:
     """What was accepted."""
 
     def __init__(self, redis: Redis, partitions: int = PARTITIONS) -> None:
-        self._entrance = StreamEntrance(redis, partitions=partitions, reservation_seconds=3600)
+        self._entrance = StreamEntrance(redis, partitions=partitions)
         self.accepted: defaultdict[str, list[str]] = defaultdict(list)
 
     @property

@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from services.kernel.messages.accepting import State
+
 LONGEST_NAME: Final = 200
 """Most characters of an id that a client chooses."""
 MOST_RECIPIENTS: Final = 100
@@ -22,7 +24,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=_NAME_
 ContentType = Annotated[
     str, Meta(pattern=_TYPE_PATTERN, description="what the content is written in, such as `text` or `markdown`")
 ]
-State = Literal["pending", "persisted", "failed"]
 ReceiptState = Literal["delivered", "read"]
 
 

@@ -5,7 +5,7 @@
     post ─▶ long content? ─▶ document store
       │
       ├─ through the stream ─▶ PostgreSQL: a row already? ─▶ Redis: reserved already? else XADD and reserve, in one script
-      └─ at once ────────────▶ PostgreSQL: one insert;  Redis: reserved already? then it is a repeat all the same
+      └─ at once ────────────▶ Redis: reserved already? then it has its way ─▶ PostgreSQL: one insert of all others
 
 Promises: messages that arrive together travel together, so that a message costs a share of three round trips. PostgreSQL is
 asked with a short wait and, when it is away, not at all for a second at a time: then the reservation alone recognises repeats,
@@ -24,11 +24,11 @@ from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable
+from services.kernel.errors import BrokerUnavailable, Conflict
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
-from services.kernel.messages.accepting import Acceptance, StreamEntrance, Submission
-from services.kernel.messages.envelope import Envelope, accepted_at
+from services.kernel.messages.accepting import Acceptance, Reservation, StreamEntrance, Submission, answer_from
+from services.kernel.messages.envelope import Envelope
 from services.kernel.messages.figures import IDEMPOTENCY_HITS
 from services.kernel.messages.names import goes_through_stream, partition_hash
 from services.kernel.messages.payloads import Payloads, payload_key
@@ -73,7 +73,7 @@ class Ingress:
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)
         self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
-        self._reservations = _Patience(settings.messages_lookup_seconds, once(), "Redis is not asked for repeats")
+        self._reservations = _Patience(settings.messages_accept_seconds, once(), "Redis is not asked for repeats")
         self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
         self._stream_breaker = Breaker(clock)
         self._streamed: Batcher[Submission, Acceptance] = Batcher(
@@ -90,6 +90,7 @@ class Ingress:
 
         Raises:
             BrokerUnavailable, DatabaseUnavailable: whoever was to keep it does not answer; send it again.
+            Conflict: a row that came another way has its key.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
         if len(envelope.content or "") * 4 > self._longest and len((envelope.content or "").encode()) > self._longest:
@@ -134,21 +135,19 @@ class Ingress:
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
 
-    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
-        reserving = self._bounded(self._entrance.reserved([each.envelope.id for each in messages]), self._reservations)
-        answers, reservations = await asyncio.gather(self._store.accept(messages), reserving)
-        if reservations is None:
-            return answers
+    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+        """Write the messages, but those that wait in the stream: what was accepted first must become the row."""
+        asking = self._entrance.reserved([each.envelope.id for each in messages])
+        reservations = await self._bounded(asking, self._reservations)
+        if reservations is None or not any(reservations):
+            return await self._store.accept(messages)
+        pairs = list(zip(messages, reservations, strict=True))
+        rows = await self._known([message for message, reservation in pairs if reservation is not None])
+        unknown = [message for message, reservation in pairs if reservation is None]
+        answers = iter(await self._store.accept(unknown) if unknown else ())
         return [
-            answer
-            if reservation is None or not answer.is_new
-            else Acceptance(
-                accepted_at(reservation.entry_id),
-                is_new=False,
-                is_same=reservation.digest == message.envelope.digest,
-                is_persisted=True,
-            )
-            for message, answer, reservation in zip(messages, answers, reservations, strict=True)
+            next(answers) if reservation is None else _repeat(message, reservation, rows)
+            for message, reservation in pairs
         ]
 
     async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
@@ -188,4 +187,9 @@ def _why(asking: asyncio.Future[Any]) -> str:
 
 
 def _persisted(row: Row, message: Submission) -> Acceptance:
-    return Acceptance(row["createdat"], is_new=False, is_same=is_same(row, message), is_persisted=True)
+    return Acceptance(row["createdat"], is_new=False, is_same=is_same(row, message), state="persisted")
+
+
+def _repeat(message: Submission, reservation: Reservation, rows: Mapping[str, Row]) -> Acceptance:
+    row = rows.get(message.envelope.id)
+    return answer_from(reservation, message) if row is None else _persisted(row, message)

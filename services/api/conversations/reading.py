@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from services.api.conversations.bodies import MessageReply, is_name
 from services.kernel.database import Row
-from services.kernel.errors import NotFound
+from services.kernel.errors import BrokerUnavailable, NotFound
 from services.kernel.messages.accepting import Found, StreamEntrance
 from services.kernel.messages.identity import ID_PATTERN
 from services.kernel.messages.payloads import Payloads
@@ -25,7 +25,11 @@ _UNKNOWN: Final = "There is no such message; its id is the `messageId` that its 
 class Reading:
     """Finds messages for whoever may see them."""
 
-    def __init__(self, entrance: StreamEntrance, store: MessageStore, payloads: Payloads) -> None:
+    def __init__(
+        self, entrance: StreamEntrance, store: MessageStore, payloads: Payloads, *, patience_seconds: float
+    ) -> None:
+        """Find messages in `store` and, those without a row, at `entrance`, which is waited for at most so long."""
+        self._patience_seconds = patience_seconds
         self._entrance = entrance
         self._store = store
         self._payloads = payloads
@@ -65,14 +69,16 @@ class Reading:
     ) -> tuple[list[MessageReply], int | None]:
         """Messages of a conversation after a position, in order, and the position of the last one if there are more.
 
+        Of those the viewer has sent or received: whoever sends something to a conversation sees no more of it for that.
+
         Raises:
-            NotFound: nothing of it is persisted, or the viewer has no part in it.
+            NotFound: nothing of it is persisted, or nothing that the viewer has sent or received.
         """
-        if not is_name(conversation_id) or not await self._is_open(conversation_id, viewer):
+        if not is_name(conversation_id) or not await self._store.exists(conversation_id, viewer):
             raise NotFound(
                 "There is no such conversation, or none of its messages is persisted yet; ask again in a moment."
             )
-        rows, goes_on = await self._store.page(conversation_id, after, most)
+        rows, goes_on = await self._store.page(conversation_id, after, most, viewer)
         return await self.replies(rows), rows[-1]["position"] if goes_on else None
 
     async def replies(self, rows: Sequence[Row]) -> list[MessageReply]:
@@ -81,18 +87,20 @@ class Reading:
         contents = await self._payloads.get(keys) if keys else {}
         return [_of_row(row, contents) for row in rows]
 
-    async def _is_open(self, conversation_id: str, viewer: str | None) -> bool:
-        if viewer is None:
-            return await self._store.exists(conversation_id)
-        return await self._store.takes_part(conversation_id, viewer)
-
     async def _without_row(self, message_id: str, viewer: str | None) -> MessageReply:
         """What Redis knows of a message: that it waits, or that it has failed."""
-        async with self._looking:
-            found = await self._entrance.find(message_id)
+        found = await self._look(message_id)
         if found is None:
             raise NotFound(_UNKNOWN)
         return await self._of_envelope(found, viewer)
+
+    async def _look(self, message_id: str) -> Found | None:
+        """Ask Redis. Waiting for one's turn counts: behind others who wait in vain, it would last as long for each of them."""
+        try:
+            async with asyncio.timeout(self._patience_seconds), self._looking:
+                return await self._entrance.find(message_id)
+        except TimeoutError as error:
+            raise BrokerUnavailable("Redis does not answer in time") from error
 
     async def _of_envelope(self, found: Found, viewer: str | None) -> MessageReply:
         envelope = found.envelope

@@ -28,14 +28,6 @@ class MessageSettings(StreamSettings):
         doc="share of the conversations whose messages go through the stream; the others' are written at once, as with "
         "MESSAGES_DURABILITY=postgres. For a roll-out in steps, and 0 for a way back",
     )
-    messages_reservation_seconds: float = setting(
-        "MESSAGES_RESERVATION_SECONDS",
-        default=3600.0,
-        unit="s",
-        minimum=60,
-        maximum=604_800,
-        doc="how long Redis recognises a repeat, from which time on PostgreSQL does; longer than a message may wait for its row",
-    )
     messages_lookup_seconds: float = setting(
         "MESSAGES_LOOKUP_SECONDS",
         default=0.05,
@@ -51,7 +43,8 @@ class MessageSettings(StreamSettings):
         unit="s",
         minimum=0.05,
         maximum=30,
-        doc="longest wait for Redis to take a message; after it 503 is answered and the message must be sent again",
+        doc="longest wait for Redis to take a message, or to show one that has no row yet; after it 503 is answered, and a "
+        "message must be sent again",
     )
     messages_payload_bytes: int = setting(
         "MESSAGES_PAYLOAD_BYTES",

@@ -57,7 +57,7 @@ class MessageRoutes:
                 optional_token=self._optional,
                 accepts=PostMessageBody,
                 answers={202: Answer("It is accepted, now or before", AcceptedMessage)},
-                errors=(400, 403),
+                errors=(400, 403, 409),
             ),
             Operation(
                 method="GET",
@@ -133,7 +133,7 @@ class MessageRoutes:
         acceptance = await self._ingress.accept(envelope)
         reply = AcceptedMessage(
             message_id=envelope.id,
-            state="persisted" if acceptance.is_persisted else "pending",
+            state=acceptance.state,
             accepted_at=acceptance.accepted_at,
             idempotent_hit=not acceptance.is_new,
         )
@@ -152,7 +152,7 @@ class MessageRoutes:
     async def list_messages(self, request: Request) -> Reply:
         """List a conversation's persisted messages, in their order.
 
-        A page ends early when contents are long. With a token: conversations in which you have sent or received anything.
+        A page ends early when contents are long. With a token: messages you have sent or are a recipient of.
         """
         query = request.query()
         most, after = page_size(query), decode_position(query)

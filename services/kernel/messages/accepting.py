@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.messages import names
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
+State = Literal["pending", "persisted", "failed"]
+"""How far a message has come: it waits for its row, has one, or lies among the dead letters."""
+
+_NEW: Final = b"1"
+_FAILED: Final = b"2"
+
+
 class Acceptance(NamedTuple):
     """What is answered to whoever has sent a message."""
 
@@ -30,8 +37,8 @@ class Acceptance(NamedTuple):
     is_new: bool
     is_same: bool
     """Whether it says what the first one said; of a new one, True."""
-    is_persisted: bool
-    """Whether its row is known to be there. False says nothing: it may be there meanwhile."""
+    state: State
+    """How far it is known to have come; a pending one may have its row meanwhile."""
 
 
 class Submission(NamedTuple):
@@ -42,11 +49,13 @@ class Submission(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """What is remembered of an accepted message until its reservation ends."""
+    """What is remembered of an accepted message until some time after its row is there."""
 
     partition: int
     entry_id: str
     digest: str
+    has_failed: bool = False
+    """Whether it lies among the dead letters."""
 
 
 class Found(NamedTuple):
@@ -72,23 +81,22 @@ class Transport(Protocol):
 class StreamEntrance:
     """The entrance of Redis' streams."""
 
-    def __init__(self, redis: Redis, *, partitions: int, reservation_seconds: float) -> None:
+    def __init__(self, redis: Redis, *, partitions: int) -> None:
         """Accept into the streams of `redis`.
 
         Args:
             redis: a client of the database REDIS_STREAM_DB.
-            partitions: how many there are, unless Redis itself says so.
-            reservation_seconds: how long a repeat is recognised by its reservation.
+            partitions: how many there are to be when this Redis has taken no message yet; else it says so itself.
         """
         self._redis = redis
-        self._fixed = (str(round(reservation_seconds * 1000)), str(partitions))
+        self._partitions = str(partitions)
         script = resources.files("services.kernel.messages") / "lua" / "accept.lua"
         self._script = redis.register_script(script.read_text(encoding="utf-8"))
 
     async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
         """As `Transport.accept`."""
         keys = [names.SEEN_PREFIX + envelope.id for envelope, _ in messages]
-        args: list[str | bytes] = [*self._fixed]
+        args: list[str | bytes] = [self._partitions]
         for envelope, conversation_hash in messages:
             args += (str(conversation_hash), envelope.digest, encode(envelope))
         text = await _asked(self._script(keys=keys, args=args))
@@ -100,8 +108,14 @@ class StreamEntrance:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        values = await _asked(self._redis.mget([names.seen(each) for each in message_ids]))
-        return [None if value is None else _reservation(value) for value in values]
+        async with self._redis.pipeline(transaction=True) as both:
+            both.mget([names.seen(each) for each in message_ids])
+            both.hmget(names.FAILED, list(message_ids))
+            values, letters = await _asked(both.execute())
+        return [
+            None if value is None else _reservation(value, has_failed=letter is not None)
+            for value, letter in zip(values, letters, strict=True)
+        ]
 
     async def find(self, message_id: str) -> Found | None:
         """A message that has no row: it waits for it, or lies among the dead letters. None when nothing is known of it.
@@ -137,16 +151,22 @@ async def _asked(call: Any) -> Any:
         raise BrokerUnavailable(f"Redis refuses messages ({error})") from error
 
 
-def _acceptance(line: bytes, message: Submission) -> Acceptance:
-    reservation = _reservation(line[1:])
+def answer_from(reservation: Reservation, message: Submission, *, is_new: bool = False) -> Acceptance:
+    """What is answered to whoever has sent a message that has this reservation."""
     is_same = reservation.digest == message.envelope.digest
-    return Acceptance(accepted_at(reservation.entry_id), line[:1] == b"1", is_same, is_persisted=False)
+    state: State = "failed" if reservation.has_failed else "pending"
+    return Acceptance(accepted_at(reservation.entry_id), is_new, is_same, state)
 
 
-def _reservation(value: bytes) -> Reservation:
+def _acceptance(line: bytes, message: Submission) -> Acceptance:
+    mark = line[:1]
+    return answer_from(_reservation(line[1:], has_failed=mark == _FAILED), message, is_new=mark == _NEW)
+
+
+def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
     partition, _, rest = value.decode("ascii", "replace").partition("|")
     entry_id, _, digest = rest.partition("|")
-    return Reservation(int(partition), entry_id, digest)
+    return Reservation(int(partition), entry_id, digest, has_failed)
 
 
 def _found(fields: dict[bytes, bytes], entry_id: bytes, failure: str | None) -> Found | None:

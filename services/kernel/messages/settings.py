@@ -39,7 +39,7 @@ class StreamSettings:
         unit="partitions",
         minimum=1,
         maximum=MOST_PARTITIONS,
-        doc="streams the conversations are shared out among, by a hash; once they were divided further, Redis says how many "
+        doc="streams the conversations are shared out among, by a hash; once a message is there, Redis says how many "
         "there are, and not this",
     )
 

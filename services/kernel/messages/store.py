@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from services.kernel.database import Database, Row
+from services.kernel.errors import Conflict
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
 from services.kernel.queries import Queries
@@ -24,6 +25,9 @@ READ: Final = "read"
 _IMPLIED: Final = {DELIVERED: [DELIVERED], READ: [DELIVERED, READ]}
 
 _QUERIES = Queries.load("services.kernel.messages", "messages.sql")
+_FOREIGN = (
+    "A row that came another way has this message's key; nothing was written. Send it with another `clientMessageId`."
+)
 _SIGN = 2**31
 _RANGE = 2**32
 
@@ -49,8 +53,10 @@ class MessageStore:
         """
         return {row["id"]: row for row in await self._db.fetch(_QUERIES["known_messages"], message_ids)}
 
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
+    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance | Conflict]:
         """Write messages, in this order, and return when they are committed; an answer for each.
+
+        One whose key has a row under another id, which came another way, is not written: a conflict, and of no other message.
 
         Raises:
             DatabaseUnavailable: nothing is promised; send them again.
@@ -64,22 +70,21 @@ class MessageStore:
         """One message, or None."""
         return await self._db.fetchrow(_QUERIES["find_message"], message_id)
 
-    async def page(self, conversation_id: str, after: int, most: int) -> tuple[list[Row], bool]:
-        """A conversation's messages after a position, in order, and whether there are more."""
-        rows = await self._db.fetch(
-            _QUERIES["conversation_page"], conversation_id, after, most, PAGE_BYTES, LONG_COUNTS_AS
-        )
-        if not rows:
-            return [], False
-        return rows, await self._db.fetchval(_QUERIES["has_after"], conversation_id, rows[-1]["position"])
+    async def page(self, conversation_id: str, after: int, most: int, viewer: str | None) -> tuple[list[Row], bool]:
+        """A conversation's messages after a position, in order, and whether there are more.
 
-    async def takes_part(self, conversation_id: str, user_id: str) -> bool:
-        """Whether the user is sender or recipient of any message of the conversation."""
-        return bool(await self._db.fetchval(_QUERIES["takes_part"], conversation_id, user_id))
+        Only those that the viewer has sent or was sent, when there is one.
+        """
+        limits = (most, PAGE_BYTES, LONG_COUNTS_AS)
+        rows = await self._db.fetch(_QUERIES["conversation_page"], conversation_id, after, *limits, viewer)
+        return rows, bool(rows) and await self._goes_on(conversation_id, rows[-1]["position"], viewer)
 
-    async def exists(self, conversation_id: str) -> bool:
-        """Whether the conversation has any message."""
-        return bool(await self._db.fetchval(_QUERIES["has_after"], conversation_id, 0))
+    async def exists(self, conversation_id: str, viewer: str | None) -> bool:
+        """Whether the conversation has any message; when there is a viewer, one that he has sent or was sent."""
+        return await self._goes_on(conversation_id, 0, viewer)
+
+    async def _goes_on(self, conversation_id: str, after: int, viewer: str | None) -> bool:
+        return bool(await self._db.fetchval(_QUERIES["has_after"], conversation_id, after, viewer))
 
     async def add_receipt(self, message_id: str, user_id: str, state: str) -> Receipt:
         """Note that the user has received or read the message; who has read it has received it."""
@@ -100,13 +105,16 @@ def is_same(row: Row, message: Submission) -> bool:
     return row["contentdigest"] in {None, message.envelope.digest}
 
 
-def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance]:
-    answers, answered = [], set[str]()
+def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance | Conflict]:
+    answers, answered = list[Acceptance | Conflict](), set[str]()
     for message in messages:
-        row = rows[message.envelope.id]
+        row = rows.get(message.envelope.id)
+        if row is None:
+            answers.append(Conflict(_FOREIGN, key=message.envelope.key))
+            continue
         is_new = row["is_new"] and message.envelope.id not in answered
         answered.add(message.envelope.id)
-        answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), is_persisted=True))
+        answers.append(Acceptance(row["createdat"], is_new, is_same(row, message), "persisted"))
     return answers
 
 

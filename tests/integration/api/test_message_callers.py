@@ -80,16 +80,44 @@ async def test_receipts_are_in_ones_own_name(closed_api: RunningApi) -> None:
     assert [await receipt(_BOB, _BOB), await receipt(_BOB, USER), await receipt(_EVE, _EVE)] == [201, 403, 404]
 
 
-async def test_only_who_takes_part_sees_a_conversation(app_database_url: str, redis_url: str) -> None:
-    """And then all of it."""
-    async with running_api(app_database_url, redis_url, **_AT_ONCE) as api:
-        await send(api.client, **_MINE)
-        await send(api.client, **_MINE | {"clientMessageId": "m-2", "recipientIds": []})
-        url = "/api/conversations/course-1/messages"
-        answers = [await api.client.get(url, headers=bearer(user)) for user in (USER, _BOB, _EVE)]
+_CONVERSATION = "/api/conversations/course-1/messages"
 
-    assert [each.status_code for each in answers] == [200, 200, 404]
-    assert [len(each.json()["messages"]) for each in answers[:2]] == [2, 2]
+
+async def test_everybody_sees_what_he_sent_and_was_sent_of_a_conversation(
+    app_database_url: str, redis_url: str
+) -> None:
+    """Whoever knows its name can send something to it, and sees what others said no more than before."""
+    async with running_api(app_database_url, redis_url, **_AT_ONCE) as api:
+        await send(api.client, **_MINE, content="to Bob")
+        await send(api.client, **_MINE | {"clientMessageId": "m-2", "recipientIds": []}, content="to nobody")
+        before = await api.client.get(_CONVERSATION, headers=bearer(_EVE))
+        intruding = message(senderId=str(_EVE), recipientIds=[str(USER)], content="let me in")
+        assert (await api.client.post("/api/messages", json=intruding, headers=bearer(_EVE))).status_code == 202
+        answers = [await api.client.get(_CONVERSATION, headers=bearer(user)) for user in (USER, _BOB, _EVE)]
+
+    assert before.status_code == 404
+    assert [[each["content"] for each in answer.json()["messages"]] for answer in answers] == [
+        ["to Bob", "to nobody", "let me in"],
+        ["to Bob"],
+        ["let me in"],
+    ]
+
+
+async def test_pages_are_of_what_is_ones_own(app_database_url: str, redis_url: str) -> None:
+    """As many as asked for, whatever lies between, and no cursor to a page with nothing on it."""
+    async with running_api(app_database_url, redis_url, **_AT_ONCE) as api:
+        for number in range(9):
+            recipients = [str(_BOB)] if number % 2 else []
+            await send(api.client, **_MINE | {"clientMessageId": f"m-{number}", "recipientIds": recipients})
+        first = (await api.client.get(_CONVERSATION, params={"limit": 2}, headers=bearer(_BOB))).json()
+        query = {"limit": 2, "cursor": first["nextCursor"]}
+        second = (await api.client.get(_CONVERSATION, params=query, headers=bearer(_BOB))).json()
+
+    assert [[each["clientMessageId"] for each in page["messages"]] for page in (first, second)] == [
+        ["m-1", "m-3"],
+        ["m-5", "m-7"],
+    ]
+    assert second["nextCursor"] is None
 
 
 async def test_where_a_token_may_be_missing_one_that_is_sent_is_checked(open_api: RunningApi) -> None:

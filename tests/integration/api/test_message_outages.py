@@ -11,6 +11,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis as RedisClient
 
+from services.api.conversations.reading import LOOKING_AT_ONCE
 from services.kernel.database import connect
 from services.kernel.settings import Secret
 from tests.support import servers
@@ -150,6 +151,27 @@ async def test_a_frozen_redis_is_waited_for_briefly(private_redis: servers.Priva
 
     assert {each.status_code for each in answers} == {503}
     assert seconds < 30 * 0.5 / 2
+
+
+async def test_readers_wait_for_a_frozen_redis_briefly(
+    private_redis: servers.PrivateRedis, app_database_url: str
+) -> None:
+    """All at the same time, however many there are: 503, and afterwards the message is shown again."""
+    async with running_api(app_database_url, private_redis.url(), messages_accept_seconds=0.5, **_TOKENLESS) as api:
+        del api.client.headers["authorization"]
+        url = f"/api/messages/{(await send(api.client))['messageId']}"
+        private_redis.pause()
+        try:
+            started = time.monotonic()
+            answers = await asyncio.gather(*(api.client.get(url) for _ in range(80)))
+            seconds = time.monotonic() - started
+        finally:
+            private_redis.resume()
+        shown = await api.client.get(url)
+
+    assert {(each.status_code, each.json()["error"]["code"]) for each in answers} == {(503, "broker_unavailable")}
+    assert seconds < 80 / LOOKING_AT_ONCE * 0.5 / 2
+    assert shown.json()["state"] == "pending"
 
 
 async def test_redis_without_room_accepts_nothing(private_redis: servers.PrivateRedis, app_database_url: str) -> None:

@@ -18,7 +18,6 @@ from services.kernel.messages.envelope import accepted_at, encode
 from services.kernel.messages.identity import idempotency_key, message_id
 from tests.support.api import RunningApi, running_api
 from tests.support.conversations import entries, message, send, send_at_once
-from tests.support.tokens import USER
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -50,6 +49,18 @@ async def persist(db: Database, redis: Redis) -> int:
     text = b"[%b]" % b",".join(encode(each) for each in found)
     await db.fetch("SELECT * FROM accept_messages('{}', $1)", text.decode())
     return len(found)
+
+
+async def bury(redis: Redis) -> None:
+    """Put the one message of the streams among the dead letters, as a consumer would."""
+    [(partition, entry_id, envelope)] = await entries(redis)
+    letter: dict[Any, Any] = {
+        "entry": entry_id,
+        "partition": partition,
+        "reason": "refused by the table",
+        "envelope": encode(envelope),
+    }
+    await redis.hset(names.FAILED, envelope.id, await redis.xadd(names.DEAD_LETTERS, letter))  # type: ignore[misc]
 
 
 async def test_a_message_is_accepted(api: RunningApi, redis: Redis) -> None:
@@ -214,14 +225,7 @@ async def test_a_message_is_shown_in_each_of_its_states(api: RunningApi, redis: 
     accepted = await send(api.client)
     url = f"/api/messages/{_ID}"
     pending = (await api.client.get(url)).json()
-    [(partition, entry_id, envelope)] = await entries(redis)
-    letter: dict[Any, Any] = {
-        "entry": entry_id,
-        "partition": partition,
-        "reason": "refused by the table",
-        "envelope": encode(envelope),
-    }
-    await redis.hset(names.FAILED, _ID, await redis.xadd(names.DEAD_LETTERS, letter))  # type: ignore[misc]
+    await bury(redis)
     failed = (await api.client.get(url)).json()
     await persist(db, redis)
     persisted = (await api.client.get(url)).json()
@@ -242,6 +246,20 @@ async def test_a_message_is_shown_in_each_of_its_states(api: RunningApi, redis: 
     assert failed == pending | {"state": "failed", "failureReason": "refused by the table"}
     assert persisted["state"] == "persisted"
     assert persisted["persistedAt"] is not None
+
+
+async def test_a_repeat_of_a_dead_letter_is_told_that_it_failed(
+    api: RunningApi, postgres_first: RunningApi, redis: Redis, db: Database
+) -> None:
+    """Whichever way it comes, and it is not put anywhere again: somebody has to replay it."""
+    accepted = await send(api.client)
+    await bury(redis)
+    repeats = [await send(each.client) for each in (api, postgres_first)]
+    await send(api.client, clientMessageId="m-2")
+
+    assert repeats == [accepted | {"idempotentHit": True, "state": "failed"}] * 2
+    assert len(await entries(redis)) == 2
+    assert await db.fetchval("SELECT count(*) FROM messages") == 0
 
 
 @pytest.mark.parametrize("name", ["msg_x", "nothing", "msg_aaaaaaaaaaaaaaaaaaaaaaaaaa", "msg_%00", "MSG_" + _ID[4:]])
@@ -376,19 +394,32 @@ async def test_a_share_of_the_conversations_goes_through_the_stream(
 async def test_the_way_back_recognises_what_waits_in_the_stream(
     app_database_url: str, redis_url: str, redis: Redis, db: Database
 ) -> None:
-    """Accepted through the stream, repeated when messages are written at once: a repeat, and in the end one row."""
-    async with running_api(app_database_url, redis_url, messages_require_token=False) as api:
+    """Accepted through the stream, repeated when messages are written at once: the first becomes the row, in its place.
+
+    Whatever the repeats say, and however they are told apart from new ones that travel with them.
+    """
+    changes = {"messages_require_token": False, "messages_lookup_seconds": 5.0}
+    async with running_api(app_database_url, redis_url, **changes) as api:
         del api.client.headers["authorization"]
         first = await send(api.client)
-    async with running_api(app_database_url, redis_url, messages_require_token=False, messages_stream_percent=0) as api:
+    async with running_api(app_database_url, redis_url, **changes, messages_stream_percent=0) as api:
         del api.client.headers["authorization"]
-        second = await send(api.client)
-        other = await send(api.client, clientMessageId="m-2")
-    await persist(db, redis)
+        same, changed, *others = await asyncio.gather(
+            send(api.client),
+            send(api.client, content="Bye"),
+            *(send(api.client, clientMessageId=f"m-{number}") for number in range(2, 6)),
+        )
+        assert await db.fetchval("SELECT count(*) FROM messages WHERE id = $1", _ID) == 0
+        await persist(db, redis)
+        known = await send(api.client, content="Bye")
+    content = await db.fetchval("SELECT content FROM messages WHERE id = $1", _ID)
 
-    assert second == first | {"idempotentHit": True, "state": "persisted"}
-    assert not other["idempotentHit"]
-    assert await db.fetchval("SELECT count(*) FROM messages") == 2
+    assert same == first | {"idempotentHit": True}
+    assert changed == same | {"contentMismatch": True}
+    assert [(each["idempotentHit"], each["state"]) for each in others] == [(False, "persisted")] * 4
+    assert (known["state"], known["contentMismatch"]) == ("persisted", True)
+    assert content == "Hello"
+    assert await db.fetchval("SELECT count(*) FROM messages") == 5
 
 
 async def test_what_redis_says_about_partitions_counts(api: RunningApi, redis: Redis) -> None:
@@ -403,11 +434,42 @@ async def test_what_redis_says_about_partitions_counts(api: RunningApi, redis: R
     assert any(partition >= 16 for partition, _, _ in found)
 
 
-async def test_a_reservation_ends(app_database_url: str, redis_url: str, redis: Redis) -> None:
-    """After the time that the setting says."""
-    changes = {"messages_require_token": False, "messages_reservation_seconds": 60.0}
-    async with running_api(app_database_url, redis_url, **changes) as api:
-        await api.client.post("/api/messages", json=message(senderId=str(USER)))
-        [key] = await redis.keys("msg:seen:*")
+async def test_a_row_that_came_another_way_is_a_conflict_of_its_message_alone(
+    postgres_first: RunningApi, db: Database
+) -> None:
+    """It has its key under another id. Those that travel with it are written."""
+    await db.execute(
+        "INSERT INTO messages (id, conversationid, senderid, content, idempotencykey)"
+        " VALUES ('imported-1', 'course-1', 'alice', 'Hello', $1)",
+        idempotency_key("alice", "course-1", "m-1"),
+    )
+    bodies = [message(clientMessageId=f"m-{number}") for number in range(5)]
+    answers = await asyncio.gather(*(postgres_first.client.post("/api/messages", json=each) for each in bodies))
 
-        assert 50_000 < await redis.pttl(key) <= 60_000
+    assert [each.status_code for each in answers] == [202, 409, 202, 202, 202]
+    assert "clientMessageId" in answers[1].json()["error"]["message"]
+    assert await db.fetchval("SELECT count(*) FROM messages") == 5
+
+
+async def test_only_the_first_message_brings_the_setting_to_redis(
+    api: RunningApi, app_database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """An api with another number of partitions keeps to what Redis says: a conversation stays where it is."""
+    for number in range(32):
+        await send(api.client, conversationId=f"c-{number}")
+    async with running_api(app_database_url, redis_url, messages_require_token=False, stream_partitions=32) as other:
+        del other.client.headers["authorization"]
+        for number in range(32):
+            await send(other.client, conversationId=f"c-{number}", clientMessageId="m-2")
+
+    found = await entries(redis, 32)
+    assert len(found) == 64
+    assert all(partition == names.partition_hash(each.conversation_id) % 16 for partition, _, each in found)
+    assert await redis.get(names.PARTITIONS) == b"16"
+
+
+async def test_a_reservation_does_not_end_before_the_row_is_there(api: RunningApi, redis: Redis) -> None:
+    """However long nobody persists: whoever settles the entry lets it end."""
+    await send(api.client)
+
+    assert await redis.ttl(names.seen(_ID)) == -1

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from services.kernel.database import Connection, Database, DatabaseRefused, connect, translated
-from services.kernel.errors import InvalidInput
-from services.kernel.messages.accepting import Submission
+from services.kernel.errors import Conflict, InvalidInput
+from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import Envelope
 from services.kernel.messages.identity import content_digest, idempotency_key, message_id
 from services.kernel.messages.names import partition_hash
@@ -38,6 +38,13 @@ def submission(conversation: str, client_id: str, content: str = "Hello") -> Sub
     return Submission(envelope, partition_hash(conversation))
 
 
+async def accepted(db: Database, *messages: Submission) -> list[Acceptance]:
+    """Write messages none of which may be a conflict."""
+    answers = await MessageStore(db).accept(messages)
+    assert not any(isinstance(each, Conflict) for each in answers)
+    return [each for each in answers if isinstance(each, Acceptance)]
+
+
 def _text(conversation: str, client_id: str) -> str:
     document: dict[str, Any] = {
         "id": f"msg_{conversation}{client_id}",
@@ -55,7 +62,7 @@ def _text(conversation: str, client_id: str) -> str:
 
 async def test_every_field_arrives(db: Database) -> None:
     """As it was, recipients with quotes, braces and commas included."""
-    [answer] = await MessageStore(db).accept([submission("c", "1", 'He said "{}",\\n')])
+    [answer] = await accepted(db, submission("c", "1", 'He said "{}",\\n'))
     row = await db.fetchrow("SELECT * FROM messages")
 
     assert row is not None
@@ -68,10 +75,8 @@ async def test_every_field_arrives(db: Database) -> None:
 
 async def test_a_batch_keeps_its_order_and_repeats_are_told_apart(db: Database) -> None:
     """Rows stand in the order of the batch; a repeat within it is one; the first one's time counts."""
-    store = MessageStore(db)
-    [before] = await store.accept([submission("c", "old")])
-    batch = [submission("c", each) for each in ("3", "1", "old", "2", "1")]
-    answers = await store.accept(batch)
+    [before] = await accepted(db, submission("c", "old"))
+    answers = await accepted(db, *(submission("c", each) for each in ("3", "1", "old", "2", "1")))
     rows = await db.fetch("SELECT clientmessageid FROM messages ORDER BY position")
 
     assert [each["clientmessageid"] for each in rows] == ["old", "3", "1", "2"]
@@ -81,11 +86,29 @@ async def test_a_batch_keeps_its_order_and_repeats_are_told_apart(db: Database) 
 
 async def test_another_content_is_told(db: Database) -> None:
     """The first one stands."""
-    store = MessageStore(db)
-    answers = await store.accept([submission("c", "1"), submission("c", "1", "Bye")])
+    answers = await accepted(db, submission("c", "1"), submission("c", "1", "Bye"))
 
     assert [each.is_same for each in answers] == [True, False]
     assert await db.fetchval("SELECT content FROM messages") == "Hello"
+
+
+async def test_a_row_that_came_another_way_stops_nobody_else(db: Database) -> None:
+    """It has the key of a message under another id: that one is a conflict, and those beside it are written."""
+    first, foreign, last = batch = [submission("c", each) for each in ("1", "2", "3")]
+    await db.execute(
+        "INSERT INTO messages (id, conversationid, senderid, content, idempotencykey)"
+        " VALUES ('imported-1', 'c', 'alice', 'Hello', $1)",
+        foreign.envelope.key,
+    )
+    answers = await MessageStore(db).accept(batch)
+
+    assert [isinstance(each, Acceptance) and each.is_new for each in answers] == [True, False, True]
+    assert isinstance(answers[1], Conflict)
+    assert {row["id"] for row in await db.fetch("SELECT id FROM messages")} == {
+        first.envelope.id,
+        "imported-1",
+        last.envelope.id,
+    }
 
 
 async def test_a_conversation_is_written_one_after_the_other(db: Database, database_url: str) -> None:

@@ -15,7 +15,8 @@ SELECT m.id, m.conversationid, m.senderid, m.content, m.payloadkey, m.contenttyp
 
 -- name: conversation_page
 -- At most $3 messages of conversation $1 after position $2, in order; fewer when their contents are long: the page ends with the
--- message that takes it beyond $4 bytes. What lies in the document store counts $5.
+-- message that takes it beyond $4 bytes. What lies in the document store counts $5. Only those that the user $6 has sent or was sent,
+-- unless that is NULL.
 SELECT p.id, p.conversationid, p.senderid, p.content, p.payloadkey, p.contenttype, p.clientmessageid, p.recipientids, p.createdat,
        p.persistedat, p.position
   FROM (
@@ -23,21 +24,22 @@ SELECT p.id, p.conversationid, p.senderid, p.content, p.payloadkey, p.contenttyp
            sum(CASE WHEN m.content IS NULL THEN $5::integer ELSE octet_length(m.content) END)
                OVER (ORDER BY m.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
       FROM (
-        SELECT * FROM messages WHERE conversationid = $1::text AND position > $2::bigint ORDER BY position LIMIT $3::integer
+        SELECT * FROM messages
+         WHERE conversationid = $1::text AND position > $2::bigint
+           AND ($6::text IS NULL OR senderid = $6::text OR $6::text = ANY (recipientids))
+         ORDER BY position
+         LIMIT $3::integer
       ) AS m
   ) AS p
  WHERE COALESCE(p.before, 0) <= $4::bigint
  ORDER BY p.position;
 
 -- name: has_after
--- Whether conversation $1 goes on after position $2.
-SELECT EXISTS (SELECT FROM messages AS m WHERE m.conversationid = $1::text AND m.position > $2::bigint);
-
--- name: takes_part
--- Whether the user $2 has sent or was sent a message of conversation $1.
+-- Whether conversation $1 goes on after position $2: with a message that the user $3 has sent or was sent, unless that is NULL.
 SELECT EXISTS (
     SELECT FROM messages AS m
-     WHERE m.conversationid = $1::text AND (m.senderid = $2::text OR $2::text = ANY (m.recipientids))
+     WHERE m.conversationid = $1::text AND m.position > $2::bigint
+       AND ($3::text IS NULL OR m.senderid = $3::text OR $3::text = ANY (m.recipientids))
 );
 
 -- name: add_receipts
