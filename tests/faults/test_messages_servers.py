@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import RedisError
 
 from services.kernel.database import Database
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts
 from services.kernel.settings import CommonSettings, Secret
@@ -170,6 +172,28 @@ async def test_redis_emptied_forgets_its_epochs_and_serves_on(
     await eventually(lambda: settled(redis), within=30)
 
     assert await _nothing_is_dead(redis)
+
+
+async def test_a_full_redis_is_emptied_by_owners_who_begin_meanwhile(
+    stack: Stack, db: Database, redis: Redis, ledger: Ledger
+) -> None:
+    """No room for another byte: a first owner is killed, its successor takes over, buries and settles all there is."""
+    await ledger.talk(40, 20)
+    await redis.xadd(names.stream(3), {"envelope": b"{"})
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_settle=kill@3")
+    assert await doomed.ended(within=30) == -9
+    await redis.config_set("maxmemory-policy", "noeviction")
+    await redis.config_set("maxmemory", "1mb")
+    with pytest.raises(RedisError, match="maxmemory|OOM"):
+        await redis.set("anything", "x")
+    await redis.delete(names.EPOCHS)
+    await stack.start("persistence_worker")
+    await ledger.persisted(db, within=60)
+    await eventually(lambda: settled(redis), within=30)
+
+    assert await redis.xlen(names.DEAD_LETTERS) == 1
+    with pytest.raises(BrokerUnavailable, match="maxmemory|OOM"):
+        await ledger.talk(1, 1, first=20)
 
 
 async def test_a_read_that_reaches_redis_late_takes_nothing(

@@ -1,6 +1,10 @@
 -- Before each script of a partition's owner: what an owner asks for who has been succeeded is refused.
 local GROUP = 'persistence-workers'
 
+-- A Redis that is full refuses a script's first write if that may need memory, and none after one that needs none. What empties the
+-- stream must get through then, so it begins with one that does nothing.
+redis.call('DEL', 'msg:none')
+
 -- The epoch of a later owner, or nil when `epoch` is still the latest. One that Redis has forgotten is remembered again.
 local function later(partition, epoch)
     local known = tonumber(redis.call('HGET', 'msg:epochs', partition) or '0')
