@@ -85,6 +85,24 @@ async def test_an_entry_without_an_envelope_is_buried(
     assert [letter.reason for letter in await letters(redis)] == ["undecodable"]
 
 
+@pytest.mark.parametrize("accepted", ["a,b", "", "1-1,2-2", "-1", "9" * 5000 + "-1", "9999999999999999-1", "5-1"])
+async def test_a_time_of_acceptance_that_is_none_is_not_believed(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, accepted: str
+) -> None:
+    """Written by hand beside a good envelope: the entry's own time stands, and the worker goes on."""
+    fields: Any = {"envelope": encode(envelope("talk", "m-1")), "accepted": accepted}
+    entry = await redis.xadd(names.stream(partition_of("talk")), fields)
+    await ledger.send(envelope("talk", "m-2"))
+    ledger.accepted["talk"].insert(0, envelope("talk", "m-1").id)
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    at = await db.fetchval("SELECT createdat FROM messages WHERE clientmessageid = 'm-1'")
+
+    believed = accepted if accepted == "5-1" else entry.decode()
+    assert int(at.timestamp() * 1000) == int(believed.partition("-")[0])
+
+
 async def test_a_refused_message_is_buried_after_three_tries_and_holds_up_its_conversation_only(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:

@@ -16,7 +16,7 @@ local fields = found[1] and found[1][2] and as_table(found[1][2]) or {}
 local time = redis.call('TIME')
 local failed_at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local letter = {
-    'entry', entry, 'accepted', fields['accepted'] or entry, 'partition', partition,
+    'entry', entry, 'accepted', first_accepted(fields, entry), 'partition', partition,
     'deliveries', tostring(pending[1][4]), 'failedAt', failed_at,
 }
 for place = 5, #ARGV do

@@ -30,6 +30,13 @@ local function as_table(flat)
     return found
 end
 
+-- The id under which an entry was first accepted: its own unless it says another, as only a replay makes it do. Milliseconds of more
+-- digits than these are no time.
+local function first_accepted(fields, entry)
+    local first = fields['accepted']
+    return first and #first <= 40 and string.match(first, '^%d+%-%d+$') and string.find(first, '-', 1, true) <= 15 and first or entry
+end
+
 -- What XINFO says of the group on a stream, or nil.
 local function group_of(stream)
     local groups = redis.pcall('XINFO', 'GROUPS', stream)

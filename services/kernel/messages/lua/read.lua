@@ -36,7 +36,7 @@ local function entries_of(found)
         local fields = entry[2] and as_table(entry[2]) or nil
         local envelope = fields and fields['envelope']
         ids[place] = entry[1]
-        accepted[place] = fields and fields['accepted'] or entry[1]
+        accepted[place] = fields and first_accepted(fields, entry[1]) or entry[1]
         lengths[place] = envelope and #envelope or fields and -1 or -2
         envelopes[place] = envelope or ''
     end
