@@ -150,6 +150,7 @@ class Consumer:
             _log.warning(f"{server} is unreachable, consuming pauses; no message is charged", reason=error.message)
         self._held.clear()
         is_broker |= not await self._reading.drop()
+        self._reading.begin_small()
         self._shares.read_again(are_worn=is_broker)
         await pause(stopping, self._outage_pause)
         self._outage_pause = min(self._outage_pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -73,6 +73,22 @@ async def test_a_message_that_lies_in_the_stream_three_times_is_one_row(
     ledger.compare(await ledger.rows(db))
 
 
+async def test_a_batch_too_large_for_one_statement_becomes_smaller(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Each row takes 20 ms and a statement 0.5 s at most: a worker that is far behind would read 100 at once."""
+    await db.execute("""
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+        CREATE TRIGGER dawdle BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION dawdle()
+    """)
+    await ledger.talk(1, 300)
+    async with persisting(batch_size=5, statement_seconds=0.5):
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert await redis.exists(names.DEAD_LETTERS) == 0 or await redis.xlen(names.DEAD_LETTERS) == 0
+
+
 async def test_switched_off_it_leaves_the_messages_in_the_stream(
     db: Database, redis: Redis, ledger: Ledger, stack: Stack
 ) -> None:
