@@ -59,6 +59,7 @@ class Delivery(NamedTuple):
     waits: bool = False
     """Whether entries of another partition come first."""
     has_group: bool = True
+    """False: Redis has lost the group, or knows nothing of this epoch; the partition is to be taken over again."""
 
 
 class TakeOver(NamedTuple):

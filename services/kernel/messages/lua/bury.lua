@@ -1,6 +1,6 @@
 -- Put an entry that cannot be persisted among the dead letters, if it is still to be persisted.
 -- ARGV: partition, epoch, entry's id, message's id or '', then names and values that say why.
--- Answers {epoch of a later owner, or 0; the dead letter's id, or '' when the entry was settled meanwhile}.
+-- Answers {epoch of a later owner, -2 when this one has not begun, or 0; the dead letter's id, or '' when the entry was settled meanwhile}.
 local partition, entry, message = ARGV[1], ARGV[3], ARGV[4]
 local succeeded = later(partition, ARGV[2])
 if succeeded then

@@ -5,16 +5,14 @@ local GROUP = 'persistence-workers'
 -- stream must get through then, so it begins with one that does nothing.
 redis.call('DEL', 'msg:none')
 
--- The epoch of a later owner, or nil when `epoch` is still the latest. One that Redis has forgotten is remembered again.
+-- The epoch of a later owner, -2 when `epoch` has not begun here, or nil when it is the latest. Only take_over begins one: a Redis
+-- that was emptied would else believe the first to speak, who may have been succeeded long ago.
 local function later(partition, epoch)
-    local known = tonumber(redis.call('HGET', 'msg:epochs', partition) or '0')
-    if known > tonumber(epoch) then
-        return known
+    local known, asked = tonumber(redis.call('HGET', 'msg:epochs', partition) or '0'), tonumber(epoch)
+    if known == asked then
+        return nil
     end
-    if known < tonumber(epoch) then
-        redis.call('HSET', 'msg:epochs', partition, epoch)
-    end
-    return nil
+    return known > asked and known or -2
 end
 
 local function stream_of(partition)

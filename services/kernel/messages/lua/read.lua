@@ -2,7 +2,7 @@
 -- ARGV: consumer, entries of one partition; then for each partition: itself, its owner's epoch, and after which entry: '>' for
 --       entries that nobody was given yet, an id for those that this consumer was given and has not settled.
 -- Answers for each partition {standing, ids, lengths, accepted, envelopes}. Standing: 0, the epoch of a later owner, or -1 while
--- another partition comes first, -2 when the group is gone. Ids, lengths and the ids under which they were first accepted are
+-- another partition comes first, -2 when the group is gone or the epoch has not begun here. Ids, lengths and the ids under which they were first accepted are
 -- separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One text for all entries is read many
 -- times as fast by the other side as thousands of small ones.
 local consumer, count = ARGV[1], ARGV[2]

@@ -1,6 +1,6 @@
 -- Entries are in PostgreSQL: nobody is given them again.
 -- ARGV: for each partition: itself, its owner's epoch, how many entries, their ids.
--- Answers the partitions of which nothing was settled, because a later owner is at work.
+-- Answers the partitions of which nothing was settled, because a later owner is at work or this one has not begun.
 local refused, place = {}, 1
 while place <= #ARGV do
     local partition, epoch, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])

@@ -3,9 +3,10 @@
 -- Answers {epoch of a later owner, or 0; how many entries were taken over; id of the last entry that was delivered}.
 local partition, epoch, consumer = ARGV[1], ARGV[2], ARGV[3]
 local succeeded = later(partition, epoch)
-if succeeded then
+if succeeded and succeeded > 0 then
     return { succeeded, 0, '' }
 end
+redis.call('HSET', 'msg:epochs', partition, epoch)
 local stream = stream_of(partition)
 if not group_of(stream) then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
