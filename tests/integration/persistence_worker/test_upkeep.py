@@ -137,6 +137,23 @@ async def test_a_new_partition_waits_for_the_one_it_comes_from(redis: Redis, led
     assert [each.body and each.body.count(b'"m-3"') for each in moved.entries] == [1]
 
 
+async def test_partitions_are_not_divided_again_while_some_wait(redis: Redis, ledger: Ledger) -> None:
+    """An order over two changes: 16 → 32 → 64 with everything unread would let the newest go first; so the second is refused."""
+    mover = conversation_in(52, 64)
+    await ledger.send(envelope(mover, "m-1"))
+    upkeep, stream, parent = Upkeep(redis), StreamExit(redis, "one"), Lease(52 % 16, 1)
+    await upkeep.repartition(32, present=PARTITIONS)
+    with pytest.raises(InvalidInput, match="1 of the 32 partitions still wait"):
+        await upkeep.repartition(64, present=PARTITIONS)
+    assert await redis.get(names.PARTITIONS) == b"32"
+    await stream.take_over(parent)
+    (delivery,) = await stream.read([(parent, NEW)], 10)
+    await stream.settle({parent: [each.entry_id for each in delivery.entries]})
+    await upkeep.repartition(64, present=PARTITIONS)
+
+    assert await redis.get(names.PARTITIONS) == b"64"
+
+
 async def test_partitions_are_doubled_or_left_alone(redis: Redis) -> None:
     """Asked again, nothing happens; anything else is refused, and says what can be done."""
     upkeep = Upkeep(redis)

@@ -65,3 +65,26 @@ local function oldest_pending(stream)
     local pending = redis.call('XPENDING', stream, GROUP)
     return pending[1] > 0 and pending[2] or nil
 end
+
+-- Whether a new partition still waits for entries of its parent that were there before it was made.
+local function waits(partition)
+    local barrier = redis.call('HGETALL', 'msg:barrier:' .. partition)
+    if #barrier == 0 then
+        return false
+    end
+    barrier = as_table(barrier)
+    local parent = stream_of(barrier['parent'])
+    local group = group_of(parent)
+    if not group then
+        return redis.call('EXISTS', parent) == 1
+    end
+    if comes_before(group['last-delivered-id'], barrier['last']) then
+        return true
+    end
+    local oldest = oldest_pending(parent)
+    if oldest and not comes_before(barrier['last'], oldest) then
+        return true
+    end
+    redis.call('DEL', 'msg:barrier:' .. partition)
+    return false
+end

@@ -7,29 +7,6 @@
 -- times as fast by the other side as thousands of small ones.
 local consumer, count = ARGV[1], ARGV[2]
 
--- Whether a new partition still waits for entries of its parent that were there before it was made.
-local function waits(partition)
-    local barrier = redis.call('HGETALL', 'msg:barrier:' .. partition)
-    if #barrier == 0 then
-        return false
-    end
-    barrier = as_table(barrier)
-    local parent = stream_of(barrier['parent'])
-    local group = group_of(parent)
-    if not group then
-        return redis.call('EXISTS', parent) == 1
-    end
-    if comes_before(group['last-delivered-id'], barrier['last']) then
-        return true
-    end
-    local oldest = oldest_pending(parent)
-    if oldest and not comes_before(barrier['last'], oldest) then
-        return true
-    end
-    redis.call('DEL', 'msg:barrier:' .. partition)
-    return false
-end
-
 local function entries_of(found)
     local ids, lengths, accepted, envelopes = {}, {}, {}, {}
     for place, entry in ipairs(found) do
