@@ -15,6 +15,7 @@ from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import PENDING, Entry, StreamExit
 from services.kernel.messages.envelope import Undecodable
 from services.persistence_worker.figures import Figures
+from services.persistence_worker.held import retry_seconds_after
 from services.persistence_worker.items import Item, read_envelope
 from services.persistence_worker.lines import Tally, say_refused
 from services.persistence_worker.persister import Persister
@@ -25,6 +26,8 @@ CRASHES: Final = 3
 """Deaths of workers after which an entry is buried."""
 _PAGE: Final = 50
 _AGAIN_SECONDS: Final = 0.5
+_ENDING_SECONDS: Final = 0.2
+"""How soon a wait is over when the share is ending."""
 _log = get_logger(__name__)
 
 
@@ -124,9 +127,18 @@ class Recovery:
             (refusal,) = outcome.refused
             self._figures.refused()
             say_refused(refusal)
-            if attempt < self._max_retries:
-                await asyncio.sleep(self._retry_seconds * 2 ** (attempt - 1))
+            if attempt < self._max_retries and not await self._rest(share, attempt):
+                await self._stream.survive(share.lease, item.entry.entry_id)
+                return False
         return await self._undertaker.bury_refused(refusal, self._max_retries)
+
+    async def _rest(self, share: Share, attempts: int) -> bool:
+        """Wait before the next try; False when the share is ending, and there is none."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + retry_seconds_after(self._retry_seconds, attempts)
+        while not share.is_ending and (left := until - clock()) > 0:
+            await asyncio.sleep(min(left, _ENDING_SECONDS))
+        return not share.is_ending
 
 
 def _name_of(entry: Entry) -> str:

@@ -26,7 +26,7 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         default=3,
         unit="tries",
         minimum=1,
-        maximum=100,
+        maximum=20,
         doc="how often PostgreSQL may refuse a message before it is a dead letter; an outage is no refusal",
     )
     retry_seconds: float = setting(
@@ -34,8 +34,8 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         default=0.2,
         unit="s",
         minimum=0.001,
-        maximum=600,
-        doc="wait after the first refusal, doubled with each further one; later messages of the conversation wait as well",
+        maximum=30,
+        doc="wait after the first refusal, doubled with each further one up to 30 s; later messages of the conversation wait as well",
     )
     poll_interval_ms: int = setting(
         "STREAM_POLL_INTERVAL_MS",

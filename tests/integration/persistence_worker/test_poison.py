@@ -223,6 +223,26 @@ async def test_workers_that_are_killed_while_they_recover_bury_nothing(
     assert stack.fired() == {"persistence.after_insert kill": 5}
 
 
+async def test_a_worker_that_recovers_a_refused_message_stops_at_once(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """It would try again in 30 s; told to stop it leaves the message to the next, unburied and not charged with a death."""
+    await ledger.send(envelope("talk", "bad", "poison"))
+    environment = {"STREAM_LEASE_SECONDS": "1", "STREAM_RETRY_SECONDS": "30"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    await db.execute(REFUSE)
+    worker = await stack.start("persistence_worker", env=environment)
+    await eventually(lambda: worker.lines("Failed to persist a message"), within=20)
+    assert await asyncio.wait_for(worker.stopped(), 10) == 0
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []
+    await db.execute("DROP TRIGGER refuse ON messages")
+    await stack.start("persistence_worker", env=environment)
+    await ledger.persisted(db)
+
+    assert await letters(redis) == []
+
+
 async def test_workers_that_are_killed_while_postgresql_is_away_bury_nothing(
     db: Database, redis: Redis, ledger: Ledger, stack: Stack
 ) -> None:
