@@ -122,7 +122,7 @@ class Consumer:
         done: defaultdict[Lease, list[str]] = defaultdict(list)
         for item in outcome.done:
             done[item.lease].append(item.entry.entry_id)
-        lost = await self._stream.settle(done)
+        lost = await self._stream.settle(done, [item.envelope.id for item in outcome.done])
         given_up = self._held.learn(outcome)
         for refusal in outcome.refused:
             self._figures.refused()

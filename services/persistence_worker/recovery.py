@@ -108,7 +108,7 @@ class Recovery:
         """Bury what has killed so many, unless they died after its row was committed."""
         message_id = _name_of(entry)
         if await self._persister.has(message_id):
-            return not await self._stream.settle({share.lease: [entry.entry_id]})
+            return not await self._stream.settle({share.lease: [entry.entry_id]}, [message_id])
         return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
 
     async def _persist(self, share: Share, item: Item) -> bool:
@@ -120,7 +120,7 @@ class Recovery:
                 return False
             if outcome.done:
                 seconds = asyncio.get_running_loop().time() - began
-                lost = await self._stream.settle({share.lease: [item.entry.entry_id]})
+                lost = await self._stream.settle({share.lease: [item.entry.entry_id]}, [item.envelope.id])
                 self._figures.persisted(len(outcome.new), 1 - len(outcome.new), seconds)
                 self._tally.add(outcome)
                 return not lost

@@ -70,6 +70,14 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         maximum=10_000_000,
         doc="most persisted entries that stay in one partition, however young",
     )
+    reservation_seconds: float = setting(
+        "MESSAGES_RESERVATION_SECONDS",
+        default=3600.0,
+        unit="s",
+        minimum=60,
+        maximum=604_800,
+        doc="how long Redis still recognises a repeat by itself once the message has its row, for PostgreSQL may be away",
+    )
     lease_seconds: float = setting(
         "STREAM_LEASE_SECONDS",
         default=10.0,

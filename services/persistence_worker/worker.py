@@ -56,7 +56,7 @@ class PersistenceWorker:
         self._tally = Tally()
         self._shares = Shares()
         node = settings.new_node()
-        self._stream = StreamExit(redis, node)
+        self._stream = StreamExit(redis, node, reservation_seconds=settings.reservation_seconds)
         self._upkeep = Upkeep(redis)
         book = PartitionBook(db, node, settings.lease_seconds)
         self._holder = Holder(

@@ -74,7 +74,15 @@ class TakeOver(NamedTuple):
 class StreamExit:
     """The consumers' side of the streams in one Redis."""
 
-    def __init__(self, redis: Redis, consumer: str) -> None:
+    def __init__(self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0) -> None:
+        """Consume from `redis`.
+
+        Args:
+            redis: a client of the database REDIS_STREAM_DB.
+            consumer: a name that no other worker has or had.
+            reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
+        """
+        self._reservation_ms = round(reservation_seconds * 1000)
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
         self._scripts = ConsumerScripts(redis)
         self._consumer = consumer
@@ -121,12 +129,15 @@ class StreamExit:
         streams = {names.stream(partition): entry_id for partition, entry_id in last.items()}
         await answered(self._redis.xread(streams, count=1, block=max(1, round(seconds * 1000))))
 
-    async def settle(self, entries: Mapping[Lease, Sequence[str]]) -> set[int]:
-        """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled."""
-        args: list[str | int] = []
+    async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
+        """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled.
+
+        The reservations of the messages end after a while: from their rows on it is PostgreSQL that knows them.
+        """
+        args: list[str | int] = [self._reservation_ms, len(message_ids), *message_ids]
         for (partition, epoch), ids in entries.items():
             args += (partition, epoch, len(ids), *ids)
-        return {int(each) for each in await self._scripts.run("settle", *args)} if args else set()
+        return {int(each) for each in await self._scripts.run("settle", *args)} if entries else set()
 
     async def touch(self, lease: Lease, entry_id: str) -> int | None:
         """Note that an entry is about to be handled alone; how often that was begun. None: the partition is somebody else's."""

@@ -130,6 +130,39 @@ async def _others_are_through(db: Database) -> bool:
     return bool(await db.fetchval("SELECT count(*) FROM messages WHERE conversationid <> 'talk-7'") == 39 * 20)
 
 
+async def test_reservations_end_after_the_row_is_there_and_those_of_dead_letters_do_not(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """However long nobody persists, a repeat is recognised until PostgreSQL can recognise it."""
+    await db.execute(REFUSE)
+    good, bad = envelope("talk", "m-1"), envelope("talk-2", "bad", "poison")
+    await ledger.send(good)
+    await ledger.send(bad, counts=False)
+    for each in (good, bad):
+        await redis.persist(names.seen(each.id))
+    async with persisting(reservation_seconds=100.0):
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert 90_000 < await redis.pttl(names.seen(good.id)) <= 100_000
+    assert await redis.pttl(names.seen(bad.id)) == -1
+
+
+async def test_reservations_end_when_a_successor_recognises_the_row(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """The first worker dies between the row and its settling."""
+    await ledger.send(envelope("talk", "m-1"))
+    await redis.persist(names.seen(envelope("talk", "m-1").id))
+    environment = {"STREAM_LEASE_SECONDS": "1"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.after_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    await stack.start("persistence_worker", env={"STREAM_LEASE_SECONDS": "1"})
+    await eventually(lambda: settled(redis))
+
+    assert 3_000_000 < await redis.pttl(names.seen(envelope("talk", "m-1").id)) <= 3_600_000
+
+
 async def test_many_refused_messages_are_all_buried(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
