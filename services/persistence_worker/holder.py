@@ -40,6 +40,7 @@ class Holder:
         self._partitions = partitions
         self._pause_seconds = lease_seconds / RENEWALS
         self._reminder = Reminder()
+        self._went_well = True
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Renew, take and leave until `stopping` is set; outages are waited out."""
@@ -53,20 +54,22 @@ class Holder:
             await pause(stopping, self._pause_seconds)
 
     async def look(self) -> None:
-        """One look.
+        """One look; after one that failed it takes nothing yet, for others renew theirs at this very moment.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer; what is held stays as it is.
         """
+        may_take, self._went_well = self._went_well, False
         standing = await self._book.renew(await self._count())
         for share in self._shares.keep_only(standing.held):
             _log.warning("a partition was taken by another worker", partition=share.partition)
         self._shares.adopt(standing.held)
-        if standing.room:
+        if standing.room and may_take:
             self._shares.adopt(await self._book.take(standing.room))
         elif standing.surplus:
             self._shares.let_go(standing.surplus)
         self._figures.holding(len(self._shares))
+        self._went_well = True
 
     async def give_back(self, leases: list[Lease]) -> None:
         """Leave partitions of which nothing is in hand.
