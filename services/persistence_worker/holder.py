@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
+from services.kernel.clock import Clock
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import Lease, StreamExit
@@ -30,6 +30,7 @@ class Holder:
         shares: Shares,
         figures: Figures,
         *,
+        clock: Clock,
         partitions: int,
         lease_seconds: float,
     ) -> None:
@@ -37,7 +38,10 @@ class Holder:
         self._stream = stream
         self._shares = shares
         self._figures = figures
+        self._clock = clock
         self._partitions = partitions
+        self._lease_seconds = lease_seconds
+        self._redis_answered = clock.monotonic()
         self._pause_seconds = lease_seconds / RENEWALS
         self._reminder = Reminder()
         self._went_well = True
@@ -60,7 +64,11 @@ class Holder:
             DatabaseUnavailable: PostgreSQL does not answer; what is held stays as it is.
         """
         may_take, self._went_well = self._went_well, False
-        standing = await self._book.renew(await self._count())
+        count = await self._count()
+        if self._clock.monotonic() - self._redis_answered > self._lease_seconds:
+            await self._withdraw()
+            return
+        standing = await self._book.renew(count)
         for share in self._shares.keep_only(standing.held):
             _log.warning("a partition was taken by another worker", partition=share.partition)
         self._shares.adopt(standing.held)
@@ -89,7 +97,21 @@ class Holder:
         except CoursegenError as error:
             _log.info("the partitions are left to others when their leases run out", reason=error.message)
 
+    async def _withdraw(self) -> None:
+        """Leave everything to workers whom Redis answers, and be none until it answers this one."""
+        gone = self._shares.keep_only([])
+        self._figures.holding(0)
+        if gone:
+            _log.warning("Redis has not answered for the time of a lease: others may have what this worker had")
+        await self._book.give_back([each.lease for each in gone])
+        await self._book.leave()
+
     async def _count(self) -> int:
-        with suppress(BrokerUnavailable):  # what was known last is enough to renew
-            self._partitions = await self._stream.partitions(self._partitions)
+        """How many partitions there are; what was known last is enough to renew."""
+        try:
+            async with asyncio.timeout(self._pause_seconds):
+                self._partitions = await self._stream.partitions(self._partitions)
+        except (BrokerUnavailable, TimeoutError):
+            return self._partitions
+        self._redis_answered = self._clock.monotonic()
         return self._partitions

@@ -64,6 +64,7 @@ class PersistenceWorker:
             self._stream,
             self._shares,
             self._figures,
+            clock=SystemClock(),
             partitions=settings.stream_partitions,
             lease_seconds=settings.lease_seconds,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
@@ -15,12 +16,11 @@ from services.kernel.settings import CommonSettings, Secret
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.holder import Holder
 from services.persistence_worker.shares import Shares
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from tests.support.clocks import StandingClock
+from tests.support.wire import wire_to
 
 PARTITIONS = 16
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -35,18 +35,20 @@ class Bench:
     """One worker's holder on real servers."""
 
     def __init__(self, app: Database, redis: Redis, node: str) -> None:
+        self.clock = StandingClock()
         self.shares = Shares()
         self.holder = Holder(
             PartitionBook(app, node, LEASE_SECONDS),
             StreamExit(redis, node),
             self.shares,
             Figures(),
+            clock=self.clock,
             partitions=PARTITIONS,
             lease_seconds=LEASE_SECONDS,
         )
 
 
-async def _owners(db: Database) -> dict[str, int]:
+async def _owners(db: Database) -> dict[str | None, int]:
     rows: Any = await db.fetch("SELECT owner, count(*) AS many FROM message_partitions GROUP BY 1")
     return {row["owner"]: row["many"] for row in rows}
 
@@ -77,3 +79,30 @@ async def test_the_first_one_back_after_an_outage_of_postgresql_leaves_others_ti
     await db.execute("UPDATE message_partitions SET expires_at = '-infinity' WHERE owner = 'second'")
     await first.holder.look()
     assert await _owners(db) == {"first": 16}
+
+
+async def test_a_worker_cut_off_from_redis_leaves_its_partitions_to_others(
+    app: Database, db: Database, redis: Redis, redis_url: str
+) -> None:
+    """Not at once, but after the time of a lease; and it takes its part again when Redis answers."""
+    async with wire_to(redis_url) as (wire, through), Redis.from_url(through) as cut:
+        first, second = Bench(app, cut, "first"), Bench(app, redis, "second")
+        await PartitionBook(app, "second", LEASE_SECONDS).renew(PARTITIONS)
+        for bench in (first, second):
+            await bench.holder.look()
+        wire.break_off()
+        first.clock.pass_by(LEASE_SECONDS / 2)
+        await first.holder.look()
+        assert await _owners(db) == {"first": 8, "second": 8}
+        first.clock.pass_by(LEASE_SECONDS)
+        await first.holder.look()
+        assert (len(first.shares), await _owners(db)) == (0, {None: 8, "second": 8})
+        await second.holder.look()
+        await first.holder.look()
+        assert await _owners(db) == {"second": 16}
+        wire.mend()
+        for _ in range(2):
+            await first.holder.look()
+        await second.holder.look()
+
+        assert len(second.shares.to_open()) == 8
