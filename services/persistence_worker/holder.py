@@ -39,6 +39,7 @@ class Holder:
         self._shares = shares
         self._figures = figures
         self._clock = clock
+        self._configured = partitions
         self._partitions = partitions
         self._lease_seconds = lease_seconds
         self._redis_answered = clock.monotonic()
@@ -108,10 +109,16 @@ class Holder:
 
     async def _count(self) -> int:
         """How many partitions there are; what was known last is enough to renew."""
+        known = self._partitions
         try:
             async with asyncio.timeout(self._pause_seconds):
-                self._partitions = await self._stream.partitions(self._partitions)
+                self._partitions = await self._stream.partitions(known)
         except (BrokerUnavailable, TimeoutError):
-            return self._partitions
+            return known
         self._redis_answered = self._clock.monotonic()
+        if self._partitions not in {known, self._configured}:
+            _log.warning(
+                f"STREAM_PARTITIONS is {self._configured}, but Redis says {self._partitions}, which counts: set the same "
+                "everywhere; `coursegen messages repartition` makes more"
+            )
         return self._partitions

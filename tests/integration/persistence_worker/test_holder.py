@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
+from services.kernel.messages import names
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.partitions import PartitionBook
 from services.kernel.settings import CommonSettings, Secret
@@ -79,6 +80,20 @@ async def test_the_first_one_back_after_an_outage_of_postgresql_leaves_others_ti
     await db.execute("UPDATE message_partitions SET expires_at = '-infinity' WHERE owner = 'second'")
     await first.holder.look()
     assert await _owners(db) == {"first": 16}
+
+
+async def test_a_number_of_partitions_that_redis_contradicts_is_said_once(
+    app: Database, db: Database, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Redis counts; whoever has changed the setting must hear of it."""
+    await redis.set(names.PARTITIONS, 32)
+    bench = Bench(app, redis, "first")
+    for _ in range(3):
+        await bench.holder.look()
+    said = capsys.readouterr()
+
+    assert (said.out + said.err).count("STREAM_PARTITIONS is 16, but Redis says 32") == 1
+    assert await _owners(db) == {"first": 32}
 
 
 async def test_a_worker_cut_off_from_redis_leaves_its_partitions_to_others(
