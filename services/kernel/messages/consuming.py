@@ -117,7 +117,7 @@ class StreamExit:
         return TakeOver(succeeded_by, taken, last.decode())
 
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
-        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones."""
+        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones; fewer when they are long."""
         args: list[str | int] = [self._consumer, count]
         for (partition, epoch), after in wanted:
             args += (partition, epoch, after)

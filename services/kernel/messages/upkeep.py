@@ -11,9 +11,9 @@ from services.kernel.messages.settings import MOST_PARTITIONS
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_LOOK: Final = 200
-"""Entries that one cut looks at: they are read with all they hold."""
-_MOST_CUTS: Final = 100
+_LOOK: Final = 20
+"""Entries that one cut looks at: they are read with all they hold, a mebibyte each at most."""
+_MOST_CUTS: Final = 1000
 
 
 class Upkeep:
