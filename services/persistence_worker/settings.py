@@ -35,7 +35,8 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         unit="s",
         minimum=0.001,
         maximum=30,
-        doc="wait after the first refusal, doubled with each further one up to 30 s; later messages of the conversation wait as well",
+        doc="wait after the first refusal, doubled with each further one up to 30 s; later messages of the conversation "
+        "wait as well",
     )
     poll_interval_ms: int = setting(
         "STREAM_POLL_INTERVAL_MS",

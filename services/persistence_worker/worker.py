@@ -136,7 +136,11 @@ class PersistenceWorker:
             partitions = self._shares.partitions
         else:  # nobody else may show them
             partitions = list(range(await self._stream.partitions(self._settings.stream_partitions)))
-        self._figures.lags(await self._stream.lags(partitions))
+        try:
+            self._figures.lags(await self._stream.lags(partitions))
+        except CoursegenError:
+            self._figures.lags({})  # none is better than one of long ago
+            raise
 
     async def _trim(self) -> None:
         keep = self._settings.keep_seconds, self._settings.keep_entries

@@ -9,6 +9,7 @@ Entries are read by a script, which cannot wait; `wait` waits without taking any
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -58,6 +59,8 @@ class Delivery(NamedTuple):
     """The epoch of a later owner; 0 when there is none."""
     waits: bool = False
     """Whether entries of another partition come first."""
+    read_at: float = 0.0
+    """By this process's monotonic clock."""
     has_group: bool = True
     """False: Redis has lost the group, or knows nothing of this epoch; the partition is to be taken over again."""
 
@@ -122,7 +125,11 @@ class StreamExit:
         for (partition, epoch), after in wanted:
             args += (partition, epoch, after)
         answers = await self._scripts.run("read", *args)
-        return [_delivery(lease.partition, each) for (lease, _), each in zip(wanted, answers, strict=True)]
+        now = time.monotonic()
+        return [
+            _delivery(lease.partition, each)._replace(read_at=now)
+            for (lease, _), each in zip(wanted, answers, strict=True)
+        ]
 
     async def wait(self, last: Mapping[int, str], seconds: float) -> None:
         """Return when a partition has an entry after the one named, or after `seconds`."""

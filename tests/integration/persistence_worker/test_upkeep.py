@@ -170,7 +170,7 @@ async def test_partitions_are_doubled_or_left_alone(redis: Redis) -> None:
 
 
 async def test_long_entries_are_read_few_at_a_time_and_all_in_the_end(redis: Redis, ledger: Ledger) -> None:
-    """Contents of 1 MiB in two partitions: each read brings some 4 MiB, whether they are new or pending, and short ones as ever."""
+    """Contents of 1 MiB in two partitions: each read brings some 4 MiB, whether they are new or pending."""
     talks = ["talk", conversation_in((TALK + 1) % PARTITIONS)]
     for talk in talks:
         await ledger.send(*(envelope(talk, f"m-{number}", "x" * 2**20) for number in range(6)))
@@ -189,7 +189,9 @@ async def test_long_entries_are_read_few_at_a_time_and_all_in_the_end(redis: Red
             reads.append(sum(len(entry.body or b"") for each in deliveries for entry in each.entries))
             for lease, each in zip(leases, deliveries, strict=True):
                 found[lease] += [entry.entry_id for entry in each.entries]
-        assert [found[lease] for lease in leases] == [await _ids(redis, names.stream(each.partition)) for each in leases]
+        assert [found[lease] for lease in leases] == [
+            await _ids(redis, names.stream(each.partition)) for each in leases
+        ]
         assert max(reads) < 4.5 * 2**20
         assert len(reads) <= 7
 
