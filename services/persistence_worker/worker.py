@@ -87,7 +87,7 @@ class PersistenceWorker:
             stream=self._stream,
             shares=self._shares,
             holder=self._holder,
-            opening=Opening(book, self._stream, recovery),
+            opening=Opening(book, self._stream, recovery, undertaker),
             reading=Reading(
                 self._stream,
                 self._shares,

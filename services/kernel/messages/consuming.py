@@ -72,6 +72,8 @@ class TakeOver(NamedTuple):
     """The epoch of a later owner, or one that Redis remembers from an earlier life of the database; 0 when there is none."""
     taken: int
     last_delivered: str
+    missing: tuple[str, ...] = ()
+    """Ids of entries that somebody has deleted before they were settled: dead letters now."""
 
 
 class StreamExit:
@@ -116,8 +118,10 @@ class StreamExit:
 
     async def take_over(self, lease: Lease) -> TakeOver:
         """Begin to own a partition; what others were given and have not settled is this consumer's from now on."""
-        succeeded_by, taken, last = await self._scripts.run("take_over", lease.partition, lease.epoch, self._consumer)
-        return TakeOver(succeeded_by, taken, last.decode())
+        succeeded_by, taken, last, missing = await self._scripts.run(
+            "take_over", lease.partition, lease.epoch, self._consumer
+        )
+        return TakeOver(succeeded_by, taken, last.decode(), tuple(each.decode() for each in missing))
 
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
         """At most `count` entries of each partition, in its order, after an id, or `NEW` ones; fewer when they are long."""

@@ -103,6 +103,29 @@ async def test_a_time_of_acceptance_that_is_none_is_not_believed(
     assert int(at.timestamp() * 1000) == int(believed.partition("-")[0])
 
 
+async def test_an_entry_that_was_deleted_before_its_row_was_there_is_a_dead_letter(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """In the hands of a worker that died, so that its successor finds a name and nothing behind it."""
+    await ledger.send(envelope("talk", "gone"), counts=False)
+    environment = {"STREAM_LEASE_SECONDS": "1"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    ((entry, _),) = await redis.xrange(names.stream(partition_of("talk")))
+    await redis.xdel(names.stream(partition_of("talk")), entry)
+    await ledger.send(envelope("talk", "m-2"))
+    worker = await stack.start("persistence_worker", env=environment)
+    await ledger.persisted(db)
+    await eventually(lambda: settled(redis))
+    (letter,) = await letters(redis)
+
+    assert (letter.reason, letter.entry_id, letter.envelope) == ("missing", entry.decode(), None)
+    assert letter.partition == partition_of("talk")
+    assert [line["entry"] for line in worker.lines("Failed for good: the message is a dead letter in msg:dlq")] == [
+        entry.decode()
+    ]
+
+
 async def test_a_refused_message_is_buried_after_three_tries_and_holds_up_its_conversation_only(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:

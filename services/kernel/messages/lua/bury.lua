@@ -13,11 +13,9 @@ if #pending == 0 then
 end
 local found = redis.call('XRANGE', stream, entry, entry)
 local fields = found[1] and found[1][2] and as_table(found[1][2]) or {}
-local time = redis.call('TIME')
-local failed_at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local letter = {
     'entry', entry, 'accepted', first_accepted(fields, entry), 'partition', partition,
-    'deliveries', tostring(pending[1][4]), 'failedAt', failed_at,
+    'deliveries', tostring(pending[1][4]), 'failedAt', now_ms(),
 }
 for place = 5, #ARGV do
     letter[#letter + 1] = ARGV[place]

@@ -19,6 +19,11 @@ local function stream_of(partition)
     return 'msg:stream:' .. partition
 end
 
+local function now_ms()
+    local time = redis.call('TIME')
+    return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+end
+
 -- A flat list of names and values as a table.
 local function as_table(flat)
     local found = {}
