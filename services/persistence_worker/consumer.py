@@ -101,38 +101,37 @@ class Consumer:
             self._forget(share)
 
     async def _handle(self, deliveries: Sequence[tuple[Share, Delivery]]) -> None:
-        began = self._clock.monotonic()
         self._held.keep_only(self._shares.leases)
         items: list[Item] = []
         for share, delivery in deliveries:
             if share.is_gone or delivery.succeeded_by:
                 self._forget(share)
                 continue
-            found, bad = read_items(share.lease, delivery.entries)
+            found, bad = read_items(share.lease, delivery)
             items += found
             for entry, error in bad:
                 await self._undertaker.bury_unreadable(share.lease, entry, error)
         due = self._held.due()
         outcome = await self._persister.put([*due, *self._held.keep_back(items)])
         if outcome.done:
+            self._figures.persisted(len(outcome.new), len(outcome.done) - len(outcome.new))
+            self._tally.add(outcome)
             await reach("persistence.before_settle")
-        await self._settle(outcome, began)
+        await self._settle(outcome)
 
-    async def _settle(self, outcome: Outcome, began: float) -> None:
+    async def _settle(self, outcome: Outcome) -> None:
         done: defaultdict[Lease, list[str]] = defaultdict(list)
         for item in outcome.done:
             done[item.lease].append(item.entry.entry_id)
-        lost = await self._stream.settle(done)
+        lost = await self._stream.settle(done, [item.envelope.id for item in outcome.done])
         given_up = self._held.learn(outcome)
         for refusal in outcome.refused:
             self._figures.refused()
             say_refused(refusal)
         for refusal in given_up:
             await self._undertaker.bury_refused(refusal, self._max_retries)
-        if outcome.done:
-            repeats = len(outcome.done) - len(outcome.new)
-            self._figures.persisted(len(outcome.new), repeats, self._clock.monotonic() - began)
-            self._tally.add(outcome)
+        now = self._clock.monotonic()
+        self._figures.settled(now - item.read_at for item in outcome.done if item.lease.partition not in lost)
         for lease in outcome.lost | {each for each in done if each.partition in lost}:
             self._held.drop(lease)
             if (share := self._shares.current(lease)) is not None:
@@ -150,6 +149,7 @@ class Consumer:
             _log.warning(f"{server} is unreachable, consuming pauses; no message is charged", reason=error.message)
         self._held.clear()
         is_broker |= not await self._reading.drop()
+        self._reading.begin_small()
         self._shares.read_again(are_worn=is_broker)
         await pause(stopping, self._outage_pause)
         self._outage_pause = min(self._outage_pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -42,15 +42,18 @@ class Figures:
         self._show = _instruments()
         self._lags: set[int] = set()
 
-    def persisted(self, new: int, repeats: int, seconds: float) -> None:
-        """So many entries were settled, of which some had their row already; each took so long."""
+    def persisted(self, new: int, repeats: int) -> None:
+        """So many entries have got their row, and so many had it already."""
         if new:
             self._show.processed.labels("success").inc(new)
         if repeats:
             self._show.processed.labels("duplicate").inc(repeats)
             self._show.repeats.inc(repeats)
-        for _ in range(new + repeats):
-            self._show.duration.observe(seconds)
+
+    def settled(self, seconds: Iterable[float]) -> None:
+        """Entries were settled, each so long after it was read."""
+        for each in seconds:
+            self._show.duration.observe(each)
 
     def refused(self) -> None:
         """PostgreSQL has refused one entry once."""

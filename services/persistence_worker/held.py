@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from services.kernel.clock import Clock
 from services.kernel.messages.consuming import Lease
 from services.persistence_worker.items import Item, Outcome, Refusal
+
+_LONGEST_RETRY_SECONDS: Final = 30.0
+"""Later messages of the conversation wait as long."""
+
+
+def retry_seconds_after(first: float, attempts: int) -> float:
+    """How long to wait after so many refusals of a message: `first`, doubled with each, but never for long."""
+    return min(first * 2.0 ** (attempts - 1), _LONGEST_RETRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -94,7 +103,7 @@ class Held:
         if refusal.item not in queue.items:
             queue.items.append(refusal.item)
         queue.attempts += 1
-        queue.due = self._clock.monotonic() + self._retry_seconds * 2 ** (queue.attempts - 1)
+        queue.due = self._clock.monotonic() + retry_seconds_after(self._retry_seconds, queue.attempts)
         return queue.attempts >= self._max_retries
 
     def _remove(self, items: Sequence[Item]) -> None:

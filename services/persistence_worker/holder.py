@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
+from services.kernel.clock import Clock
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import Lease, StreamExit
@@ -30,6 +30,7 @@ class Holder:
         shares: Shares,
         figures: Figures,
         *,
+        clock: Clock,
         partitions: int,
         lease_seconds: float,
     ) -> None:
@@ -37,9 +38,14 @@ class Holder:
         self._stream = stream
         self._shares = shares
         self._figures = figures
+        self._clock = clock
+        self._configured = partitions
         self._partitions = partitions
+        self._lease_seconds = lease_seconds
+        self._redis_answered = clock.monotonic()
         self._pause_seconds = lease_seconds / RENEWALS
         self._reminder = Reminder()
+        self._went_well = True
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Renew, take and leave until `stopping` is set; outages are waited out."""
@@ -53,20 +59,26 @@ class Holder:
             await pause(stopping, self._pause_seconds)
 
     async def look(self) -> None:
-        """One look.
+        """One look; after one that failed it takes nothing yet, for others renew theirs at this very moment.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer; what is held stays as it is.
         """
-        standing = await self._book.renew(await self._count())
+        may_take, self._went_well = self._went_well, False
+        count = await self._count()
+        if self._clock.monotonic() - self._redis_answered > self._lease_seconds:
+            await self._withdraw()
+            return
+        standing = await self._book.renew(count)
         for share in self._shares.keep_only(standing.held):
             _log.warning("a partition was taken by another worker", partition=share.partition)
         self._shares.adopt(standing.held)
-        if standing.room:
+        if standing.room and may_take:
             self._shares.adopt(await self._book.take(standing.room))
         elif standing.surplus:
             self._shares.let_go(standing.surplus)
         self._figures.holding(len(self._shares))
+        self._went_well = True
 
     async def give_back(self, leases: list[Lease]) -> None:
         """Leave partitions of which nothing is in hand.
@@ -86,7 +98,27 @@ class Holder:
         except CoursegenError as error:
             _log.info("the partitions are left to others when their leases run out", reason=error.message)
 
+    async def _withdraw(self) -> None:
+        """Leave everything to workers whom Redis answers, and be none until it answers this one."""
+        gone = self._shares.keep_only([])
+        self._figures.holding(0)
+        if gone:
+            _log.warning("Redis has not answered for the time of a lease: others may have what this worker had")
+        await self._book.give_back([each.lease for each in gone])
+        await self._book.leave()
+
     async def _count(self) -> int:
-        with suppress(BrokerUnavailable):  # what was known last is enough to renew
-            self._partitions = await self._stream.partitions(self._partitions)
+        """How many partitions there are; what was known last is enough to renew."""
+        known = self._partitions
+        try:
+            async with asyncio.timeout(self._pause_seconds):
+                self._partitions = await self._stream.partitions(known)
+        except (BrokerUnavailable, TimeoutError):
+            return known
+        self._redis_answered = self._clock.monotonic()
+        if self._partitions not in {known, self._configured}:
+            _log.warning(
+                f"STREAM_PARTITIONS is {self._configured}, but Redis says {self._partitions}, which counts: set the same "
+                "everywhere; `coursegen messages repartition` makes more"
+            )
         return self._partitions

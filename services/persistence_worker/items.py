@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.kernel.errors import CoursegenError
-from services.kernel.messages.consuming import Entry, Lease
+from services.kernel.messages.consuming import Delivery, Entry, Lease
 from services.kernel.messages.envelope import Envelope, Undecodable, decode
 
 
@@ -17,6 +16,8 @@ class Item(NamedTuple):
     lease: Lease
     entry: Entry
     envelope: Envelope
+    read_at: float = 0.0
+    """By this process's monotonic clock."""
 
     @property
     def conversation(self) -> str:
@@ -64,12 +65,12 @@ class Outcome:
         self.lost |= other.lost
 
 
-def read_items(lease: Lease, entries: Iterable[Entry]) -> tuple[list[Item], list[tuple[Entry, str]]]:
-    """The items among entries, and those that are none, each with what is wrong."""
+def read_items(lease: Lease, delivery: Delivery) -> tuple[list[Item], list[tuple[Entry, str]]]:
+    """The items among the entries of a delivery, and those that are none, each with what is wrong."""
     items, bad = [], []
-    for entry in entries:
+    for entry in delivery.entries:
         try:
-            items.append(Item(lease, entry, read_envelope(entry)))
+            items.append(Item(lease, entry, read_envelope(entry), delivery.read_at))
         except Undecodable as error:
             bad.append((entry, error.message))
     return items, bad

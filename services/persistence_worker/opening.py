@@ -9,6 +9,7 @@ from services.kernel.messages.consuming import PENDING, StreamExit, TakeOver
 from services.kernel.messages.partitions import PartitionBook
 from services.persistence_worker.recovery import Recovery
 from services.persistence_worker.shares import Share, Shares
+from services.persistence_worker.undertaker import Undertaker
 
 _log = get_logger(__name__)
 
@@ -16,10 +17,11 @@ _log = get_logger(__name__)
 class Opening:
     """Opens shares."""
 
-    def __init__(self, book: PartitionBook, stream: StreamExit, recovery: Recovery) -> None:
+    def __init__(self, book: PartitionBook, stream: StreamExit, recovery: Recovery, undertaker: Undertaker) -> None:
         self._book = book
         self._stream = stream
         self._recovery = recovery
+        self._undertaker = undertaker
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_new(self, shares: Shares) -> None:
@@ -53,6 +55,7 @@ class Opening:
             if found.succeeded_by:
                 shares.drop(share)
                 return
+        self._undertaker.note_missing(share.partition, found.missing)
         share.last, share.cursor = found.last_delivered, PENDING
         _log.info(f"Worker started for partition {share.partition}", epoch=share.lease.epoch, pending=found.taken)
         if found.taken and not share.was_open:

@@ -69,6 +69,10 @@ class Reading:
                 self._shares.advance(share, delivery.entries[-1].entry_id if delivery.entries else None)
         return deliveries
 
+    def begin_small(self) -> None:
+        """Read little at first, and more from read to read: what went wrong may have been too much for one statement."""
+        self._batches = 1
+
     async def drop(self) -> bool:
         """Forget what is being read; whether Redis has answered."""
         try:

@@ -8,6 +8,7 @@ back: one that is ended meanwhile has not died of the entry.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from services.kernel.errors import BrokerUnavailable, CoursegenError
@@ -15,6 +16,7 @@ from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import PENDING, Entry, StreamExit
 from services.kernel.messages.envelope import Undecodable
 from services.persistence_worker.figures import Figures
+from services.persistence_worker.held import retry_seconds_after
 from services.persistence_worker.items import Item, read_envelope
 from services.persistence_worker.lines import Tally, say_refused
 from services.persistence_worker.persister import Persister
@@ -25,6 +27,8 @@ CRASHES: Final = 3
 """Deaths of workers after which an entry is buried."""
 _PAGE: Final = 50
 _AGAIN_SECONDS: Final = 0.5
+_ENDING_SECONDS: Final = 0.2
+"""How soon a wait is over when the share is ending."""
 _log = get_logger(__name__)
 
 
@@ -75,24 +79,24 @@ class Recovery:
         if not delivery.entries:
             return ""
         for entry in delivery.entries:
-            if share.is_ending or not await self._handle(share, entry):
+            if share.is_ending or not await self._handle(share, entry, delivery.read_at):
                 return ""
             after = entry.entry_id
         return after
 
-    async def _handle(self, share: Share, entry: Entry) -> bool:
+    async def _handle(self, share: Share, entry: Entry, read_at: float) -> bool:
         """Handle one entry, with no other under a note; False when the partition is somebody else's by now."""
         async with self._alone:
-            return await self._touch(share, entry)
+            return await self._touch(share, entry, read_at)
 
-    async def _touch(self, share: Share, entry: Entry) -> bool:
+    async def _touch(self, share: Share, entry: Entry, read_at: float) -> bool:
         times = await self._stream.touch(share.lease, entry.entry_id)
         if times is None:
             return False
         if times >= CRASHES:
             return await self._bury(share, entry)
         try:
-            return await self._persist(share, Item(share.lease, entry, read_envelope(entry)))
+            return await self._persist(share, Item(share.lease, entry, read_envelope(entry), read_at))
         except Undecodable as error:
             return await self._undertaker.bury_unreadable(share.lease, entry, error.message)
         except BrokerUnavailable:
@@ -105,28 +109,36 @@ class Recovery:
         """Bury what has killed so many, unless they died after its row was committed."""
         message_id = _name_of(entry)
         if await self._persister.has(message_id):
-            return not await self._stream.settle({share.lease: [entry.entry_id]})
+            return not await self._stream.settle({share.lease: [entry.entry_id]}, [message_id])
         return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
 
     async def _persist(self, share: Share, item: Item) -> bool:
         for attempt in range(1, self._max_retries + 1):
-            began = asyncio.get_running_loop().time()
             outcome = await self._persister.put([item])
             if outcome.lost:
                 share.is_gone = True
                 return False
             if outcome.done:
-                seconds = asyncio.get_running_loop().time() - began
-                lost = await self._stream.settle({share.lease: [item.entry.entry_id]})
-                self._figures.persisted(len(outcome.new), 1 - len(outcome.new), seconds)
+                self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
                 self._tally.add(outcome)
+                lost = await self._stream.settle({share.lease: [item.entry.entry_id]}, [item.envelope.id])
+                self._figures.settled([time.monotonic() - item.read_at])
                 return not lost
             (refusal,) = outcome.refused
             self._figures.refused()
             say_refused(refusal)
-            if attempt < self._max_retries:
-                await asyncio.sleep(self._retry_seconds * 2 ** (attempt - 1))
+            if attempt < self._max_retries and not await self._rest(share, attempt):
+                await self._stream.survive(share.lease, item.entry.entry_id)
+                return False
         return await self._undertaker.bury_refused(refusal, self._max_retries)
+
+    async def _rest(self, share: Share, attempts: int) -> bool:
+        """Wait before the next try; False when the share is ending, and there is none."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + retry_seconds_after(self._retry_seconds, attempts)
+        while not share.is_ending and (left := until - clock()) > 0:  # noqa: ASYNC110 - a share ends in many ways
+            await asyncio.sleep(min(left, _ENDING_SECONDS))
+        return not share.is_ending
 
 
 def _name_of(entry: Entry) -> str:

@@ -26,7 +26,7 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         default=3,
         unit="tries",
         minimum=1,
-        maximum=100,
+        maximum=20,
         doc="how often PostgreSQL may refuse a message before it is a dead letter; an outage is no refusal",
     )
     retry_seconds: float = setting(
@@ -34,8 +34,9 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         default=0.2,
         unit="s",
         minimum=0.001,
-        maximum=600,
-        doc="wait after the first refusal, doubled with each further one; later messages of the conversation wait as well",
+        maximum=30,
+        doc="wait after the first refusal, doubled with each further one up to 30 s; later messages of the conversation "
+        "wait as well",
     )
     poll_interval_ms: int = setting(
         "STREAM_POLL_INTERVAL_MS",
@@ -69,6 +70,14 @@ class PersistenceSettings(CommonSettings, StreamSettings):
         minimum=0,
         maximum=10_000_000,
         doc="most persisted entries that stay in one partition, however young",
+    )
+    reservation_seconds: float = setting(
+        "MESSAGES_RESERVATION_SECONDS",
+        default=3600.0,
+        unit="s",
+        minimum=60,
+        maximum=604_800,
+        doc="how long Redis still recognises a repeat by itself once the message has its row, for PostgreSQL may be away",
     )
     lease_seconds: float = setting(
         "STREAM_LEASE_SECONDS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from services.kernel.messages.consuming import Entry, Lease, StreamExit
@@ -48,6 +49,13 @@ class Undertaker:
         """
         error = f"{crashes} workers have died with it in hand."
         return await self._bury(lease, entry, message_id, "crashes", crashes, {"errorClass": "Crash", "error": error})
+
+    def note_missing(self, partition: int, entry_ids: Iterable[str]) -> None:
+        """Redis itself has buried these, of which nothing but the name was left."""
+        reason: Reason = "missing"
+        for entry_id in entry_ids:
+            self._figures.buried()
+            say_buried(Entry(partition, entry_id, entry_id, None, is_missing=True), reason, "")
 
     async def _bury(
         self, lease: Lease, entry: Entry, message_id: str, reason: Reason, attempts: int, why: dict[str, str]

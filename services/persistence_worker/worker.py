@@ -56,7 +56,7 @@ class PersistenceWorker:
         self._tally = Tally()
         self._shares = Shares()
         node = settings.new_node()
-        self._stream = StreamExit(redis, node)
+        self._stream = StreamExit(redis, node, reservation_seconds=settings.reservation_seconds)
         self._upkeep = Upkeep(redis)
         book = PartitionBook(db, node, settings.lease_seconds)
         self._holder = Holder(
@@ -64,6 +64,7 @@ class PersistenceWorker:
             self._stream,
             self._shares,
             self._figures,
+            clock=SystemClock(),
             partitions=settings.stream_partitions,
             lease_seconds=settings.lease_seconds,
         )
@@ -86,7 +87,7 @@ class PersistenceWorker:
             stream=self._stream,
             shares=self._shares,
             holder=self._holder,
-            opening=Opening(book, self._stream, recovery),
+            opening=Opening(book, self._stream, recovery, undertaker),
             reading=Reading(
                 self._stream,
                 self._shares,
@@ -135,7 +136,11 @@ class PersistenceWorker:
             partitions = self._shares.partitions
         else:  # nobody else may show them
             partitions = list(range(await self._stream.partitions(self._settings.stream_partitions)))
-        self._figures.lags(await self._stream.lags(partitions))
+        try:
+            self._figures.lags(await self._stream.lags(partitions))
+        except CoursegenError:
+            self._figures.lags({})  # none is better than one of long ago
+            raise
 
     async def _trim(self) -> None:
         keep = self._settings.keep_seconds, self._settings.keep_entries

@@ -206,3 +206,29 @@ async def test_redis_refuses_whatever_an_earlier_owner_asks_for(redis: Redis, le
     assert [entry.entry_id for entry in again.entries] == ids
     assert len(rest.entries) == 3
     assert await redis.exists(names.DEAD_LETTERS) == 0
+
+
+async def test_redis_that_was_emptied_believes_nobody_before_he_takes_over(redis: Redis, ledger: Ledger) -> None:
+    """The first to speak may have been succeeded: reading, settling, touching and burying wait for a new beginning."""
+    partition = names.partition_hash("talk") % PARTITIONS
+    early, late = StreamExit(redis, "early"), StreamExit(redis, "late")
+    old, new = Lease(partition, 1), Lease(partition, 2)
+    await late.take_over(new)
+    await redis.flushdb()
+    await ledger.send(envelope("talk", "m-1"))
+    await redis.xgroup_create(names.stream(partition), names.GROUP, "0")
+
+    (refused,) = await early.read([(old, NEW)], 2)
+    assert (refused.has_group, refused.succeeded_by, refused.entries) == (False, 0, [])
+    assert await early.settle({old: ["1-1"]}) == {partition}
+    assert await early.touch(old, "1-1") is None
+    assert await early.bury(old, "1-1", "", {"reason": "refused"}) is None
+    assert await redis.hgetall(names.EPOCHS) == {}
+    await early.take_over(old)
+    (delivery,) = await late.read([(new, NEW)], 2)
+    assert not delivery.has_group
+    await late.take_over(new)
+    (delivery,) = await late.read([(new, NEW)], 2)
+
+    assert len(delivery.entries) == 1
+    assert (await early.read([(old, NEW)], 2))[0].succeeded_by == 2

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from redis.exceptions import RedisError
 
 from services.kernel.database import Database
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts
 from services.kernel.settings import CommonSettings, Secret
 from tests.faults.conftest import Trials
 from tests.faults.test_messages_owners import load
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
-from tests.support.stack import Stack
+from tests.support.stack import Process, Stack
 from tests.support.streamed import Ledger, settled
 from tests.support.waiting import eventually
 from tests.support.wire import wire_to
@@ -136,11 +139,13 @@ async def test_redis_goes_away_and_comes_back(
     """With its data on disk: what was delivered to nobody and what was in hand is persisted in order."""
     await redis.config_set("appendonly", "yes")
     await redis.config_set("appendfsync", "always")
-    await stack.start_all("persistence_worker", "persistence_worker")
+    workers = await stack.start_all("persistence_worker", "persistence_worker")
     await ledger.talk(40, 50)
     await asyncio.to_thread(private_redis.stop if how == "stopped" else private_redis.pause)
     await asyncio.sleep(3 if how == "stopped" else 12)  # longer than a client waits for an answer
     if how == "stopped":
+        for worker in workers:  # a lag of before says nothing
+            assert "stream_partition_lag{" not in await _figures(worker)
         private_redis.server = _keeping(private_redis)
     await asyncio.to_thread(private_redis.start if how == "stopped" else private_redis.resume)
     await ledger.talk(40, 50, first=50)
@@ -148,6 +153,11 @@ async def test_redis_goes_away_and_comes_back(
     await eventually(lambda: settled(redis), within=30)
 
     assert await _nothing_is_dead(redis)
+
+
+async def _figures(worker: Process) -> str:
+    async with httpx.AsyncClient(timeout=5) as client:
+        return (await client.get(f"http://127.0.0.1:{worker.metrics_port}/metrics")).text
 
 
 def _keeping(server: PrivateRedis) -> object:
@@ -170,6 +180,28 @@ async def test_redis_emptied_forgets_its_epochs_and_serves_on(
     await eventually(lambda: settled(redis), within=30)
 
     assert await _nothing_is_dead(redis)
+
+
+async def test_a_full_redis_is_emptied_by_owners_who_begin_meanwhile(
+    stack: Stack, db: Database, redis: Redis, ledger: Ledger
+) -> None:
+    """No room for another byte: a first owner is killed, its successor takes over, buries and settles all there is."""
+    await ledger.talk(40, 20)
+    await redis.xadd(names.stream(3), {"envelope": b"{"})
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_settle=kill@3")
+    assert await doomed.ended(within=30) == -9
+    await redis.config_set("maxmemory-policy", "noeviction")
+    await redis.config_set("maxmemory", "1mb")
+    with pytest.raises(RedisError, match=r"maxmemory|OOM"):
+        await redis.set("anything", "x")
+    await redis.delete(names.EPOCHS)
+    await stack.start("persistence_worker")
+    await ledger.persisted(db, within=60)
+    await eventually(lambda: settled(redis), within=30)
+
+    assert await redis.xlen(names.DEAD_LETTERS) == 1
+    with pytest.raises(BrokerUnavailable, match=r"maxmemory|OOM"):
+        await ledger.talk(1, 1, first=20)
 
 
 async def test_a_read_that_reaches_redis_late_takes_nothing(

@@ -9,6 +9,7 @@ Entries are read by a script, which cannot wait; `wait` waits without taking any
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -58,7 +59,10 @@ class Delivery(NamedTuple):
     """The epoch of a later owner; 0 when there is none."""
     waits: bool = False
     """Whether entries of another partition come first."""
+    read_at: float = 0.0
+    """By this process's monotonic clock."""
     has_group: bool = True
+    """False: Redis has lost the group, or knows nothing of this epoch; the partition is to be taken over again."""
 
 
 class TakeOver(NamedTuple):
@@ -68,12 +72,22 @@ class TakeOver(NamedTuple):
     """The epoch of a later owner, or one that Redis remembers from an earlier life of the database; 0 when there is none."""
     taken: int
     last_delivered: str
+    missing: tuple[str, ...] = ()
+    """Ids of entries that somebody has deleted before they were settled: dead letters now."""
 
 
 class StreamExit:
     """The consumers' side of the streams in one Redis."""
 
-    def __init__(self, redis: Redis, consumer: str) -> None:
+    def __init__(self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0) -> None:
+        """Consume from `redis`.
+
+        Args:
+            redis: a client of the database REDIS_STREAM_DB.
+            consumer: a name that no other worker has or had.
+            reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
+        """
+        self._reservation_ms = round(reservation_seconds * 1000)
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
         self._scripts = ConsumerScripts(redis)
         self._consumer = consumer
@@ -104,28 +118,37 @@ class StreamExit:
 
     async def take_over(self, lease: Lease) -> TakeOver:
         """Begin to own a partition; what others were given and have not settled is this consumer's from now on."""
-        succeeded_by, taken, last = await self._scripts.run("take_over", lease.partition, lease.epoch, self._consumer)
-        return TakeOver(succeeded_by, taken, last.decode())
+        succeeded_by, taken, last, missing = await self._scripts.run(
+            "take_over", lease.partition, lease.epoch, self._consumer
+        )
+        return TakeOver(succeeded_by, taken, last.decode(), tuple(each.decode() for each in missing))
 
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
-        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones."""
+        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones; fewer when they are long."""
         args: list[str | int] = [self._consumer, count]
         for (partition, epoch), after in wanted:
             args += (partition, epoch, after)
         answers = await self._scripts.run("read", *args)
-        return [_delivery(lease.partition, each) for (lease, _), each in zip(wanted, answers, strict=True)]
+        now = time.monotonic()
+        return [
+            _delivery(lease.partition, each)._replace(read_at=now)
+            for (lease, _), each in zip(wanted, answers, strict=True)
+        ]
 
     async def wait(self, last: Mapping[int, str], seconds: float) -> None:
         """Return when a partition has an entry after the one named, or after `seconds`."""
         streams = {names.stream(partition): entry_id for partition, entry_id in last.items()}
         await answered(self._redis.xread(streams, count=1, block=max(1, round(seconds * 1000))))
 
-    async def settle(self, entries: Mapping[Lease, Sequence[str]]) -> set[int]:
-        """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled."""
-        args: list[str | int] = []
+    async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
+        """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled.
+
+        The reservations of the messages end after a while: from their rows on it is PostgreSQL that knows them.
+        """
+        args: list[str | int] = [self._reservation_ms, len(message_ids), *message_ids]
         for (partition, epoch), ids in entries.items():
             args += (partition, epoch, len(ids), *ids)
-        return {int(each) for each in await self._scripts.run("settle", *args)} if args else set()
+        return {int(each) for each in await self._scripts.run("settle", *args)} if entries else set()
 
     async def touch(self, lease: Lease, entry_id: str) -> int | None:
         """Note that an entry is about to be handled alone; how often that was begun. None: the partition is somebody else's."""

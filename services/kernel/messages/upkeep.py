@@ -11,9 +11,9 @@ from services.kernel.messages.settings import MOST_PARTITIONS
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_LOOK: Final = 200
-"""Entries that one cut looks at: they are read with all they hold."""
-_MOST_CUTS: Final = 100
+_LOOK: Final = 20
+"""Entries that one cut looks at: they are read with all they hold, a mebibyte each at most."""
+_MOST_CUTS: Final = 1000
 
 
 class Upkeep:
@@ -49,11 +49,16 @@ class Upkeep:
             present: how many there are, unless Redis says so itself.
 
         Raises:
-            InvalidInput: `count` is not twice as many as there are, or too many.
+            InvalidInput: `count` is not twice as many as there are, or too many; or the last change is not through.
             BrokerUnavailable: Redis does not answer.
         """
         if count > MOST_PARTITIONS:
             raise InvalidInput(f"There can be {MOST_PARTITIONS} partitions at most, not {count}.")
-        old = await self._scripts.run("repartition", count, present)
+        old, waiting = await self._scripts.run("repartition", count, present)
+        if waiting:
+            raise InvalidInput(
+                f"{waiting} of the {old} partitions still wait for entries from before the last change; "
+                f"`coursegen messages status` shows them. Try again when they are persisted."
+            )
         if count not in {old, 2 * old}:
             raise InvalidInput(f"There are {old} partitions; they can be made {2 * old} at a time, not {count}.")

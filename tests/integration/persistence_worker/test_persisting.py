@@ -11,6 +11,7 @@ from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.envelope import encode
 from services.persistence_worker.worker import open_worker
 from tests.integration.persistence_worker.conftest import Persisting, settings_for
+from tests.integration.persistence_worker.test_poison import REFUSE
 from tests.support.clocks import StandingClock
 from tests.support.stack import Stack
 from tests.support.streamed import Ledger, envelope, partition_of, settled
@@ -71,6 +72,22 @@ async def test_a_message_that_lies_in_the_stream_three_times_is_one_row(
         await eventually(lambda: settled(redis))
 
     ledger.compare(await ledger.rows(db))
+
+
+async def test_a_batch_too_large_for_one_statement_becomes_smaller(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Each row takes 20 ms and a statement 0.5 s at most: a worker that is far behind would read 100 at once."""
+    await db.execute("""
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+        CREATE TRIGGER dawdle BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION dawdle()
+    """)
+    await ledger.talk(1, 300)
+    async with persisting(batch_size=5, statement_seconds=0.5):
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert await redis.exists(names.DEAD_LETTERS) == 0 or await redis.xlen(names.DEAD_LETTERS) == 0
 
 
 async def test_switched_off_it_leaves_the_messages_in_the_stream(
@@ -148,6 +165,33 @@ async def test_what_it_has_done_is_in_its_figures_and_lines(
     assert sum(line["messages"] for line in worker.lines("Persisted messages")) == 20
     assert worker.lines("Idempotent repeats, whose rows were there already")
     assert worker.lines("Failed for good: the message is a dead letter in msg:dlq")
+
+
+async def test_rows_are_counted_when_they_are_committed_and_times_from_reading(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """A settling that failed once makes duplicates of rows that were counted; what waited in hand has its wait in its time."""
+    await db.execute(REFUSE)
+    await ledger.talk(5, 4)
+    await ledger.send(envelope("talk-0", "bad", "poison"))
+    worker = await stack.start(
+        "persistence_worker", faults="persistence.before_settle=raise@1", env={"STREAM_RETRY_SECONDS": "1.5"}
+    )
+    await eventually(lambda: worker.lines("Failed to persist a message"))
+    await db.execute("DROP TRIGGER refuse ON messages")
+    await ledger.persisted(db)
+    await eventually(lambda: settled(redis))
+
+    async def shown() -> str:
+        page = await _page(worker)
+        assert "stream_processing_duration_seconds_count 21.0" in page
+        return page
+
+    figures = dict(line.rsplit(" ", 1) for line in (await eventually(shown)).splitlines() if line[:1] != "#")
+    assert figures['stream_consumer_processed_total{status="success"}'] == "21.0"
+    assert float(figures['stream_consumer_processed_total{status="duplicate"}']) > 0
+    assert float(figures["stream_processing_duration_seconds_sum"]) >= 1.5
+    assert stack.fired() == {"persistence.before_settle raise": 1}
 
 
 async def _page(worker: Any) -> str:

@@ -85,6 +85,47 @@ async def test_an_entry_without_an_envelope_is_buried(
     assert [letter.reason for letter in await letters(redis)] == ["undecodable"]
 
 
+@pytest.mark.parametrize("accepted", ["a,b", "", "1-1,2-2", "-1", "9" * 5000 + "-1", "9999999999999999-1", "5-1"])
+async def test_a_time_of_acceptance_that_is_none_is_not_believed(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, accepted: str
+) -> None:
+    """Written by hand beside a good envelope: the entry's own time stands, and the worker goes on."""
+    fields: Any = {"envelope": encode(envelope("talk", "m-1")), "accepted": accepted}
+    entry = await redis.xadd(names.stream(partition_of("talk")), fields)
+    await ledger.send(envelope("talk", "m-2"))
+    ledger.accepted["talk"].insert(0, envelope("talk", "m-1").id)
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    at = await db.fetchval("SELECT createdat FROM messages WHERE clientmessageid = 'm-1'")
+
+    believed = accepted if accepted == "5-1" else entry.decode()
+    assert int(at.timestamp() * 1000) == int(believed.partition("-")[0])
+
+
+async def test_an_entry_that_was_deleted_before_its_row_was_there_is_a_dead_letter(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """In the hands of a worker that died, so that its successor finds a name and nothing behind it."""
+    await ledger.send(envelope("talk", "gone"), counts=False)
+    environment = {"STREAM_LEASE_SECONDS": "1"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    ((entry, _),) = await redis.xrange(names.stream(partition_of("talk")))
+    await redis.xdel(names.stream(partition_of("talk")), entry)
+    await ledger.send(envelope("talk", "m-2"))
+    worker = await stack.start("persistence_worker", env=environment)
+    await ledger.persisted(db)
+    await eventually(lambda: settled(redis))
+    (letter,) = await letters(redis)
+
+    assert (letter.reason, letter.entry_id, letter.envelope) == ("missing", entry.decode(), None)
+    assert letter.partition == partition_of("talk")
+    assert [line["entry"] for line in worker.lines("Failed for good: the message is a dead letter in msg:dlq")] == [
+        entry.decode()
+    ]
+
+
 async def test_a_refused_message_is_buried_after_three_tries_and_holds_up_its_conversation_only(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
@@ -110,6 +151,39 @@ async def test_a_refused_message_is_buried_after_three_tries_and_holds_up_its_co
 
 async def _others_are_through(db: Database) -> bool:
     return bool(await db.fetchval("SELECT count(*) FROM messages WHERE conversationid <> 'talk-7'") == 39 * 20)
+
+
+async def test_reservations_end_after_the_row_is_there_and_those_of_dead_letters_do_not(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """However long nobody persists, a repeat is recognised until PostgreSQL can recognise it."""
+    await db.execute(REFUSE)
+    good, bad = envelope("talk", "m-1"), envelope("talk-2", "bad", "poison")
+    await ledger.send(good)
+    await ledger.send(bad, counts=False)
+    for each in (good, bad):
+        await redis.persist(names.seen(each.id))
+    async with persisting(reservation_seconds=100.0):
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert 90_000 < await redis.pttl(names.seen(good.id)) <= 100_000
+    assert await redis.pttl(names.seen(bad.id)) == -1
+
+
+async def test_reservations_end_when_a_successor_recognises_the_row(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """The first worker dies between the row and its settling."""
+    await ledger.send(envelope("talk", "m-1"))
+    await redis.persist(names.seen(envelope("talk", "m-1").id))
+    environment = {"STREAM_LEASE_SECONDS": "1"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.after_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    await stack.start("persistence_worker", env={"STREAM_LEASE_SECONDS": "1"})
+    await eventually(lambda: settled(redis))
+
+    assert 3_000_000 < await redis.pttl(names.seen(envelope("talk", "m-1").id)) <= 3_600_000
 
 
 async def test_many_refused_messages_are_all_buried(
@@ -203,6 +277,26 @@ async def test_workers_that_are_killed_while_they_recover_bury_nothing(
 
     assert await letters(redis) == []
     assert stack.fired() == {"persistence.after_insert kill": 5}
+
+
+async def test_a_worker_that_recovers_a_refused_message_stops_at_once(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """It would try again in 30 s; told to stop it leaves the message to the next, unburied and not charged with a death."""
+    await ledger.send(envelope("talk", "bad", "poison"))
+    environment = {"STREAM_LEASE_SECONDS": "1", "STREAM_RETRY_SECONDS": "30"}
+    doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1", env=environment)
+    assert await doomed.ended(within=30) == -signal.SIGKILL
+    await db.execute(REFUSE)
+    worker = await stack.start("persistence_worker", env=environment)
+    await eventually(lambda: worker.lines("Failed to persist a message"), within=20)
+    assert await asyncio.wait_for(worker.stopped(), 10) == 0
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []
+    await db.execute("DROP TRIGGER refuse ON messages")
+    await stack.start("persistence_worker", env=environment)
+    await ledger.persisted(db)
+
+    assert await letters(redis) == []
 
 
 async def test_workers_that_are_killed_while_postgresql_is_away_bury_nothing(

@@ -137,6 +137,23 @@ async def test_a_new_partition_waits_for_the_one_it_comes_from(redis: Redis, led
     assert [each.body and each.body.count(b'"m-3"') for each in moved.entries] == [1]
 
 
+async def test_partitions_are_not_divided_again_while_some_wait(redis: Redis, ledger: Ledger) -> None:
+    """An order over two changes: 16 → 32 → 64 with everything unread would let the newest go first; so the second is refused."""
+    mover = conversation_in(52, 64)
+    await ledger.send(envelope(mover, "m-1"))
+    upkeep, stream, parent = Upkeep(redis), StreamExit(redis, "one"), Lease(52 % 16, 1)
+    await upkeep.repartition(32, present=PARTITIONS)
+    with pytest.raises(InvalidInput, match="1 of the 32 partitions still wait"):
+        await upkeep.repartition(64, present=PARTITIONS)
+    assert await redis.get(names.PARTITIONS) == b"32"
+    await stream.take_over(parent)
+    (delivery,) = await stream.read([(parent, NEW)], 10)
+    await stream.settle({parent: [each.entry_id for each in delivery.entries]})
+    await upkeep.repartition(64, present=PARTITIONS)
+
+    assert await redis.get(names.PARTITIONS) == b"64"
+
+
 async def test_partitions_are_doubled_or_left_alone(redis: Redis) -> None:
     """Asked again, nothing happens; anything else is refused, and says what can be done."""
     upkeep = Upkeep(redis)
@@ -150,6 +167,33 @@ async def test_partitions_are_doubled_or_left_alone(redis: Redis) -> None:
 
     assert await redis.get(names.PARTITIONS) == b"64"
     assert await StreamExit(redis, "one").partitions(PARTITIONS) == 64
+
+
+async def test_long_entries_are_read_few_at_a_time_and_all_in_the_end(redis: Redis, ledger: Ledger) -> None:
+    """Contents of 1 MiB in two partitions: each read brings some 4 MiB, whether they are new or pending."""
+    talks = ["talk", conversation_in((TALK + 1) % PARTITIONS)]
+    for talk in talks:
+        await ledger.send(*(envelope(talk, f"m-{number}", "x" * 2**20) for number in range(6)))
+        await ledger.send(*(envelope(talk, f"s-{number}") for number in range(50)))
+    stream, leases = StreamExit(redis, "one"), [Lease(partition_of(talk), 1) for talk in talks]
+    for lease in leases:
+        await stream.take_over(lease)
+    for cursor in (NEW, PENDING):
+        found: dict[Lease, list[str]] = {lease: [] for lease in leases}
+        reads = []
+        while True:
+            wanted = [(lease, cursor if cursor == NEW else (found[lease] or [PENDING])[-1]) for lease in leases]
+            deliveries = await stream.read(wanted, 500)
+            if not any(each.entries for each in deliveries):
+                break
+            reads.append(sum(len(entry.body or b"") for each in deliveries for entry in each.entries))
+            for lease, each in zip(leases, deliveries, strict=True):
+                found[lease] += [entry.entry_id for entry in each.entries]
+        assert [found[lease] for lease in leases] == [
+            await _ids(redis, names.stream(each.partition)) for each in leases
+        ]
+        assert max(reads) < 4.5 * 2**20
+        assert len(reads) <= 7
 
 
 async def test_entries_that_somebody_deleted_are_buried_as_missing(redis: Redis, ledger: Ledger) -> None:

@@ -1,6 +1,6 @@
 -- Put an entry that cannot be persisted among the dead letters, if it is still to be persisted.
 -- ARGV: partition, epoch, entry's id, message's id or '', then names and values that say why.
--- Answers {epoch of a later owner, or 0; the dead letter's id, or '' when the entry was settled meanwhile}.
+-- Answers {epoch of a later owner, -2 when this one has not begun, or 0; the dead letter's id, or '' when the entry was settled meanwhile}.
 local partition, entry, message = ARGV[1], ARGV[3], ARGV[4]
 local succeeded = later(partition, ARGV[2])
 if succeeded then
@@ -13,11 +13,9 @@ if #pending == 0 then
 end
 local found = redis.call('XRANGE', stream, entry, entry)
 local fields = found[1] and found[1][2] and as_table(found[1][2]) or {}
-local time = redis.call('TIME')
-local failed_at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local letter = {
-    'entry', entry, 'accepted', fields['accepted'] or entry, 'partition', partition,
-    'deliveries', tostring(pending[1][4]), 'failedAt', failed_at,
+    'entry', entry, 'accepted', first_accepted(fields, entry), 'partition', partition,
+    'deliveries', tostring(pending[1][4]), 'failedAt', now_ms(),
 }
 for place = 5, #ARGV do
     letter[#letter + 1] = ARGV[place]

@@ -1,33 +1,21 @@
--- Take entries of several partitions, for each at most so many.
+-- Take entries of several partitions, for each at most so many, and no more when its part of some 4 MiB is full: one at least, however
+-- long, so that each gets on.
 -- ARGV: consumer, entries of one partition; then for each partition: itself, its owner's epoch, and after which entry: '>' for
 --       entries that nobody was given yet, an id for those that this consumer was given and has not settled.
 -- Answers for each partition {standing, ids, lengths, accepted, envelopes}. Standing: 0, the epoch of a later owner, or -1 while
--- another partition comes first, -2 when the group is gone. Ids, lengths and the ids under which they were first accepted are
+-- another partition comes first, -2 when the group is gone or the epoch has not begun here. Ids, lengths and the ids under which they were first accepted are
 -- separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One text for all entries is read many
 -- times as fast by the other side as thousands of small ones.
-local consumer, count = ARGV[1], ARGV[2]
+local consumer, count = ARGV[1], tonumber(ARGV[2])
+local most_bytes = 4 * 1024 * 1024 / math.max(1, (#ARGV - 2) / 3)
+local most_at_once = 4 -- nobody knows how long they are before they are taken
 
--- Whether a new partition still waits for entries of its parent that were there before it was made.
-local function waits(partition)
-    local barrier = redis.call('HGETALL', 'msg:barrier:' .. partition)
-    if #barrier == 0 then
-        return false
+local function length_of(entry)
+    local length = 0
+    for _, text in ipairs(entry[2] or {}) do
+        length = length + #text
     end
-    barrier = as_table(barrier)
-    local parent = stream_of(barrier['parent'])
-    local group = group_of(parent)
-    if not group then
-        return redis.call('EXISTS', parent) == 1
-    end
-    if comes_before(group['last-delivered-id'], barrier['last']) then
-        return true
-    end
-    local oldest = oldest_pending(parent)
-    if oldest and not comes_before(barrier['last'], oldest) then
-        return true
-    end
-    redis.call('DEL', 'msg:barrier:' .. partition)
-    return false
+    return length
 end
 
 local function entries_of(found)
@@ -36,7 +24,7 @@ local function entries_of(found)
         local fields = entry[2] and as_table(entry[2]) or nil
         local envelope = fields and fields['envelope']
         ids[place] = entry[1]
-        accepted[place] = fields and fields['accepted'] or entry[1]
+        accepted[place] = fields and first_accepted(fields, entry[1]) or entry[1]
         lengths[place] = envelope and #envelope or fields and -1 or -2
         envelopes[place] = envelope or ''
     end
@@ -52,14 +40,28 @@ local function read(partition, epoch, after)
         return { -1 }
     end
     local stream = stream_of(partition)
-    local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', stream, after)
-    if found and found.err then
-        if string.find(found.err, 'NOGROUP') then
-            return { -2 }
+    local entries, bytes, asked = {}, 0, 1
+    repeat
+        local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', asked, 'STREAMS', stream, after)
+        if found and found.err then
+            if string.find(found.err, 'NOGROUP') then
+                return { -2 }
+            end
+            return redis.error_reply(found.err)
         end
-        return redis.error_reply(found.err)
-    end
-    return entries_of(found and found[1][2] or {})
+        local some = found and found[1][2] or {}
+        for _, entry in ipairs(some) do
+            entries[#entries + 1] = entry
+            bytes = bytes + length_of(entry)
+        end
+        local has_more = #some == asked
+        if has_more and after ~= '>' then
+            after = entries[#entries][1]
+        end
+        local fitting = bytes > 0 and math.floor((most_bytes - bytes) * #entries / bytes) or most_at_once
+        asked = math.min(most_at_once, count - #entries, fitting)
+    until not has_more or asked < 1
+    return entries_of(entries)
 end
 
 local answers = {}

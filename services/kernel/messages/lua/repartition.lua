@@ -1,10 +1,18 @@
 -- Divide every partition in two: conversations of partition p go to p or to p + old from now on.
 -- ARGV: partitions there are to be; partitions there are unless msg:partitions says otherwise.
--- Answers how many there were; nothing was changed unless that is half of what there are to be.
+-- Answers {how many there were; how many of them still wait for the partition they come from}. Nothing was changed unless the first
+-- is half of what there are to be, and the second 0: a partition that waits has too few entries to say what comes before its half.
 local new = tonumber(ARGV[1])
 local old = tonumber(redis.call('GET', 'msg:partitions') or ARGV[2])
 if new ~= 2 * old then
-    return old
+    return { old, 0 }
+end
+local waiting = 0
+for partition = 0, old - 1 do
+    waiting = waiting + (waits(partition) and 1 or 0)
+end
+if waiting > 0 then
+    return { old, waiting }
 end
 for parent = 0, old - 1 do
     local last = redis.call('XREVRANGE', stream_of(parent), '+', '-', 'COUNT', 1)
@@ -19,4 +27,4 @@ for parent = 0, old - 1 do
     end
 end
 redis.call('SET', 'msg:partitions', new)
-return old
+return { old, 0 }

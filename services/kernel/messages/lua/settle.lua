@@ -1,7 +1,10 @@
--- Entries are in PostgreSQL: nobody is given them again.
--- ARGV: for each partition: itself, its owner's epoch, how many entries, their ids.
--- Answers the partitions of which nothing was settled, because a later owner is at work.
-local refused, place = {}, 1
+-- Entries are in PostgreSQL: nobody is given them again, and their reservations are needed for a while only.
+-- ARGV: how long a reservation still lives (ms), how many messages have their row, their ids; then for each partition: itself, its owner's epoch, how many entries, their ids.
+-- Answers the partitions of which nothing was settled, because a later owner is at work or this one has not begun.
+local refused, place = {}, 3 + tonumber(ARGV[2])
+for at = 3, place - 1 do
+    redis.call('PEXPIRE', 'msg:seen:' .. ARGV[at], ARGV[1])
+end
 while place <= #ARGV do
     local partition, epoch, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])
     local from, to = place + 3, place + 2 + count

@@ -53,6 +53,18 @@ def test_each_refusal_is_waited_for_twice_as_long_until_the_last() -> None:
     assert held.due() == [A[1]]
 
 
+def test_no_refusal_is_waited_for_longer_than_half_a_minute() -> None:
+    """However often a message may be refused."""
+    held, clock = _held(max_retries=20)
+    waits = []
+    for _ in range(12):
+        held.learn(Outcome(refused=[refused(A[0])]))
+        waits.append(held.seconds)
+        clock.pass_by(held.seconds or 0)
+
+    assert waits == [1, 2, 4, 8, 16, *[30] * 7]
+
+
 def test_the_second_poison_of_a_conversation_has_tries_of_its_own() -> None:
     """After the first is given up the next one is refused for the first time."""
     held, clock = _held(max_retries=2)

@@ -22,6 +22,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     ("variable", "value"),
     [
         ("STREAM_MAX_RETRIES", "0"),
+        ("STREAM_MAX_RETRIES", "21"),
+        ("STREAM_RETRY_SECONDS", "31"),
         ("STREAM_BATCH_SIZE", "0"),
         ("STREAM_BATCH_SIZE", "501"),
         ("ENABLE_STREAM_CONSUMERS", "perhaps"),
