@@ -92,12 +92,12 @@ def test_run_installs_what_was_built(deployed: Skaffold, builds: Path) -> None:
     running = {image for pod in pods for image in _images(pod)}
 
     assert [(each["name"], each["status"]) for each in _releases(deployed.namespace)] == [("coursegen", "deployed")]
-    assert len(built) == 4
+    assert len(built) == 5
     assert all("@sha256:" in each for each in built.values())
     assert set(built.values()) <= running
     for pod in pods:
         assert is_ready(pod) or pod["status"]["phase"] == "Succeeded", pod["metadata"]["name"]
-    assert len(_deployments(deployed.namespace)) == 6
+    assert len(_deployments(deployed.namespace)) == 7
 
 
 def test_a_second_run_upgrades(deployed: Skaffold) -> None:
@@ -132,7 +132,7 @@ def test_test_runs_the_unit_tests_of_each_image(deployed: Skaffold, builds: Path
     """All of them pass, and each image has some."""
     said = deployed("test", "-a", str(builds))
 
-    assert said.count("Command finished successfully.") == 4, said
+    assert said.count("Command finished successfully.") == 5, said
 
 
 def test_verify_brings_a_course_through_the_installation(deployed: Skaffold, builds: Path) -> None:
