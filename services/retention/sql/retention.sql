@@ -184,9 +184,9 @@ WITH batch AS (
 ), removed AS (
     DELETE FROM messages AS m USING batch AS b WHERE m.id = b.id RETURNING m.id, m.payloadkey
 ), receipts AS (
-    DELETE FROM message_receipts AS r USING removed AS m WHERE r.messageid = m.id
+    DELETE FROM message_receipts AS r WHERE r.messageid = ANY (ARRAY(SELECT m.id FROM removed AS m))
 ), payloads AS (
-    DELETE FROM message_payloads AS p USING removed AS m WHERE p.payloadkey = m.payloadkey
+    DELETE FROM message_payloads AS p WHERE p.payloadkey = ANY (ARRAY(SELECT m.payloadkey FROM removed AS m))
 )
 SELECT count(*) FROM removed;
 

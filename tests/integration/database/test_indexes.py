@@ -61,13 +61,14 @@ INSERT INTO message_receipts (messageid, userid, state) SELECT id, 'u-1', 'read'
 """
 _MAY_READ_ALL = {
     "kernel/sql/objects.sql:abandoned_objects": "the sweep looks at every object, once in a while",
+    "retention/sql/retention.sql:remove_beside_messages": "long contents are few, and once a night",
     **{
         f"retention/sql/retention.sql:survey_{each}": "counts what is there, once a night, by a sample where that takes long"
-        for each in ("outbox_published", "idempotency_keys", "fsm_events")
+        for each in ("outbox_published", "idempotency_keys", "fsm_events", "messages")
     },
     **{
         f"retention/sql/retention.sql:remove_{each}": "once a night, and stops at a batch: what is old lies first"
-        for each in ("outbox_published", "idempotency_keys", "fsm_events")
+        for each in ("outbox_published", "idempotency_keys", "fsm_events", "messages")
     },
 }
 _UTILITY = ("LISTEN", "UNLISTEN", "NOTIFY", "SET", "CREATE", "ALTER", "DROP", "GRANT")
