@@ -46,22 +46,12 @@ class Reading:
             NotFound: there is none that the viewer may see.
             DatabaseUnavailable, BrokerUnavailable: whoever would know does not answer.
         """
-        if not _ID.fullmatch(message_id):
-            raise NotFound(_UNKNOWN)
-        row = await self._store.find(message_id)
-        if row is not None:
-            _require_part(viewer, row["senderid"], row["recipientids"])
-            return (await self.replies([row]))[0]
-        return await self._without_row(message_id, viewer)
+        row = await self._row(message_id, viewer)
+        return await self._without_row(message_id, viewer) if row is None else (await self.replies([row]))[0]
 
     async def require(self, message_id: str, viewer: str | None) -> None:
         """Return when there is such a message that the viewer may see, as `find`, without its content."""
-        if not _ID.fullmatch(message_id):
-            raise NotFound(_UNKNOWN)
-        row = await self._store.find(message_id)
-        if row is not None:
-            _require_part(viewer, row["senderid"], row["recipientids"])
-        else:
+        if await self._row(message_id, viewer) is None:
             await self._without_row(message_id, viewer)
 
     async def page(
@@ -86,6 +76,15 @@ class Reading:
         keys = [row["payloadkey"] for row in rows if row["content"] is None]
         contents = await self._payloads.get(keys) if keys else {}
         return [_of_row(row, contents) for row in rows]
+
+    async def _row(self, message_id: str, viewer: str | None) -> Row | None:
+        """A message's row, if it has one; whoever may not see it is told what is told of an unknown one."""
+        if not _ID.fullmatch(message_id):
+            raise NotFound(_UNKNOWN)
+        row = await self._store.find(message_id)
+        if row is not None:
+            _require_part(viewer, row["senderid"], row["recipientids"])
+        return row
 
     async def _without_row(self, message_id: str, viewer: str | None) -> MessageReply:
         """What Redis knows of a message: that it waits, or that it has failed."""
