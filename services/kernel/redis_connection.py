@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.kernel.cancellation import cancellation_kept
-from services.kernel.errors import BrokerUnavailable
+from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.settings import Secret
 
 if TYPE_CHECKING:
@@ -84,3 +84,19 @@ def translated() -> Iterator[None]:
         if not is_unavailable(error):
             raise
         raise BrokerUnavailable(f"Redis does not answer ({type(error).__name__})") from error
+
+
+@contextmanager
+def refusals_translated(words: str) -> Iterator[None]:
+    """As `translated`, and what Redis refuses (out of memory, a key of a wrong type) is no different from no answer at all.
+
+    Args:
+        words: what is said then, before the reason in brackets.
+    """
+    try:
+        with translated():
+            yield
+    except CoursegenError:
+        raise
+    except Exception as error:
+        raise BrokerUnavailable(f"{words} ({error})") from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from services.kernel.errors import BrokerUnavailable, CoursegenError
-from services.kernel.redis_connection import translated
+from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -37,12 +36,5 @@ class Scripts:
         Raises:
             BrokerUnavailable: Redis does not answer, or a key was damaged by hand; the script may have run all the same.
         """
-        try:
-            with translated():
-                return await self._scripts[name](keys=(PREFIX,), args=(COUNTER_SECONDS, *args))
-        except CoursegenError:
-            raise
-        except (
-            Exception
-        ) as error:  # an answer of Redis that is no outage: PostgreSQL counts until a rebuild has mended it
-            raise BrokerUnavailable(f"Redis refuses to count ({error})") from error
+        with refusals_translated("Redis refuses to count"):  # PostgreSQL counts until a rebuild has mended it
+            return await self._scripts[name](keys=(PREFIX,), args=(COUNTER_SECONDS, *args))

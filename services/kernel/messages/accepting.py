@@ -14,10 +14,9 @@ from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.messages import names
 from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
-from services.kernel.redis_connection import translated
+from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -142,13 +141,8 @@ class StreamEntrance:
 
 async def _asked(call: Any) -> Any:
     """What Redis answers. A command it refuses (out of memory, its disk full) is no different from no answer at all."""
-    try:
-        with translated():
-            return await call
-    except CoursegenError:
-        raise
-    except Exception as error:
-        raise BrokerUnavailable(f"Redis refuses messages ({error})") from error
+    with refusals_translated("Redis refuses messages"):
+        return await call
 
 
 def answer_from(reservation: Reservation, message: Submission, *, is_new: bool = False) -> Acceptance:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from services.kernel.errors import BrokerUnavailable, CoursegenError
-from services.kernel.redis_connection import translated
+from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -47,10 +46,5 @@ async def answered(call: Awaitable[Any]) -> Any:
     Raises:
         BrokerUnavailable: there is no answer.
     """
-    try:
-        with translated():
-            return await call
-    except CoursegenError:
-        raise
-    except Exception as error:
-        raise BrokerUnavailable(f"Redis refuses what the consumers ask ({error})") from error
+    with refusals_translated("Redis refuses what the consumers ask"):
+        return await call
