@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
-# an image builder. What runs on a cluster waits most of its time: the operator and the application are tried side by side, then
-# what must have the cluster for itself, and beside that charts and images. Arguments go to pytest.
+# an image builder. What runs on a cluster waits most of its time: the operator, the application, and charts and images are tried
+# side by side, then what must have the cluster for itself. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
@@ -20,7 +20,8 @@ part=${PART:-all}
 python=(.venv/bin/python)
 status=0
 selected=no
-beside= # the process group of what goes on beside
+beside=() # the process groups of what goes on beside, and the files of what they say
+words=()
 
 pytest() { # MARKERS PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
     local code=0
@@ -73,29 +74,35 @@ build_tools() { # what cannot be built the tests will say
 }
 
 go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, what it says in a file until it is joined
-    words=$(mktemp)
-    echo "Beside it: pytest ${*:2} (tail -f $words)"
+    local file
+    file=$(mktemp)
+    echo "Beside it: pytest ${*:2} (tail -f $file)"
     set -m # a process group of its own, so that it can be ended as a whole
     (
         python=(nice -n 10 "${python[@]}")
-        trap 'echo "$status $selected" >"$words.ended"' EXIT
+        trap 'echo "$status $selected" >"$file.ended"' EXIT
         pytest "$@"
-    ) >"$words" 2>&1 &
-    beside=$!
+    ) >"$file" 2>&1 &
+    beside+=("$!")
+    words+=("$file")
     set +m
 }
 
 join() { # what was found beside counts like the rest
-    local its_status=1 its_selected=yes
-    wait "$beside" || true
-    beside=
-    cat "$words"
-    read -r its_status its_selected <"$words.ended" || true
-    rm -f "$words" "$words.ended"
-    [ "$its_status" -eq 0 ] || status=$its_status
-    [ "$its_selected" = no ] || selected=yes
+    local index its_status its_selected
+    for index in "${!beside[@]}"; do
+        its_status=1 its_selected=yes
+        wait "${beside[index]}" || true
+        cat "${words[index]}"
+        read -r its_status its_selected <"${words[index]}.ended" || true
+        rm -f "${words[index]}" "${words[index]}.ended"
+        [ "$its_status" -eq 0 ] || status=$its_status
+        [ "$its_selected" = no ] || selected=yes
+        unset "beside[index]"
+    done
+    words=()
 }
-trap '[ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true' EXIT
+trap 'for group in ${beside[@]+"${beside[@]}"}; do kill -- "-$group" 2>/dev/null || true; done' EXIT
 
 if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
 if [ "$part" != local ]; then
@@ -110,11 +117,10 @@ if [ "$part" != local ]; then
         pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     else
         go_beside "($platform) and not alone" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
+        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}"
         pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
         join
-        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}"
         pytest "($platform) and alone" -n 0 "${application[@]}"
-        join
     fi
 fi
 if [ "$selected" = no ]; then

@@ -196,7 +196,7 @@ def _pod(
                     "args": program,
                     "env": [{"name": key, "value": value} for key, value in environment.items()],
                     "securityContext": _SECURITY,
-                    "resources": {"requests": {"cpu": "25m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                    "resources": {"requests": {"cpu": "5m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
                     "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "documents", "mountPath": "/documents"}],
                 }
             ],

@@ -124,7 +124,7 @@ def operator_values() -> Values:
             "repository": f"{named['repositoryPrefix']}operator",
             "tag": named["tag"],
         },
-        "resources": {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": {"requests": {"cpu": "5m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
     }
 
 

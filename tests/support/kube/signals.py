@@ -33,7 +33,7 @@ def stand_beside(namespace: str, deployment: str) -> None:
         "name": _CONTAINER,
         "command": ["python", "-c", _IDLE],
         **{key: container[key] for key in ("image", "imagePullPolicy", "securityContext")},
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
     }
     patch = {"spec": {"template": {"spec": {"shareProcessNamespace": True, "containers": [beside]}}}}
     kubectl("-n", namespace, "patch", name, "--patch", json.dumps(patch))

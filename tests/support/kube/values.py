@@ -18,22 +18,31 @@ CHART_VALUES: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding
 CLUSTER_VALUES = "TEST_CLUSTER_VALUES"
 """Names a file of values that says which images the cluster has, and from where."""
 
+
+def _requests(memory: str, limit: str) -> Values:
+    return {"resources": {"requests": {"cpu": "5m", "memory": memory}, "limits": {"memory": limit}}}
+
+
 _SMALL: Values = {
     "image": {"registry": "localhost", "repositoryPrefix": "coursegen-", "tag": "dev"},
-    "migrations": {"mode": "job"},  # installations of the operator's own tests say otherwise
+    "migrations": {
+        "mode": "job",
+        **_requests("128Mi", "128Mi"),
+    },  # installations of the operator's own tests say otherwise
     "dev": {
         "enabled": True,
-        "postgresql": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}},
+        "postgresql": _requests("256Mi", "1Gi"),
+        "redis": _requests("128Mi", "192Mi"),
     },
-    "api": {"resources": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "384Mi"}}},
-    "outboxRelay": {"resources": {"requests": {"cpu": "25m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}},
+    "api": _requests("192Mi", "384Mi"),
+    "outboxRelay": _requests("128Mi", "256Mi"),
+    "persistenceWorker": _requests("128Mi", "256Mi"),
     "stageWorker": {
-        "resources": {"requests": {"cpu": "50m", "memory": "384Mi"}, "limits": {"memory": "1536Mi"}},
-        "queues": {
-            "webhooks": {"resources": {"requests": {"cpu": "25m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}}
-        },
+        **_requests("384Mi", "1536Mi"),
+        "queues": {"webhooks": _requests("128Mi", "256Mi")},
     },
 }
+"""Half a dozen installations share a node of two cores: with more asked for, the last one's pods would wait for the first's end."""
 
 
 def merged(*layers: Values) -> Values:
