@@ -102,7 +102,14 @@ join() { # what was found beside counts like the rest
     done
     words=()
 }
-trap 'for group in ${beside[@]+"${beside[@]}"}; do kill -- "-$group" 2>/dev/null || true; done' EXIT
+
+end_beside() {
+    local group
+    for group in ${beside[@]+"${beside[@]}"}; do
+        kill -- "-$group" 2>/dev/null || true
+    done
+}
+trap end_beside EXIT
 
 if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
 if [ "$part" != local ]; then

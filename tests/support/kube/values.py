@@ -42,7 +42,7 @@ _SMALL: Values = {
         "queues": {"webhooks": _requests("128Mi", "256Mi")},
     },
 }
-"""Half a dozen installations share a node of two cores: with more asked for, the last one's pods would wait for the first's end."""
+"""Half a dozen installations share a node of two cores: with more asked for, the pods of the last would wait for a free one."""
 
 
 def merged(*layers: Values) -> Values:
