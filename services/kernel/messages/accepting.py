@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from services.kernel.messages import names
 from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
@@ -66,17 +66,6 @@ class Found(NamedTuple):
     """Why it lies among the dead letters; None while it waits."""
 
 
-class Transport(Protocol):
-    """What carries messages from whoever accepts them to whoever persists them: its entrance."""
-
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
-        """Accept the messages, in this order; an answer for each, in the same order.
-
-        Raises:
-            BrokerUnavailable: nothing is promised; send them again.
-        """
-
-
 class StreamEntrance:
     """The entrance of Redis' streams."""
 
@@ -93,7 +82,11 @@ class StreamEntrance:
         self._script = redis.register_script(script.read_text(encoding="utf-8"))
 
     async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
-        """As `Transport.accept`."""
+        """Accept the messages, in this order; an answer for each, in the same order.
+
+        Raises:
+            BrokerUnavailable: nothing is promised; send them again.
+        """
         keys = [names.SEEN_PREFIX + envelope.id for envelope, _ in messages]
         args: list[str | bytes] = [self._partitions]
         for envelope, conversation_hash in messages:
