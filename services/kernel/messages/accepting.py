@@ -145,9 +145,14 @@ def answer_from(reservation: Reservation, message: Submission, *, is_new: bool =
     return Acceptance(accepted_at(reservation.entry_id), is_new, is_same, state)
 
 
+def acceptance_from(value: bytes, message: Submission, *, is_new: bool, has_failed: bool) -> Acceptance:
+    """The same from a reservation as it is written down: "<partition>|<entry id>|<digest>"."""
+    return answer_from(_reservation(value, has_failed=has_failed), message, is_new=is_new)
+
+
 def _acceptance(line: bytes, message: Submission) -> Acceptance:
     mark = line[:1]
-    return answer_from(_reservation(line[1:], has_failed=mark == _FAILED), message, is_new=mark == _NEW)
+    return acceptance_from(line[1:], message, is_new=mark == _NEW, has_failed=mark == _FAILED)
 
 
 def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
