@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from services.api import openapi
 from services.api.admin.audit import Audit
@@ -59,6 +60,7 @@ from services.kernel.messages.accepting import StreamEntrance
 from services.kernel.messages.payloads import open_payloads
 from services.kernel.messages.settings import stream_address
 from services.kernel.messages.store import MessageStore
+from services.kernel.messages.transport import Entrance
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
@@ -66,6 +68,9 @@ from services.kernel.schema import hold_schema
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
 from services.kernel.webhooks.secrets import SecretVault
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _RELATIONS = (
     "courses",
@@ -90,6 +95,8 @@ _RELATIONS = (
     *ADMIN_RELATIONS,
 )
 _CACHE_SECONDS = 0.2
+OpenEntrance = Callable[[ApiSettings, "Redis", AsyncExitStack], Awaitable[Entrance]]
+"""Opens where messages are accepted, given a client of the stream's Redis; the stack closes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +160,15 @@ class ApiService:
         await self._parts.commands.drain()
 
 
+async def open_streams(settings: ApiSettings, redis: Redis, _stack: AsyncExitStack) -> Entrance:
+    """Where messages are accepted: the streams of Redis."""
+    return StreamEntrance(redis, partitions=settings.stream_partitions)
+
+
 @asynccontextmanager
-async def open_api(settings: ApiSettings, health: HealthRegistry) -> AsyncIterator[ApiService]:
+async def open_api(
+    settings: ApiSettings, health: HealthRegistry, *, open_entrance: OpenEntrance = open_streams
+) -> AsyncIterator[ApiService]:
     """Open everything the api needs for as long as the block runs.
 
     Raises:
@@ -162,14 +176,16 @@ async def open_api(settings: ApiSettings, health: HealthRegistry) -> AsyncIterat
         DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
         SettingsInvalid: a key file cannot be used.
     """
-    async with open_parts(settings, health) as parts:
+    async with open_parts(settings, health, open_entrance) as parts:
         service = ApiService(parts, settings)
         health.register("http", service.require_listening)
         yield service
 
 
 @asynccontextmanager
-async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIterator[Parts]:
+async def open_parts(
+    settings: ApiSettings, health: HealthRegistry, open_entrance: OpenEntrance = open_streams
+) -> AsyncIterator[Parts]:
     """The application with open resources, without a socket."""
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen-api")
@@ -216,7 +232,8 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *_messages(settings, db, stack))
+        messages = await _messages(settings, db, stack, open_entrance)
+        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *messages)
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
@@ -240,7 +257,9 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
     )
 
 
-def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tuple[MessageRoutes, StreamRoutes]:
+async def _messages(
+    settings: ApiSettings, db: Database, stack: AsyncExitStack, open_entrance: OpenEntrance
+) -> tuple[MessageRoutes, StreamRoutes]:
     address = stream_address(settings, settings.redis_url)
     redis = open_redis(
         address,
@@ -250,7 +269,7 @@ def _messages(settings: ApiSettings, db: Database, stack: AsyncExitStack) -> tup
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    entrance = StreamEntrance(redis, partitions=settings.stream_partitions)
+    entrance = await open_entrance(settings, redis, stack)
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,7 +160,13 @@ class Stack:
         """Variables of every process that is started from now on."""
 
     def spawn(
-        self, kind: Kind, *, faults: str = "", port: int | None = None, env: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        *,
+        faults: str = "",
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (),
     ) -> Process:
         """Start a process and return at once; `ready` waits for it.
 
@@ -169,6 +175,7 @@ class Stack:
             faults: fault points to arm, as `COURSEGEN_FAULTS` takes them.
             port: of an api; None picks a free one.
             env: further variables.
+            program: what Python is to run instead of the service itself.
         """
         number = next(self._numbers)
         port = port if port is not None else ports.pick() if kind == "api" else 0
@@ -183,7 +190,10 @@ class Stack:
         log = self.folder / f"{number:03}-{kind}.log"
         with log.open("ab") as output:
             popen = spawn.spawn(
-                [sys.executable, "-m", f"services.{kind}"], env=variables, folder=REPOSITORY, output=output
+                [sys.executable, *(program or ("-m", f"services.{kind}"))],
+                env=variables,
+                folder=REPOSITORY,
+                output=output,
             )
         process = Process(kind, popen, log, port=port, metrics_port=metrics_port)
         self.processes.append(process)

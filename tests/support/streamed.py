@@ -14,6 +14,7 @@ from services.kernel.database import Database
 from services.kernel.messages import identity, names
 from services.kernel.messages.accepting import StreamEntrance, Submission
 from services.kernel.messages.envelope import Envelope
+from services.kernel.messages.transport import Entrance
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Ledger:
     """What was accepted."""
 
     def __init__(self, redis: Redis, partitions: int = PARTITIONS) -> None:
-        self._entrance = StreamEntrance(redis, partitions=partitions)
+        self.entrance: Entrance = StreamEntrance(redis, partitions=partitions)
+        """Where messages are accepted from now on."""
         self.accepted: defaultdict[str, list[str]] = defaultdict(list)
 
     @property
@@ -66,9 +68,7 @@ class Ledger:
 
     async def send(self, *envelopes: Envelope, counts: bool = True) -> None:
         """Have messages accepted; those that are not to become rows do not count."""
-        await self._entrance.accept(
-            [Submission(each, names.partition_hash(each.conversation_id)) for each in envelopes]
-        )
+        await self.entrance.accept([Submission(each, names.partition_hash(each.conversation_id)) for each in envelopes])
         for each in envelopes if counts else ():
             if each.id not in self.accepted[each.conversation_id]:
                 self.accepted[each.conversation_id].append(each.id)

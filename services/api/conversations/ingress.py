@@ -27,12 +27,13 @@ from services.kernel.database import Row
 from services.kernel.errors import BrokerUnavailable, Conflict
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
-from services.kernel.messages.accepting import Acceptance, Reservation, StreamEntrance, Submission, answer_from
+from services.kernel.messages.accepting import Acceptance, Reservation, Submission, answer_from
 from services.kernel.messages.envelope import Envelope
 from services.kernel.messages.figures import IDEMPOTENCY_HITS
 from services.kernel.messages.names import goes_through_stream, partition_hash
 from services.kernel.messages.payloads import Payloads, payload_key
 from services.kernel.messages.store import MessageStore, is_same
+from services.kernel.messages.transport import Entrance
 
 LARGEST_BATCH: Final = 256
 """Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
@@ -58,7 +59,7 @@ class Ingress:
 
     def __init__(
         self,
-        entrance: StreamEntrance,
+        entrance: Entrance,
         store: MessageStore,
         payloads: Payloads,
         settings: MessageSettings,

@@ -10,10 +10,11 @@ from typing import Any, Final
 from services.api.conversations.bodies import MessageReply, is_name
 from services.kernel.database import Row
 from services.kernel.errors import BrokerUnavailable, NotFound
-from services.kernel.messages.accepting import Found, StreamEntrance
+from services.kernel.messages.accepting import Found
 from services.kernel.messages.identity import ID_PATTERN
 from services.kernel.messages.payloads import Payloads
 from services.kernel.messages.store import MessageStore
+from services.kernel.messages.transport import Entrance
 
 LOOKING_AT_ONCE: Final = 8
 """Readers who ask Redis at the same time; more wait, so that they never take all its connections from those who write."""
@@ -25,9 +26,7 @@ _UNKNOWN: Final = "There is no such message; its id is the `messageId` that its 
 class Reading:
     """Finds messages for whoever may see them."""
 
-    def __init__(
-        self, entrance: StreamEntrance, store: MessageStore, payloads: Payloads, *, patience_seconds: float
-    ) -> None:
+    def __init__(self, entrance: Entrance, store: MessageStore, payloads: Payloads, *, patience_seconds: float) -> None:
         """Find messages in `store` and, those without a row, at `entrance`, which is waited for at most so long."""
         self._patience_seconds = patience_seconds
         self._entrance = entrance

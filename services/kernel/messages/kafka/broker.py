@@ -36,6 +36,9 @@ COPIER_GROUP: Final = "msg-copier"
 ACCEPTED: Final = "accepted"
 """The header with the id under which a message was first accepted, of records that are copied or replayed."""
 
+COPIED: Final = "copied"
+"""The header with the entry that a record is a copy of."""
+
 _REQUEST_MS: Final = 10_000
 _COORDINATOR_SECONDS: Final = 15.0
 """A cluster that has had no group yet makes its topic of offsets first; one that has lost a broker looks for another."""
@@ -199,6 +202,12 @@ class Broker:
                 for some in (await consumer.getmany(where, timeout_ms=200)).values():
                     found += [each for each in some if each.offset < end]
         return found
+
+
+def heard(future: Any) -> Any:
+    """A record on its way, of whose failure the transaction speaks: nobody need ask the record itself."""
+    future.add_done_callback(lambda it: it.cancelled() or it.exception())
+    return future
 
 
 def header(record: Any, name: str) -> str:

@@ -26,6 +26,7 @@ from services.kernel.messages.kafka.broker import (
     STREAM,
     Broker,
     header,
+    heard,
     kafka_translated,
     offset_of,
     place,
@@ -120,8 +121,10 @@ class KafkaEntrance:
         """Write records, in order; the reservation of each."""
         with kafka_translated():
             futures = [
-                await producer.send(
-                    STREAM, encode(each.envelope), key=each.envelope.conversation_id.encode(), partition=partition
+                heard(
+                    await producer.send(
+                        STREAM, encode(each.envelope), key=each.envelope.conversation_id.encode(), partition=partition
+                    )
                 )
                 for each, partition in messages
             ]

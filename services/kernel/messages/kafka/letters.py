@@ -21,6 +21,7 @@ from services.kernel.messages.kafka.broker import (
     Succeeded,
     entry_id,
     header,
+    heard,
     kafka_translated,
     place,
 )
@@ -92,8 +93,8 @@ class KafkaLetters:
             conversation = letter.envelope.conversation_id
             partition, key = names.partition_hash(conversation) % count, conversation.encode()
         headers = [(ACCEPTED, header(record, ACCEPTED).encode())]
-        await producer.send(STREAM, record.value, key=key, partition=partition, headers=headers)
-        await producer.send(DEAD_LETTERS, None, key=record.key, partition=0)
+        heard(await producer.send(STREAM, record.value, key=key, partition=partition, headers=headers))
+        heard(await producer.send(DEAD_LETTERS, None, key=record.key, partition=0))
 
 
 def _letter(record: Any) -> DeadMessage:

@@ -12,7 +12,16 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages.consuming import Entry, Lease
-from services.kernel.messages.kafka.broker import ACCEPTED, GROUP, entry_id, header, kafka_translated, offset_of, place
+from services.kernel.messages.kafka.broker import (
+    ACCEPTED,
+    GROUP,
+    entry_id,
+    header,
+    heard,
+    kafka_translated,
+    offset_of,
+    place,
+)
 from services.kernel.messages.kafka.standing import Standing, encode, ranges
 
 _AHEAD: Final = 100
@@ -161,7 +170,7 @@ class Owned:
 
     async def _send(self, record: tuple[str, bytes, bytes, list[tuple[str, bytes]]]) -> Any:
         topic, key, value, headers = record
-        return await self._producer.send(topic, value, key=key, headers=headers)
+        return heard(await self._producer.send(topic, value, key=key, headers=headers))
 
     def _standing(self, mark: int) -> Standing:
         self._done = {each for each in self._done if each > mark}
