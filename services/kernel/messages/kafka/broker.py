@@ -72,6 +72,24 @@ def kafka_translated() -> Iterator[None]:
         raise BrokerUnavailable(f"Kafka does not answer ({type(error).__name__})") from error
 
 
+@asynccontextmanager
+async def transaction(producer: Any) -> AsyncIterator[None]:
+    """What the block sends is there as a whole when it is left, or not at all; after an error the producer is of no more use.
+
+    Raises:
+        Succeeded: a later producer has the name.
+        BrokerUnavailable: Kafka does not answer; the whole may be there.
+    """
+    with kafka_translated():
+        await producer.begin_transaction()
+        try:
+            yield
+            await producer.commit_transaction()
+        except BaseException:
+            heard(producer._txn_manager.wait_for_transaction_end())  # the client keeps the error there a second time
+            raise
+
+
 def place(partition: int) -> Any:
     """Where the messages of a partition lie."""
     return TopicPartition(STREAM, partition)

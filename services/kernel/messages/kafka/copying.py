@@ -22,8 +22,8 @@ from services.kernel.messages.kafka.broker import (
     Broker,
     Succeeded,
     heard,
-    kafka_translated,
     place,
+    transaction,
 )
 from services.kernel.messages.kafka.reservations import COPIED_PREFIX
 from services.kernel.redis_connection import refusals_translated
@@ -54,8 +54,7 @@ class Copier:
             producer = await self._begun(partition)
             copied = 0
             while entries := await self._next(partition):
-                with kafka_translated():
-                    await self._put(producer, partition, entries)
+                await self._put(producer, partition, entries)
                 await self._note(partition, entries[-1][0].decode())
                 copied += len(entries)
         except Succeeded as error:
@@ -91,14 +90,13 @@ class Copier:
         return found
 
     async def _put(self, producer: Any, partition: int, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        await producer.begin_transaction()
-        for entry_id, fields in entries:
-            body = fields.get(_ENVELOPE, b"")
-            headers = [(COPIED, entry_id), (ACCEPTED, fields.get(b"accepted", entry_id))]
-            heard(await producer.send(STREAM, body, key=_key(body), partition=partition, headers=headers))
         note = {place(partition): OffsetAndMetadata(0, entries[-1][0].decode())}
-        await producer.send_offsets_to_transaction(note, COPIER_GROUP)
-        await producer.commit_transaction()
+        async with transaction(producer):
+            for entry_id, fields in entries:
+                body = fields.get(_ENVELOPE, b"")
+                headers = [(COPIED, entry_id), (ACCEPTED, fields.get(b"accepted", entry_id))]
+                heard(await producer.send(STREAM, body, key=_key(body), partition=partition, headers=headers))
+            await producer.send_offsets_to_transaction(note, COPIER_GROUP)
 
     async def _note(self, partition: int, last: str) -> None:
         """Tell those who put messages straight into Kafka how far the copies are."""

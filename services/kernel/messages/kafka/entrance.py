@@ -40,6 +40,10 @@ _AGAIN_SECONDS: Final = 0.02
 _TO_WRITE: Final = frozenset({"new", "claimed"})
 
 
+class _Behind(BrokerUnavailable):
+    """The copier is behind, or does not run; Kafka itself answers."""
+
+
 class KafkaEntrance:
     """Where messages are put into the topic."""
 
@@ -62,6 +66,8 @@ class KafkaEntrance:
         except TimeoutError as error:
             await self._drop()
             raise BrokerUnavailable("Kafka has not taken the messages in time") from error
+        except _Behind:
+            raise
         except BrokerUnavailable:
             await self._drop()
             raise
@@ -110,11 +116,14 @@ class KafkaEntrance:
     async def _claim(self, messages: Sequence[tuple[str, int]]) -> list[Claim]:
         """Claim all, once nothing in Redis comes before them; a claim that was new stays so."""
         new: set[int] = set()
+        until = asyncio.get_running_loop().time() + self._patience / 2
         while True:
             claims = await self._reservations.claim(messages)
             new |= {number for number, each in enumerate(claims) if each.standing == "new"}
             if all(each.standing != "behind" for each in claims):
                 return [each._replace(standing="new") if number in new else each for number, each in enumerate(claims)]
+            if asyncio.get_running_loop().time() > until:
+                raise _Behind("Redis holds entries that come first and are not copied into Kafka yet")
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _write(self, producer: Any, messages: Sequence[tuple[Submission, int]]) -> list[str]:

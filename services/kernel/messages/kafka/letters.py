@@ -24,6 +24,7 @@ from services.kernel.messages.kafka.broker import (
     heard,
     kafka_translated,
     place,
+    transaction,
 )
 from services.kernel.messages.kafka.reservations import Reservations
 
@@ -74,10 +75,9 @@ class KafkaLetters:
                 return 0
             with kafka_translated():
                 count = len(await producer.partitions_for(STREAM))
-                await producer.begin_transaction()
+            async with transaction(producer):
                 for each in letters:
                     await self._put_back(producer, each, count)
-                await producer.commit_transaction()
         except Succeeded as error:
             raise BrokerUnavailable("Somebody else replays dead letters; look at them again.") from error
         finally:

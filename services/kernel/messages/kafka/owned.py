@@ -18,9 +18,9 @@ from services.kernel.messages.kafka.broker import (
     entry_id,
     header,
     heard,
-    kafka_translated,
     offset_of,
     place,
+    transaction,
 )
 from services.kernel.messages.kafka.standing import Standing, encode, ranges
 
@@ -153,13 +153,11 @@ class Owned:
                 raise BrokerUnavailable("The partition must be taken over again")
             self.is_over, mark = True, self.settled_below
             self._given = max(self._given, self._next + _AHEAD) if self._next > self._committed else self._given
-            with kafka_translated():
-                await self._producer.begin_transaction()
+            async with transaction(self._producer):
                 sent = await self._send(record) if record else None
                 where = {place(self.partition): OffsetAndMetadata(mark, encode(self._standing(mark)))}
                 await self._producer.send_offsets_to_transaction(where, GROUP)
-                await self._producer.commit_transaction()
-                said = await sent if sent else None
+            said = await sent if sent else None
             self.is_over, self._committed = False, mark
             return said
 
