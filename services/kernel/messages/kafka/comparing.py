@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.kernel.database import Database
 from services.kernel.messages import names
 from services.kernel.messages.envelope import Envelope, Undecodable, decode
 from services.kernel.messages.kafka.broker import COPIED, DEAD_LETTERS, GROUP, Broker, chosen, header, place
 from services.kernel.messages.kafka.reservations import COPIED_PREFIX
+from services.kernel.queries import Queries
 from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_ROWS: Final = "SELECT id, contentdigest FROM messages WHERE id = ANY($1::text[]) ORDER BY position"
+_QUERIES = Queries.load("services.kernel.messages.kafka", "comparing.sql")
 
 
 class Comparison(NamedTuple):
@@ -65,7 +66,10 @@ async def compare(broker: Broker, redis: Redis, db: Database, partition: int) ->
         digests[each.id].add(each.digest)
     old = [fields for entry_id, fields in entries if _order(entry_id.decode()) <= _order(copied)]
     wanted = {each.id for each in (_message(fields.get(b"envelope", b"")) for fields in old) if each}
-    rows = {row["id"]: row["contentdigest"] for row in await db.fetch(_ROWS, list(digests.keys() | wanted))}
+    rows = {
+        row["id"]: row["contentdigest"]
+        for row in await db.fetch(_QUERIES["rows_in_order"], list(digests.keys() | wanted))
+    }
     return Comparison(
         partition=partition,
         entries=len(entries),
