@@ -53,6 +53,8 @@ class Reservation(NamedTuple):
     partition: int
     entry_id: str
     digest: str
+    accepted: str
+    """The entry's id when the message was accepted: another one only after a replay."""
     has_failed: bool = False
     """Whether it lies among the dead letters."""
 
@@ -149,7 +151,7 @@ def answer_from(reservation: Reservation, message: Submission, *, is_new: bool =
     """What is answered to whoever has sent a message that has this reservation."""
     is_same = reservation.digest == message.envelope.digest
     state: State = "failed" if reservation.has_failed else "pending"
-    return Acceptance(accepted_at(reservation.entry_id), is_new, is_same, state)
+    return Acceptance(accepted_at(reservation.accepted), is_new, is_same, state)
 
 
 def _acceptance(line: bytes, message: Submission) -> Acceptance:
@@ -158,9 +160,8 @@ def _acceptance(line: bytes, message: Submission) -> Acceptance:
 
 
 def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
-    partition, _, rest = value.decode("ascii", "replace").partition("|")
-    entry_id, _, digest = rest.partition("|")
-    return Reservation(int(partition), entry_id, digest, has_failed)
+    partition, entry_id, digest, accepted = (*value.decode("ascii", "replace").split("|"), "", "", "")[:4]
+    return Reservation(int(partition), entry_id, digest, accepted or entry_id, has_failed)
 
 
 def _found(fields: dict[bytes, bytes], entry_id: bytes, failure: str | None) -> Found | None:

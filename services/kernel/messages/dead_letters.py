@@ -105,8 +105,8 @@ class DeadMessages:
     async def _replay(self, letter: DeadMessage) -> bool:
         envelope = letter.envelope
         number = "" if envelope is None else names.partition_hash(envelope.conversation_id)
-        message = "" if envelope is None else envelope.id
-        return bool(await self._scripts.run("replay", letter.letter_id, number, message, self._partitions))
+        message = ("", "") if envelope is None else (envelope.id, envelope.digest)
+        return bool(await self._scripts.run("replay", letter.letter_id, number, *message, self._partitions))
 
 
 def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:

@@ -11,8 +11,9 @@ import pytest
 
 from services.kernel.database import Database
 from services.kernel.messages import names
+from services.kernel.messages.accepting import Acceptance, Found, StreamEntrance, Submission
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
-from services.kernel.messages.envelope import encode
+from services.kernel.messages.envelope import accepted_at, encode
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.support import crashing
 from tests.support.stack import Stack
@@ -353,3 +354,30 @@ async def test_replayed_dead_letters_become_rows(
 
 async def _dead(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(names.DEAD_LETTERS) == count)
+
+
+async def test_a_replayed_message_is_found_and_its_repeat_waits_with_it(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """By its new entry, after the old one was cut off; with the time at which it was accepted first, until it has its row."""
+    await db.execute(REFUSE)
+    poison = Submission(POISON, names.partition_hash("talk"))
+    await ledger.send(POISON)
+    ((old, _),) = await redis.xrange(names.stream(partition_of("talk")))
+    async with persisting():
+        await eventually(lambda: _dead(redis, 1))
+    await db.execute("DROP TRIGGER refuse ON messages")
+    assert await DeadMessages(redis, partitions=PARTITIONS).replay_all() == 1
+    await redis.xdel(names.stream(partition_of("talk")), old)
+    entrance = StreamEntrance(redis, partitions=PARTITIONS)
+    found, (repeat,) = await entrance.find(POISON.id), await entrance.accept([poison])
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: _ends(redis))
+
+    assert found == Found(POISON, accepted_at(old.decode()), None)
+    assert repeat == Acceptance(accepted_at(old.decode()), is_new=False, is_same=True, state="pending")
+
+
+async def _ends(redis: Redis) -> bool:
+    return bool(await redis.pttl(names.seen(POISON.id)) > 0)
