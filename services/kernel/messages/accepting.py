@@ -15,7 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from services.kernel.messages import names
-from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
+from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
 from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ class StreamEntrance:
         place = await _asked(self._redis.hget(names.FAILED, message_id))
         if place:
             for _, fields in await self._range(names.DEAD_LETTERS, place.decode()):
-                return _found(fields, fields.get(b"entry", b"0"), fields.get(b"reason", b"").decode())
+                entry_id = first_accepted(fields.get(b"entry"), place.decode())
+                return _found(fields, entry_id, fields.get(b"reason", b"").decode("utf-8", "replace"))
         [reservation] = await self.reserved([message_id])
         if reservation is not None:
             for _, fields in await self._range(names.stream(reservation.partition), reservation.entry_id):
-                return _found(fields, reservation.entry_id.encode(), None)
+                return _found(fields, reservation.entry_id, None)
         return None
 
     async def _range(self, stream: str, entry_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
@@ -164,9 +165,9 @@ def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
     return Reservation(int(partition), entry_id, digest, accepted or entry_id, has_failed)
 
 
-def _found(fields: dict[bytes, bytes], entry_id: bytes, failure: str | None) -> Found | None:
+def _found(fields: dict[bytes, bytes], entry_id: str, failure: str | None) -> Found | None:
     try:
         envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
     except Undecodable:
         return None
-    return Found(envelope, accepted_at(fields.get(b"accepted", entry_id).decode()), failure)
+    return Found(envelope, accepted_at(first_accepted(fields.get(b"accepted"), entry_id)), failure)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _PAGE: Final = 100
+_MOST_DIGITS: Final = 6
 
 
 class DeadMessage(NamedTuple):
@@ -120,12 +121,17 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
     return DeadMessage(
         letter_id.decode(),
         text("entry"),
-        int(text("partition") or 0),
+        _number(text("partition")),
         text("reason"),
         text("error"),
-        int(text("attempts") or 0),
+        _number(text("attempts")),
         envelope,
     )
+
+
+def _number(text: str) -> int:
+    """A small number that a worker has written; 0 where somebody has written something else by hand."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
 def _order(entry_id: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ whoever accepts and whoever persists cannot differ, and no clock of another mach
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +19,8 @@ VERSION: Final = 1
 """The version this code writes and the only one it reads."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ENTRY_ID: Final = re.compile(rb"[0-9]{1,14}-[0-9]+")
+_LONGEST_ID: Final = 40
 
 
 class Undecodable(PermanentError):
@@ -83,3 +86,11 @@ def _holds_nul(envelope: Envelope) -> bool:
 def accepted_at(entry_id: str) -> datetime:
     """When the entry of this id was accepted: the milliseconds before its dash."""
     return _EPOCH + timedelta(milliseconds=int(entry_id.partition("-")[0]))
+
+
+def first_accepted(said: bytes | None, entry_id: str) -> str:
+    """The id under which an entry was first accepted: what its field `accepted` says, if that can be; else its own.
+
+    Only a replay writes that field. The scripts judge it likewise (fence.lua).
+    """
+    return said.decode() if said is not None and len(said) <= _LONGEST_ID and _ENTRY_ID.fullmatch(said) else entry_id

@@ -381,3 +381,28 @@ async def test_a_replayed_message_is_found_and_its_repeat_waits_with_it(
 
 async def _ends(redis: Redis) -> bool:
     return bool(await redis.pttl(names.seen(POISON.id)) > 0)
+
+
+@pytest.mark.parametrize("accepted", ["a,b", "9" * 30 + "-1"])
+async def test_what_somebody_has_written_by_hand_is_shown_as_well_as_it_can_be(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, accepted: str
+) -> None:
+    """A dead letter that names no partition, no time and no number of tries: listed, found, and put back where it belongs."""
+    fields: Any = {"partition": "x", "attempts": "many", "entry": "none", "accepted": accepted, "reason": b"\xff"}
+    dead, odd = DeadMessages(redis, partitions=PARTITIONS), {"partition": "9999"}
+    letter_id = await redis.xadd(names.DEAD_LETTERS, fields | {"envelope": encode(POISON)})
+    await redis.xadd(names.DEAD_LETTERS, odd)
+    await redis.hset(names.FAILED, POISON.id, letter_id)
+    found = await StreamEntrance(redis, partitions=PARTITIONS).find(POISON.id)
+    first, second = await dead.page()
+    ledger.accepted["talk"] = [POISON.id]
+    await dead.replay_all()
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    at = await db.fetchval("SELECT createdat FROM messages")
+
+    assert found is not None
+    assert found.accepted_at == at == accepted_at(letter_id.decode())
+    assert (first.partition, first.attempts, second.partition) == (0, 0, 9999)
+    assert await redis.exists(names.stream(9999), f"{names.STREAM_PREFIX}x") == 0

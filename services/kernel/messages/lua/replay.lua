@@ -8,9 +8,11 @@ if #found == 0 then
     return ''
 end
 local letter, message = as_table(found[1][2]), ARGV[3]
-local partition = letter['partition'] or '0'
+local count, partition = tonumber(redis.call('GET', 'msg:partitions') or ARGV[5]), '0'
 if ARGV[2] ~= '' then
-    partition = string.format('%d', tonumber(ARGV[2]) % tonumber(redis.call('GET', 'msg:partitions') or ARGV[5]))
+    partition = string.format('%d', tonumber(ARGV[2]) % count)
+elseif string.match(letter['partition'] or '', '^%d%d?%d?%d?$') and tonumber(letter['partition']) < count then
+    partition = string.format('%d', tonumber(letter['partition']))
 end
 local accepted = first_accepted(letter, ARGV[1])
 local entry = redis.call('XADD', stream_of(partition), '*', 'envelope', letter['envelope'] or '', 'accepted', accepted)

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 import pytest
 
-from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
+from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
 
 _ENVELOPE = Envelope(
     id="msg_a",
@@ -93,3 +93,12 @@ def test_a_written_escape_is_no_nul() -> None:
 def test_the_entrys_id_says_when_it_was_accepted() -> None:
     """To the millisecond, in UTC."""
     assert accepted_at("1764350000123-7") == datetime(2025, 11, 28, 17, 13, 20, 123000, UTC)
+
+
+@pytest.mark.parametrize(
+    "said", [None, b"", b"a,b", b"1-", b"-1", b"1-1\n", b"1" * 15 + b"-1", b"1-" + b"9" * 40, b"\xff-1"]
+)
+def test_a_first_id_that_is_none_is_not_believed(said: bytes | None) -> None:
+    """Somebody may have written it by hand; the entry has an id of its own."""
+    assert first_accepted(said, "5-0") == "5-0"
+    assert first_accepted(b"1763000000000-3", "5-0") == "1763000000000-3"
