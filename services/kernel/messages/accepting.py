@@ -123,6 +123,7 @@ class StreamEntrance:
 
         Raises:
             BrokerUnavailable: Redis does not answer.
+            LaterVersion: it was written by a later release.
         """
         place = await _asked(self._redis.hget(names.FAILED, message_id))
         if place:

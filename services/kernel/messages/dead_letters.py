@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
-from services.kernel.messages.envelope import Envelope, Undecodable, decode
+from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodable, decode
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -116,7 +116,7 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
 
     try:
         envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
-    except Undecodable:
+    except (Undecodable, LaterVersion):
         envelope = None
     return DeadMessage(
         letter_id.decode(),
