@@ -140,6 +140,8 @@ class Consumer:
             say_refused(refusal)
         for refusal in given_up:
             await self._undertaker.bury_refused(refusal, self._max_retries)
+        for item in outcome.crashing:
+            await self._undertaker.bury_server_crashing(item)
         now = self._clock.monotonic()
         self._figures.settled(now - item.read_at for item in outcome.done if item.lease.partition not in lost)
         for lease in outcome.lost | {each for each in done if each.partition in lost}:

@@ -46,6 +46,8 @@ class Outcome:
     new: set[str] = field(default_factory=set)
     """Ids of the messages whose rows were not there before."""
     refused: list[Refusal] = field(default_factory=list)
+    crashing: list[Item] = field(default_factory=list)
+    """PostgreSQL has crashed of each of them, again and again."""
     waiting: list[Item] = field(default_factory=list)
     """Not tried: an earlier one of their conversation was refused."""
     lost: set[Lease] = field(default_factory=set)
@@ -61,6 +63,7 @@ class Outcome:
         self.done += other.done
         self.new |= other.new
         self.refused += other.refused
+        self.crashing += other.crashing
         self.waiting += other.waiting
         self.lost |= other.lost
 

@@ -126,6 +126,8 @@ class Recovery:
             if outcome.lost:
                 share.is_gone = True
                 return False
+            if outcome.crashing:
+                return await self._undertaker.bury_server_crashing(item)
             if outcome.done:
                 self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
                 self._tally.add(outcome)
