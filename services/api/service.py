@@ -176,8 +176,10 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen-api")
         stack.push_async_callback(db.close)
-        await hold_schema(db, _RELATIONS, health)
-        health.register("database", db.ping)
+        entrance = _entrance(settings, stack)
+        substitute = entrance.ping if settings.ready_without_database and settings.stream_percent else None
+        await hold_schema(db, _RELATIONS, health, substitute=substitute)
+        health.register("database", db.ping, substitute=substitute)
         redis = open_redis(
             settings.redis_url,
             name="coursegen-api",
@@ -217,7 +219,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        message_routes, waiting = _messages(settings, db, stack)
+        message_routes, waiting = _messages(settings, db, entrance, stack)
         health.figures = _together(figures.page, waiting.page)
         pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *message_routes)
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
@@ -250,19 +252,21 @@ def _together(*pages: Figures) -> Figures:
     return page
 
 
-def _messages(
-    settings: ApiSettings, db: Database, stack: AsyncExitStack
-) -> tuple[tuple[MessageRoutes, StreamRoutes], StreamFigures]:
-    address = stream_address(settings, settings.redis_url)
+def _entrance(settings: ApiSettings, stack: AsyncExitStack) -> StreamEntrance:
     redis = open_redis(
-        address,
+        stream_address(settings, settings.redis_url),
         name="coursegen-api-messages",
         socket_timeout=settings.messages_accept_seconds,
         connect_timeout=settings.messages_accept_seconds,
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    entrance = StreamEntrance(redis, partitions=settings.stream_partitions)
+    return StreamEntrance(redis, partitions=settings.stream_partitions)
+
+
+def _messages(
+    settings: ApiSettings, db: Database, entrance: StreamEntrance, stack: AsyncExitStack
+) -> tuple[tuple[MessageRoutes, StreamRoutes], StreamFigures]:
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
@@ -270,6 +274,7 @@ def _messages(
         store,
         requires_token=settings.messages_require_token,
     )
+    address = stream_address(settings, settings.redis_url)
     patient = open_redis(address, name="coursegen-api-messages-admin", max_connections=8)
     stack.push_async_callback(patient.aclose)
     desk = StreamDesk(db, patient, Audit(db), partitions=settings.stream_partitions)

@@ -68,7 +68,7 @@ class Ingress:
         self._entrance = entrance
         self._store = store
         self._payloads = payloads
-        self._percent = 0 if settings.messages_durability == "postgres" else settings.messages_stream_percent
+        self._percent = settings.stream_percent
         self._longest = settings.messages_payload_bytes
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)

@@ -103,6 +103,14 @@ class StreamEntrance:
         text = await _asked(self._script(keys=keys, args=args))
         return [_acceptance(line, message) for line, message in zip(text.split(b"\n"), messages, strict=True)]
 
+    async def ping(self) -> None:
+        """Return when Redis answers; a readiness check.
+
+        Raises:
+            BrokerUnavailable: it does not.
+        """
+        await _asked(self._redis.ping())
+
     async def reserved(self, message_ids: Sequence[str]) -> list[Reservation | None]:
         """The reservations of these messages; None for those that have none (any more).
 
