@@ -53,6 +53,14 @@ class MessageSettings(StreamSettings):
         minimum=256,
         doc="a longer content goes into the document store first, so that Redis keeps its place only",
     )
+    messages_payload_average_bytes: int = setting(
+        "MESSAGES_PAYLOAD_AVERAGE_BYTES",
+        default=2048,
+        unit="bytes",
+        minimum=0,
+        doc="while the contents of late are longer than this on the average, each that is longer than this goes there as well; "
+        "0 leaves it to MESSAGES_PAYLOAD_BYTES alone",
+    )
     ready_without_database: bool = setting(
         "READY_WITHOUT_DATABASE",
         default=False,
