@@ -80,6 +80,7 @@ async def _respond(
         late = health.late()
         return (503 if late else 200), _JSON, orjson.dumps({"alive": not late, "late": late})
     if path == "/readyz":
-        faults = await health.unready()
-        return (503 if faults else 200), _JSON, orjson.dumps({"ready": not faults, "faults": faults})
+        faults, degraded = await health.standing()
+        document = {"ready": not faults, "faults": faults, "degraded": degraded}
+        return (503 if faults else 200), _JSON, orjson.dumps(document)
     return 404, _JSON, orjson.dumps({"error": {"code": "not_found", "message": "Try /livez", "details": {}}})

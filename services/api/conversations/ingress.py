@@ -19,6 +19,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from services.api.conversations.lengths import Lengths
 from services.api.conversations.settings import MessageSettings
 from services.kernel import metrics
 from services.kernel.batching import Batcher
@@ -68,8 +69,10 @@ class Ingress:
         self._entrance = entrance
         self._store = store
         self._payloads = payloads
-        self._percent = 0 if settings.messages_durability == "postgres" else settings.messages_stream_percent
-        self._longest = settings.messages_payload_bytes
+        self._percent = settings.stream_percent
+        self._lengths = Lengths(
+            longest=settings.messages_payload_bytes, average=settings.messages_payload_average_bytes
+        )
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)
         self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
@@ -93,7 +96,7 @@ class Ingress:
             Conflict: a row that came another way has its key.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
-        if len(envelope.content or "") * 4 > self._longest and len((envelope.content or "").encode()) > self._longest:
+        if self._lengths.is_long(envelope.content or ""):
             message = await self._put_aside(message)
         way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
         acceptance = await way.submit(message)
