@@ -30,6 +30,8 @@ class Said:
     """The conversation of each message, by the sender's own id for it."""
     accepted: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The messages of each conversation that were acknowledged, in order."""
+    at: dict[str, float] = field(default_factory=dict)
+    """When each was acknowledged, by the monotonic clock."""
     told: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Under which `messageId` each was acknowledged."""
     new: Counter[str] = field(default_factory=Counter)
@@ -64,6 +66,7 @@ class Senders:
         chance: random.Random,
         *,
         pause: float = 0.0,
+        repeats: float = 0.05,
         timeout: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -74,12 +77,14 @@ class Senders:
             said: what they write down.
             chance: decides who sends what twice.
             pause: between two messages of a conversation.
+            repeats: share of the messages that are sent twice at once, and of those after which one of before is sent.
             timeout: longest wait for an answer.
             transport: stands in for the network.
         """
         self.said = said
         self._chance = chance
         self._pause = pause
+        self._repeats = repeats
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._clients = [
             httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, transport=transport) for url in urls
@@ -112,7 +117,7 @@ class Senders:
     async def _converse(self, conversation: str, until: asyncio.Event) -> None:
         while not until.is_set():
             await self.say(conversation, 1, within=120.0)
-            if self._chance.random() < 0.05:
+            if self._chance.random() < self._repeats:
                 await self.once_more(self._chance.choice(self.said.accepted[conversation]))
             await asyncio.sleep(self._pause)
 
@@ -125,11 +130,12 @@ class Senders:
         deadline = time.monotonic() + within
         self.said.asked[client_id] = conversation
         while True:
-            copies = 2 if self._chance.random() < 0.05 else 1
+            copies = 2 if self._chance.random() < self._repeats else 1
             if any(await asyncio.gather(*(self._post(conversation, client_id) for _ in range(copies)))):
                 break
             assert time.monotonic() < deadline, f"{client_id} was not accepted within {within:g} s; {self.said}"
             await asyncio.sleep(self._chance.uniform(0.02, 0.2))
+        self.said.at[client_id] = time.monotonic()
         self.said.accepted[conversation].append(client_id)
 
     async def _post(self, conversation: str, client_id: str) -> bool:
