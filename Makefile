@@ -16,12 +16,15 @@ ARGS ?=
 # JOBS=0 in one process, for a debugger.
 JOBS ?= auto
 
+# How long make prove-messages kills at random: make prove-messages SECONDS=3600.
+SECONDS ?= 900
+
 # Images that make images, sbom and push are about; all by default.
 TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -75,6 +78,11 @@ bench: ## measure, against others and against the bare database
 prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 	@scripts/environment dev
 	@export PROVE_FAULTS=100; exec $(BIN)/python -m pytest tests/faults --timeout 0 $(ARGS)
+
+prove-messages: ## kill what carries messages hundreds of times, at random for SECONDS and one by one, and measure what everysec loses
+	@scripts/environment dev
+	@export PROVE_MESSAGES=$(SECONDS) PROVE_FAULTS=100; exec $(BIN)/python -m pytest -s --timeout 0 \
+		tests/faults/test_messages_storm.py tests/faults/test_messages_killed.py tests/faults/test_messages_everysec.py $(ARGS)
 
 prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev

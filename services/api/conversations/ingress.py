@@ -26,6 +26,7 @@ from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
 from services.kernel.errors import BrokerUnavailable, Conflict
+from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
 from services.kernel.messages.accepting import Acceptance, Reservation, StreamEntrance, Submission, answer_from
@@ -134,6 +135,7 @@ class Ingress:
             if self._stream_breaker.failed():
                 _log.warning("messages cannot be accepted", error=error.message)
             raise
+        await reach("messages.after_enqueue")
         self._stream_breaker.succeeded()
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
@@ -143,15 +145,20 @@ class Ingress:
         asking = self._entrance.reserved([each.envelope.id for each in messages])
         reservations = await self._bounded(asking, self._reservations)
         if reservations is None or not any(reservations):
-            return await self._store.accept(messages)
+            return await self._write(messages)
         pairs = list(zip(messages, reservations, strict=True))
         rows = await self._known([message for message, reservation in pairs if reservation is not None])
         unknown = [message for message, reservation in pairs if reservation is None]
-        answers = iter(await self._store.accept(unknown) if unknown else ())
+        answers = iter(await self._write(unknown) if unknown else ())
         return [
             next(answers) if reservation is None else _repeat(message, reservation, rows)
             for message, reservation in pairs
         ]
+
+    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+        answers = await self._store.accept(messages)
+        await reach("messages.after_insert")
+        return answers
 
     async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
         """Those of the messages that have a row; none when PostgreSQL does not say so in time."""
