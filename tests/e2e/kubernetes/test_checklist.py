@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.support import checklist
 from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation
-from tests.support.kube.page import Shell, make_tools, shell_for
+from tests.support.kube.page import Shell
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), pytest.mark.timeout(900)]
 
 _AT_ONCE = 3
 """Blocks that run side by side: most of their time kubectl waits."""
-
-
-@pytest.fixture
-def shell(whole: Installation, tmp_path: Path) -> Iterator[Shell]:
-    """Runs commands of the page in bash, behind its own words, for the shared installation; with the tools pod of step 0.4."""
-    run_block = shell_for(whole, tmp_path)
-    make_tools(run_block, whole.fullname)
-    yield run_block
-    component = f"app.kubernetes.io/instance={whole.release},app.kubernetes.io/component=tools"
-    whole.kubectl("delete", "pod,networkpolicy", "-l", component, "--wait=false")
 
 
 def test_what_reads_prints_what_the_page_says(shell: Shell, whole: Installation) -> None:

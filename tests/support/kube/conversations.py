@@ -85,7 +85,7 @@ def owner_of(installation: Installation, conversation: str) -> tuple[str, int]:
     partition = names.partition_hash(conversation) % int(installation.redis("-n", "1", "GET", names.PARTITIONS))
     found = installation.sql(f"SELECT owner, epoch FROM message_partitions WHERE partition = {partition}")
     owner, _, epoch = found.partition("|")
-    return owner, int(epoch)
+    return owner.rpartition("_")[0], int(epoch)
 
 
 def dead_letters(installation: Installation) -> int:
