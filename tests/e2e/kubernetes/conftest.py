@@ -14,7 +14,6 @@ import pytest
 
 from tests.support.clusters import require_cluster
 from tests.support.kube.installation import Installation, own_namespace
-from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.values import CHART_VALUES, Values
 from tests.support.limits import RAISED
 
@@ -85,14 +84,3 @@ def whole(shared: Installation) -> Iterator[Installation]:
     shared.wait_ready(seconds=180)
     yield shared
     shared.wait_ready(seconds=180)
-
-
-@pytest.fixture(scope="module")
-def shell(shared: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """Bash with the words of docs/DEPLOYMENT-CHECKLIST.md, for the shared installation; with the tools pod of step 0.4."""
-    shared.wait_ready(seconds=180)
-    run_block = shell_for(shared, tmp_path_factory.mktemp("page"))
-    make_tools(run_block, shared.fullname)
-    yield run_block
-    component = f"{shared.selector},app.kubernetes.io/component=tools"
-    shared.kubectl("delete", "pod,networkpolicy", "-l", component)  # gone before others count the pods
