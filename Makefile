@@ -24,7 +24,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down prove-checklist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -97,6 +97,11 @@ prove-operator: ## the operator killed and stopped 20 times each, with 500 resou
 	@scripts/environment dev
 	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/operator/test_scale.py tests/e2e/operator/test_failover.py tests/e2e/operator/test_level_4.py $(ARGS)
+
+prove-checklist: ## what changes something in the deployment checklist, as printed, on the cluster that KUBECONFIG names (takes minutes)
+	@scripts/environment dev
+	@export PROVE_CHECKLIST=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
+		tests/e2e/kubernetes/test_checklist_changes.py $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

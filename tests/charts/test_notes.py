@@ -83,6 +83,8 @@ def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
 def test_where_messages_go_is_said(notes: Callable[..., str]) -> None:
     """When nobody writes them from the stream: that the api does, or that they wait."""
     assert "messages" not in notes("minimal")
+    assert "# a message and a course through everything\n" in notes("minimal")
+    assert "# a course through everything\n" in notes("minimal", "persistenceWorker.enabled=false")
     assert "the api writes each message into PostgreSQL" in notes("minimal", "persistenceWorker.enabled=false")
     assert "messages wait in the stream" in notes("minimal", "config.persistence.ENABLE_STREAM_CONSUMERS=false")
 
