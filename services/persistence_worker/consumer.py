@@ -17,7 +17,8 @@ from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.faults import reach
 from services.kernel.health import Heartbeat
 from services.kernel.logs import get_logger
-from services.kernel.messages.consuming import Delivery, Lease, StreamExit
+from services.kernel.messages.consuming import Delivery, Lease
+from services.kernel.messages.transport import Exit
 from services.kernel.pauses import pause
 from services.kernel.reminders import Reminder
 from services.persistence_worker.figures import Figures
@@ -45,7 +46,7 @@ class Consumer:
     def __init__(
         self,
         *,
-        stream: StreamExit,
+        stream: Exit,
         shares: Shares,
         holder: Holder,
         opening: Opening,

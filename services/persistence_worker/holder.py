@@ -8,8 +8,9 @@ from typing import Final
 from services.kernel.clock import Clock
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
-from services.kernel.messages.consuming import Lease, StreamExit
+from services.kernel.messages.consuming import Lease
 from services.kernel.messages.partitions import PartitionBook
+from services.kernel.messages.transport import Exit
 from services.kernel.pauses import pause
 from services.kernel.reminders import Reminder
 from services.persistence_worker.figures import Figures
@@ -26,7 +27,7 @@ class Holder:
     def __init__(
         self,
         book: PartitionBook,
-        stream: StreamExit,
+        stream: Exit,
         shares: Shares,
         figures: Figures,
         *,

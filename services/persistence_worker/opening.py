@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from services.kernel.logs import get_logger
-from services.kernel.messages.consuming import PENDING, StreamExit, TakeOver
+from services.kernel.messages.consuming import PENDING, TakeOver
 from services.kernel.messages.partitions import PartitionBook
+from services.kernel.messages.transport import Exit
 from services.persistence_worker.recovery import Recovery
 from services.persistence_worker.shares import Share, Shares
 from services.persistence_worker.undertaker import Undertaker
@@ -17,7 +18,7 @@ _log = get_logger(__name__)
 class Opening:
     """Opens shares."""
 
-    def __init__(self, book: PartitionBook, stream: StreamExit, recovery: Recovery, undertaker: Undertaker) -> None:
+    def __init__(self, book: PartitionBook, stream: Exit, recovery: Recovery, undertaker: Undertaker) -> None:
         self._book = book
         self._stream = stream
         self._recovery = recovery

@@ -6,7 +6,8 @@ import asyncio
 from typing import Final
 
 from services.kernel.errors import CoursegenError
-from services.kernel.messages.consuming import NEW, Delivery, StreamExit
+from services.kernel.messages.consuming import NEW, Delivery
+from services.kernel.messages.transport import Exit
 from services.persistence_worker.held import Held
 from services.persistence_worker.shares import Share, Shares
 
@@ -24,7 +25,7 @@ Deliveries = list[tuple[Share, Delivery]]
 class Reading:
     """One read at a time."""
 
-    def __init__(self, stream: StreamExit, shares: Shares, *, batch_size: int, poll_seconds: float) -> None:
+    def __init__(self, stream: Exit, shares: Shares, *, batch_size: int, poll_seconds: float) -> None:
         self._stream = stream
         self._shares = shares
         self._batch_size = batch_size

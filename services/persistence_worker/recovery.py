@@ -13,8 +13,9 @@ from typing import Final
 
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
-from services.kernel.messages.consuming import PENDING, Entry, StreamExit
+from services.kernel.messages.consuming import PENDING, Entry
 from services.kernel.messages.envelope import LaterVersion, Undecodable
+from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import retry_seconds_after
 from services.persistence_worker.items import Item, read_envelope
@@ -39,7 +40,7 @@ class Recovery:
 
     def __init__(
         self,
-        stream: StreamExit,
+        stream: Exit,
         persister: Persister,
         undertaker: Undertaker,
         figures: Figures,

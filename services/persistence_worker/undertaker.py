@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from services.kernel.messages.consuming import Entry, Lease, StreamExit
+from services.kernel.messages.consuming import Entry, Lease
+from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.items import Item, Refusal
 from services.persistence_worker.lines import say_buried
@@ -19,7 +20,7 @@ _LONGEST_ERROR: Final = 500
 class Undertaker:
     """Buries entries, counts them and says so."""
 
-    def __init__(self, stream: StreamExit, figures: Figures) -> None:
+    def __init__(self, stream: Exit, figures: Figures) -> None:
         self._stream = stream
         self._figures = figures
 

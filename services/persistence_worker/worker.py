@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from services.kernel import lifecycle
 from services.kernel.clock import SystemClock
@@ -13,10 +13,9 @@ from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
 from services.kernel.health import HealthRegistry
 from services.kernel.logs import get_logger
-from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.partitions import PartitionBook
 from services.kernel.messages.settings import stream_address
-from services.kernel.messages.upkeep import Upkeep
+from services.kernel.messages.transport import Transport, streams
 from services.kernel.pauses import pause
 from services.kernel.redis_connection import open_redis
 from services.kernel.schema import hold_schema
@@ -33,9 +32,6 @@ from services.persistence_worker.settings import PersistenceSettings
 from services.persistence_worker.shares import Shares
 from services.persistence_worker.undertaker import Undertaker
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
 RELATIONS: Final = ("messages", "message_partitions", "message_workers")
 """What must exist before this process starts (TRAP33)."""
 MEASURE_SECONDS: Final = 1.0
@@ -44,20 +40,23 @@ TRIM_SECONDS: Final = 5.0
 """How often what was persisted is cut off."""
 _LONGEST_TURN_SECONDS: Final = 60.0
 """A loop that has not come round for so long hangs."""
+OpenTransport = Callable[[PersistenceSettings, str, AsyncExitStack], Awaitable[Transport]]
+"""Opens what carries the messages, for the worker of that name; the stack closes it."""
 _log = get_logger(__name__)
 
 
 class PersistenceWorker:
     """The service that `lifecycle` runs."""
 
-    def __init__(self, settings: PersistenceSettings, redis: Redis, db: Database, health: HealthRegistry) -> None:
+    def __init__(
+        self, settings: PersistenceSettings, node: str, transport: Transport, db: Database, health: HealthRegistry
+    ) -> None:
         self._settings = settings
         self._figures = Figures()
         self._tally = Tally()
         self._shares = Shares()
-        node = settings.new_node()
-        self._stream = StreamExit(redis, node, reservation_seconds=settings.reservation_seconds)
-        self._upkeep = Upkeep(redis)
+        self._stream = transport.exit
+        self._trimming = transport.trimming
         book = PartitionBook(db, node, settings.lease_seconds)
         self._holder = Holder(
             book,
@@ -145,7 +144,7 @@ class PersistenceWorker:
     async def _trim(self) -> None:
         keep = self._settings.keep_seconds, self._settings.keep_entries
         for partition in self._shares.partitions:
-            self._figures.trimmed(await self._upkeep.trim(partition, keep_seconds=keep[0], keep_entries=keep[1]))
+            self._figures.trimmed(await self._trimming.trim(partition, keep_seconds=keep[0], keep_entries=keep[1]))
         await self._stream.prepare()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
@@ -158,8 +157,17 @@ class PersistenceWorker:
             await pause(stopping, seconds)
 
 
+async def open_streams(settings: PersistenceSettings, node: str, stack: AsyncExitStack) -> Transport:
+    """The streams of Redis, for the worker `node`."""
+    redis = open_redis(stream_address(settings, settings.redis_url), name="persistence-worker", socket_timeout=10.0)
+    stack.push_async_callback(redis.aclose)
+    return streams(redis, node, partitions=settings.stream_partitions, reservation_seconds=settings.reservation_seconds)
+
+
 @asynccontextmanager
-async def open_worker(settings: PersistenceSettings, health: HealthRegistry) -> AsyncIterator[PersistenceWorker]:
+async def open_worker(
+    settings: PersistenceSettings, health: HealthRegistry, *, open_transport: OpenTransport = open_streams
+) -> AsyncIterator[PersistenceWorker]:
     """Open the connections and build the parts; the composition root.
 
     Raises:
@@ -171,6 +179,5 @@ async def open_worker(settings: PersistenceSettings, health: HealthRegistry) -> 
         stack.push_async_callback(db.close)
         await hold_schema(db, RELATIONS, health)
         health.register("database", db.ping)
-        redis = open_redis(stream_address(settings, settings.redis_url), name="persistence-worker", socket_timeout=10.0)
-        stack.push_async_callback(redis.aclose)
-        yield PersistenceWorker(settings, redis, db, health)
+        node = settings.new_node()
+        yield PersistenceWorker(settings, node, await open_transport(settings, node, stack), db, health)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from services.kernel.messages import names
 from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
@@ -68,17 +68,6 @@ class Found(NamedTuple):
     """Why it lies among the dead letters; None while it waits."""
 
 
-class Transport(Protocol):
-    """What carries messages from whoever accepts them to whoever persists them: its entrance."""
-
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
-        """Accept the messages, in this order; an answer for each, in the same order.
-
-        Raises:
-            BrokerUnavailable: nothing is promised; send them again.
-        """
-
-
 class StreamEntrance:
     """The entrance of Redis' streams."""
 
@@ -95,7 +84,11 @@ class StreamEntrance:
         self._script = redis.register_script(script.read_text(encoding="utf-8"))
 
     async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
-        """As `Transport.accept`."""
+        """Accept the messages, in this order; an answer for each, in the same order.
+
+        Raises:
+            BrokerUnavailable: nothing is promised; send them again.
+        """
         keys = [names.SEEN_PREFIX + envelope.id for envelope, _ in messages]
         args: list[str | bytes] = [self._partitions]
         for envelope, conversation_hash in messages:
@@ -164,9 +157,14 @@ def answer_from(reservation: Reservation, message: Submission, *, is_new: bool =
     return Acceptance(accepted_at(reservation.accepted), is_new, is_same, state)
 
 
+def acceptance_from(value: bytes, message: Submission, *, is_new: bool, has_failed: bool) -> Acceptance:
+    """The same from a reservation as it is written down: "<partition>|<entry id>|<digest>"."""
+    return answer_from(_reservation(value, has_failed=has_failed), message, is_new=is_new)
+
+
 def _acceptance(line: bytes, message: Submission) -> Acceptance:
     mark = line[:1]
-    return answer_from(_reservation(line[1:], has_failed=mark == _FAILED), message, is_new=mark == _NEW)
+    return acceptance_from(line[1:], message, is_new=mark == _NEW, has_failed=mark == _FAILED)
 
 
 def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
