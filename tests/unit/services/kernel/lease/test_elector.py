@@ -87,7 +87,7 @@ def test_a_killed_leader_is_succeeded_when_its_lease_has_run_out() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_nobody_sleeps_past_the_end_of_a_lease(seed: int) -> None:
-    """Killed at whatever time between two renewals: succeeded when the lease has run out by the standby's clock, not a pause later."""
+    """Killed whenever between two renewals: succeeded when the Lease has run out by the standby's clock, no pause later."""
 
     async def play() -> None:
         scene = Scene()
