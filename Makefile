@@ -16,12 +16,15 @@ ARGS ?=
 # JOBS=0 in one process, for a debugger.
 JOBS ?= auto
 
+# How long make prove-messages kills at random: make prove-messages SECONDS=3600.
+SECONDS ?= 900
+
 # Images that make images, sbom and push are about; all by default.
 TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -76,6 +79,11 @@ prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 	@scripts/environment dev
 	@export PROVE_FAULTS=100; exec $(BIN)/python -m pytest tests/faults --timeout 0 $(ARGS)
 
+prove-messages: ## kill what carries messages hundreds of times, at random for SECONDS and one by one, and measure what everysec loses
+	@scripts/environment dev
+	@export PROVE_MESSAGES=$(SECONDS) PROVE_FAULTS=100; exec $(BIN)/python -m pytest -s --timeout 0 \
+		tests/faults/test_messages_storm.py tests/faults/test_messages_killed.py tests/faults/test_messages_everysec.py $(ARGS)
+
 prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev
 	@export PROVE_ROLLING=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/e2e/kubernetes/test_rolling.py -s --timeout 0 $(ARGS)
@@ -94,6 +102,11 @@ prove-kafka: ## fetch Kafka, once, and carry messages by it, from Redis and back
 	@scripts/environment dev
 	@python3 scripts/kafka.py >/dev/null
 	@export COURSEGEN_REQUIRE_KAFKA=1; exec $(BIN)/python -m pytest tests/integration/transport -m kafka -n 0 $(ARGS)
+
+prove-checklist: ## what changes something in the deployment checklist, as printed, on the cluster that KUBECONFIG names (takes minutes)
+	@scripts/environment dev
+	@export PROVE_CHECKLIST=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
+		tests/e2e/kubernetes/test_checklist_changes.py $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Put Debian's promtool into FOLDER, for the tests of the alerts: scripts/promtool.sh FOLDER
+# Put Debian's promtool and prometheus into FOLDER, for the tests of alerts and dashboards: scripts/promtool.sh FOLDER
 #
 # The package is unpacked, not installed: installing it would start a Prometheus on port 9090, where coursegen's metrics belong.
 set -euo pipefail
-folder=${1:?FOLDER, where promtool is to be}
+folder=${1:?FOLDER, where promtool and prometheus are to be}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 work=$(mktemp -d)
@@ -16,4 +16,4 @@ if ! apt-get download -qq prometheus >/dev/null 2>&1; then # no lists yet
     apt-get download -qq prometheus >/dev/null 2>&1
 fi
 dpkg --extract prometheus_*.deb package
-install -m 0755 package/usr/bin/promtool "$folder/promtool"
+install -m 0755 package/usr/bin/promtool package/usr/bin/prometheus "$folder"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
 # an image builder. What runs on a cluster waits most of its time: the operator, the application, and charts and images are tried
-# side by side, then what must have the cluster for itself. Arguments go to pytest.
+# side by side, then what measures, and at the end what takes something away from all. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
@@ -16,6 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SOME_FAILED=1
 NOTHING_SELECTED=5
 platform="helm or cluster or images"
+takes_away="rolling or disruptive"
 part=${PART:-all}
 python=(.venv/bin/python)
 status=0
@@ -127,7 +128,10 @@ if [ "$part" != local ]; then
         go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}"
         pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
         join
-        pytest "($platform) and alone" -n 0 "${application[@]}"
+        go_beside "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
+        pytest "($platform) and alone" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
+        join
+        pytest "($platform) and alone and ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
     fi
 fi
 if [ "$selected" = no ]; then

@@ -20,7 +20,7 @@ import msgspec
 
 from benchmarks.support.courses import course_id
 
-_REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ async def fire(plan: Plan) -> Result:
     """Carry a plan out in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.support.http_load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=_REPOSITORY,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY,
     )  # fmt: skip
     output, _ = await process.communicate(msgspec.json.encode(plan))
     assert process.returncode == 0, f"the load generator ended with {process.returncode}"
@@ -92,7 +92,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head = self._received.find(b"\r\n\r\n")
-        if head < 0 or len(self._received) < head + 4 + _content_length(self._received[:head]):
+        if head < 0 or len(self._received) < head + 4 + content_length(self._received[:head]):
             return
         self.milliseconds.append((time.perf_counter() - self._sent_at) * 1000)
         self.statuses[int(self._received[9:12])] += 1
@@ -115,7 +115,8 @@ class _Client(asyncio.Protocol):
         self._transport.write(request)
 
 
-def _content_length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
+    """Of an answer with this head."""
     start = head.index(b"content-length: ") + 16
     end = head.find(b"\r\n", start)
     return int(head[start:] if end < 0 else head[start:end])

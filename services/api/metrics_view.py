@@ -1,7 +1,8 @@
 """What the five `metrics.*` routes show, made from the shared counters and the state of the outbox (contract.md i).
 
 Durations are milliseconds unless a source named another unit; rates are percentages with ratios beside them (D17, D38).
-With no traffic every rate is 0 and the system is healthy (TRAP18).
+With no traffic every rate is 0 and the system is healthy (TRAP18). What has no window of its own is counted since the counters
+began; `window` holds the same numbers of the last minutes, and says of how many seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes, Recent
 from services.kernel.counters import Distribution, Durations, Snapshot
 from services.kernel.errors import CoursegenError
 from services.kernel.metrics import SECONDS_BUCKETS
@@ -71,18 +72,26 @@ class OutboxState:
         }
 
 
-def fsm(counted: Snapshot) -> dict[str, Any]:
+def fsm(counted: Snapshot, recent: Recent) -> dict[str, Any]:
     """`getFSM`: operations without replays, which are cache hits (TRAP14)."""
+    shown = _initiations(counted)
+    return {
+        **shown,
+        "initiated": shown["total"],
+        "succeeded": shown["success"],
+        "avgDuration": shown["durations"]["mean"],
+        "window": {"seconds": round(recent.seconds, 3), **_initiations(recent.counted)},
+    }
+
+
+def _initiations(counted: Snapshot) -> dict[str, Any]:
     success, failed = counted.count("fsm_total", "success"), counted.count("fsm_total", "failed")
     hits, misses = counted.count("fsm_cache", "hit"), counted.count("fsm_cache", "miss")
     total = success + failed
-    durations = counted.durations("fsm_duration")
     return {
         "total": total,
         "success": success,
         "failed": failed,
-        "initiated": total,
-        "succeeded": success,
         "cacheHits": hits,
         "cacheMisses": misses,
         "successRate": _percent(success, total),
@@ -91,33 +100,47 @@ def fsm(counted: Snapshot) -> dict[str, Any]:
         "successRatio": _ratio(success, total),
         "failureRatio": _ratio(failed, total),
         "cacheHitRatio": _ratio(hits, hits + misses),
-        "durations": _durations(durations),
-        "avgDuration": round(durations.mean, 3),
+        "durations": _durations(counted.durations("fsm_duration")),
     }
 
 
-def outbox(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
+def outbox(counted: Snapshot, state: OutboxState, recent: Recent) -> dict[str, Any]:
     """`getOutbox`. A row flushed by hand is no job created (TRAP37): jobs are counted where they are queued."""
+    shown = _batches(counted)
+    return {
+        **shown,
+        "pending": state.queue_depth,
+        "processed": shown["jobsCreated"],
+        "failed": shown["jobsFailed"],
+        "oldestPendingSeconds": round(state.oldest_seconds, 3),
+        "avgProcessingTime": round(counted.durations("outbox_batch_duration").mean / 1000, 6),
+        "health": state.health(),
+        "window": {"seconds": round(recent.seconds, 3), **_batches(recent.counted)},
+    }
+
+
+def _batches(counted: Snapshot) -> dict[str, Any]:
     created, failed = counted.count("outbox_jobs", "created"), counted.count("outbox_jobs", "failed")
-    durations = counted.durations("outbox_batch_duration")
     return {
         "batchesProcessed": counted.count("outbox_batches"),
         "jobsCreated": created,
         "jobsFailed": failed,
-        "pending": state.queue_depth,
-        "processed": created,
-        "failed": failed,
         "failureRate": _percent(failed, created + failed),
         "failureRatio": _ratio(failed, created + failed),
-        "oldestPendingSeconds": round(state.oldest_seconds, 3),
-        "durations": _durations(durations),
-        "avgProcessingTime": round(durations.mean / 1000, 6),
-        "health": state.health(),
+        "durations": _durations(counted.durations("outbox_batch_duration")),
     }
 
 
-def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
-    """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32)."""
+def fallbacks(counted: Snapshot, last_day: int, recent: Recent) -> dict[str, Any]:
+    """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32); `last_day` is what they did in 24 hours."""
+    return {
+        **_activations(counted),
+        "recentActivations": last_day,
+        "window": {"seconds": round(recent.seconds, 3), **_activations(recent.counted)},
+    }
+
+
+def _activations(counted: Snapshot) -> dict[str, Any]:
     ends = {
         f"{layer}{outcome.capitalize()}": counted.count("fallback", f"{layer}:{outcome}")
         for layer in ("layer2", "layer3")
@@ -126,9 +149,8 @@ def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
     return {
         "layer2Activations": ends["layer2Success"] + ends["layer2Failed"],
         "layer3Activations": ends["layer3Success"] + ends["layer3Failed"],
-        "recentActivations": recent,
         **ends,
-        "durations": _durations(Durations()),
+        "durations": _durations(counted.durations("fallback_duration")),
     }
 
 
@@ -162,47 +184,60 @@ def exposition(counted: Snapshot, recent: Outcomes, state: OutboxState, failures
     """The same numbers in Prometheus' text format, under the names of GAP11 (TRAP4)."""
     lines: list[str] = []
     fsm_counts = {f'result="{each}"': counted.count("fsm_total", each) for each in ("success", "failed")}
-    _family(lines, "fsm_initializations_total", "counter", fsm_counts)
-    _histogram(lines, "fsm_initialization_duration_seconds", counted.distribution("fsm_duration"))
+    _family(lines, "fsm_initializations_total", "counter", "Initiations, replays aside, by result", fsm_counts)
+    _histogram(
+        lines, "fsm_initialization_duration_seconds", "Time of an initiation", counted.distribution("fsm_duration")
+    )
     cache_counts = {f'result="{each}"': counted.count("fsm_cache", each) for each in ("hit", "miss")}
-    _family(lines, "fsm_cache_lookups_total", "counter", cache_counts)
-    _family(lines, "outbox_queue_depth", "gauge", {"": state.queue_depth})
-    _family(lines, "outbox_dead_rows", "gauge", {"": state.dead_rows})
-    _family(lines, "outbox_oldest_pending_seconds", "gauge", {"": state.oldest_seconds})
-    job_counts = {f'result="{each}"': counted.count("outbox_jobs", each) for each in ("created", "failed")}
-    _family(lines, "outbox_jobs_total", "counter", job_counts)
-    _histogram(lines, "outbox_batch_duration_seconds", counted.distribution("outbox_batch_duration"))
-    progress = {"": state.last_progress_at.timestamp()} if state.last_progress_at else {}
-    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", progress)
-    _family(lines, "outbox_relay_epoch", "gauge", {"": state.epoch or 0})
+    _family(lines, "fsm_cache_lookups_total", "counter", "Initiations by whether they were replays", cache_counts)
+    _outbox_families(lines, counted, state)
     fallback_counts = {
         f'layer="{layer[-1]}",result="{result}"': counted.count("fallback", f"{layer}:{result}")
         for layer in ("layer2", "layer3")
         for result in ("success", "failed")
     }
-    _family(lines, "fallback_activations_total", "counter", fallback_counts)
-    _family(lines, "system_healthy", "gauge", {"": int(health_check(recent, state)["healthy"])})
+    _family(lines, "fallback_activations_total", "counter", "Times that Layer 2 or 3 stepped in", fallback_counts)
+    durations = counted.distribution("fallback_duration")
+    _histogram(lines, "fallback_duration_seconds", "Time that Layer 2 or 3 took to initialise a course", durations)
+    healthy = int(health_check(recent, state)["healthy"])
+    _family(lines, "system_healthy", "gauge", _HEALTHY_DOC, {"": healthy})
     slots = {
         f'slot="{slot}",course="{row["entity_id"]}",reason="{_label(row["reason"])}"': row["at"]
         for slot, row in enumerate(failures)
     }
-    _family(lines, "fsm_recent_failure_timestamp_seconds", "gauge", slots)
+    _family(lines, "fsm_recent_failure_timestamp_seconds", "gauge", "When the ten latest failures happened", slots)
     return "\n".join(lines) + "\n"
 
 
-UNHEALTHY: Final = "# TYPE system_healthy gauge\nsystem_healthy 0\n"
+def _outbox_families(lines: list[str], counted: Snapshot, state: OutboxState) -> None:
+    _family(lines, "outbox_queue_depth", "gauge", "Outbox rows not processed", {"": state.queue_depth})
+    _family(lines, "outbox_dead_rows", "gauge", "Outbox rows that nothing will try again", {"": state.dead_rows})
+    _family(
+        lines, "outbox_oldest_pending_seconds", "gauge", "Age of the oldest row still to go", {"": state.oldest_seconds}
+    )
+    job_counts = {f'result="{each}"': counted.count("outbox_jobs", each) for each in ("created", "failed")}
+    _family(lines, "outbox_jobs_total", "counter", "Outbox rows settled, by result", job_counts)
+    durations = counted.distribution("outbox_batch_duration")
+    _histogram(lines, "outbox_batch_duration_seconds", "From claim to mark of one batch", durations)
+    progress = {"": state.last_progress_at.timestamp()} if state.last_progress_at else {}
+    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", "When the relay last came round", progress)
+    _family(lines, "outbox_relay_epoch", "gauge", "Term of the relay's leader", {"": state.epoch or 0})
+
+
+_HEALTHY_DOC: Final = "1 while the system as a whole is healthy, by four criteria"
+UNHEALTHY: Final = f"# HELP system_healthy {_HEALTHY_DOC}\n# TYPE system_healthy gauge\nsystem_healthy 0\n"
 """All that can be shown while PostgreSQL does not answer."""
 
 
-def _family(lines: list[str], name: str, kind: str, values: Mapping[str, float]) -> None:
-    lines.append(f"# TYPE {name} {kind}")
+def _family(lines: list[str], name: str, kind: str, doc: str, values: Mapping[str, float]) -> None:
+    lines += (f"# HELP {name} {doc}", f"# TYPE {name} {kind}")
     lines.extend(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items())
 
 
-def _histogram(lines: list[str], name: str, measured: Distribution) -> None:
+def _histogram(lines: list[str], name: str, doc: str, measured: Distribution) -> None:
     """Cumulative, under the limits that every process uses: so that sums over processes and these are of one kind."""
     limits = {f'le="{limit}"': measured.within(limit) for limit in SECONDS_BUCKETS}
-    lines.append(f"# TYPE {name} histogram")
+    lines += (f"# HELP {name} {doc}", f"# TYPE {name} histogram")
     lines.extend(f"{name}_bucket{{{limit}}} {count}" for limit, count in limits.items())
     lines.append(f'{name}_bucket{{le="+Inf"}} {measured.count}')
     lines.append(f"{name}_sum {measured.seconds}")

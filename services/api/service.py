@@ -27,7 +27,7 @@ from services.api.documents import Documents
 from services.api.keys import KeyRing, open_key_ring
 from services.api.live.hub import Hub
 from services.api.live.news import NewsDesk
-from services.api.recent_initiations import RecentInitiations
+from services.api.recent_figures import RecentFigures
 from services.api.routes.courses import CourseRoutes
 from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
@@ -44,6 +44,7 @@ from services.api.routing import RouteGroup, RouteTable
 from services.api.server import HttpServer
 from services.api.settings import ApiSettings
 from services.api.shared_figures import SharedFigures
+from services.api.stream_figures import StreamFigures
 from services.api.webhooks import WebhookDoor
 from services.kernel import lifecycle
 from services.kernel.clock import SystemClock
@@ -52,11 +53,12 @@ from services.kernel.concurrency.gate import Gate
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import RetryableError
-from services.kernel.health import HealthRegistry
+from services.kernel.health import Figures, HealthRegistry
 from services.kernel.idempotency import ResultCache
 from services.kernel.initiation import CommandHandler
 from services.kernel.listening import Listener
 from services.kernel.messages.accepting import StreamEntrance
+from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.payloads import open_payloads
 from services.kernel.messages.settings import stream_address
 from services.kernel.messages.store import MessageStore
@@ -109,7 +111,7 @@ class Parts:
     documents: Documents
     keys: KeyRing
     counters: Counters
-    initiations: RecentInitiations
+    initiations: RecentFigures
     hub: Hub
     gate: Gate
     limits: Limits
@@ -190,8 +192,10 @@ async def open_parts(
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen-api")
         stack.push_async_callback(db.close)
-        await hold_schema(db, _RELATIONS, health)
-        health.register("database", db.ping)
+        entrance = await _entrance(settings, stack, open_entrance)
+        substitute = entrance.ping if settings.ready_without_database and settings.stream_percent else None
+        await hold_schema(db, _RELATIONS, health, substitute=substitute)
+        health.register("database", db.ping, substitute=substitute)
         redis = open_redis(
             settings.redis_url,
             name="coursegen-api",
@@ -218,11 +222,10 @@ async def open_parts(
         store = open_store(db, settings)
         courses = Courses(db, store, cache, redis, gate.releases)
         documents = Documents(db, store, courses, most=settings.max_documents)
-        initiations = RecentInitiations(SystemClock())
+        initiations = RecentFigures(SystemClock())
         initiations.remember(await counters.read())
         figures = SharedFigures(db, counters, initiations)
         stack.callback(figures.close)
-        health.figures = figures.page
         always_200 = settings.healthcheck_status == "always200"
         metric_routes = MetricsRoutes(db, counters, initiations, figures, always_200=always_200)
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
@@ -232,8 +235,9 @@ async def open_parts(
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        messages = await _messages(settings, db, stack, open_entrance)
-        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *messages)
+        message_routes, waiting = _messages(settings, db, entrance, stack)
+        health.figures = _together(figures.page, waiting.page)
+        pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *message_routes)
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
         app = Api(
             routes,
@@ -257,19 +261,28 @@ def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
     )
 
 
-async def _messages(
-    settings: ApiSettings, db: Database, stack: AsyncExitStack, open_entrance: OpenEntrance
-) -> tuple[MessageRoutes, StreamRoutes]:
-    address = stream_address(settings, settings.redis_url)
+def _together(*pages: Figures) -> Figures:
+    async def page() -> str:
+        return "".join(await asyncio.gather(*(each() for each in pages)))
+
+    return page
+
+
+async def _entrance(settings: ApiSettings, stack: AsyncExitStack, open_entrance: OpenEntrance) -> Entrance:
     redis = open_redis(
-        address,
+        stream_address(settings, settings.redis_url),
         name="coursegen-api-messages",
         socket_timeout=settings.messages_accept_seconds,
         connect_timeout=settings.messages_accept_seconds,
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    entrance = await open_entrance(settings, redis, stack)
+    return await open_entrance(settings, redis, stack)
+
+
+def _messages(
+    settings: ApiSettings, db: Database, entrance: Entrance, stack: AsyncExitStack
+) -> tuple[tuple[MessageRoutes, StreamRoutes], StreamFigures]:
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
@@ -277,9 +290,12 @@ async def _messages(
         store,
         requires_token=settings.messages_require_token,
     )
+    address = stream_address(settings, settings.redis_url)
     patient = open_redis(address, name="coursegen-api-messages-admin", max_connections=8)
     stack.push_async_callback(patient.aclose)
-    return messages, StreamRoutes(StreamDesk(db, patient, Audit(db), partitions=settings.stream_partitions))
+    desk = StreamDesk(db, patient, Audit(db), partitions=settings.stream_partitions)
+    figures = StreamFigures(StreamExit(patient, "figures"), partitions=settings.stream_partitions)
+    return (messages, StreamRoutes(desk)), figures
 
 
 def _live(settings: ApiSettings, db: Database, courses: Courses) -> tuple[Hub, LiveRoutes]:

@@ -106,6 +106,10 @@ class DatabaseRefused(PermanentError):
     http_status = 500
 
 
+class ConnectionLost(DatabaseUnavailable):
+    """PostgreSQL broke off without a word: it has crashed, or was killed, or somebody between has cut the line."""
+
+
 class UniqueViolation(DatabaseRefused):
     """The row exists already."""
 
@@ -119,7 +123,10 @@ def translate(error: BaseException) -> CoursegenError | None:
     if isinstance(error, CoursegenError) or _is_misuse(error):
         return None
     if isinstance(error, _UNAVAILABLE):
-        return DatabaseUnavailable(f"PostgreSQL does not answer ({type(error).__name__})")
+        is_lost = isinstance(error, pg.ConnectionDoesNotExistError)
+        return (ConnectionLost if is_lost else DatabaseUnavailable)(
+            f"PostgreSQL does not answer ({type(error).__name__})"
+        )
     if isinstance(error, _MISSING):
         return SchemaMissing(f"{error}; run `coursegen migrate`")
     if isinstance(error, (*_DENIED, *_REFUSED)):
@@ -337,6 +344,7 @@ def json_text(value: Any) -> str:
 
 __all__: Sequence[str] = (
     "Connection",
+    "ConnectionLost",
     "Database",
     "DatabaseRefused",
     "DatabaseSettings",

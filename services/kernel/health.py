@@ -1,7 +1,8 @@
 """Whether this process is ready for work, and whether it is still alive.
 
-Ready: started, not stopping, and every registered check passes. Alive: every registered loop has beaten lately; a loop that hangs
-makes `/livez` fail although the process runs. Both answers name what is wrong.
+Ready: started, not stopping, and every registered check passes; a check may have a substitute: while that passes, a server that
+does not answer makes the process degraded, and ready. Alive: every registered loop has beaten lately; a loop that hangs makes
+`/livez` fail although the process runs. Both answers name what is wrong.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from services.kernel.clock import Clock, SystemClock
-from services.kernel.errors import CoursegenError
+from services.kernel.errors import CoursegenError, RetryableError
 
 Check = Callable[[], Awaitable[None]]
 """Returns when all is well; raises a `CoursegenError` that says what is not."""
@@ -41,12 +43,34 @@ class Heartbeat:
         return self.clock.monotonic() - self.last > self.max_age_seconds
 
 
+class Standing(NamedTuple):
+    """What is wrong with a process, by name of the check."""
+
+    faults: dict[str, str]
+    """What keeps it from being ready."""
+    degraded: dict[str, str]
+    """What it is ready without."""
+
+
+class _Registered(NamedTuple):
+    check: Check
+    substitute: Check | None
+
+
+class _Verdict(NamedTuple):
+    """Why a check has failed."""
+
+    reason: str
+    is_silent: bool = False
+    """Whether there was no answer, which says nothing of what the answer would have been."""
+
+
 class HealthRegistry:
     """The checks and heartbeats of one process."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, _Registered] = {}
         self._heartbeats: list[Heartbeat] = []
         self.started = False
         """Set once the service is open; before that it is not ready."""
@@ -63,9 +87,9 @@ class HealthRegistry:
         self._heartbeats.clear()
         self.figures = None
 
-    def register(self, name: str, check: Check) -> None:
-        """Make readiness depend on `check`."""
-        self._checks[name] = check
+    def register(self, name: str, check: Check, *, substitute: Check | None = None) -> None:
+        """Make readiness depend on `check`; when it gets no answer, on `substitute`, if there is one."""
+        self._checks[name] = _Registered(check, substitute)
 
     def progress(self, name: str, max_age_seconds: float) -> Heartbeat:
         """Make liveness depend on a loop that beats at least every `max_age_seconds`."""
@@ -79,22 +103,47 @@ class HealthRegistry:
 
     async def unready(self) -> dict[str, str]:
         """What keeps this process from being ready, by name; empty when it is."""
+        return (await self.standing()).faults
+
+    async def standing(self) -> Standing:
+        """What keeps this process from being ready, and what it is ready without."""
         if self.stopping:
-            return {"process": "stopping"}
+            return Standing({"process": "stopping"}, {})
         if not self.started:
-            return {"process": self.obstacle or "starting"}
-        names = list(self._checks)
-        verdicts = await asyncio.gather(*(_verdict(self._checks[name]) for name in names))
-        return {name: verdict for name, verdict in zip(names, verdicts, strict=True) if verdict is not None}
+            return Standing({"process": self.obstacle or "starting"}, {})
+        registered = dict(self._checks)
+        verdicts = await asyncio.gather(*(_judge(each) for each in registered.values()))
+        found = Standing({}, {})
+        for name, (verdict, is_degraded) in zip(registered, verdicts, strict=True):
+            if verdict is not None:
+                (found.degraded if is_degraded else found.faults)[name] = verdict.reason
+        return found
 
 
-async def _verdict(check: Check) -> str | None:
+async def _judge(registered: _Registered) -> tuple[_Verdict | None, bool]:
+    """Why the check has failed, and whether its substitute makes up for that."""
+    if registered.substitute is None:
+        return await _verdict(registered.check), False
+    verdict, instead = await asyncio.gather(_verdict(registered.check), _verdict(registered.substitute))
+    return verdict, verdict is not None and verdict.is_silent and instead is None
+
+
+async def _verdict(check: Check) -> _Verdict | None:
+    looking = asyncio.ensure_future(check())
+    done, _ = await asyncio.wait({looking}, timeout=_CHECK_SECONDS)
+    if not done:  # left to itself: to break it off can take as long
+        looking.cancel()
+        looking.add_done_callback(_seen)
+        return _Verdict(f"no answer within {_CHECK_SECONDS:g} s", is_silent=True)
     try:
-        await asyncio.wait_for(check(), _CHECK_SECONDS)
+        looking.result()
     except CoursegenError as error:
-        return error.message
-    except TimeoutError:
-        return f"no answer within {_CHECK_SECONDS:g} s"
+        return _Verdict(error.message, is_silent=isinstance(error, RetryableError))
     except Exception as error:  # noqa: BLE001 - a check that breaks is a check that fails
-        return type(error).__name__
+        return _Verdict(type(error).__name__)
     return None
+
+
+def _seen(looking: asyncio.Future[Any]) -> None:
+    if not looking.cancelled():
+        looking.exception()

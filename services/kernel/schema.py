@@ -12,7 +12,7 @@ from typing import Final
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Database
 from services.kernel.errors import RetryableError, SchemaMissing
-from services.kernel.health import HealthRegistry
+from services.kernel.health import Check, HealthRegistry
 from services.kernel.queries import Queries
 
 REVISION: Final = "20251123100000"
@@ -65,15 +65,29 @@ async def require_revision(db: Database, revision: str = REVISION) -> None:
         )
 
 
-async def hold_schema(db: Database, names: Sequence[str], health: HealthRegistry, clock: Clock | None = None) -> None:
+async def hold_schema(
+    db: Database,
+    names: Sequence[str],
+    health: HealthRegistry,
+    clock: Clock | None = None,
+    *,
+    substitute: Check | None = None,
+) -> None:
     """Return when the schema has what this process needs, and make readiness depend on its staying so.
+
+    Args:
+        db: the database.
+        names: the relations.
+        health: what readiness is asked of.
+        clock: to look every few seconds.
+        substitute: what readiness depends on while the database does not say what it has.
 
     Raises:
         SchemaMissing: a relation of `names` or a migration is missing; says which, and the next command to run.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     await _require(db, names)
-    health.register("schema", _Watch(db, names, clock or SystemClock()).require)
+    health.register("schema", _Watch(db, names, clock or SystemClock()).require, substitute=substitute)
 
 
 async def _require(db: Database, names: Sequence[str]) -> None:

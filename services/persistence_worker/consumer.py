@@ -25,7 +25,7 @@ from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import Held
 from services.persistence_worker.holder import Holder
 from services.persistence_worker.items import Item, Outcome, read_items
-from services.persistence_worker.lines import Tally, say_refused
+from services.persistence_worker.lines import Tally, say_later, say_refused
 from services.persistence_worker.opening import Opening
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.reading import Reading
@@ -35,6 +35,8 @@ from services.persistence_worker.undertaker import Undertaker
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 """Reconnection: 0.1 s doubling to 2 s; a server that is back is used within 2 s."""
+LATER_SECONDS: Final = 10.0
+"""How often a partition is looked at that an entry of a later version stops."""
 _log = get_logger(__name__)
 
 
@@ -93,6 +95,8 @@ class Consumer:
     async def _turn(self) -> None:
         await self._opening.open_new(self._shares)
         self._shares.changed.clear()
+        for share in self._shares.resume(self._clock.monotonic()):
+            self._held.drop(share.lease)
         deliveries = await self._reading.next(self._held)
         self._reading.begin(self._held)
         await self._handle(deliveries)
@@ -108,10 +112,16 @@ class Consumer:
             if share.is_gone or delivery.succeeded_by:
                 self._forget(share)
                 continue
-            found, bad = read_items(share.lease, delivery)
-            items += found
-            for entry, error in bad:
+            if share.is_paused:
+                continue  # it was on its way already; it stays pending
+            found = read_items(share.lease, delivery)
+            items += found.items
+            for entry, error in found.bad:
                 await self._undertaker.bury_unreadable(share.lease, entry, error)
+            if found.later is not None:
+                share.is_paused, share.resumes_at = True, self._clock.monotonic() + LATER_SECONDS
+                say_later(*found.later)
+        self._figures.paused(self._shares.paused)
         due = self._held.due()
         outcome = await self._persister.put([*due, *self._held.keep_back(items)])
         if outcome.done:
@@ -131,6 +141,8 @@ class Consumer:
             say_refused(refusal)
         for refusal in given_up:
             await self._undertaker.bury_refused(refusal, self._max_retries)
+        for item in outcome.crashing:
+            await self._undertaker.bury_server_crashing(item)
         now = self._clock.monotonic()
         self._figures.settled(now - item.read_at for item in outcome.done if item.lease.partition not in lost)
         for lease in outcome.lost | {each for each in done if each.partition in lost}:

@@ -25,6 +25,9 @@ class _Instruments:
             "stream_processing_duration_seconds", "From reading an entry to its being settled"
         )
         self.partitions = metrics.gauge("stream_partitions_held", "Partitions that this worker persists")
+        self.paused = metrics.gauge(
+            "stream_partitions_paused", "Partitions that an entry stops which a later release has written"
+        )
         self.trimmed = metrics.counter("stream_trimmed_entries", "Persisted entries cut off the streams")
         self.repeats: Any = IDEMPOTENCY_HITS.labels("persist")
 
@@ -67,6 +70,10 @@ class Figures:
     def holding(self, partitions: int) -> None:
         """This worker persists so many partitions."""
         self._show.partitions.set(partitions)
+
+    def paused(self, partitions: int) -> None:
+        """An entry of a later version stops so many partitions."""
+        self._show.paused.set(partitions)
 
     def lags(self, lags: Mapping[int, int]) -> None:
         """How far behind the partitions are; those that are not named are shown by others."""

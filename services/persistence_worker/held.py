@@ -74,7 +74,7 @@ class Held:
 
     def learn(self, outcome: Outcome) -> list[Refusal]:
         """Note what came of items; those that were refused `max_retries` times, which wait no longer."""
-        self._remove(outcome.done)
+        self._remove([*outcome.done, *outcome.crashing])
         given_up = [each for each in outcome.refused if self._is_given_up(each)]
         self._remove([each.item for each in given_up])
         for item in outcome.waiting:

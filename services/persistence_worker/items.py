@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from services.kernel.errors import CoursegenError
 from services.kernel.messages.consuming import Delivery, Entry, Lease
-from services.kernel.messages.envelope import Envelope, Undecodable, decode
+from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodable, decode
 
 
 class Item(NamedTuple):
@@ -46,6 +46,8 @@ class Outcome:
     new: set[str] = field(default_factory=set)
     """Ids of the messages whose rows were not there before."""
     refused: list[Refusal] = field(default_factory=list)
+    crashing: list[Item] = field(default_factory=list)
+    """PostgreSQL has crashed of each of them, again and again."""
     waiting: list[Item] = field(default_factory=list)
     """Not tried: an earlier one of their conversation was refused."""
     lost: set[Lease] = field(default_factory=set)
@@ -61,19 +63,32 @@ class Outcome:
         self.done += other.done
         self.new |= other.new
         self.refused += other.refused
+        self.crashing += other.crashing
         self.waiting += other.waiting
         self.lost |= other.lost
 
 
-def read_items(lease: Lease, delivery: Delivery) -> tuple[list[Item], list[tuple[Entry, str]]]:
-    """The items among the entries of a delivery, and those that are none, each with what is wrong."""
-    items, bad = [], []
+class Readable(NamedTuple):
+    """What a delivery holds."""
+
+    items: list[Item]
+    bad: list[tuple[Entry, str]]
+    """Entries that are no messages, each with what is wrong."""
+    later: tuple[Entry, str] | None
+    """An entry of a later version and what is to be said of it: nothing after it is among the others."""
+
+
+def read_items(lease: Lease, delivery: Delivery) -> Readable:
+    """The items among the entries of a delivery, as far as this release can read them."""
+    found = Readable([], [], None)
     for entry in delivery.entries:
         try:
-            items.append(Item(lease, entry, read_envelope(entry), delivery.read_at))
+            found.items.append(Item(lease, entry, read_envelope(entry), delivery.read_at))
         except Undecodable as error:
-            bad.append((entry, error.message))
-    return items, bad
+            found.bad.append((entry, error.message))
+        except LaterVersion as error:
+            return found._replace(later=(entry, error.message))
+    return found
 
 
 def read_envelope(entry: Entry) -> Envelope:
@@ -81,6 +96,7 @@ def read_envelope(entry: Entry) -> Envelope:
 
     Raises:
         Undecodable: it has none that can be read.
+        LaterVersion: a later release reads it.
     """
     if entry.body is None:
         raise Undecodable("The entry has no envelope, or was deleted from its stream.")

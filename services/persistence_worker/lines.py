@@ -63,6 +63,16 @@ def say_refused(refusal: Refusal) -> None:
         )
 
 
+def say_later(entry: Entry, reason: str) -> None:
+    """An entry of a later version stops its partition."""
+    _log.error(
+        "A partition stands still: a later release has written an entry; deploy the persistence-workers before the api",
+        partition=entry.partition,
+        entry=entry.entry_id,
+        reason=reason,
+    )
+
+
 def say_buried(entry: Entry, reason: str, message_id: str) -> None:
     """An entry is a dead letter."""
     _log.error(

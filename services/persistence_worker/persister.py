@@ -1,7 +1,8 @@
 """Into PostgreSQL: one insert for a whole batch, and the way to the one message that it is refused for.
 
 Promises: rows come in the order of the items; nothing is written under a lease that is over; a message whose row is there is
-not written again. A refusal of one message holds up none of another conversation, and those of its own stay behind it.
+not written again. A refusal of one message holds up none of another conversation, and those of its own stay behind it. One
+that PostgreSQL crashes of is found, and given up (`suspects`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.kernel.database import Database, DatabaseRefused
+from services.kernel.database import Connection, ConnectionLost, Database, DatabaseRefused
 from services.kernel.errors import CoursegenError, InvalidInput
 from services.kernel.faults import reach
 from services.kernel.messages.envelope import encode
 from services.kernel.queries import Queries
 from services.persistence_worker.items import Item, Outcome, Refusal
+from services.persistence_worker.suspects import Suspects
 
 _QUERIES = Queries.load("services.persistence_worker", "persist.sql")
 _ROWS_FAULT: Final = frozenset({"22", "23", "54", "P0"})
@@ -27,6 +29,7 @@ class Persister:
     def __init__(self, db: Database, node: str) -> None:
         self._db = db
         self._node = node
+        self._suspects = Suspects()
 
     async def put(self, items: Sequence[Item]) -> Outcome:
         """Write the items, as many as PostgreSQL takes.
@@ -34,16 +37,13 @@ class Persister:
         Raises:
             CoursegenError: PostgreSQL does not answer, or refuses everything; some may be written.
         """
-        if not items:
-            return Outcome()
-        try:
-            return await self._insert(items)
-        except CoursegenError as error:
-            if not is_fault_of_row(error):
-                raise
-            if len(items) == 1:
-                return Outcome(refused=[Refusal(items[0], error)])
-        return await self._halves(items)
+        outcome = Outcome()
+        for item in [each for each in items if self._suspects.is_condemned(each)]:
+            (outcome.done if await self.has(item.envelope.id) else outcome.crashing).append(item)
+        rest = [each for each in items if not self._suspects.is_condemned(each)]
+        for part in self._suspects.parts(rest):
+            await self._add(outcome, part)
+        return outcome
 
     async def has(self, message_id: str) -> bool:
         """Whether a message's row is there.
@@ -53,19 +53,47 @@ class Persister:
         """
         return bool(await self._db.fetchval(_QUERIES["has"], message_id))
 
-    async def _halves(self, items: Sequence[Item]) -> Outcome:
-        middle = len(items) // 2
-        outcome = await self.put(items[:middle])
-        blocked = outcome.blocked
-        second = [each for each in items[middle:] if each.conversation not in blocked]
-        outcome.waiting += [each for each in items[middle:] if each.conversation in blocked]
-        outcome.add(await self.put(second))
+    async def _put(self, items: Sequence[Item]) -> Outcome:
+        if not items:
+            return Outcome()
+        try:
+            return await self._insert(items)
+        except CoursegenError as error:
+            if not is_fault_of_row(error):
+                raise
+            if len(items) == 1:
+                self._suspects.got_through(items)
+                return Outcome(refused=[Refusal(items[0], error)])
+        outcome, middle = Outcome(), len(items) // 2
+        await self._add(outcome, items[:middle])
+        await self._add(outcome, items[middle:])
         return outcome
 
+    async def _add(self, outcome: Outcome, items: Sequence[Item]) -> None:
+        """Write further items, but those of conversations in which an earlier one was refused."""
+        blocked = outcome.blocked
+        outcome.waiting += [each for each in items if each.conversation in blocked]
+        outcome.add(await self._put([each for each in items if each.conversation not in blocked]))
+
     async def _insert(self, items: Sequence[Item]) -> Outcome:
+        is_careful, is_begun = self._suspects.is_any, False
+        try:
+            async with self._db.acquire() as session:
+                if is_careful:
+                    await session.fetchval(_QUERIES["answers"])
+                is_begun = True
+                outcome = await self._written(session, items)
+        except ConnectionLost:
+            if is_begun:
+                self._suspects.broke_off(items, has_answered=is_careful)
+            raise
+        self._suspects.got_through(items)
+        return outcome
+
+    async def _written(self, session: Connection, items: Sequence[Item]) -> Outcome:
         await reach("persistence.before_insert")
         leases = list({each.lease for each in items})
-        row = await self._db.fetchrow(
+        row = await session.fetchrow(
             _QUERIES["persist"],
             self._node,
             [lease.partition for lease in leases],

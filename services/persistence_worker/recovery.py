@@ -14,12 +14,12 @@ from typing import Final
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import PENDING, Entry
-from services.kernel.messages.envelope import Undecodable
+from services.kernel.messages.envelope import LaterVersion, Undecodable
 from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import retry_seconds_after
 from services.persistence_worker.items import Item, read_envelope
-from services.persistence_worker.lines import Tally, say_refused
+from services.persistence_worker.lines import Tally, say_later, say_refused
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.shares import Share
 from services.persistence_worker.undertaker import Undertaker
@@ -28,6 +28,8 @@ CRASHES: Final = 3
 """Deaths of workers after which an entry is buried."""
 _PAGE: Final = 50
 _AGAIN_SECONDS: Final = 0.5
+_LATER_SECONDS: Final = 10.0
+"""How often an entry of a later version is looked at again."""
 _ENDING_SECONDS: Final = 0.2
 """How soon a wait is over when the share is ending."""
 _log = get_logger(__name__)
@@ -62,10 +64,14 @@ class Recovery:
         while not share.is_ending:
             try:
                 after = await self._page(share, after)
+            except LaterVersion:
+                share.is_paused = True
+                await self._rest(share, _LATER_SECONDS)
             except CoursegenError as error:
                 _log.warning("recovery waits", partition=share.partition, reason=error.message)
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
+                share.is_paused = False
                 if not after:
                     return
 
@@ -102,7 +108,9 @@ class Recovery:
             return await self._undertaker.bury_unreadable(share.lease, entry, error.message)
         except BrokerUnavailable:
             raise
-        except CoursegenError:  # PostgreSQL is away
+        except CoursegenError as error:  # PostgreSQL is away, or this release is too old
+            if isinstance(error, LaterVersion):
+                say_later(entry, error.message)
             await self._stream.survive(share.lease, entry.entry_id)
             raise
 
@@ -119,6 +127,8 @@ class Recovery:
             if outcome.lost:
                 share.is_gone = True
                 return False
+            if outcome.crashing:
+                return await self._undertaker.bury_server_crashing(item)
             if outcome.done:
                 self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
                 self._tally.add(outcome)
@@ -128,15 +138,16 @@ class Recovery:
             (refusal,) = outcome.refused
             self._figures.refused()
             say_refused(refusal)
-            if attempt < self._max_retries and not await self._rest(share, attempt):
+            wait = retry_seconds_after(self._retry_seconds, attempt)
+            if attempt < self._max_retries and not await self._rest(share, wait):
                 await self._stream.survive(share.lease, item.entry.entry_id)
                 return False
         return await self._undertaker.bury_refused(refusal, self._max_retries)
 
-    async def _rest(self, share: Share, attempts: int) -> bool:
+    async def _rest(self, share: Share, seconds: float) -> bool:
         """Wait before the next try; False when the share is ending, and there is none."""
         clock = asyncio.get_running_loop().time
-        until = clock() + retry_seconds_after(self._retry_seconds, attempts)
+        until = clock() + seconds
         while not share.is_ending and (left := until - clock()) > 0:  # noqa: ASYNC110 - a share ends in many ways
             await asyncio.sleep(min(left, _ENDING_SECONDS))
         return not share.is_ending

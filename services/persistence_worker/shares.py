@@ -6,6 +6,8 @@
        ▲                (only after     ▲                                   │
        │                 another owner) └──── an outage: nothing in hand ───┤
        └──────────────────────── Redis did not answer: a new epoch ─────────┘
+
+An entry of a later version stops its partition (`is_paused`), which is looked at again now and then.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ class Share:
     waits: bool = False
     """Whether entries of another partition come first."""
 
+    is_paused: bool = False
+    """Whether an entry of a later version stops it."""
+    resumes_at: float = 0.0
+    """When it is looked at again, by the clock of whoever has paused it."""
+
     @property
     def partition(self) -> int:
         """Its number."""
@@ -68,6 +75,11 @@ class Shares:
         return sorted(self._by_partition)
 
     @property
+    def paused(self) -> int:
+        """How many of them an entry of a later version stops."""
+        return sum(each.is_paused for each in self._by_partition.values())
+
+    @property
     def leases(self) -> list[Lease]:
         """Their leases."""
         return [each.lease for each in self._by_partition.values()]
@@ -83,7 +95,8 @@ class Shares:
 
     def to_read(self) -> list[Share]:
         """Those that are read by batches."""
-        return [each for each in self._by_partition.values() if each.phase == "reading" and not each.is_leaving]
+        shares = self._by_partition.values()
+        return [each for each in shares if each.phase == "reading" and not (each.is_leaving or each.is_paused)]
 
     def to_give_back(self, busy: Iterable[int]) -> list[Share]:
         """Those that leave and of which nothing is in hand; `busy` is in hand."""
@@ -112,6 +125,14 @@ class Shares:
             self.drop(share)
         return gone
 
+    def resume(self, now: float) -> list[Share]:
+        """Have those that were paused until now read again what is pending; they are returned."""
+        due = [each for each in self._by_partition.values() if each.is_paused and each.phase == "reading"]
+        due = [each for each in due if each.resumes_at <= now]
+        for share in due:
+            share.is_paused, share.cursor = False, PENDING
+        return due
+
     def drop(self, share: Share) -> None:
         """It is somebody else's, or nobody's."""
         share.is_gone = True
@@ -129,7 +150,7 @@ class Shares:
         """Nothing is in hand any more: read what is pending before anything new."""
         for share in self._by_partition.values():
             if share.phase == "reading":
-                share.cursor = PENDING
+                share.cursor, share.is_paused = PENDING, False
                 if are_worn:
                     share.is_worn, share.phase = True, "adopted"
 

@@ -8,8 +8,9 @@ from typing import Final, Literal
 from services.kernel.messages.consuming import Entry, Lease
 from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
-from services.persistence_worker.items import Refusal
+from services.persistence_worker.items import Item, Refusal
 from services.persistence_worker.lines import say_buried
+from services.persistence_worker.suspects import CRASHES
 
 Reason = Literal["refused", "undecodable", "missing", "crashes"]
 
@@ -50,6 +51,18 @@ class Undertaker:
         """
         error = f"{crashes} workers have died with it in hand."
         return await self._bury(lease, entry, message_id, "crashes", crashes, {"errorClass": "Crash", "error": error})
+
+    async def bury_server_crashing(self, item: Item) -> bool:
+        """Bury an entry of which PostgreSQL has crashed again and again; False when the partition is somebody else's.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        why = {
+            "errorClass": "Crash",
+            "error": f"PostgreSQL has crashed {CRASHES} times when it was given this message alone.",
+        }
+        return await self._bury(item.lease, item.entry, item.envelope.id, "crashes", CRASHES, why)
 
     def note_missing(self, partition: int, entry_ids: Iterable[str]) -> None:
         """Redis itself has buried these, of which nothing but the name was left."""

@@ -67,15 +67,15 @@ class PersistenceWorker:
             partitions=settings.stream_partitions,
             lease_seconds=settings.lease_seconds,
         )
-        self._consumer = self._made_consumer(book, Persister(db, node), health) if settings.consumers_enabled else None
+        self._consumer = self._made_consumer(book, db, node, health) if settings.consumers_enabled else None
         health.register("redis", self._stream.ping)
 
-    def _made_consumer(self, book: PartitionBook, persister: Persister, health: HealthRegistry) -> Consumer:
+    def _made_consumer(self, book: PartitionBook, db: Database, node: str, health: HealthRegistry) -> Consumer:
         settings, clock = self._settings, SystemClock()
         undertaker = Undertaker(self._stream, self._figures)
         recovery = Recovery(
             self._stream,
-            persister,
+            Persister(db, node),
             undertaker,
             self._figures,
             self._tally,
@@ -93,7 +93,7 @@ class PersistenceWorker:
                 batch_size=settings.batch_size,
                 poll_seconds=settings.poll_interval_ms / 1000,
             ),
-            persister=persister,
+            persister=Persister(db, node),  # each has its own suspicions
             held=Held(clock, settings.max_retries, settings.retry_seconds),
             undertaker=undertaker,
             figures=self._figures,

@@ -85,6 +85,22 @@ def test_the_steps_of_a_roll_out_render(render: Render) -> None:
         assert _WORKER in of_kind(objects, "Deployment")
 
 
+@pytest.mark.parametrize(
+    ("sets", "tried"),
+    [
+        ([], "true"),
+        (["config.persistence.ENABLE_STREAM_CONSUMERS=true"], "true"),
+        (["config.persistence.ENABLE_STREAM_CONSUMERS=false"], "false"),
+        (["persistenceWorker.enabled=false"], "false"),
+    ],
+)
+def test_helm_test_tries_a_message_where_somebody_writes_it(render: Render, sets: list[str], tried: str) -> None:
+    """In the pod that takes a course through everything; where nobody empties the stream the course is all it tries."""
+    (container,) = of_kind(render("minimal", *sets), "Pod")["cg-coursegen-test-round-trip"]["spec"]["containers"]
+
+    assert {"name": "MESSAGES", "value": tried} in container["env"]
+
+
 def test_redis_of_development_keeps_messages_over_a_crash(render: Render) -> None:
     """It appends before it answers, refuses what has no room, and has room for its file."""
     objects = render("dev")

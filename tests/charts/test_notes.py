@@ -83,6 +83,8 @@ def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
 def test_where_messages_go_is_said(notes: Callable[..., str]) -> None:
     """When nobody writes them from the stream: that the api does, or that they wait."""
     assert "messages" not in notes("minimal")
+    assert "# a message and a course through everything\n" in notes("minimal")
+    assert "# a course through everything\n" in notes("minimal", "persistenceWorker.enabled=false")
     assert "the api writes each message into PostgreSQL" in notes("minimal", "persistenceWorker.enabled=false")
     assert "messages wait in the stream" in notes("minimal", "config.persistence.ENABLE_STREAM_CONSUMERS=false")
 
@@ -91,6 +93,7 @@ _OUTSIDE = {
     "networkPolicy.engine.enabled": ("config.worker.ENGINE=openai", "stageWorker.queues.analysis.config.ENGINE=openai"),
     "networkPolicy.objectStore.enabled": ("config.api.OBJECT_STORE=s3://courses", "config.worker.OBJECT_STORE=s3://courses"),
     "networkPolicy.stream.enabled": ("config.stream.REDIS_HOST=stream",),
+    "networkPolicy.traces.enabled": ("config.common.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",),
     "networkPolicy.jwks.enabled": ("config.api.JWT_JWKS_URL=https://id.example.org/keys",),
 }  # fmt: skip
 

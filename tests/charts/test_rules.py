@@ -21,6 +21,7 @@ from services.persistence_worker.settings import PersistenceSettings
 from services.stage_worker.settings import WorkerSettings
 from tests.charts.conftest import CHART, Render, values_files
 from tests.charts.objects import Object, of_kind, pods, settings
+from tests.charts.standards import assert_labelled, assert_memory_is_reserved, assert_restricted, assert_spread
 
 _JOB = "migrations.mode=job"
 _PROCESSES: dict[str, type[CommonSettings]] = {
@@ -36,45 +37,34 @@ _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.ste
 
 @_ALL
 def test_pods_are_restricted(render: Render, file: Path) -> None:
-    """The restricted standard, a root that cannot be written, and no token but the relay's with a Lease."""
+    """The restricted standard, a root that cannot be written, and no token but of those that ask the API server."""
     objects = render(file)
     for name, pod in pods(objects):
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert pod["enableServiceLinks"] is False, name
-        assert pod["automountServiceAccountToken"] is _elects_by_lease(objects, name), name
-        for container in pod["containers"]:
-            allowed = container["securityContext"]
-            assert allowed["allowPrivilegeEscalation"] is False, name
-            assert allowed["readOnlyRootFilesystem"] is True, name
-            assert allowed["capabilities"] == {"drop": ["ALL"]}, name
-            resources = container["resources"]
-            assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
+        assert_restricted(name, pod, token=_asks_the_api_server(objects, name))
+        if file.stem != "dev-values":
+            assert_memory_is_reserved(name, pod)
 
 
-def _elects_by_lease(objects: list[Object], name: str) -> bool:
-    return name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
+def _asks_the_api_server(objects: list[Object], name: str) -> bool:
+    elects = name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
+    return elects or name.endswith("test-resources")
 
 
 @_ALL
 def test_objects_bear_the_labels_and_a_namespace(render: Render, file: Path) -> None:
     """The recommended ones; names of at most 63 characters; selectors of three labels that never change."""
-    needed = {
-        f"app.kubernetes.io/{each}" for each in ("name", "instance", "version", "component", "part-of", "managed-by")
-    }
     for each in render(file):
-        metadata = each["metadata"]
-        if metadata["name"] in {"more", "cg-text"}:  # the user's own
-            continue
-        assert needed | {"helm.sh/chart"} <= metadata["labels"].keys(), metadata["name"]
-        assert len(metadata["name"]) <= 63
-        assert metadata["namespace"] in {"courses", "elsewhere"}
-        if each["kind"] == "Deployment":
-            assert {key.rpartition("/")[2] for key in each["spec"]["selector"]["matchLabels"]} == {
-                "name",
-                "instance",
-                "component",
-            }
+        if each["metadata"]["name"] not in {"more", "cg-text"}:  # the user's own
+            assert_labelled(each, {"courses", "elsewhere"})
+
+
+def test_processes_are_spread_over_hosts(render: Render) -> None:
+    """Unless values say otherwise."""
+    found = of_kind(render("minimal"), "Deployment").values()
+
+    assert len(found) == 7
+    for each in found:
+        assert_spread(each)
 
 
 def test_long_names_stay_short(render: Render) -> None:
@@ -181,6 +171,15 @@ def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: R
     longest = render("minimal", "migrations.activeDeadlineSeconds=1000000")
     most = dict(declarations(CommonSettings))["start_wait_seconds"].maximum
     assert float(settings(longest, "cg-coursegen-api")["START_WAIT_SECONDS"]) == most
+
+
+def test_a_rollout_is_given_up_after_the_migration_it_waits_for(render: Render) -> None:
+    """Both kstatus and `helm --wait` take a Deployment whose progress is overdue for failed: not before its pods have waited."""
+    for seconds, deadline in (("7200", 7800), ("1000000", 87_000)):
+        objects = render("minimal", f"migrations.activeDeadlineSeconds={seconds}")
+        found = {name: each["spec"] for name, each in of_kind(objects, "Deployment").items()}
+        assert {"cg-coursegen-api", "cg-coursegen-persistence-worker"} <= found.keys()
+        assert {name: each["progressDeadlineSeconds"] for name, each in found.items()} == dict.fromkeys(found, deadline)
 
 
 @pytest.mark.parametrize(("sets", "seconds"), [((), "600"), (("config.migrate.MIGRATE_CONNECT_SECONDS=7",), "7")])

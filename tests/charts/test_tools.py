@@ -7,9 +7,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from services.kernel.messages.settings import StreamSettings, stream_address
+from services.kernel.settings import Secret
 from tests.charts.conftest import CHART, Object, Render
 from tests.charts.objects import of_kind
 
@@ -18,6 +21,14 @@ _FILES = CHART / "files"
 
 def _environment(container: Object) -> dict[str, Object]:
     return {each["name"]: each for each in container["env"]}
+
+
+def _names(environment: dict[str, Object]) -> dict[str, str]:
+    """Where each variable comes from: the name of a Secret, or the value itself."""
+    return {
+        name: each["value"] if "value" in each else each["valueFrom"]["secretKeyRef"]["name"]
+        for name, each in environment.items()
+    }
 
 
 def _egress_ports(objects: list[Object], component: str) -> list[int | str]:
@@ -29,7 +40,7 @@ def test_nothing_of_it_by_default(render: Render) -> None:
     """Neither the load test nor the tools are there unasked."""
     names = of_kind(render("minimal"), "Pod").keys()
 
-    assert names == {"cg-coursegen-test-health", "cg-coursegen-test-round-trip"}
+    assert names == {f"cg-coursegen-test-{each}" for each in ("health", "round-trip", "resources")}
 
 
 def test_each_test_runs_its_program(render: Render) -> None:
@@ -38,14 +49,14 @@ def test_each_test_runs_its_program(render: Render) -> None:
     programs = of_kind(objects, "ConfigMap")["cg-coursegen-tests"]["data"]
     pods = {name: each for name, each in of_kind(objects, "Pod").items() if "-test-" in name}
 
-    assert programs.keys() == {"health.py", "round_trip.py", "load.py", "client.py"}
+    assert programs.keys() == {"health.py", "round_trip.py", "load.py", "resources.py", "client.py"}
     for name, text in programs.items():
         compile(text, name, "exec")
     for name, pod in pods.items():
         (container,) = pod["spec"]["containers"]
         assert container["command"][1].removeprefix("/programs/") in programs, name
         assert {"name": "programs", "configMap": {"name": "cg-coursegen-tests"}} in pod["spec"]["volumes"]
-    assert len(pods) == 3
+    assert len(pods) == 4
 
 
 def test_the_load_test_is_told_how_many(render: Render) -> None:
@@ -87,6 +98,27 @@ def test_the_tools_know_the_servers_and_end_by_themselves(render: Render) -> Non
     assert _egress_ports(objects, "tools") == [53, 53, 5432, 6379]
 
 
+def test_the_tools_know_the_stream_of_messages(render: Render) -> None:
+    """Where it has a Redis of its own, with the password and the way there; without one nothing is added."""
+    own = ["config.stream.REDIS_HOST=stream", "config.stream.REDIS_PORT=6390", "config.stream.REDIS_STREAM_DB=0"]
+    own += [
+        "redis.streamPassword.existingSecret=stream",
+        "networkPolicy.stream.enabled=true",
+        "networkPolicy.stream.port=6390",
+    ]
+    objects = render("tools", *own)
+    (addresses,) = of_kind(objects, "Pod")["cg-coursegen-tools"]["spec"]["initContainers"]
+    found = _names(_environment(addresses))
+
+    assert {name: found[name] for name in found if name not in {"DATABASE_URL", "OWNER_DATABASE_URL", "REDIS_URL"}} == {
+        "REDIS_HOST": "stream",
+        "REDIS_PORT": "6390",
+        "REDIS_STREAM_DB": "0",
+        "REDIS_PASSWORD": "stream",
+    }
+    assert _egress_ports(objects, "tools") == [53, 53, 5432, 6379, 6390]
+
+
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
     """What tools.py writes for addresses with every difficulty."""
@@ -112,17 +144,51 @@ def test_tools_write_services_of_libpq(tools: Path) -> None:
     ]  # fmt: skip
 
 
-def test_tools_call_redis_without_its_password(tools: Path, tmp_path: Path) -> None:
-    """Arguments name the server; the password is in the environment."""
-    seen = tmp_path / "redis-cli"
+def _called(folder: Path, tool: str, *arguments: str) -> list[str]:
+    """The password in the environment of redis-cli, and its arguments, when a tool is called."""
+    seen = folder / "redis-cli"
     seen.write_text('#!/bin/sh\necho "$REDISCLI_AUTH"; echo "$@"\n', encoding="utf-8")
     seen.chmod(0o700)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [tools / "redis", "INFO", "memory"], env=environment, check=True, capture_output=True, text=True, timeout=30
+        [folder / tool, *arguments], env=environment, check=True, capture_output=True, text=True, timeout=30
     )
+    return done.stdout.splitlines()
 
-    assert done.stdout.splitlines() == [
-        "it's",
-        "-h redis.example.org -p 6380 -n 2 --user reader --tls INFO memory",
-    ]
+
+def test_tools_call_redis_without_its_password(tools: Path) -> None:
+    """Arguments name the server; the password is in the environment. The stream lies in a database of its own."""
+    server = "-h redis.example.org -p 6380"
+
+    assert _called(tools, "redis", "INFO", "memory") == ["it's", f"{server} -n 2 --user reader --tls INFO memory"]
+    assert _called(tools, "stream", "XLEN", "msg:dlq") == ["it's", f"{server} -n 1 --user reader --tls XLEN msg:dlq"]
+
+
+@pytest.mark.parametrize(
+    ("own", "password", "arguments"),
+    [
+        ({"REDIS_STREAM_DB": "3"}, "secret", "-h one -p 6379 -n 3 PING"),
+        ({"REDIS_HOST": "two"}, "", "-h two -p 6379 -n 1 PING"),
+        ({"REDIS_HOST": "::1", "REDIS_PORT": "7000", "REDIS_PASSWORD": "p/w' @"}, "p/w' @", "-h ::1 -p 7000 -n 1 PING"),
+    ],
+)
+def test_the_tools_find_the_stream(tmp_path: Path, own: dict[str, str], password: str, arguments: str) -> None:
+    """Where the processes find it: the same server as they, the same database, the same password."""
+    servers = {"DATABASE_URL": "postgresql://app@one/courses", "REDIS_URL": "redis://:secret@one/0"}
+    environment = {**os.environ, "TOOLS_FOLDER": str(tmp_path), **servers, **own}
+    subprocess.run([sys.executable, _FILES / "tools.py"], env=environment, check=True, timeout=30)
+    settings = StreamSettings(
+        redis_host=own.get("REDIS_HOST"),
+        redis_port=int(own.get("REDIS_PORT", "6379")),
+        redis_password=Secret(own["REDIS_PASSWORD"]) if "REDIS_PASSWORD" in own else None,
+        redis_stream_db=int(own.get("REDIS_STREAM_DB", "1")),
+    )
+    theirs = urlsplit(stream_address(settings, Secret(servers["REDIS_URL"])).reveal())
+
+    assert _called(tmp_path, "stream", "PING") == [password, arguments]
+    assert (theirs.hostname, theirs.port or 6379, theirs.path) == (
+        arguments.split()[1],
+        int(arguments.split()[3]),
+        f"/{arguments.split()[5]}",
+    )
+    assert unquote(theirs.password or "") == password

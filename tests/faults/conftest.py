@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import plugin
+from tests.support.carriage import Carriage, open_carriage
 from tests.support.driver import Driver, Journal
-from tests.support.servers import APPLICATION_ROLE, PrivateRedis, with_user
+from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, server_folder, with_user
 from tests.support.stack import Process, Stack, open_stack
 
 
@@ -80,3 +81,30 @@ async def drive(journal: Journal) -> AsyncIterator[OpenDriver]:
     yield drive
     for driver in opened:
         await driver.client.aclose()
+
+
+@pytest.fixture
+def appendfsync() -> str:
+    """When the Redis of `carriage` writes its file: before it answers."""
+    return "always"
+
+
+@pytest.fixture
+def durable_redis(appendfsync: str) -> Iterator[PrivateRedis]:
+    """A Redis that keeps a file, which this test may kill and start again."""
+    with server_folder() as folder:
+        server = PrivateRedis(folder, options={"appendonly": "yes", "appendfsync": appendfsync})
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+async def carriage(
+    tmp_path: Path, private_postgres: PrivatePostgres, private_database_url: str, durable_redis: PrivateRedis
+) -> AsyncIterator[Carriage]:
+    """Whatever carries messages, on servers that the test may kill."""
+    async with open_carriage(
+        tmp_path, database_url=private_database_url, postgres=private_postgres, redis_server=durable_redis
+    ) as opened:
+        yield opened

@@ -12,7 +12,7 @@ _TEST = """
 import pytest
 
 @pytest.mark.cluster
-{alone}
+{marks}
 def test_it():
     assert {holds}
 """
@@ -22,18 +22,23 @@ _WITHOUT = ("images", "supply", "charts")
 _CLUSTER = {"PART": "platform", "KUBECONFIG": "of-no-cluster"}
 
 
-def _put(tree: Tree, folder: str, *, holds: bool = True) -> None:
-    """Its one test; those of the folder `cluster` want to be alone."""
-    alone = "@pytest.mark.alone" if folder == "cluster" else ""
-    tree.put(f"{folder}/test_{folder.replace('/', '_')}.py", _TEST.format(holds=holds, alone=alone))
+def _put(tree: Tree, folder: str, *marks: str, holds: bool = True) -> None:
+    """A test with marks besides; those of the folder `cluster` want to be alone."""
+    marks = ("alone",) if folder == "cluster" else marks
+    name = "_".join(("test", *folder.split("/"), *marks))
+    tree.put(
+        f"{folder}/{name}.py", _TEST.format(holds=holds, marks="\n".join(f"@pytest.mark.{each}" for each in marks))
+    )
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """One test in each folder of the second part, and it passes."""
+    """One test in each folder of the second part, two more that want to be alone, and they pass."""
     tree = Tree(tmp_path)
     for folder in (*_OPERATOR, *_APPLICATION, *_WITHOUT):
         _put(tree, folder)
+    _put(tree, "e2e/kubernetes", "alone")
+    _put(tree, "e2e/kubernetes", "alone", "disruptive")
     return tree
 
 
@@ -42,10 +47,17 @@ def test_all_but_what_must_be_alone_is_side_by_side(tree: Tree) -> None:
     done = tree.run(**_CLUSTER)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    shown = ["test_e2e_operator", "test_e2e_kubernetes", "test_images", "test_cluster"]
+    shown = [
+        "test_e2e_operator",
+        "test_e2e_kubernetes",
+        "test_images",
+        "test_cluster_alone",
+        "test_e2e_kubernetes_alone",
+        "test_e2e_kubernetes_alone_disruptive",
+    ]
     places = [done.stdout.index(f"{each}.py") for each in shown]
     assert places == sorted(places)
-    assert [done.stdout.count(f"= {many} passed") for many in (1, 2, 3)] == [2, 1, 1]
+    assert [done.stdout.count(f"= {many} passed") for many in (1, 2, 3)] == [4, 1, 1]
 
 
 def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
@@ -53,17 +65,17 @@ def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
     done = tree.run(PART="platform")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "= 7 passed" in done.stdout
+    assert "= 9 passed" in done.stdout
 
 
-@pytest.mark.parametrize("folder", ["e2e/operator", "e2e/kubernetes", "cluster", "charts"])
+@pytest.mark.parametrize("folder", ["e2e/operator", "charts"])
 def test_a_failure_on_any_side_is_one(tree: Tree, folder: str) -> None:
     """Whatever the other sides came to."""
     _put(tree, folder, holds=False)
     done = tree.run(**_CLUSTER)
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count(" passed") == (4 if folder in {"e2e/operator", "charts"} else 3)
+    assert done.stdout.count(" passed") == 6
 
 
 def test_what_failed_beside_is_tried_again_like_the_rest(tree: Tree) -> None:

@@ -45,6 +45,6 @@ class Tree:
             env={**clean, **_FEW_PLUGINS, "JOBS": "0", **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )

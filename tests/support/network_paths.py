@@ -47,12 +47,17 @@ PATHS: Final[Paths] = {
     "retention": frozenset({_DNS, _DATABASE}),
     "test-health": frozenset({_DNS, _API}),
     "test-round-trip": frozenset({_DNS, _API}),
+    "test-resources": frozenset({_SERVER}),  # by its address
     "postgresql": _let_in(
         "postgresql", "api", "outbox-relay", "persistence-worker", "migrate", "retention", "tools", *_WORKERS
     ),
     "redis": _let_in("redis", "api", "outbox-relay", "persistence-worker", "tools", *_WORKERS),
 }
 """With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
+
+
+OPERATOR_PATHS: Final[Paths] = {"operator": frozenset({_DNS, _SERVER, _SCRAPE})}
+"""Of the chart coursegen-operator, with a Prometheus in `monitoring`."""
 
 
 def with_clients(paths: Paths, *clients: str) -> Paths:

@@ -80,6 +80,10 @@ class PrivatePostgres:
         """Stop it as `pg_ctl stop -m fast` does."""
         self._end(signal.SIGINT)
 
+    def abort(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does: it recovers from its log at the next start."""
+        self._end(signal.SIGQUIT)
+
     def kill(self) -> None:
         """Kill the postmaster and its backends with SIGKILL."""
         self._end(signal.SIGKILL)

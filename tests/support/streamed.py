@@ -121,7 +121,9 @@ async def settled(redis: Redis, partitions: int = PARTITIONS) -> bool:
         stream = names.stream(partition)
         if not await redis.exists(stream):
             continue
-        (group,) = await redis.xinfo_groups(stream)
+        groups = await redis.xinfo_groups(stream)
+        assert groups, f"nobody reads {stream}"
+        (group,) = groups
         assert group["pending"] == 0, f"{group['pending']} pending in {stream}"
         newest = await redis.xrevrange(stream, count=1)
         assert not newest or newest[0][0] == group["last-delivered-id"], f"entries wait in {stream}"

@@ -29,8 +29,9 @@ class Caller:
 
     def __init__(self, role=None):
         now = int(time.time())
+        self.user = str(uuid.uuid4())
         claims = {
-            "sub": str(uuid.uuid4()),
+            "sub": self.user,
             "iat": now,
             "exp": now + 900,
             "user_metadata": {"tier": "PREMIUM"},

@@ -1,6 +1,8 @@
-"""The smoke test: a course through the whole installation: api, outbox, relay, queue, worker, database.
+"""The smoke test: a message through api, stream, persistence-worker and database, then a course through api, outbox, relay,
+queue, worker and database.
 
-What others do at the same time only makes the counters grow faster.
+What others do at the same time only makes the counters grow faster. Without MESSAGES=true no message is tried: nobody writes
+what is in the stream, or nothing is put there. The message stays, in a conversation of its own: nobody can delete one.
 """
 
 import json
@@ -8,8 +10,9 @@ import os
 import time
 import uuid
 
-from client import CLOSED, DEADLINE, KEEP, Caller, Refused, check, delete, finish, metrics, until
+from client import CLOSED, DEADLINE, KEEP, SECONDS, Caller, Refused, check, delete, finish, metrics, until
 
+MESSAGES = os.environ.get("MESSAGES") == "true"
 WORKERS = {"stage_2": "documents", "stage_4": "analysis", "stage_5": "generation"}
 
 
@@ -64,8 +67,38 @@ def counted(caller, before):
     check("outbox.health.alive", after["outbox"]["health"]["alive"] is True)
 
 
-def main():
-    caller = Caller()
+def send_message(caller):
+    """A message is accepted once, gets its row and is shown in its conversation."""
+    conversation = f"smoke-test-{uuid.uuid4()}"
+    body = {
+        "conversationId": conversation,
+        "senderId": caller.user,
+        "clientMessageId": "m-1",
+        "content": "test-message-deployment-1",
+    }
+    message = caller.call("POST", "/api/messages", body)["messageId"]
+    print(f"        message {message}", flush=True)
+    again = caller.call("POST", "/api/messages", body)
+    check("the same message again is the same", (again["messageId"], again["idempotentHit"]) == (message, True))
+
+    def state():
+        return caller.call("GET", f"/api/messages/{message}")["state"]
+
+    until(SECONDS / 2, lambda: state() != "pending")  # the rest is the course's
+    check("the message is persisted", (seen := state()) == "persisted", seen)
+    if seen != "persisted":
+        kubectl, name = f"kubectl -n {os.environ['NAMESPACE']}", f"{os.environ['FULLNAME']}-persistence-worker"
+        print(
+            f"        Does it run, and what does it say? {kubectl} get deployment {name}; {kubectl} logs deployment/{name}"
+        )
+        return
+    shown = caller.call("GET", f"/api/conversations/{conversation}/messages")["messages"]
+    found = [(each["messageId"], each["content"]) for each in shown]
+    check("its conversation shows it", found == [(message, body["content"])])
+
+
+def take_course(caller):
+    """A course is accepted once, goes through every stage and is counted."""
     course = f"5a0ce7e5-{uuid.uuid4().hex[:4]}-4{uuid.uuid4().hex[:3]}-8000-{uuid.uuid4().hex[:12]}"
     before = metrics(caller)
     try:
@@ -80,10 +113,18 @@ def main():
         if state != "completed":
             advice(state)
         counted(caller, before)
-    except Refused as refusal:
-        check(str(refusal), False)
-    if not KEEP:
-        delete(caller, [course])
+    finally:
+        if not KEEP:
+            delete(caller, [course])
+
+
+def main():
+    caller = Caller()
+    for trip in (send_message, take_course) if MESSAGES else (take_course,):
+        try:
+            trip(caller)
+        except Refused as refusal:
+            check(str(refusal), False)
     finish("smoke test")
 
 

@@ -1,13 +1,14 @@
 """Writes what psql, pg_dump and redis-cli need to find their servers, so that no password becomes an argument.
 
 /tools/pg_service.conf has the services `app` (DATABASE_URL) and, where the release knows him, `owner` (OWNER_DATABASE_URL);
-/tools/redis is redis-cli for REDIS_URL. All of it lies in memory and goes with the pod.
+/tools/redis is redis-cli for REDIS_URL, /tools/stream for the database that holds the stream of messages, maybe another server's.
+All of it lies in memory and goes with the pod.
 """
 
 import os
 import pathlib
 import shlex
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 FOLDER = pathlib.Path(os.environ.get("TOOLS_FOLDER", "/tools"))
 
@@ -38,6 +39,18 @@ def service(name, url):
     return "\n".join([f"[{name}]", *(f"{key}={value}" for key, value in known.items() if value), ""])
 
 
+def stream_url(environment):
+    """The address of the stream of messages: of REDIS_HOST, or a database of the server of REDIS_URL."""
+    database = environment.get("REDIS_STREAM_DB", "1")
+    host = environment.get("REDIS_HOST")
+    if not host:
+        return urlunsplit(urlsplit(environment["REDIS_URL"])._replace(path=f"/{database}"))
+    password = environment.get("REDIS_PASSWORD")
+    login = f":{quote(password, safe='')}@" if password else ""
+    place = f"[{host}]" if ":" in host else host
+    return f"redis://{login}{place}:{environment.get('REDIS_PORT', '6379')}/{database}"
+
+
 def redis_command(url):
     """A script that calls redis-cli for this server; the password is in its environment."""
     parts = urlsplit(url)
@@ -66,6 +79,7 @@ def main():
     known = [service(name, os.environ[variable]) for name, variable in names.items() if variable in os.environ]
     write("pg_service.conf", "".join(known), 0o400)
     write("redis", redis_command(os.environ["REDIS_URL"]), 0o500)
+    write("stream", redis_command(stream_url(os.environ)), 0o500)
 
 
 main()

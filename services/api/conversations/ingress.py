@@ -19,12 +19,14 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from services.api.conversations.lengths import Lengths
 from services.api.conversations.settings import MessageSettings
 from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
 from services.kernel.errors import BrokerUnavailable, Conflict
+from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
 from services.kernel.messages.accepting import Acceptance, Reservation, Submission, answer_from
@@ -69,8 +71,10 @@ class Ingress:
         self._entrance = entrance
         self._store = store
         self._payloads = payloads
-        self._percent = 0 if settings.messages_durability == "postgres" else settings.messages_stream_percent
-        self._longest = settings.messages_payload_bytes
+        self._percent = settings.stream_percent
+        self._lengths = Lengths(
+            longest=settings.messages_payload_bytes, average=settings.messages_payload_average_bytes
+        )
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)
         self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
@@ -94,7 +98,7 @@ class Ingress:
             Conflict: a row that came another way has its key.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
-        if len(envelope.content or "") * 4 > self._longest and len((envelope.content or "").encode()) > self._longest:
+        if self._lengths.is_long(envelope.content or ""):
             message = await self._put_aside(message)
         way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
         acceptance = await way.submit(message)
@@ -132,6 +136,7 @@ class Ingress:
             if self._stream_breaker.failed():
                 _log.warning("messages cannot be accepted", error=error.message)
             raise
+        await reach("messages.after_enqueue")
         self._stream_breaker.succeeded()
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
@@ -141,15 +146,20 @@ class Ingress:
         asking = self._entrance.reserved([each.envelope.id for each in messages])
         reservations = await self._bounded(asking, self._reservations)
         if reservations is None or not any(reservations):
-            return await self._store.accept(messages)
+            return await self._write(messages)
         pairs = list(zip(messages, reservations, strict=True))
         rows = await self._known([message for message, reservation in pairs if reservation is not None])
         unknown = [message for message, reservation in pairs if reservation is None]
-        answers = iter(await self._store.accept(unknown) if unknown else ())
+        answers = iter(await self._write(unknown) if unknown else ())
         return [
             next(answers) if reservation is None else _repeat(message, reservation, rows)
             for message, reservation in pairs
         ]
+
+    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+        answers = await self._store.accept(messages)
+        await reach("messages.after_insert")
+        return answers
 
     async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
         """Those of the messages that have a row; none when PostgreSQL does not say so in time."""

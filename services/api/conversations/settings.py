@@ -53,9 +53,29 @@ class MessageSettings(StreamSettings):
         minimum=256,
         doc="a longer content goes into the document store first, so that Redis keeps its place only",
     )
+    messages_payload_average_bytes: int = setting(
+        "MESSAGES_PAYLOAD_AVERAGE_BYTES",
+        default=2048,
+        unit="bytes",
+        minimum=0,
+        doc="while the contents of late are longer than this on the average, each that is longer than this goes there as well; "
+        "0 leaves it to MESSAGES_PAYLOAD_BYTES alone",
+    )
+    ready_without_database: bool = setting(
+        "READY_WITHOUT_DATABASE",
+        default=False,
+        doc="whether /readyz stays 200 while PostgreSQL does not answer and the stream's Redis does, so that a Service goes on "
+        "sending messages; all else is 503 then. Only once this process has seen a schema that fits, and only where messages "
+        "go through the stream",
+    )
     messages_require_token: bool = setting(
         "MESSAGES_REQUIRE_TOKEN",
         default=True,
         doc="whether a message, and what is read of one, needs a token: then only its user can send and receive in his name. "
         "The local stack sets false; then a token may be missing, and one that is sent is checked all the same",
     )
+
+    @property
+    def stream_percent(self) -> int:
+        """The share of the conversations whose messages go through the stream, whatever the reason."""
+        return 0 if self.messages_durability == "postgres" else self.messages_stream_percent

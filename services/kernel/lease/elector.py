@@ -37,6 +37,8 @@ END_SECONDS: Final = 2.0
 """Longest wait for the counter to note the end of a term."""
 RETRY_SECONDS: Final = 1.0
 """Pause after the counter could not begin a term."""
+_LATE_SECONDS: Final = (0.01, 0.1)
+"""How long after a Lease has run out it is asked for: not at the same moment by all candidates."""
 
 
 class TermCounter(Protocol[T]):
@@ -114,8 +116,14 @@ class LeaseElector(Generic[T]):
                 self._trouble = ""
                 if record is not None:
                     return self._taken(record, asked_at)
-            await pause(stopping, self._timers.retry_seconds * random.uniform(0.6, 1.0))
+            await pause(stopping, self._pause_seconds())
         return None
+
+    def _pause_seconds(self) -> float:
+        """Until the next look: not the same for all candidates, and no longer than the holder may still be silent."""
+        seconds = self._timers.retry_seconds * random.uniform(0.6, 1.0)
+        left = self._observer.seconds_left(self._identity, self._clock.monotonic())
+        return min(seconds, left + random.uniform(*_LATE_SECONDS)) if left >= 0 else seconds
 
     async def _ask(self) -> LeaseRecord | None:
         """One round: the Lease if this candidate has taken it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -105,7 +106,11 @@ class Observer:
 
         A Lease that is not there (any more) says nothing: the holder that was seen last may still be at work.
         """
+        return self.seconds_left(identity, at) < 0
+
+    def seconds_left(self, identity: str, at: float) -> float:
+        """How much longer the holder that was seen last may be silent; below 0 when `identity` may take the Lease."""
         seen = self._seen
         if seen is None or seen.is_free or seen.holder == identity:
-            return True
-        return at > self._since + seen.duration_seconds
+            return -math.inf
+        return self._since + seen.duration_seconds - at

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from services.kernel.messages import names
-from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
+from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
 from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Reservation(NamedTuple):
     partition: int
     entry_id: str
     digest: str
+    accepted: str
+    """The entry's id when the message was accepted: another one only after a replay."""
     has_failed: bool = False
     """Whether it lies among the dead letters."""
 
@@ -94,6 +96,14 @@ class StreamEntrance:
         text = await _asked(self._script(keys=keys, args=args))
         return [_acceptance(line, message) for line, message in zip(text.split(b"\n"), messages, strict=True)]
 
+    async def ping(self) -> None:
+        """Return when Redis answers; a readiness check.
+
+        Raises:
+            BrokerUnavailable: it does not.
+        """
+        await _asked(self._redis.ping())
+
     async def reserved(self, message_ids: Sequence[str]) -> list[Reservation | None]:
         """The reservations of these messages; None for those that have none (any more).
 
@@ -114,15 +124,17 @@ class StreamEntrance:
 
         Raises:
             BrokerUnavailable: Redis does not answer.
+            LaterVersion: it was written by a later release.
         """
         place = await _asked(self._redis.hget(names.FAILED, message_id))
         if place:
             for _, fields in await self._range(names.DEAD_LETTERS, place.decode()):
-                return _found(fields, fields.get(b"entry", b"0"), fields.get(b"reason", b"").decode())
+                entry_id = first_accepted(fields.get(b"entry"), place.decode())
+                return _found(fields, entry_id, fields.get(b"reason", b"").decode("utf-8", "replace"))
         [reservation] = await self.reserved([message_id])
         if reservation is not None:
             for _, fields in await self._range(names.stream(reservation.partition), reservation.entry_id):
-                return _found(fields, reservation.entry_id.encode(), None)
+                return _found(fields, reservation.entry_id, None)
         return None
 
     async def _range(self, stream: str, entry_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
@@ -142,7 +154,7 @@ def answer_from(reservation: Reservation, message: Submission, *, is_new: bool =
     """What is answered to whoever has sent a message that has this reservation."""
     is_same = reservation.digest == message.envelope.digest
     state: State = "failed" if reservation.has_failed else "pending"
-    return Acceptance(accepted_at(reservation.entry_id), is_new, is_same, state)
+    return Acceptance(accepted_at(reservation.accepted), is_new, is_same, state)
 
 
 def acceptance_from(value: bytes, message: Submission, *, is_new: bool, has_failed: bool) -> Acceptance:
@@ -156,14 +168,13 @@ def _acceptance(line: bytes, message: Submission) -> Acceptance:
 
 
 def _reservation(value: bytes, *, has_failed: bool) -> Reservation:
-    partition, _, rest = value.decode("ascii", "replace").partition("|")
-    entry_id, _, digest = rest.partition("|")
-    return Reservation(int(partition), entry_id, digest, has_failed)
+    partition, entry_id, digest, accepted = (*value.decode("ascii", "replace").split("|"), "", "", "")[:4]
+    return Reservation(int(partition), entry_id, digest, accepted or entry_id, has_failed)
 
 
-def _found(fields: dict[bytes, bytes], entry_id: bytes, failure: str | None) -> Found | None:
+def _found(fields: dict[bytes, bytes], entry_id: str, failure: str | None) -> Found | None:
     try:
         envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
     except Undecodable:
         return None
-    return Found(envelope, accepted_at(fields.get(b"accepted", entry_id).decode()), failure)
+    return Found(envelope, accepted_at(first_accepted(fields.get(b"accepted"), entry_id)), failure)

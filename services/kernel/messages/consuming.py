@@ -167,12 +167,24 @@ class StreamExit:
 
     async def lags(self, partitions: Iterable[int]) -> dict[int, int]:
         """How many entries of each partition are not settled; 0 when Redis was emptied."""
+        counts = await self.counts(partitions)
+        return {each: max(0, enqueued - settled) for each, (enqueued, settled) in counts.items()}
+
+    async def counts(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """How many entries of each partition were ever enqueued and settled.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
         wanted = list(partitions)
         pipeline = self._redis.pipeline(transaction=False)
         for partition in wanted:
             pipeline.hmget(names.count(partition), names.ENQUEUED, names.SETTLED)
-        counts = await answered(pipeline.execute()) if wanted else []
-        return {each: _lag(*count) for each, count in zip(wanted, counts, strict=True)}
+        found = await answered(pipeline.execute()) if wanted else []
+        return {
+            each: (int(enqueued or 0), int(settled or 0))
+            for each, (enqueued, settled) in zip(wanted, found, strict=True)
+        }
 
     async def _groups(self, stream: str) -> set[str]:
         if not await self._redis.exists(stream):
@@ -203,7 +215,3 @@ def _delivery(partition: int, answer: list[Any]) -> Delivery:
         entries.append(Entry(partition, entry_id, first_id, body, int(length) == _DELETED))
         at = end
     return Delivery(partition, entries)
-
-
-def _lag(enqueued: bytes | None, settled: bytes | None) -> int:
-    return max(0, int(enqueued or 0) - int(settled or 0))

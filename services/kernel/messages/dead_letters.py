@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
-from services.kernel.messages.envelope import Envelope, Undecodable, decode
+from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodable, decode
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _PAGE: Final = 100
+_MOST_DIGITS: Final = 6
 
 
 class DeadMessage(NamedTuple):
@@ -105,8 +106,8 @@ class DeadMessages:
     async def _replay(self, letter: DeadMessage) -> bool:
         envelope = letter.envelope
         number = "" if envelope is None else names.partition_hash(envelope.conversation_id)
-        message = "" if envelope is None else envelope.id
-        return bool(await self._scripts.run("replay", letter.letter_id, number, message, self._partitions))
+        message = ("", "") if envelope is None else (envelope.id, envelope.digest)
+        return bool(await self._scripts.run("replay", letter.letter_id, number, *message, self._partitions))
 
 
 def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
@@ -115,17 +116,22 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
 
     try:
         envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
-    except Undecodable:
+    except (Undecodable, LaterVersion):
         envelope = None
     return DeadMessage(
         letter_id.decode(),
         text("entry"),
-        int(text("partition") or 0),
+        _number(text("partition")),
         text("reason"),
         text("error"),
-        int(text("attempts") or 0),
+        _number(text("attempts")),
         envelope,
     )
+
+
+def _number(text: str) -> int:
+    """A small number that a worker has written; 0 where somebody has written something else by hand."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
 def _order(entry_id: str) -> tuple[int, int]:

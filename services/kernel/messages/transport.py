@@ -29,6 +29,13 @@ class Entrance(Protocol):
             BrokerUnavailable: nothing is promised; send them again.
         """
 
+    async def ping(self) -> None:
+        """Return when messages are accepted; a readiness check.
+
+        Raises:
+            BrokerUnavailable: there is no answer.
+        """
+
     async def reserved(self, message_ids: Sequence[str]) -> list[Reservation | None]:
         """What is remembered of these messages; None for those of which nothing is (any more).
 
@@ -41,6 +48,7 @@ class Entrance(Protocol):
 
         Raises:
             BrokerUnavailable: there is no answer.
+            LaterVersion: it was written by a later release.
         """
 
 

@@ -35,6 +35,10 @@ WITH fence AS (
 )
 SELECT ARRAY(SELECT partition FROM fence) AS held, ARRAY(SELECT id FROM written) AS new;
 
+-- name: answers
+-- Nothing, by a PostgreSQL that answers.
+SELECT 1;
+
 -- name: has
 -- Whether the row of the message $1 is there.
 SELECT EXISTS (SELECT FROM messages WHERE id = $1::text);

@@ -61,13 +61,18 @@ def assert_nothing_was_refused(installation: Installation, said: str) -> None:
 
 
 def test_the_readme_installs_from_nothing(installed: Installed) -> None:
-    """All Deployments Available, the schema there, both tests of `helm test` passed; no restart, no warning."""
+    """All Deployments Available, the schema there, `helm test` passed with a message and a course; no restart, no warning."""
     installation = installed.installation
     deployments = installation.items("deployments")
     job = installation.get("jobs")["items"][0]
 
     assert "STATUS: deployed" in installed.said
     assert installed.said.count("Phase:") == installed.said.count("Succeeded") == 2, installed.said
+    assert [
+        each
+        for each in ("its conversation shows it", "the course is completed")
+        if f"pass  {each}" not in installed.said
+    ] == []
     assert "warning" not in installed.said.lower()
     assert_nothing_was_refused(installation, installed.said)
     assert len(deployments) == 8
@@ -90,18 +95,24 @@ def test_documents_become_a_course_by_the_command(installed: Installed) -> None:
 
 
 def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
-    """Without workers it fails, names the state that the course is kept in, and what to type next; with them it passes again."""
-    reader, name = installed.reader, "coursegen-worker-analysis"
+    """Without workers it fails, names the states that message and course are kept in, and what to type next.
+
+    With them it passes again.
+    """
+    reader, name, writer = installed.reader, "coursegen-worker-analysis", "coursegen-persistence-worker"
     upgrade = f"helm upgrade {RELEASE} charts/coursegen --reuse-values --set tests.timeoutSeconds"
-    reader.types(f"{upgrade}=6", f"kubectl scale deployment {name} --replicas=0")
+    reader.types(f"{upgrade}=8", f"kubectl scale deployment {name} {writer} --replicas=0")
+    reader.types("kubectl wait pod -l app.kubernetes.io/component=persistence-worker --for=delete --timeout=60s")
 
     with pytest.raises(CommandFailed) as failed:
         reader.types(f"helm test {RELEASE} --logs")
-    reader.types(f"kubectl scale deployment {name} --replicas=1", f"{upgrade}=180")
+    reader.types(f"kubectl scale deployment {name} {writer} --replicas=1", f"{upgrade}=180")
 
     said = str(failed.value)
+    assert "FAIL  the message is persisted (pending)" in said
     assert "FAIL  the course is completed (stage_4_init)" in said
-    assert f"kubectl -n {reader.namespace} logs deployment/{name}" in said
+    for each in (name, writer):
+        assert f"kubectl -n {reader.namespace} logs deployment/{each}" in said
     assert "Succeeded" in reader.types(f"helm test {RELEASE}")
 
 
@@ -137,7 +148,7 @@ def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None
             )
             == ""
         )
-        assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 2
+        assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 3
         assert installation.restarts() == {}
         assert servers.sql(f"\\c {PRODUCTION}\nSELECT to_regclass('public.courses') IS NOT NULL") == "t"
 

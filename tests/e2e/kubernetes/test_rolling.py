@@ -1,4 +1,7 @@
-"""Restarts and upgrades of every process under load: no request fails, no attempt is used up, every exit is 0 (R11)."""
+"""Restarts and upgrades of every process under load: no request fails, no attempt is used up, every exit is 0 (R11).
+
+The load orders courses and sends messages, so that every process is restarted while it has work.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 from tests.support.kube.clients import client_pod, load_on
 from tests.support.kube.commands import kubectl
+from tests.support.kube.conversations import Talk, dead_letters, judge_messages
 from tests.support.kube.endings import Ending, Endings, assert_ended_well
 from tests.support.kube.installation import Installation
 from tests.support.kube.values import Values
@@ -28,6 +32,8 @@ pytestmark = [
 ]
 PER_SECOND = 3.0
 """Orders of each client: one keeps its connections, one opens a new one for every request. Each course is read once."""
+MESSAGES_PER_SECOND = 0.5
+"""Messages in each of eight conversations, which lie in several partitions; each conversation is read in the end."""
 GRACE_SECONDS = 28.0
 """R11: from the beginning of the end to the exit."""
 
@@ -42,6 +48,7 @@ class Round:
     endings: list[Ending]
     report: dict[str, Any]
     verdict: Verdict
+    talk: Talk
     charged: list[str]
 
     def __str__(self) -> str:
@@ -49,7 +56,8 @@ class Round:
         slowest = max(each.seconds for each in self.endings)
         return (
             f"{len(self.endings)} containers ended, the slowest after {slowest:.0f} s; {self.report['attempts']} requests, "
-            f"longest {self.report['longest_seconds']:.2f} s, {len(self.report['failures'])} failed; {steps}\n{self.verdict}"
+            f"longest {self.report['longest_seconds']:.2f} s, {len(self.report['failures'])} failed; {steps}\n"
+            f"{self.verdict}\n{self.talk}"
         )
 
 
@@ -59,14 +67,17 @@ def rounds() -> range:
 
 
 def under_load(installation: Installation, change: Callable[[], Seconds]) -> Round:
-    """Make a change that replaces every pod of ours, while clients order courses."""
+    """Make a change that replaces every pod of ours, while clients order courses and send messages."""
     user = uuid4()
     before = {name for part in installation.processes() for name in installation.pod_names(part)}
     token = installation.token(user, tier="PREMIUM")
     with (
         Endings(installation.namespace, selector=installation.selector) as endings,
-        load_on(installation.namespace, url=installation.url, token=token, per_second=PER_SECOND, reads=True) as load,
-    ):
+        load_on(
+            installation.namespace, url=installation.url, token=token, per_second=PER_SECOND,
+            messages_per_second=MESSAGES_PER_SECOND, reads=True,
+        ) as load,
+    ):  # fmt: skip
         seconds = change()
         ended = endings.of(before)
         ended = endings.of(endings.gone())
@@ -85,12 +96,16 @@ def _round(
     faults = [Fault("restart", wanted, len(ended))]
     begun = time.monotonic()
     verdict = judge(installation, [report["journal"]], user, faults)
+    talk = judge_messages(installation, [report], user)
     seconds["rest"] = time.monotonic() - begun
-    return Round(seconds, ended, report, verdict, charged(installation, user))
+    return Round(seconds, ended, report, verdict, talk, charged(installation, user))
 
 
 def assert_cost_nothing(result: Round) -> None:
-    """No failed request, every exit 0 in time, no attempt used up, each accepted course finished exactly once."""
+    """No failed request, every exit 0 in time, no attempt used up; each accepted course finished once, each message there once.
+
+    Messages lie in the order of their conversation, which shows them so.
+    """
     print(f"\n{result}")
     assert result.report["failures"] == []
     assert_ended_well(result.endings, within=GRACE_SECONDS)
@@ -98,6 +113,8 @@ def assert_cost_nothing(result: Round) -> None:
     assert result.verdict.passed, str(result.verdict)
     assert not result.verdict.failed, str(result.verdict)
     assert result.verdict.acked == len(result.report["accepted"]) > 0
+    assert result.talk.passed, result.talk
+    assert result.talk.accepted > len(result.report["read"]) == result.talk.conversations > 1
 
 
 def started_anew(installation: Installation) -> dict[str, int]:
@@ -115,7 +132,7 @@ def restart(installation: Installation, *parts: str) -> Seconds:
 
 
 def test_restarting_one_part_after_the_other_costs_no_request(whole: Installation) -> None:
-    """`kubectl rollout restart` of api, relay and each queue's worker, in turn."""
+    """`kubectl rollout restart` of api, relay, persistence-worker and each queue's worker, in turn."""
     for _ in rounds():
 
         def in_turn() -> Seconds:
@@ -125,6 +142,7 @@ def test_restarting_one_part_after_the_other_costs_no_request(whole: Installatio
             return seconds
 
         assert_cost_nothing(under_load(whole, in_turn))
+        assert dead_letters(whole) == 0
         assert started_anew(whole) == {}
 
 
@@ -139,6 +157,7 @@ def test_an_upgrade_of_everything_at_once_costs_no_request(whole: Installation) 
             }
 
         assert_cost_nothing(under_load(whole, there_and_back))
+        assert dead_letters(whole) == 0
         assert started_anew(whole) == {}
 
 

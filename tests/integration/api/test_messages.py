@@ -347,6 +347,27 @@ async def test_a_long_content_goes_beside_the_stream(api: RunningApi, redis: Red
     assert await db.fetchval("SELECT content IS NULL FROM messages")
 
 
+async def test_contents_go_beside_the_stream_while_they_are_long_on_the_average(
+    app_database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """Each that is longer than the limit for the average, and none of the short ones; what is said stays the same."""
+    limits = {"messages_payload_average_bytes": 100, "messages_require_token": False}
+    async with running_api(app_database_url, redis_url, **limits) as api:
+        del api.client.headers["authorization"]
+        for number in range(20):
+            await send(api.client, clientMessageId=f"long-{number}", content="x" * 10_000)
+        reply = await send(api.client, clientMessageId="last", content="y" * 101)
+        await send(api.client, clientMessageId="short", content="z" * 100)
+        shown = await api.client.get(f"/api/messages/{reply['messageId']}")
+    envelopes = {each.client_message_id: each for _, _, each in await entries(redis)}
+
+    assert envelopes["last"].content is None
+    assert envelopes["last"].payload_key is not None
+    assert envelopes["short"].content == "z" * 100
+    assert envelopes["long-0"].content == "x" * 10_000
+    assert shown.json()["content"] == "y" * 101
+
+
 async def test_another_long_content_does_not_take_the_firsts_place(api: RunningApi, db: Database, redis: Redis) -> None:
     """Under the same client id."""
     first, other = "a" * 20_000, "b" * 20_000

@@ -11,8 +11,9 @@ import pytest
 
 from services.kernel.database import Database
 from services.kernel.messages import names
+from services.kernel.messages.accepting import Acceptance, Found, StreamEntrance, Submission
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
-from services.kernel.messages.envelope import encode
+from services.kernel.messages.envelope import accepted_at, encode
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.support import crashing
 from tests.support.stack import Stack
@@ -32,7 +33,7 @@ UNREADABLE = {
     "an array": b"[1]",
     "fields missing": b'{"v":1,"id":"x"}',
     "wrong type": msgspec.json.encode(_GOOD | {"content": 5}),
-    "another version": msgspec.json.encode(_GOOD | {"v": 99}),
+    "no version of ours": msgspec.json.encode(_GOOD | {"v": 0}),
     "nul": msgspec.json.encode(_GOOD | {"content": "a\x00b"}),
     "lone surrogate": encode(POISON).replace(b'"poison"', b'"\\ud800"'),
     "too deep": b"[" * 100_000,
@@ -353,3 +354,55 @@ async def test_replayed_dead_letters_become_rows(
 
 async def _dead(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(names.DEAD_LETTERS) == count)
+
+
+async def test_a_replayed_message_is_found_and_its_repeat_waits_with_it(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """By its new entry, after the old one was cut off; with the time at which it was accepted first, until it has its row."""
+    await db.execute(REFUSE)
+    poison = Submission(POISON, names.partition_hash("talk"))
+    await ledger.send(POISON)
+    ((old, _),) = await redis.xrange(names.stream(partition_of("talk")))
+    async with persisting():
+        await eventually(lambda: _dead(redis, 1))
+    await db.execute("DROP TRIGGER refuse ON messages")
+    assert await DeadMessages(redis, partitions=PARTITIONS).replay_all() == 1
+    await redis.xdel(names.stream(partition_of("talk")), old)
+    entrance = StreamEntrance(redis, partitions=PARTITIONS)
+    found, (repeat,) = await entrance.find(POISON.id), await entrance.accept([poison])
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: _ends(redis))
+
+    assert found == Found(POISON, accepted_at(old.decode()), None)
+    assert repeat == Acceptance(accepted_at(old.decode()), is_new=False, is_same=True, state="pending")
+
+
+async def _ends(redis: Redis) -> bool:
+    return bool(await redis.pttl(names.seen(POISON.id)) > 0)
+
+
+@pytest.mark.parametrize("accepted", ["a,b", "9" * 30 + "-1"])
+async def test_what_somebody_has_written_by_hand_is_shown_as_well_as_it_can_be(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, accepted: str
+) -> None:
+    """A dead letter that names no partition, no time and no number of tries: listed, found, and put back where it belongs."""
+    fields: Any = {"partition": "x", "attempts": "many", "entry": "none", "accepted": accepted, "reason": b"\xff"}
+    dead, odd = DeadMessages(redis, partitions=PARTITIONS), {"partition": "9999"}
+    letter_id = await redis.xadd(names.DEAD_LETTERS, fields | {"envelope": encode(POISON)})
+    await redis.xadd(names.DEAD_LETTERS, odd)
+    await redis.hset(names.FAILED, POISON.id, letter_id)
+    found = await StreamEntrance(redis, partitions=PARTITIONS).find(POISON.id)
+    first, second = await dead.page()
+    ledger.accepted["talk"] = [POISON.id]
+    await dead.replay_all()
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    at = await db.fetchval("SELECT createdat FROM messages")
+
+    assert found is not None
+    assert found.accepted_at == at == accepted_at(letter_id.decode())
+    assert (first.partition, first.attempts, second.partition) == (0, 0, 9999)
+    assert await redis.exists(names.stream(9999), f"{names.STREAM_PREFIX}x") == 0

@@ -206,3 +206,33 @@ async def test_entries_that_somebody_deleted_are_buried_as_missing(redis: Redis,
     (again,) = await stream.read([(lease, PENDING)], 10)
 
     assert [(each.is_missing, each.body is None) for each in again.entries] == [(True, True), (False, False)]
+
+
+async def test_entries_deleted_before_anybody_read_them_wait_no_longer(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Nobody settles them: once nothing else of the partition waits, they do not either, nor do entries added by hand."""
+    await ledger.send(envelope("talk", "m-1"))
+    await ledger.send(envelope("talk", "gone"), counts=False)
+    await redis.xdel(STREAM, (await _ids(redis))[-1])
+    stream, upkeep = StreamExit(redis, "somebody"), Upkeep(redis)
+    async with persisting():
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+        assert await stream.lags([TALK]) == {TALK: 1}
+        await eventually(lambda: _none_waits(stream), within=20)
+        await redis.xadd(STREAM, {"hello": "world"})
+        await eventually(lambda: _dead(redis))
+    await upkeep.trim(TALK, keep_seconds=3600, keep_entries=10)
+    await ledger.send(envelope("talk", "m-2"))
+    await upkeep.trim(TALK, keep_seconds=3600, keep_entries=10)
+
+    assert await stream.lags([TALK]) == {TALK: 1}
+
+
+async def _none_waits(stream: StreamExit) -> bool:
+    return await stream.lags([TALK]) == {TALK: 0}
+
+
+async def _dead(redis: Redis) -> bool:
+    return bool(await redis.xlen(names.DEAD_LETTERS))

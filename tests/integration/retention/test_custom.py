@@ -117,6 +117,16 @@ async def test_messages_go_with_what_is_theirs(db: Database) -> None:
     assert await db.fetchval("SELECT array_agg(payloadkey ORDER BY 1) FROM message_payloads") == ["m1/a", "m1/b"]
 
 
+async def test_long_contents_whose_message_was_never_accepted_go_as_well(db: Database) -> None:
+    """Also where there is no message at all; what is younger may be one that waits for its row."""
+    for days in (1, 91):
+        await db.execute(_LONG, f"never{days}/a", days)
+    report = await run(db, rule("Messages", "90d"))
+
+    assert (report.outcome, report.rules[0].deleted) == ("succeeded", 1)
+    assert await db.fetchval("SELECT array_agg(payloadkey) FROM message_payloads") == ["never1/a"]
+
+
 async def test_a_table_that_the_role_may_not_touch_says_so(app_db: Database, db: Database) -> None:
     """PostgreSQL's own words."""
     await db.execute("CREATE TABLE secretive (at timestamptz)")

@@ -184,6 +184,9 @@ async def test_dead_letters_go_back_once(opening: Opening) -> None:
     assert entry.accepted == entries[0].entry_id
     assert not (await transport.exit.read([(lease, NEW)], 1))[0].entries
     assert await transport.letters.replay_all() == 0
+    found = await transport.entrance.find(dead.id)
+    assert found is not None
+    assert (found.failure, found.accepted_at) == (None, first.accepted_at)
     (repeat,) = await accept(transport, dead)
     assert (repeat.is_new, repeat.state) == (False, "pending")
 

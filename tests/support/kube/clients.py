@@ -106,7 +106,7 @@ class Load:
         self.name = name
 
     def report(self) -> dict[str, Any]:
-        """Tell it to stop; what came of its requests: attempts, accepted, failures, longest_seconds, journal."""
+        """Tell it to stop; what came of its requests: attempts, accepted, failures, longest_seconds, journal, messages, read."""
         run(["kubectl", "-n", self.namespace, "exec", self.name, "-c", "load", "--", "python", "-c",
              "import os, signal; os.kill(1, signal.SIGTERM)"])  # fmt: skip
         phase = ["-n", self.namespace, "get", "pod", self.name, "-o", "jsonpath={.status.phase}"]
@@ -128,19 +128,21 @@ def load_on(
     reads: bool = False,
     webhook_url: str = "",
     documents_every: int = 0,
+    messages_per_second: float = 0,
 ) -> Iterator[Load]:
-    """Orders of courses from a pod, from the moment the block begins; the pod is gone when it ends.
+    """Orders of courses and messages from a pod, from the moment the block begins; the pod is gone when it ends.
 
     Args:
         namespace: where the pod runs.
         url: of the api.
         token: whose courses they are.
-        per_second: orders of each of the two clients.
+        per_second: orders of each of the two clients; none when 0.
         name: of the pod.
         insist: repeat an order under its idempotency key until it is accepted.
-        reads: ask once for each course that was accepted.
+        reads: ask once for each course that was accepted; read each conversation in the end, until all of it is persisted.
         webhook_url: where the end of each course is told; nowhere when empty.
         documents_every: one order in so many brings a document, of each client; none does when 0.
+        messages_per_second: messages in each of eight conversations, one in four of them sent twice; none when 0.
     """
     environment = {
         "API_URL": url,
@@ -150,6 +152,7 @@ def load_on(
         "READS": str(reads).lower(),
         "WEBHOOK_URL": webhook_url,
         "DOCUMENTS_EVERY": str(documents_every),
+        "MESSAGES_PER_SECOND": str(messages_per_second),
     }
     program = (PROGRAMS / "load.py").read_text(encoding="utf-8")
     with _running(namespace, _pod(namespace, name, [program], {}, environment, container="load")):

@@ -17,11 +17,16 @@ from tests.support.servers import REPOSITORY
 README = REPOSITORY / "README.md"
 
 
+def marked(page: Path, name: str) -> str:
+    """The block of a page that is marked with `<!-- tested: NAME -->`, as printed."""
+    block = re.search(rf"<!-- tested: {name} -->\n```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert block, f"{page.name} has no block marked <!-- tested: {name} -->"
+    return block[1]
+
+
 def commands(name: str) -> list[str]:
-    """The commands of the block that README.md marks with `<!-- tested: NAME -->`, without their comments."""
-    block = re.search(rf"<!-- tested: {name} -->\n```bash\n(.*?)\n```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert block, f"README.md has no block marked <!-- tested: {name} -->"
-    return [re.sub(r"\s+#.*", "", line) for line in block[1].splitlines()]
+    """The commands of a block of README.md, without their comments."""
+    return [re.sub(r"\s+#.*", "", line) for line in marked(README, name).splitlines()]
 
 
 class Reader:

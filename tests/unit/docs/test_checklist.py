@@ -14,7 +14,7 @@ import services.outbox_relay.figures
 import services.stage_worker.deliveries
 from services.api import metrics_view
 from services.api.metrics_view import OutboxState
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes, Recent
 from services.kernel import metrics
 from services.kernel.counters import Snapshot
 from services.migrate.files import find_directory, read_directory
@@ -73,6 +73,20 @@ def test_commands_are_whole(block: checklist.Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_balancers_probe_as_the_source_says() -> None:
+    """Interval, timeout, how many good or bad ones, and what counts as good, for each of the three."""
+    (paragraph,) = re.findall(r"\*\*4\.4 Load balancers.*?\n\nIt follows", _PAGE, re.DOTALL)
+    said = dict(re.findall(r"^- \*\*(\w+)\*\*(.*?)(?=\n- |\n\n)", paragraph, re.DOTALL | re.MULTILINE))
+
+    assert "`GET /api/trpc/metrics.healthCheck`" in paragraph
+    for balancer, words in {
+        "Nginx": ("interval=3000", "rise=2", "fall=3", "timeout=1000", "max_fails=3", "fail_timeout=30s"),
+        "HAProxy": ("GET /api/trpc/metrics.healthCheck", "expect status 200", "inter 3s", "rise 2", "fall 3"),
+        "ALB": ("interval 30 s", "2 healthy", "3 unhealthy", "timeout 5 s", "success code 200"),
+    }.items():
+        assert [each for each in words if each not in said[balancer]] == [], balancer
+
+
 def test_every_block_is_seen() -> None:
     """As many as the page opens: one that is swallowed by another is checked by nobody."""
     assert len(_BLOCKS) == len(re.findall(r"^```bash\b", _PAGE, re.MULTILINE)) > 50
@@ -88,20 +102,21 @@ def test_each_block_says_what_it_prints() -> None:
 
 def test_what_is_asked_for_is_answered() -> None:
     """Every field of `ask api 3000` is one that the route has."""
-    counted, lately, state = (
+    counted, recent, lately, state = (
         Snapshot({}),
+        Recent(0.0, Snapshot({})),
         Outcomes(0, 0),
         OutboxState(0, 0.0, None, None, None, None, datetime.now(UTC)),
     )
     views = {
         "getAll": {
-            "fsm": metrics_view.fsm(counted),
-            "outbox": metrics_view.outbox(counted, state),
-            "fallbacks": metrics_view.fallbacks(counted, 0),
+            "fsm": metrics_view.fsm(counted, recent),
+            "outbox": metrics_view.outbox(counted, state, recent),
+            "fallbacks": metrics_view.fallbacks(counted, 0, recent),
             "healthCheck": metrics_view.health_check(lately, state),
         },
-        "getFSM": metrics_view.fsm(counted),
-        "getFallbacks": metrics_view.fallbacks(counted, 0),
+        "getFSM": metrics_view.fsm(counted, recent),
+        "getFallbacks": metrics_view.fallbacks(counted, 0, recent),
         "healthCheck": metrics_view.health_check(lately, state),
     }
     asked = re.findall(r"^ask api 3000 /api/trpc/metrics\.(\w+)(.*)$", _PAGE, re.MULTILINE)

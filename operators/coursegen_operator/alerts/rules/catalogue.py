@@ -7,6 +7,7 @@ from typing import Final
 from operators.coursegen_operator.alerts.rules import (
     api,
     custom_resources,
+    messages,
     outbox,
     phase3_queue,
     transactional_outbox,
@@ -18,6 +19,7 @@ PRESETS: Final = (
     phase3_queue.PRESET,
     outbox.PRESET,
     workers.PRESET,
+    messages.PRESET,
     api.PRESET,
     custom_resources.MIGRATIONS,
     custom_resources.RETENTION,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.kernel.database import Database
 from services.kernel.messages import names
-from services.kernel.messages.envelope import Envelope, Undecodable, decode
+from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodable, decode
 from services.kernel.messages.kafka.broker import COPIED, DEAD_LETTERS, GROUP, Broker, chosen, header, place
 from services.kernel.messages.kafka.reservations import COPIED_PREFIX
 from services.kernel.queries import Queries
@@ -98,7 +98,7 @@ def _messages(records: Iterable[Any]) -> Iterable[tuple[int, Envelope]]:
 def _message(body: bytes) -> Envelope | None:
     try:
         return decode(body)
-    except Undecodable:
+    except (Undecodable, LaterVersion):
         return None
 
 

@@ -13,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
-from services.kernel.messages.envelope import Undecodable, decode
+from services.kernel.messages.envelope import LaterVersion, Undecodable, decode
 from services.kernel.messages.kafka.broker import (
     ACCEPTED,
     COPIED,
@@ -112,5 +112,5 @@ class Copier:
 def _key(body: bytes) -> bytes | None:
     try:
         return decode(body).conversation_id.encode()
-    except Undecodable:
+    except (Undecodable, LaterVersion):
         return None

@@ -72,6 +72,12 @@ class KafkaEntrance:
             await self._drop()
             raise
 
+    async def ping(self) -> None:
+        """As `Entrance.ping`: Kafka answers, and Redis, which remembers."""
+        async with self._broker.admin() as admin:
+            await admin.describe_cluster()
+        await self._before.ping()
+
     async def reserved(self, message_ids: Sequence[str]) -> list[Reservation | None]:
         """As `Entrance.reserved`."""
         return await self._before.reserved(message_ids)

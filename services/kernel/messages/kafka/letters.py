@@ -12,7 +12,7 @@ from typing import Any, Final
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
 from services.kernel.messages.dead_letters import DeadMessage
-from services.kernel.messages.envelope import Undecodable, decode
+from services.kernel.messages.envelope import LaterVersion, Undecodable, decode
 from services.kernel.messages.kafka.broker import (
     ACCEPTED,
     DEAD_LETTERS,
@@ -76,31 +76,37 @@ class KafkaLetters:
             with kafka_translated():
                 count = len(await producer.partitions_for(STREAM))
             async with transaction(producer):
-                for each in letters:
-                    await self._put_back(producer, each, count)
+                sent = [await self._put_back(producer, each, count) for each in letters]
+            said = [await each for each in sent]
         except Succeeded as error:
             raise BrokerUnavailable("Somebody else replays dead letters; look at them again.") from error
         finally:
             await producer.stop()
-        messages = [_letter(each).envelope for each in letters]
-        await self._reservations.revive([each.id for each in messages if each is not None])
+        await self._reservations.revive(
+            [
+                (envelope.id, f"{it.partition}|{it.timestamp}-{it.offset}|{envelope.digest}|{header(each, ACCEPTED)}")
+                for each, it in zip(letters, said, strict=True)
+                if (envelope := _letter(each).envelope) is not None
+            ]
+        )
         return len(letters)
 
-    async def _put_back(self, producer: Any, record: Any, count: int) -> None:
+    async def _put_back(self, producer: Any, record: Any, count: int) -> Any:
         letter = _letter(record)
         partition, key = letter.partition, b""
         if letter.envelope is not None:
             conversation = letter.envelope.conversation_id
             partition, key = names.partition_hash(conversation) % count, conversation.encode()
         headers = [(ACCEPTED, header(record, ACCEPTED).encode())]
-        heard(await producer.send(STREAM, record.value, key=key, partition=partition, headers=headers))
+        sent = heard(await producer.send(STREAM, record.value, key=key, partition=partition, headers=headers))
         heard(await producer.send(DEAD_LETTERS, None, key=record.key, partition=0))
+        return sent
 
 
 def _letter(record: Any) -> DeadMessage:
     try:
         envelope = decode(record.value)
-    except Undecodable:
+    except (Undecodable, LaterVersion):
         envelope = None
     return DeadMessage(
         entry_id(record),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,6 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages.consuming import Entry, Lease
+from services.kernel.messages.envelope import first_accepted
 from services.kernel.messages.kafka.broker import (
     ACCEPTED,
     GROUP,
@@ -26,7 +26,6 @@ from services.kernel.messages.kafka.standing import Standing, encode, ranges
 
 _AHEAD: Final = 100
 """So many more entries than were given are noted as given, that not every read need be noted."""
-_AN_ID: Final = re.compile(r"\d{1,14}-\d{1,20}")
 
 
 class Owned:
@@ -183,5 +182,5 @@ class Owned:
 
 def _entry(record: Any) -> Entry:
     own = entry_id(record)
-    first = header(record, ACCEPTED)
-    return Entry(record.partition, own, first if _AN_ID.fullmatch(first) else own, record.value)
+    said = header(record, ACCEPTED).encode() or None
+    return Entry(record.partition, own, first_accepted(said, own), record.value)

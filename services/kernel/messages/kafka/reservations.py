@@ -95,14 +95,17 @@ class Reservations:
         """
         return (await _asked(self._redis.hget(names.FAILED, message_id)) or b"").decode()
 
-    async def revive(self, message_ids: Sequence[str]) -> None:
-        """Messages lie among the dead letters no more.
+    async def revive(self, reservations: Sequence[tuple[str, str]]) -> None:
+        """Messages lie among the dead letters no more but where their reservations say: each an id and that.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        if message_ids:
-            await _asked(self._redis.hdel(names.FAILED, *message_ids))
+        if reservations:
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hdel(names.FAILED, *(message_id for message_id, _ in reservations))
+            pipeline.mset({names.seen(message_id): text for message_id, text in reservations})
+            await _asked(pipeline.execute())
 
 
 async def _asked(call: Any) -> Any:

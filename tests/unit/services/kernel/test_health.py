@@ -98,3 +98,40 @@ async def test_probes_answer_over_http() -> None:
     assert [503, 200, 503, 200, 404, 405] == [each[0] for each in (starting, ready, dead, numbers, lost, wrong)]
     assert json.loads(dead[1]) == {"alive": False, "late": ["poll"]}
     assert "error" in json.loads(lost[1])
+
+
+async def _silent() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_substitute_makes_up_for_a_server_that_does_not_answer() -> None:
+    """And for nothing else: what it says when it answers counts, and without the substitute nothing is made up for."""
+    health = HealthRegistry()
+    health.started = True
+    health.register("away", _broken, substitute=_fine)
+    health.register("hanging", _silent, substitute=_fine)
+    health.register("wrong", _bug, substitute=_fine)
+    health.register("both", _broken, substitute=_silent)
+    health.register("none", _broken)
+    health.register("well", _fine, substitute=_broken)
+    away = DatabaseUnavailable().message
+    standing = await health.standing()
+
+    assert standing.degraded == {"away": away, "hanging": "no answer within 2 s"}
+    assert standing.faults == {"wrong": "ZeroDivisionError", "both": away, "none": away}
+
+
+async def test_a_degraded_process_is_ready_and_says_so() -> None:
+    """200, with what it is ready without."""
+    health = HealthRegistry()
+    health.started = True
+    health.register("database", _broken, substitute=_fine)
+    async with serve_probes(health, "127.0.0.1", 0) as port:
+        status, text = await _get(port, "GET /readyz HTTP/1.1\r\n\r\n")
+
+    assert status == 200
+    assert json.loads(text) == {
+        "ready": True,
+        "faults": {},
+        "degraded": {"database": DatabaseUnavailable().message},
+    }

@@ -85,6 +85,23 @@ def test_a_killed_leader_is_succeeded_when_its_lease_has_run_out() -> None:
     run_virtually(play())
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_nobody_sleeps_past_the_end_of_a_lease(seed: int) -> None:
+    """Killed whenever between two renewals: succeeded when the Lease has run out by the standby's clock, no pause later."""
+
+    async def play() -> None:
+        scene = Scene()
+        first, second = scene.candidate("first"), scene.candidate("second")
+        async with running(first, second):
+            leader, other = await led_by_one(first, second)
+            await asyncio.sleep(10 + random.uniform(0, TIMERS.retry_seconds))
+            leader.process.kill()
+            await until(lambda: other.acting, within=TIMERS.lease_seconds + TIMERS.retry_seconds + 0.3)
+
+    random.seed(seed)
+    run_virtually(play())
+
+
 @pytest.mark.parametrize("fault", [away, hanging])
 def test_a_leader_without_api_server_stops_before_its_lease_ends(fault: Travel) -> None:
     """A refused or a hanging call: work has stopped after 10 s, and five seconds later the other begins."""

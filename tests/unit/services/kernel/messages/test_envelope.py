@@ -8,7 +8,15 @@ import msgspec
 import orjson
 import pytest
 
-from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode
+from services.kernel.messages.envelope import (
+    Envelope,
+    LaterVersion,
+    Undecodable,
+    accepted_at,
+    decode,
+    encode,
+    first_accepted,
+)
 
 _ENVELOPE = Envelope(
     id="msg_a",
@@ -67,7 +75,8 @@ def test_names_nobody_knows_are_ignored() -> None:
         encode(_ENVELOPE).replace("é".encode(), b"\\ud800"),
         encode(_ENVELOPE).replace("é".encode(), b"\\u0000"),
         encode(_ENVELOPE).replace(b'["a","b"]', b'["a","\\u0000"]'),
-        _changed(v=2),
+        _changed(v=0),
+        _changed(v="2"),
         _changed(content=None),
         _changed(content=5),
         _changed(id=...),
@@ -93,3 +102,19 @@ def test_a_written_escape_is_no_nul() -> None:
 def test_the_entrys_id_says_when_it_was_accepted() -> None:
     """To the millisecond, in UTC."""
     assert accepted_at("1764350000123-7") == datetime(2025, 11, 28, 17, 13, 20, 123000, UTC)
+
+
+@pytest.mark.parametrize(
+    "said", [None, b"", b"a,b", b"1-", b"-1", b"1-1\n", b"1" * 15 + b"-1", b"1-" + b"9" * 40, b"\xff-1"]
+)
+def test_a_first_id_that_is_none_is_not_believed(said: bytes | None) -> None:
+    """Somebody may have written it by hand; the entry has an id of its own."""
+    assert first_accepted(said, "5-0") == "5-0"
+    assert first_accepted(b"1763000000000-3", "5-0") == "1763000000000-3"
+
+
+@pytest.mark.parametrize("changes", [{}, {"content": 5}, {"id": ...}, {"mood": "good"}])
+def test_a_later_version_is_for_a_later_release(changes: dict[str, object]) -> None:
+    """Also when it looks like nothing that this one knows."""
+    with pytest.raises(LaterVersion, match="version 2"):
+        decode(_changed(v=2, **changes))

@@ -12,8 +12,8 @@ import pytest
 from operators.coursegen_operator import figures as operator_figures
 from operators.coursegen_operator.alerts.rules import groups
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
-from services.api import app, metrics_view
-from services.api.recent_initiations import Outcomes
+from services.api import app, metrics_view, stream_figures
+from services.api.recent_figures import Outcomes
 from services.kernel.counters import Snapshot
 from services.kernel.metrics import REGISTRY
 from services.outbox_relay.figures import Figures
@@ -38,7 +38,7 @@ def exported() -> set[str]:
     for family in REGISTRY.collect():
         names |= {family.name + suffix for suffix in _suffixes(family.type)}
     state = metrics_view.OutboxState(0, 0.0, None, None, datetime.now(UTC), None, datetime.now(UTC))
-    shared = metrics_view.exposition(Snapshot({}), Outcomes(), state, [])
+    shared = metrics_view.exposition(Snapshot({}), Outcomes(), state, []) + stream_figures.exposition({0: (0, 0)})
     return names | set(re.findall(r"^(\w+)", shared, re.MULTILINE))
 
 

@@ -1,0 +1,249 @@
+"""What changes something in docs/DEPLOYMENT-CHECKLIST.md, as printed and in the page's order, on the shared installation.
+
+What cannot be tried there is tried elsewhere: the first installation by test_install.py, the dry run by test_dry_run.py, level 4
+and the blocks of `migrations.mode: operator` by tests/e2e/operator. Left out of `make test`; `make prove-checklist` runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support import checklist
+from tests.support.kube.commands import run
+from tests.support.kube.installation import Installation, port_forward
+from tests.support.kube.page import Shell, make_tools, shell_for
+from tests.support.waiting import eventually_sync
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.install,
+    pytest.mark.alone,
+    pytest.mark.slow,
+    pytest.mark.depth(3),
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not os.environ.get("PROVE_CHECKLIST"), reason="a proof that runs by hand: make prove-checklist"),
+]
+
+PASSED = r"  pass |.*: passed|TEST SUITE|Phase:"
+"""Of what a test pod prints: which states of a course it sees is a matter of chance."""
+SENTENCES = r"Rollback was|NAME|coursegen-"
+"""Of level 3: a history is another everywhere."""
+REVISIONS = "SELECT count(*) FROM supabase_migrations.schema_migrations"
+
+
+class Page:
+    """Types blocks of the page, and holds them to what it says that they print."""
+
+    def __init__(self, shell: Shell, installation: Installation) -> None:
+        self._shell = shell
+        self._installation = installation
+        self.typed: set[str] = set()
+
+    def types(self, step: str, holds: str = "", *, lines: str = ".*", **places: str) -> str:
+        """What a block prints.
+
+        Args:
+            step: how the heading or step above it begins.
+            holds: what its commands hold, where there are several under one step.
+            lines: which lines of the page must be seen, as a pattern of their beginning; none when empty.
+            places: what stands where the page has a word in capitals.
+        """
+        (block,) = [each for each in checklist.blocks() if step in each.where and holds in each.commands]
+        self.typed.add(block.commands)
+        commands = block.commands
+        for word, value in places.items():
+            commands = re.sub(rf"\b{word}\b", value, commands)
+        said = self.says(commands)
+        wanted = [each for each in (block.output or "").splitlines() if lines and re.match(lines, each)]
+        expected = checklist.Block(block.where, "", "", "\n".join(wanted), rows_matter=False)
+        assert checklist.unseen(expected, said, self._installation.fullname) == [], (block.where, said)
+        return said
+
+    def mends(self, holds: str) -> str:
+        """What a command prints that stands in a sentence or table of the page; `holds` is how it begins."""
+        (command,) = set(re.findall(rf"`({re.escape(holds)}[^`]*)`", checklist.text()))
+        return self.says(command)
+
+    def says(self, commands: str) -> str:
+        """What commands print in the page's shell, with the release under the page's name."""
+        done = self._shell(commands)
+        assert done.returncode == 0, (commands, done.stdout, done.stderr)
+        return done.stdout.replace(f'Release "{self._installation.release}"', 'Release "coursegen"')
+
+
+@pytest.fixture
+def page(whole: Installation, tmp_path: Path) -> Iterator[Page]:
+    """The page's shell for the shared installation, which is put back in the end."""
+    typing = shell_for(whole, tmp_path, seconds=600)
+    make_tools(typing, whole.fullname)
+    try:
+        yield Page(typing, whole)
+    finally:
+        whole.kubectl("delete", "pod,networkpolicy", "-l", f"{whole.selector},app.kubernetes.io/component=tools")
+        whole.install()
+
+
+def test_what_changes_does_what_the_page_says(page: Page, whole: Installation) -> None:
+    """Backup, upgrade, both tests, monitoring, the rollback's levels 1 to 3, and what mends a fault that was made before."""
+    page.types("0.7 The backup", "pg_dump")
+    install_and_try(page)
+    watch_and_clean(page, whole)
+    go_back(page, whole)
+    mend_processes(page, whole)
+    mend_rows(page, whole)
+    mend_schema(page, whole)
+    ask_for_help(page, whole)
+
+    assert {each.where for each in checklist.blocks() if each.commands in untried(page)} == set()
+
+
+def untried(page: Page) -> set[str]:
+    """Blocks that change something and that nobody has tried, here or elsewhere."""
+    elsewhere = re.compile(r"0\.3 |0\.4 |Say once|Level 4|dbm/main")
+    changing = [each for each in checklist.blocks() if each.mark != checklist.READS]
+    ours = [each for each in changing if not elsewhere.search(each.where) and not elsewhere.search(each.commands)]
+    return {each.commands for each in ours} - page.typed
+
+
+def install_and_try(page: Page) -> None:
+    """Phases 1 to 3."""
+    upgraded = page.types("1.1 Install, or upgrade", lines="job.batch/")
+    assert 'Release "coursegen" has been upgraded.' in upgraded
+    page.types("1.6 One relay leads", "get lease")
+    smoke = page.types("2.1 Run it", lines=PASSED)
+    job = re.findall(r"course \S+, job (\S+)", smoke)[0]
+    page.types("2.2 Look at what it left")
+    assert page.types("2.3 The job in Redis", JOB=job).strip() == "1"
+    page.types("3.1 Run it", lines=PASSED)
+    assert re.search(r"100 \| +0 \|", page.types("3.2 Look at the rows"))
+    assert "DELETE 101" in page.types("3.3 Clear up")
+
+
+def watch_and_clean(page: Page, whole: Installation) -> None:
+    """Phase 4 where there is a Prometheus Operator, and the cleanup by hand."""
+    if run(["kubectl", "get", "crd", "podmonitors.monitoring.coreos.com"], check=False).returncode == 0:
+        assert whole.fullname in page.types("4.1 Metrics", lines="NAME")
+    page.types("T.3 Cleanup", "cleanup_processed_outbox_entries()")
+
+
+def go_back(page: Page, whole: Installation) -> None:
+    """The rollback's levels 1 to 3. At level 2 a course is accepted and waits; level 3 takes a setting back."""
+    ours = {each: whole.pod_names(each) for each in whole.processes()}
+    page.types("Level 1: monitoring off")
+    assert {each: whole.pod_names(each) for each in whole.processes()} == ours
+
+    page.types("Level 2: relay off", "--replicas=0")
+    order(whole)
+    assert pending(whole) == 1
+    page.types("Level 2: relay off", "--replicas=2")
+    eventually_sync(lambda: pending(whole) == 0, within=30, every=0.5)
+
+    whole.install({"config": {"relay": {"LOG_LEVEL": "warn"}}})
+    whole.rolled_out("outbox-relay")
+    page.types("Level 3: the previous release", lines=SENTENCES)
+    assert "LOG_LEVEL" not in whole.get("configmap", f"{whole.fullname}-outbox-relay")["data"]
+
+
+def mend_processes(page: Page, whole: Installation) -> None:
+    """Cases 1 and 2: the relay's Role that is gone, workers at 0, a queue that was paused."""
+    page.types("1. The processor does not start", "auth can-i")
+    whole.kubectl("delete", "role,rolebinding", f"{whole.fullname}-outbox-relay")
+    page.mends('helm upgrade "$RELEASE" "$CHART" -n "$NS" -f "$VALUES"')
+    page.types("1. The processor does not start", "auth can-i")
+
+    whole.kubectl("scale", f"deployment/{whole.fullname}-worker-analysis", "--replicas=0")
+    page.mends('kubectl -n "$NS" scale "deployment/$NAME-worker-analysis"')
+    whole.rolled_out("worker-analysis")
+    queue = "course-generation:analysis"
+    whole.sql(f"INSERT INTO queue_controls (saq_queue, paused) VALUES ('{queue}', true)"
+              " ON CONFLICT (saq_queue) DO UPDATE SET paused = true")  # fmt: skip
+    order(whole)
+    (resume,) = re.findall(r"`(sql \"UPDATE queue_controls[^`]*)`", checklist.text())
+    assert "UPDATE 1" in page.says(resume.replace("QUEUE", queue))
+    eventually_sync(lambda: unfinished(whole) == 0, within=90, every=1)
+
+
+def mend_rows(page: Page, whole: Installation) -> None:
+    """Cases 2 and 3: a dead row goes again, a grant is given back, a course that failed may be started anew."""
+    course = order(whole)
+    eventually_sync(lambda: unfinished(whole) == 0, within=90, every=1)
+    whole.sql(
+        "UPDATE job_outbox SET processed_at = NULL, retry_count = max_retries WHERE outbox_id ="
+        f" (SELECT outbox_id FROM job_outbox WHERE entity_id = '{course}' ORDER BY position LIMIT 1)"
+    )
+    assert page.types("2. The queue builds up", "retry_count = 0") == "UPDATE 1\nUPDATE 0\n"
+    eventually_sync(lambda: pending(whole) == 0, within=30, every=0.5)
+
+    name = "initiate_generation_v2"
+    may = f"SELECT has_function_privilege('coursegen_app', oid, 'EXECUTE') FROM pg_proc WHERE proname = '{name}'"
+    whole.sql(f"REVOKE EXECUTE ON FUNCTION {name} FROM service_role")
+    assert whole.sql(may) == "f"
+    page.mends(f'owner "GRANT EXECUTE ON FUNCTION {name}')
+    assert whole.sql(may) == "t"
+
+    failed = str(uuid4())
+    whole.sql(
+        "INSERT INTO courses (id, title, slug, user_id, organization_id, generation_status)"
+        f" SELECT '{failed}', 'Failed', '{failed}', user_id, organization_id, 'error' FROM courses WHERE id = '{course}'"
+    )
+    assert page.types("3. Initiations fail", "UPDATE courses", COURSE=failed) == "UPDATE 1\n"
+
+
+def mend_schema(page: Page, whole: Installation) -> None:
+    """A function that is missing, with the Job run anew; a column; a search path."""
+    applied = whole.sql(REVISIONS)
+    (function,) = re.findall(r"Function missing\.\*\* `function (\S+\(.*?\)) does not exist`", checklist.text())
+    whole.sql(f"DROP FUNCTION {function}")
+    page.types("The schema: Function missing")
+    page.types("The schema", 'schema mended"\n', lines=r"job\.batch|applied|\d+ migrations")
+    assert whole.sql(f"SELECT to_regprocedure('{function}') IS NOT NULL") == "t"
+    assert whole.sql(REVISIONS) == applied
+
+    whole.sql("ALTER TABLE job_outbox DROP COLUMN next_attempt_at")
+    page.types("The schema: Column missing")
+    order(whole)
+    eventually_sync(lambda: unfinished(whole) == 0, within=90, every=1)
+
+    whole.sql(f"ALTER FUNCTION {function} RESET ALL")
+    (listing,) = [each for each in checklist.readings() if each.where == "The schema: Search path"]
+    (mending,) = re.findall(r"ALTER FUNCTION .*", page.says(listing.commands))
+    page.says(f'owner "{mending.strip()}"')
+    assert checklist.unseen(listing, page.says(listing.commands), whole.fullname) == []
+
+
+def ask_for_help(page: Page, whole: Installation) -> None:
+    """The file for those who help holds no secret; then the tools go."""
+    page.types("Escalation", "incident.txt")
+    incident = page.says("grep . incident.txt")
+    keys = ("app-password", "owner-password", "redis-password", "jwt-secret", "webhook-keys")
+    assert [key for key in keys if whole.secret(key) in incident] == []
+    assert all(word in incident for word in ("REVISION", "outboxAlive", "epoch", "redis_version"))
+    page.types("Escalation", "delete pod,networkpolicy")
+
+
+def order(installation: Installation) -> str:
+    """A course that is accepted."""
+    course, token = str(uuid4()), installation.token(uuid4())
+    body = {"courseId": course, "title": "From the page", "hasFiles": False}
+    with port_forward(installation, f"service/{installation.fullname}-api", 3000) as url:
+        headers = {"Authorization": f"Bearer {token}"}
+        httpx.post(f"{url}/api/trpc/generation.initiate", json=body, headers=headers, timeout=30).raise_for_status()
+    return course
+
+
+def pending(installation: Installation) -> int:
+    """Rows that wait in the outbox."""
+    return int(installation.sql("SELECT count(*) FROM job_outbox WHERE processed_at IS NULL"))
+
+
+def unfinished(installation: Installation) -> int:
+    """Courses under way."""
+    closed = "('pending', 'completed', 'error', 'cancelled')"
+    return int(installation.sql(f"SELECT count(*) FROM courses WHERE generation_status NOT IN {closed}"))

@@ -1,0 +1,153 @@
+"""Everything that carries messages, as real processes on servers of the test's own: apis, persistence-workers, Redis, PostgreSQL.
+
+A test kills of it what it likes; `judge` then compares what senders were told with what is in the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis as RedisClient
+
+from services.cli.stack import ports
+from services.kernel.database import Database
+from services.kernel.messages import names
+from services.kernel.settings import CommonSettings, Secret
+from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
+from tests.support.said import Said, Senders
+from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
+from tests.support.stack import Kind, Stack, open_stack
+from tests.support.streamed import settled
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+QUIET_SECONDS = 60.0
+"""How long everything may take to come to rest after the last fault (reliability.md section 3)."""
+_ENVIRONMENT = {
+    "MESSAGES_REQUIRE_TOKEN": "false",
+    "STREAM_LEASE_SECONDS": "2",  # workers that are missed soon
+    "STREAM_KEEP_ENTRIES": "100",  # so that streams are trimmed meanwhile
+}
+_ROWS = """
+SELECT m.id, m.conversationid, m.clientmessageid, coalesce(m.content, p.content, '') AS content
+  FROM messages AS m LEFT JOIN message_payloads AS p ON p.payloadkey = m.payloadkey
+ ORDER BY m.position
+"""
+
+
+@dataclass
+class Carriage:
+    """The processes and servers, and what senders have written down."""
+
+    stack: Stack
+    db: Database
+    redis: Redis
+    redis_server: PrivateRedis
+    postgres: PrivatePostgres
+    said: Said = field(default_factory=Said)
+    chance: random.Random = field(default_factory=lambda: random.Random(20251123))
+    fired: Counter[str] = field(default_factory=Counter)
+    """Faults that were injected."""
+
+    async def start(self, *, apis: int = 1, workers: int = 1) -> None:
+        """Start so many of each, side by side."""
+        await asyncio.gather(
+            *(self.stack.start("persistence_worker") for _ in range(workers)),
+            *(self.stack.start("api", port=ports.pick()) for _ in range(apis)),
+        )
+
+    def senders(self, *, pause: float = 0.0, repeats: float = 0.05) -> Senders:
+        """Senders to the apis that run now, and to those that take their places; so many of what they send they repeat."""
+        urls = [api.url for api in self.stack.running("api")]
+        return Senders(urls, self.said, self.chance, pause=pause, repeats=repeats)
+
+    @contextlib.asynccontextmanager
+    async def talking(self, conversations: int, *, pause: float = 0.02, repeats: float = 0.05) -> AsyncIterator[None]:
+        """So many conversations go on while the block runs; afterwards everything that was begun is accepted."""
+        ended = asyncio.Event()
+        async with self.senders(pause=pause, repeats=repeats) as senders:
+            task = asyncio.create_task(senders.talk(conversations, ended))
+            try:
+                yield
+            finally:
+                ended.set()
+                await task
+
+    async def more_accepted(self, count: int, *, within: float = 60.0) -> None:
+        """Return when so many more messages are acknowledged."""
+        enough = self.said.count + count
+        await eventually(lambda: self.said.count >= enough, within=within)
+
+    async def kill(self, kind: Kind) -> None:
+        """Kill -9 one of a kind, whichever it is, and start it again at the same address."""
+        victim = self.chance.choice(self.stack.running(kind))
+        victim.kill()
+        self.fired[f"{kind} killed"] += 1
+        await self.stack.start(victim.kind, port=victim.port)
+
+    async def kill_redis(self, *, away: float = 0.0, with_its_data: bool = False) -> None:
+        """Kill -9 Redis, and start it again after a while, with its data or without."""
+        await asyncio.to_thread(self.redis_server.kill, with_its_data=with_its_data)
+        self.fired["redis emptied" if with_its_data else "redis killed"] += 1
+        await asyncio.sleep(away)
+        await asyncio.to_thread(self.redis_server.start)
+
+    async def stop_postgres(self, *, away: float = 0.0) -> None:
+        """End PostgreSQL by an immediate stop, the next time by kill -9, and start it again after a while."""
+        is_killed = self.fired["postgres killed"] < self.fired["postgres stopped immediately"]
+        how, end = ("killed", self.postgres.kill) if is_killed else ("stopped immediately", self.postgres.abort)
+        await asyncio.to_thread(end)
+        self.fired[f"postgres {how}"] += 1
+        await asyncio.sleep(away)
+        await asyncio.to_thread(self.postgres.start)
+
+    async def judge(self, wanted: Mapping[str, int], *, may_lose: bool = False) -> MessageVerdict:
+        """Wait until everything has come to rest, then judge the run.
+
+        Args:
+            wanted: how often each fault was to fire.
+            may_lose: do not wait for rows whose messages may be nowhere.
+        """
+        with contextlib.suppress(AssertionError):  # what is left over is the verdict's to say
+            await eventually(lambda: self._at_rest(0 if may_lose else self.said.count), within=QUIET_SECONDS, every=0.2)
+        rows = [
+            MessageRow(row["id"], row["conversationid"], row["clientmessageid"], row["content"])
+            for row in await self.db.fetch(_ROWS)
+        ]
+        dead = await self.redis.xrange(names.DEAD_LETTERS)
+        return judge_messages(self.said, rows, dead=map(str, dead), fired=self.fired, wanted=wanted)
+
+    async def _at_rest(self, rows: int) -> bool:
+        count = await self.db.fetchval("SELECT count(*) FROM messages")
+        return count >= rows and await settled(self.redis)
+
+
+@contextlib.asynccontextmanager
+async def open_carriage(
+    folder: Path, *, database_url: str, postgres: PrivatePostgres, redis_server: PrivateRedis
+) -> AsyncIterator[Carriage]:
+    """A carriage without processes yet, on a migrated database; what was started is ended with the block."""
+    database = await Database.open(CommonSettings(database_url=Secret(database_url)))
+    application = with_user(database_url, APPLICATION_ROLE)
+    try:
+        async with RedisClient.from_url(redis_server.url()) as redis:
+            with open_stack(folder, database_url=application, redis_url=redis_server.url()) as stack:
+                stack.environment |= _ENVIRONMENT
+                yield Carriage(stack, database, redis, redis_server, postgres)
+    finally:
+        await database.close()
+
+
+def assert_survived(verdict: MessageVerdict, carriage: Carriage) -> None:
+    """Say what was found, and fail with the ends of the logs unless nothing is wrong."""
+    print(f"\n{verdict}\n{carriage.said}; the slowest answer took {carriage.said.longest:.1f} s")
+    assert verdict.passed, f"{verdict}\n{carriage.stack.logs()}"

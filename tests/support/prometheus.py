@@ -1,0 +1,85 @@
+"""A Prometheus of the test's own: it scrapes what it is told, and answers what dashboards and alerts ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from services.cli.stack import ports
+from tests.support.waiting import eventually_sync
+
+SCRAPE_SECONDS = 1
+
+
+class Prometheus:
+    """A running one."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        """The series that an expression finds now, each with `metric` and `value`.
+
+        Raises:
+            AssertionError: it cannot be evaluated.
+        """
+        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=10).json()
+        assert answer["status"] == "success", f"{answer.get('error')}\nasked: {expression}"
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            return httpx.get(f"{self._url}/-/ready", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def program() -> str:
+    """The path of Prometheus; without it the test is skipped, or fails with CI=true."""
+    path = shutil.which("prometheus")
+    if path is None:
+        reason = "prometheus is missing: scripts/promtool.sh FOLDER gets it, put FOLDER on PATH"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason} (CI=true: it must be there)")
+        pytest.skip(reason)
+    return path
+
+
+@contextmanager
+def scraping(folder: Path, *targets: str) -> Iterator[Prometheus]:
+    """One that asks these (host:port) every second, while the block lasts."""
+    path, port = program(), ports.pick()
+    job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets)}]}
+    times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(yaml.safe_dump({"global": times, "scrape_configs": [job]}), encoding="utf-8")
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                path,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+                f"--web.listen-address={ports.LOOPBACK}:{port}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            found = Prometheus(f"http://{ports.LOOPBACK}:{port}")
+            assert eventually_sync(lambda: process.poll() is not None or found.is_ready(), within=30)
+            assert process.poll() is None, (folder / "prometheus.log").read_text(encoding="utf-8")
+            yield found
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
