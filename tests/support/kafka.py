@@ -136,6 +136,9 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 auto.create.topics.enable=false
+broker.session.timeout.ms=60000
+controller.quorum.fetch.timeout.ms=30000
+controller.quorum.election.timeout.ms=30000
 """
 
 

@@ -228,6 +228,7 @@ class KafkaExit:
                 found = await consumer.getmany(timeout_ms=round(seconds * 1000), max_records=_MOST_FRESH)
                 for where, records in found.items():
                     owned[where.partition].fresh.extend(records)
+                    owned[where.partition].fetched = records[-1].offset + 1
                 for each in owned.values():
                     each.fetched = await consumer.position(place(each.partition))
 

@@ -150,15 +150,18 @@ class Owned:
         async with self._turn:
             if self.is_over:
                 raise BrokerUnavailable("The partition must be taken over again")
-            self.is_over, mark = True, self.settled_below
+            mark = self.settled_below
             self._given = max(self._given, self._next + _AHEAD) if self._next > self._committed else self._given
-            async with transaction(self._producer):
-                sent = await self._send(record) if record else None
-                where = {place(self.partition): OffsetAndMetadata(mark, encode(self._standing(mark)))}
-                await self._producer.send_offsets_to_transaction(where, GROUP)
-            said = await sent if sent else None
-            self.is_over, self._committed = False, mark
-            return said
+            try:
+                async with transaction(self._producer):
+                    sent = await self._send(record) if record else None
+                    where = {place(self.partition): OffsetAndMetadata(mark, encode(self._standing(mark)))}
+                    await self._producer.send_offsets_to_transaction(where, GROUP)
+            except BaseException:
+                self.is_over = True
+                raise
+            self._committed = mark
+            return await sent if sent else None
 
     async def close(self) -> None:
         """Have no producer any more."""
