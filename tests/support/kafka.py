@@ -22,6 +22,8 @@ from tests.support.streamed import PARTITIONS
 from tests.support.waiting import eventually
 
 T = TypeVar("T")
+REQUIRED = "COURSEGEN_REQUIRE_KAFKA"
+"""Set to 1, as `make prove-kafka` does, a missing broker is a failure."""
 
 _HEAP = ["-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 _START_SECONDS = 60.0
@@ -143,11 +145,11 @@ controller.quorum.election.timeout.ms=30000
 
 
 def needed() -> None:
-    """Skip the test, or fail it where `COURSEGEN_REQUIRE_KAFKA` is set, when a broker cannot be run here."""
+    """Skip the test, or fail it where `REQUIRED` is set, when a broker cannot be run here."""
     try:
         kafka.java()
         kafka.find()
     except kafka.Missing as error:
-        if os.environ.get("COURSEGEN_REQUIRE_KAFKA"):
+        if os.environ.get(REQUIRED):
             pytest.fail(str(error))
         pytest.skip(str(error))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import pytest
+
 from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable
+from tests.support.kafka import REQUIRED
 from tests.support.servers import REPOSITORY
 from tests.support.stack import Process, Stack
 from tests.support.streamed import Ledger, envelope
 from tests.support.waiting import eventually
 
+BY_HAND = pytest.mark.skipif(
+    not os.environ.get(REQUIRED), reason="a proof that runs by hand, and takes minutes: make prove-kafka"
+)
 SCRIPT = "scripts/kafka_migration.py"
 TALKS = 32
 _PATIENCE_SECONDS = 60.0

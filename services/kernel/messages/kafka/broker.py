@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -44,8 +45,12 @@ _COORDINATOR_SECONDS: Final = 15.0
 """A cluster that has had no group yet makes its topic of offsets first; one that has lost a broker looks for another."""
 _LONGEST_RECORD: Final = 4 * 1024 * 1024
 """An envelope holds a content of up to a mebibyte, which JSON may make longer."""
-_BACK_OFF_MS: Final = 10
+_BACK_OFF_MS: Final = 30
 """The next transaction of a name may begin when the last one's marks are written, which takes milliseconds."""
+_END_SECONDS: Final = 3.0
+_TRANSACTION_SECONDS: Final = 10.0
+"""The client itself would wait for ever for a broker that is away."""
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says every attempt; what comes of them is said here
 
 _STREAM_OPTIONS: Final = {
     "message.timestamp.type": "LogAppendTime",  # one clock, the broker's
@@ -81,13 +86,21 @@ async def transaction(producer: Any) -> AsyncIterator[None]:
         BrokerUnavailable: Kafka does not answer; the whole may be there.
     """
     with kafka_translated():
-        await producer.begin_transaction()
         try:
-            yield
-            await producer.commit_transaction()
+            async with asyncio.timeout(_TRANSACTION_SECONDS):
+                await producer.begin_transaction()
+                yield
+                await producer.commit_transaction()
         except BaseException:
             heard(producer._txn_manager.wait_for_transaction_end())  # the client keeps the error there a second time
             raise
+
+
+async def end(client: Any) -> None:
+    """Close a client, but wait for no broker that is away: what was on its way may arrive all the same."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            await client.stop()
 
 
 def place(partition: int) -> Any:
@@ -118,7 +131,7 @@ class Broker:
             retry_backoff_ms=_BACK_OFF_MS,
             max_request_size=_LONGEST_RECORD,
         )
-        return await _started(producer, producer.stop)
+        return await _started(producer)
 
     async def consumer(self) -> Any:
         """A started consumer of no group, which is given nothing of a transaction that is not committed.
@@ -133,10 +146,9 @@ class Broker:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             request_timeout_ms=_REQUEST_MS,
-            retry_backoff_ms=_BACK_OFF_MS,
             max_partition_fetch_bytes=_LONGEST_RECORD,
         )
-        return await _started(consumer, consumer.stop)
+        return await _started(consumer)
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Any]:
@@ -203,7 +215,7 @@ class Broker:
                 await consumer.seek_to_beginning(*places)
                 yield consumer
         finally:
-            await consumer.stop()
+            await end(consumer)
 
     async def records(self, where: Any, *, first: int = 0) -> list[Any]:
         """All that lies at one place from an offset on, at this moment, in order.
@@ -243,12 +255,12 @@ def offset_of(entry: str) -> int:
     return int(entry.rpartition("-")[2])
 
 
-async def _started(client: Any, stop: Any) -> Any:
+async def _started(client: Any) -> Any:
     try:
         with kafka_translated():
             await client.start()
     except BaseException:
-        await stop()
+        await end(client)
         raise
     return client
 

@@ -21,6 +21,7 @@ from services.kernel.messages.kafka.broker import (
     STREAM,
     Broker,
     Succeeded,
+    end,
     heard,
     place,
     transaction,
@@ -106,7 +107,7 @@ class Copier:
 
     async def _drop(self, partition: int) -> None:
         if (producer := self._producers.pop(partition, None)) is not None:
-            await producer.stop()
+            await end(producer)
 
 
 def _key(body: bytes) -> bytes | None:

@@ -25,6 +25,7 @@ from services.kernel.messages.kafka.broker import (
     DEAD_LETTERS,
     STREAM,
     Broker,
+    end,
     header,
     heard,
     kafka_translated,
@@ -170,7 +171,7 @@ class KafkaEntrance:
         async with self._turn:
             producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await end(producer)
 
 
 def _found(record: Any, entry: str, failure: str | None, message_id: str) -> Found | None:

@@ -19,6 +19,7 @@ from services.kernel.messages.kafka.broker import (
     Broker,
     Succeeded,
     chosen,
+    end,
     kafka_translated,
     place,
 )
@@ -63,7 +64,7 @@ class KafkaExit:
         try:
             offset, metadata = (await self._broker.notes(GROUP)).get(lease.partition, (0, ""))
         except BaseException:
-            await producer.stop()
+            await end(producer)
             raise
         standing = decode(metadata)
         owned = self._owned[lease.partition] = Owned(lease, producer, offset, standing)
@@ -152,10 +153,9 @@ class KafkaExit:
 
     async def close(self) -> None:
         """Own nothing any more, and close the connections."""
-        for partition in list(self._owned):
-            await self._let_go(partition)
+        await asyncio.gather(*(self._let_go(each) for each in list(self._owned)))
         if self._consumer is not None:
-            await self._consumer.stop()
+            await end(self._consumer)
 
     def _owner(self, lease: Lease) -> Owned | None:
         owned = self._owned.get(lease.partition)

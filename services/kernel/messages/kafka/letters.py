@@ -19,6 +19,7 @@ from services.kernel.messages.kafka.broker import (
     STREAM,
     Broker,
     Succeeded,
+    end,
     entry_id,
     header,
     heard,
@@ -81,7 +82,7 @@ class KafkaLetters:
         except Succeeded as error:
             raise BrokerUnavailable("Somebody else replays dead letters; look at them again.") from error
         finally:
-            await producer.stop()
+            await end(producer)
         await self._reservations.revive(
             [
                 (envelope.id, f"{it.partition}|{it.timestamp}-{it.offset}|{envelope.digest}|{header(each, ACCEPTED)}")

@@ -15,6 +15,7 @@ from services.kernel.messages.envelope import first_accepted
 from services.kernel.messages.kafka.broker import (
     ACCEPTED,
     GROUP,
+    end,
     entry_id,
     header,
     heard,
@@ -166,7 +167,7 @@ class Owned:
     async def close(self) -> None:
         """Have no producer any more."""
         self.is_over = True
-        await self._producer.stop()
+        await end(self._producer)
 
     async def _send(self, record: tuple[str, bytes, bytes, list[tuple[str, bytes]]]) -> Any:
         topic, key, value, headers = record
