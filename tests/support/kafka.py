@@ -26,7 +26,7 @@ REQUIRED = "COURSEGEN_REQUIRE_KAFKA"
 """Set to 1, as `make prove-kafka` does, a missing broker is a failure."""
 
 _HEAP = ["-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 
 
@@ -138,9 +138,6 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 auto.create.topics.enable=false
-broker.session.timeout.ms=60000
-controller.quorum.fetch.timeout.ms=30000
-controller.quorum.election.timeout.ms=30000
 """
 
 

@@ -24,7 +24,7 @@ BY_HAND = pytest.mark.skipif(
 )
 SCRIPT = "scripts/kafka_migration.py"
 TALKS = 32
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0
 
 
 async def start_worker(stack: Stack) -> Process:
