@@ -1,4 +1,4 @@
-"""The list of what was applied to a database, and the lock under which it grows."""
+"""The list of what was applied to a database, that of the backups used for it, and the lock under which they grow."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ class AppliedMigration:
     """The backup that was named when it was applied."""
     is_due_again: bool = False
     """A file that it amends has been applied after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupUse:
+    """A plan that a backup was used for. It is known for ever, whatever becomes of the lines that were written under it."""
+
+    backup_id: str
+    plan_hash: str
+    version: str | None
+    """The newest file that was applied under it; None: none to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +95,16 @@ class History:
             await self._session.execute(_QUERIES["notice_lost_client"])
 
     async def prepare(self) -> None:
-        """Make the list, or give Supabase's own the columns it lacks. Call it under the lock."""
+        """Make both lists, or give Supabase's own the columns it lacks. Call it under the lock."""
         if not await self._columns():
             await self._session.execute(_QUERIES["create_schema"])
             await self._session.execute(_QUERIES["create_table"])
         elif not await self._complete():
             await self._session.execute(_QUERIES["extend_table"])
+        if not await self._session.fetchval(_QUERIES["keeps_used_backups"]):
+            async with self._session.transaction():
+                await self._session.execute(_QUERIES["create_used_backups"])
+                await self._session.execute(_QUERIES["fill_used_backups"])
 
     async def applied(self) -> dict[str, AppliedMigration]:
         """What was applied, by version; nothing when there is no list. An older list may lack columns."""
@@ -98,6 +112,14 @@ class History:
             return {}
         rows = await self._session.fetch(_QUERIES["applied"])
         return {row["version"]: AppliedMigration(*row.values()) for row in rows}
+
+    async def used_backups(self) -> list[BackupUse]:
+        """What backups were used for. Prepare the list first."""
+        return [BackupUse(*row.values()) for row in await self._session.fetch(_QUERIES["used_backups"])]
+
+    async def use_backup(self, circumstances: Circumstances) -> None:
+        """Write down that the backup is used for the plan, before anything is taken away: it is so also if that breaks off."""
+        await self._session.execute(_QUERIES["use_backup"], circumstances.backup_id, circumstances.plan_hash)
 
     async def sign(self, file: MigrationFile) -> None:
         """Write down that what is applied of `file` is its text as it is now."""

@@ -21,7 +21,7 @@ from typing import Final
 from services.migrate import errors
 from services.migrate.destructive import Destructive, find_destructive
 from services.migrate.files import MigrationFile, Phase, due
-from services.migrate.history import AppliedMigration
+from services.migrate.history import AppliedMigration, BackupUse
 
 HEAD: Final = "head"
 """The target that is the newest file."""
@@ -61,21 +61,29 @@ class Plan:
         """It does what only a backup can undo."""
         return self.phase == "contract" or bool(self.destructive)
 
+    def takes_away(self, file: MigrationFile) -> bool:
+        """Whether only a backup can undo what `file` does."""
+        return self.phase == "contract" or any(each == file for each, _ in self.destructive)
+
     def continues(self, expected: str, known: History) -> bool:
         """Whether this is plan `expected`, or what is left of it."""
         begun = {line.version: line.checksum or "" for line in known.values() if line.plan_hash == expected}
         return expected in {self.hash, self._hash(begun | {file.version: file.checksum for file in self.files})}
 
-    def may_use(self, backup: str, known: History) -> bool:
+    def may_use(self, backup: str, known: History, uses: Iterable[BackupUse]) -> bool:
         """Whether `backup` was used for nothing yet, or for a plan that broke off, of which this is what was left.
 
         What is left comes behind what was applied: a file that comes before is one that was lost since, or is another plan's.
+        `uses` has the last word on what was applied, since lines may be gone from `known`.
         """
-        used = [line for line in known.values() if (line.backup_id or "").strip() == backup]
-        begun = {line.version: line.checksum or "" for line in used}
+        lines = [line for line in known.values() if (line.backup_id or "").strip() == backup]
+        used = [use for use in uses if use.backup_id == backup]
+        plans = {line.plan_hash for line in lines} | {use.plan_hash for use in used}
+        begun = {line.version: line.checksum or "" for line in lines}
         left = {file.version: file.checksum for file in self.files}
-        is_behind = max(begun, default="") < min(left, default="")
-        return not used or (is_behind and self._hash(begun | left) in {line.plan_hash for line in used})
+        newest = max([*begun, *(use.version or "" for use in used)], default="")
+        is_behind = newest < min(left, default="")
+        return not plans or (is_behind and self._hash(begun | left) in plans)
 
     def _hash(self, checksums: Mapping[str, str], what: str = "") -> str:
         lines = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.kernel.texts import shortened
 from services.migrate.errors import BackupSpent, Denied
+from services.migrate.history import BackupUse
 from services.migrate.plan import HEAD, History, Plan, Survey
 
 _NAMED: Final = 3
@@ -36,9 +38,16 @@ class Request:
     ignore: tuple[str, ...] = ()
     """Patterns of objects that may change."""
 
+    @property
+    def backup_id(self) -> str:
+        """What names the backup, without the space around it; empty when none is named."""
+        return (self.backup or "").strip()
 
-def check_permission(plan: Plan, surveyed: Survey, known: History, request: Request) -> None:
-    """Return when `request` allows what `plan` would do.
+
+def check_permission(
+    plan: Plan, surveyed: Survey, known: History, uses: Iterable[BackupUse], request: Request
+) -> None:
+    """Return when `request` allows what `plan` would do, with what `uses` says of backups.
 
     Raises:
         Denied: it does not; says what would have to be different.
@@ -57,16 +66,16 @@ def check_permission(plan: Plan, surveyed: Survey, known: History, request: Requ
     if plan.destructive and not request.allow_destructive:
         raise Denied(f"{_losses(plan)}. If that is meant, `--allow-destructive --backup ID` allows it")
     if plan.needs_backup:
-        _check_backup(plan, known, (request.backup or "").strip())
+        _check_backup(plan, known, uses, request.backup_id)
 
 
-def _check_backup(plan: Plan, known: History, backup: str) -> None:
+def _check_backup(plan: Plan, known: History, uses: Iterable[BackupUse], backup: str) -> None:
     if not backup:
         raise Denied(
             "what phase contract and destructive statements take away comes back from a backup only: make one "
             "(docs/MIGRATIONS.md), and name it with `--backup ID`"
         )
-    if not plan.may_use(backup, known):
+    if not plan.may_use(backup, known, uses):
         raise BackupSpent(
             f"backup {shortened(backup, _BACKUP_BYTES)} was used for another plan, and does not have what was written since: "
             "make another one (docs/MIGRATIONS.md), and name it with `--backup ID`"

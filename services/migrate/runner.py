@@ -12,6 +12,7 @@ Promises:
 - A file older than one that is applied already is applied all the same: rollbacks take lines out of the list. Files that
   amend it (`-- Amends:`) are applied again after it, so that it does not bring back what they had replaced; the list says
   so from the moment on in which it is applied, so that they follow also when the run breaks off in between.
+- Before the first file of a plan that takes something away, the backup is noted as used for that plan, for good.
 - After a run that has applied something, the schema is noted, so that changes by hand can be told.
 """
 
@@ -112,13 +113,13 @@ class Runner:
             stood = await history.applied()
             known = await self._verified(history, files, request)
             adopted = await _adoptable(history, files, known, request)
-            plan = self._permitted(files, counted(known, adopted), request, adopted)
+            plan = await self._permitted(history, files, counted(known, adopted), request, adopted)
             watch = await self._watch(session, stood, request)
-            backup = request.backup if plan.needs_backup else None
+            backup = request.backup_id if plan.needs_backup else None
             circumstances = Circumstances(plan.hash, backup, amending(files))
             try:
                 await self._adopt(session, adopted)
-                applied = [await self._apply(session, file, circumstances) for file in plan.files]
+                applied = [await self._apply(session, plan, file, circumstances) for file in plan.files]
             except CoursegenError:
                 await self._note(watch, history)
                 raise
@@ -202,13 +203,19 @@ class Runner:
             await history.sign(file)
         return await history.applied()
 
-    def _permitted(
-        self, files: Sequence[MigrationFile], known: Known, request: Request, adopted: Sequence[MigrationFile]
+    async def _permitted(
+        self,
+        history: History,
+        files: Sequence[MigrationFile],
+        known: Known,
+        request: Request,
+        adopted: Sequence[MigrationFile],
     ) -> Plan:
         found = survey(files, known, request.target, adopted)
         self._watcher.surveyed(found)
         plan = whole(files, known, request.target, adopted) if request.phase == "both" else found.plan(request.phase)
-        check_permission(plan, found, known, request)
+        uses = await history.used_backups() if plan.needs_backup else ()
+        check_permission(plan, found, known, uses, request)
         return plan
 
     async def _adopt(self, session: Connection, files: Sequence[MigrationFile]) -> None:
@@ -231,8 +238,12 @@ class Runner:
             with contextlib.suppress(Exception):
                 self._watcher.compared(await watch.end(await history.applied()))
 
-    async def _apply(self, session: Connection, file: MigrationFile, circumstances: Circumstances) -> Applied:
+    async def _apply(
+        self, session: Connection, plan: Plan, file: MigrationFile, circumstances: Circumstances
+    ) -> Applied:
         started = time.monotonic()
+        if plan.takes_away(file):
+            await History(session).use_backup(circumstances)
         run = self._run_whole if file.in_transaction else self._run_stepwise
         for left in reversed(range(self._settings.lock_tries)):
             try:

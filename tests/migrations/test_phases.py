@@ -137,7 +137,72 @@ async def test_what_is_left_of_a_plan_goes_on_with_its_backup(empty_database_url
     assert [each.name for each in await runner.apply(_with("dump-1"))] == ["drop_c"]
 
     await _run(empty_database_url, "ALTER TABLE things ADD a int")
-    await _run(empty_database_url, "DELETE FROM supabase_migrations.schema_migrations WHERE version = '20260102000000'")
+    await _deleted(empty_database_url, "20260102000000")
+    with pytest.raises(BackupSpent):
+        await runner.apply(_with("dump-1"))
+
+
+async def _deleted(url: str, *versions: str) -> None:
+    for version in versions:
+        await _run(url, f"DELETE FROM supabase_migrations.schema_migrations WHERE version = '{version}'")
+
+
+async def test_a_spent_backup_stays_spent_whatever_becomes_of_the_list(empty_database_url: str, tmp_path: Path) -> None:
+    """A rollback script takes its line out; a plan that loses nothing writes over the line of a file that is amended."""
+    folder = folder_of(tmp_path / "files", **{FIRST: "CREATE TABLE IF NOT EXISTS things (a int, b int);"})
+    runner = runner_on(empty_database_url, folder)
+    await runner.apply()
+    folder_of(folder, **{SECOND: "ALTER TABLE things DROP COLUMN IF EXISTS a;"})
+    await runner.apply(_with(" dump-1 "))
+    await _deleted(empty_database_url, SECOND[:14])
+    with pytest.raises(BackupSpent, match="dump-1"):
+        await runner.apply(_with("dump-1"))
+    await runner.apply(_with("dump-2"))
+
+    await _run(empty_database_url, "UPDATE supabase_migrations.schema_migrations SET backup_id = NULL, plan_hash = NULL")
+    folder_of(folder, **{THIRD: "ALTER TABLE things DROP COLUMN b;"})
+    for backup in ("dump-1", "dump-2"):
+        with pytest.raises(BackupSpent, match=backup):
+            await runner.apply(_with(backup))
+    assert await _is_there(empty_database_url, "b")
+    await runner.apply(_with("dump-3"))
+    uses = "SELECT string_agg(concat_ws(' ', backup_id, version), ', ' ORDER BY used_at) FROM supabase_migrations.used_backups"
+    assert await value(empty_database_url, uses) == "dump-1 20260102000000, dump-2 20260102000000, dump-3 20260103000000"
+
+
+async def test_a_backup_is_spent_by_the_first_thing_that_it_lost(empty_database_url: str, tmp_path: Path) -> None:
+    """A file without a transaction has no line until its end. Its own plan goes on with that backup, and no other plan does."""
+    folder = folder_of(tmp_path / "files", **{FIRST: "CREATE TABLE things (a int, b int);"})
+    runner = runner_on(empty_database_url, folder)
+    await runner.apply()
+    broken = "-- migrate: no-transaction\nALTER TABLE things DROP COLUMN IF EXISTS a;\nALTER TABLE away DROP COLUMN b;"
+    folder_of(folder, **{SECOND: broken})
+    with pytest.raises(MigrationFailed):
+        await runner.apply(_with("dump-1"))
+    assert not await _is_there(empty_database_url, "a")
+
+    folder_of(folder, **{SECOND: broken.replace("away", "things")})
+    with pytest.raises(BackupSpent):
+        await runner.apply(_with("dump-1"))
+    folder_of(folder, **{SECOND: broken})
+    await _run(empty_database_url, "CREATE TABLE away (b int)")
+    assert [each.name for each in await runner.apply(_with("dump-1"))] == ["make_more"]
+
+
+async def test_the_list_of_an_older_release_says_which_backups_are_spent(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    """They are noted before anything is done, and are known when its lines are gone."""
+    folder = folder_of(tmp_path / "files", **{FIRST: _THINGS})
+    runner = runner_on(empty_database_url, folder)
+    await runner.apply()
+    folder_of(folder, **_dropping("a", 2))
+    await runner.apply(_with("dump-1"))
+    await _run(empty_database_url, "DROP TABLE supabase_migrations.used_backups")
+    await runner.apply()
+    await _run(empty_database_url, "ALTER TABLE things ADD a int")
+    await _deleted(empty_database_url, "20260102000000")
+
     with pytest.raises(BackupSpent):
         await runner.apply(_with("dump-1"))
 

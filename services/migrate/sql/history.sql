@@ -1,4 +1,4 @@
--- What was applied, and the lock that lets one runner at a time apply it.
+-- What was applied, the backups that were used for it, and the lock that lets one runner at a time apply it.
 
 -- name: create_schema
 -- The schema that scripts and Supabase look in.
@@ -26,6 +26,29 @@ ALTER TABLE supabase_migrations.schema_migrations
     ADD COLUMN IF NOT EXISTS backup_id text,
     ADD COLUMN IF NOT EXISTS is_due_again boolean NOT NULL DEFAULT false;
 
+-- name: create_used_backups
+-- The backups that were used, and what for. It only grows: lines of the list are taken out by rollbacks and written over, and a
+-- backup is spent all the same. `version` is the newest file that was applied under that plan, NULL when none was to its end.
+CREATE TABLE supabase_migrations.used_backups (
+    backup_id text NOT NULL,
+    plan_hash text NOT NULL,
+    used_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    version text,
+    PRIMARY KEY (backup_id, plan_hash)
+);
+
+-- name: fill_used_backups
+-- What the list of an older release knows of them.
+INSERT INTO supabase_migrations.used_backups (backup_id, plan_hash, used_at, version)
+SELECT btrim(backup_id), coalesce(plan_hash, ''), min(executed_at), max(version)
+  FROM supabase_migrations.schema_migrations
+ WHERE btrim(backup_id) <> ''
+ GROUP BY btrim(backup_id), coalesce(plan_hash, '');
+
+-- name: keeps_used_backups
+-- Whether there is a place for them.
+SELECT to_regclass('supabase_migrations.used_backups') IS NOT NULL;
+
 -- name: table_columns
 -- Which columns the list has; no row when there is no list yet.
 SELECT attname AS name
@@ -44,11 +67,26 @@ SELECT line ->> 'version' AS version,
   FROM (SELECT to_jsonb(m) AS line FROM supabase_migrations.schema_migrations AS m) AS lines
  ORDER BY line ->> 'version';
 
+-- name: used_backups
+-- Every use of every backup.
+SELECT backup_id, plan_hash, version FROM supabase_migrations.used_backups;
+
+-- name: use_backup
+-- Backup $1 is used for plan $2 from now on, of which some files may be applied that take nothing away.
+INSERT INTO supabase_migrations.used_backups (backup_id, plan_hash, version)
+SELECT $1::text, $2::text, max(version)
+  FROM supabase_migrations.schema_migrations
+ WHERE backup_id = $1::text AND plan_hash = $2::text
+    ON CONFLICT (backup_id, plan_hash) DO NOTHING;
+
 -- name: record
 -- File $1, named $2, was applied with checksum $3, under plan $4, with backup $5 at hand; files $6 amend it, and have to
 -- follow it again. Their lines stay, so that processes which wait for one of them go on.
 WITH outdated AS (
     UPDATE supabase_migrations.schema_migrations SET is_due_again = true WHERE version = ANY ($6::text[])
+), reached AS (
+    UPDATE supabase_migrations.used_backups SET version = greatest(version, $1::text)
+     WHERE backup_id = $5::text AND plan_hash = $4::text
 )
 INSERT INTO supabase_migrations.schema_migrations AS known (version, name, checksum, plan_hash, backup_id, executed_at)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, clock_timestamp())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.migrate.errors import Denied, UnknownVersion
 from services.migrate.files import MigrationFile, amending
-from services.migrate.history import AppliedMigration
+from services.migrate.history import AppliedMigration, BackupUse
 from services.migrate.plan import survey, whole
 from services.migrate.request import Request, check_permission
 
@@ -183,7 +183,7 @@ def test_there_is_no_way_back_by_target() -> None:
 
 def _check(files: list[MigrationFile], known: Known, request: Request) -> None:
     found = survey(files, known)
-    check_permission(found.plan("contract" if request.phase == "contract" else "expand"), found, known, request)
+    check_permission(found.plan("contract" if request.phase == "contract" else "expand"), found, known, (), request)
 
 
 def test_destructive_statements_need_leave_and_a_backup() -> None:
@@ -213,3 +213,43 @@ def test_another_plan_than_the_expected_is_refused() -> None:
         _check(files, {}, Request(expect_plan="0" * 16))
     _check(files, {}, Request(expect_plan=survey(files, {}).expand.hash))
     _check(files, _applied(*files), Request(expect_plan="0" * 16))
+
+
+_DROPS = [_file(number, f"DROP TABLE t{number};") for number in (1, 2, 3)]
+
+
+def _lines(files: list[MigrationFile], plan: str | None) -> Known:
+    return {version: replace(line, backup_id="dump-1") for version, line in _applied(*files, plan=plan).items()}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_a_backup_is_spent_whichever_lines_are_gone(kept: int) -> None:
+    """A rollback script takes them out of the list; what they stood for was applied with that backup all the same."""
+    plan = survey(_DROPS, {}).expand
+    uses = [BackupUse("dump-1", str(plan.hash), _version(3))]
+    known = _lines(_DROPS[:kept], plan.hash)
+
+    assert not survey([*_DROPS, _file(4)], known).expand.may_use("dump-1", known, uses)
+    assert survey([*_DROPS, _file(4)], known).expand.may_use("dump-2", known, uses)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_plan_that_broke_off_goes_on_with_its_backup(done: int) -> None:
+    """Also when it broke off within its first file, so that no line tells of it. No other plan does."""
+    plan = survey(_DROPS, {}).expand
+    known = _lines(_DROPS[:done], plan.hash)
+    uses = [BackupUse("dump-1", str(plan.hash), _version(done) if done else None)]
+
+    assert survey(_DROPS, known).expand.may_use("dump-1", known, uses)
+    assert not survey([*_DROPS, _file(4)], known).expand.may_use("dump-1", known, uses)
+    if done:
+        assert not survey(_DROPS, {}).expand.may_use("dump-1", {}, uses)  # its lines were lost
+
+
+def test_a_line_that_was_written_over_spends_its_backup_all_the_same() -> None:
+    """A file that is applied once more, by a plan that loses nothing, has that plan's line."""
+    plan = survey(_DROPS[:1], {}).expand
+    known = _applied(_DROPS[0], plan="another")
+    uses = [BackupUse("dump-1", str(plan.hash), _version(1))]
+
+    assert not survey(_DROPS, known).expand.may_use("dump-1", known, uses)
