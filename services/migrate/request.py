@@ -44,9 +44,7 @@ class Request:
         return (self.backup or "").strip()
 
 
-def check_permission(
-    plan: Plan, surveyed: Survey, known: History, uses: Iterable[BackupUse], request: Request
-) -> None:
+def check_permission(plan: Plan, surveyed: Survey, known: History, uses: Iterable[BackupUse], request: Request) -> None:
     """Return when `request` allows what `plan` would do, with what `uses` says of backups.
 
     Raises:

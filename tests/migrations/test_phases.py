@@ -159,7 +159,9 @@ async def test_a_spent_backup_stays_spent_whatever_becomes_of_the_list(empty_dat
         await runner.apply(_with("dump-1"))
     await runner.apply(_with("dump-2"))
 
-    await _run(empty_database_url, "UPDATE supabase_migrations.schema_migrations SET backup_id = NULL, plan_hash = NULL")
+    await _run(
+        empty_database_url, "UPDATE supabase_migrations.schema_migrations SET backup_id = NULL, plan_hash = NULL"
+    )
     folder_of(folder, **{THIRD: "ALTER TABLE things DROP COLUMN b;"})
     for backup in ("dump-1", "dump-2"):
         with pytest.raises(BackupSpent, match=backup):
@@ -167,7 +169,9 @@ async def test_a_spent_backup_stays_spent_whatever_becomes_of_the_list(empty_dat
     assert await _is_there(empty_database_url, "b")
     await runner.apply(_with("dump-3"))
     uses = "SELECT string_agg(concat_ws(' ', backup_id, version), ', ' ORDER BY used_at) FROM supabase_migrations.used_backups"
-    assert await value(empty_database_url, uses) == "dump-1 20260102000000, dump-2 20260102000000, dump-3 20260103000000"
+    assert (
+        await value(empty_database_url, uses) == "dump-1 20260102000000, dump-2 20260102000000, dump-3 20260103000000"
+    )
 
 
 async def test_a_backup_is_spent_by_the_first_thing_that_it_lost(empty_database_url: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from operators.coursegen_operator.migrations.report import DriftReport, Report, 
 from operators.coursegen_operator.migrations.spec import Retry
 from operators.coursegen_operator.migrations.status import (
     AGAIN,
+    DONE_LISTED,
     HASH_BYTES,
     LISTED,
     REVISION_BYTES,
@@ -110,10 +111,14 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
     is_ahead = report.outcome == "ahead"
     is_settled = is_ahead or not report.has_work
     contract = () if is_ahead or not report.contract_count else revisions_of(report.contract_pending) or (_UNNAMED,)
-    done_hash = (memory.plan_hash if is_settled else "") or memory.done_hash
-    done_contract_hash = (memory.contract_hash if not contract else "") or memory.done_contract_hash
-    plan_hash = _hash_of(report.plan_hash, done_hash)
-    contract_hash = _hash_of(report.contract_plan_hash, done_contract_hash)
+    is_rest = _is_rest(memory.pending, revisions_of(report.pending), memory.pending_count - report.count)
+    is_contract_rest = _is_rest(memory.contract_pending, contract, len(memory.contract_pending) - len(contract))
+    done_hashes = _done(memory.done_hashes, memory.plan_hash if is_settled or is_rest else "")
+    done_contract_hashes = _done(
+        memory.done_contract_hashes, memory.contract_hash if is_contract_rest or not contract else ""
+    )
+    plan_hash = _hash_of(report.plan_hash, done_hashes)
+    contract_hash = _hash_of(report.contract_plan_hash, done_contract_hashes)
     done: set[Task] = set() if is_ahead else {*(("apply",) if is_settled else ()), *(() if contract else ("contract",))}
     return replace(
         memory,
@@ -126,22 +131,22 @@ def planned(memory: Memory, report: Report, now: datetime) -> Memory:
         baseline_count=0 if is_settled else report.adopted_count,
         destructive=() if is_settled else _statements(report),
         plan_hash=plan_hash,
-        done_hash=done_hash,
+        done_hashes=done_hashes,
         approved_hash=_approval(
             (memory.approved_hash, memory.approved_round),
             (memory.plan_hash, memory.round),
             plan_hash,
-            is_rest=_is_rest(memory.pending, revisions_of(report.pending), memory.pending_count - report.count),
+            is_rest=is_rest,
         ),
         is_ahead=is_ahead,
         contract_pending=contract,
         contract_hash=contract_hash if contract else "",
-        done_contract_hash=done_contract_hash,
+        done_contract_hashes=done_contract_hashes,
         approved_contract_hash=_approval(
             (memory.approved_contract_hash, memory.approved_contract_round),
             (memory.contract_hash, memory.round),
             contract_hash,
-            is_rest=_is_rest(memory.contract_pending, contract, len(memory.contract_pending) - len(contract)),
+            is_rest=is_contract_rest,
         ),
         settled_at=(memory.settled_at or memory.settled_before or later(now, 0)) if is_settled else None,
         settled_before=None,
@@ -166,7 +171,7 @@ def applied(memory: Memory, report: Report, now: datetime, finished_at: datetime
         pending=(),
         baseline_count=0,
         destructive=(),
-        done_hash=memory.plan_hash,
+        done_hashes=_done(memory.done_hashes, memory.plan_hash),
         is_ahead=report.outcome == "ahead",
         settled_at=later(now, 0),
         settled_before=None,
@@ -187,7 +192,7 @@ def contracted(memory: Memory, report: Report, now: datetime, finished_at: datet
         current=_revision(report.current_revision or report.revision) or memory.current,
         contract_pending=(),
         contract_hash="",
-        done_contract_hash=memory.contract_hash,
+        done_contract_hashes=_done(memory.done_contract_hashes, memory.contract_hash),
         approved_contract_hash="",
         used_backup=_spent(memory.used_backup, {"contract"}),
         applied_at=finished_at or now,
@@ -310,13 +315,23 @@ def _statements(report: Report) -> tuple[tuple[str, str], ...]:
     return found or ((_UNNAMED, f"{report.losses} statements"),) * min(report.losses, 1)
 
 
-def _hash_of(reported: str | None, done: str) -> str:
+def _hash_of(reported: str | None, done: tuple[str, ...]) -> str:
     """What a plan is called. One that was applied before has another name than then, so that no old approval is for it."""
     found = shortened(reported or "", HASH_BYTES)
-    before, _, number = done.rpartition(AGAIN) if AGAIN in done else (done, "", "1")
-    if not found or found != before:
-        return found
-    return f"{found}{AGAIN}{int(number) + 1 if number.isdecimal() and len(number) < 9 else 2}"
+    numbers = [number for before, number in map(_named, done) if found and found == before]
+    return f"{found}{AGAIN}{numbers[0] + 1}" if numbers else found
+
+
+def _done(done: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """`done` with one more plan, if there is one; by its last name, if it is there already."""
+    others = tuple(each for each in done if _named(each)[0] != _named(name)[0])
+    return (name, *others)[:DONE_LISTED] if name else done
+
+
+def _named(name: str) -> tuple[str, int]:
+    """The hash in a plan's name, and how often it has been there."""
+    found, again, number = name.partition(AGAIN)
+    return found, int(number) if again and number.isdecimal() and len(number) < 9 else 1
 
 
 def revisions_of(revisions: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ REVISION_BYTES: Final = 64
 HASH_BYTES: Final = 64
 STATEMENT_BYTES: Final = 160
 
+DONE_LISTED: Final = 10
+"""So many plans that were applied are remembered: an approval of one of these is known to be an old one."""
+
 AGAIN: Final = ".again"
 """Stands between a plan's hash and how often it has been there."""
 
@@ -99,8 +102,8 @@ class Memory:
     """Files that a baseline is still to note as applied. Until then the application's pods do not know the schema."""
     plan_hash: str = ""
     """Of a plan that was applied before, with `AGAIN` and a number behind the hash: whoever approved it then has not now."""
-    done_hash: str = ""
-    """The last plan that was applied."""
+    done_hashes: tuple[str, ...] = ()
+    """The plans that were applied, or begun, the newest first."""
     approved_hash: str = ""
     approved_round: str = ""
     """The round in which it was; what is left of its plan needs no other approval in this one."""
@@ -110,7 +113,7 @@ class Memory:
 
     contract_pending: tuple[str, ...] = ()
     contract_hash: str = ""
-    done_contract_hash: str = ""
+    done_contract_hashes: tuple[str, ...] = ()
     approved_contract_hash: str = ""
     approved_contract_round: str = ""
 
@@ -177,7 +180,7 @@ class Memory:
             pending=_texts(status.get("pendingRevisions")),
             baseline_count=_whole(status.get("baselineCount")),
             plan_hash=_text(status, "planHash"),
-            done_hash=_text(status, "appliedPlanHash"),
+            done_hashes=_texts(status.get("appliedPlanHashes")),
             approved_hash=_text(status, "approvedPlanHash"),
             approved_round=_text(status, "approvedPlanRound"),
             destructive=tuple(
@@ -186,7 +189,7 @@ class Memory:
             is_ahead=status.get("aheadOfImage") is True,
             contract_pending=_texts(status.get("contractPendingRevisions")),
             contract_hash=_text(status, "contractPlanHash"),
-            done_contract_hash=_text(status, "appliedContractPlanHash"),
+            done_contract_hashes=_texts(status.get("appliedContractPlanHashes")),
             approved_contract_hash=_text(status, "approvedContractPlanHash"),
             approved_contract_round=_text(status, "approvedContractPlanRound"),
             settled_at=moment_of(status.get("expandedAt")),
@@ -212,13 +215,13 @@ class Memory:
             pendingRevisions=list(self.pending),
             baselineCount=self.baseline_count,
             planHash=self.plan_hash,
-            appliedPlanHash=self.done_hash,
+            appliedPlanHashes=list(self.done_hashes),
             approvedPlanHash=self.approved_hash,
             approvedPlanRound=self.approved_round,
             destructive=[{"revision": revision, "statement": text} for revision, text in self.destructive],
             contractPendingRevisions=list(self.contract_pending),
             contractPlanHash=self.contract_hash,
-            appliedContractPlanHash=self.done_contract_hash,
+            appliedContractPlanHashes=list(self.done_contract_hashes),
             approvedContractPlanHash=self.approved_contract_hash,
             approvedContractPlanRound=self.approved_contract_round,
             expandedAt=self.settled_at,

@@ -6,7 +6,7 @@ from typing import Final
 
 from operators.coursegen_operator.migrations.job import BACKUP_LENGTH
 from operators.coursegen_operator.migrations.progress import PATIENCE
-from operators.coursegen_operator.migrations.status import LISTED, TEXT_BYTES
+from operators.coursegen_operator.migrations.status import DONE_LISTED, LISTED, TEXT_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_BACKUP, ANNOTATION_RECONCILE_AT
 from operators.coursegen_operator.schemas.openapi import (
     Schema,
@@ -27,6 +27,10 @@ def _revision(doc: str) -> Schema:
 
 def _hash(doc: str) -> Schema:
     return string(doc, max_length=80)
+
+
+def _hashes(doc: str) -> Schema:
+    return array(doc, _hash("A plan."), max_items=DONE_LISTED)
 
 
 def _revisions(doc: str) -> Schema:
@@ -92,7 +96,9 @@ STATUS: Final = obj(
             "Stands for exactly these files and their text; the annotation approve must have this value. The same plan once "
             "more, after its revisions were lost, is another value."
         ),
-        "appliedPlanHash": _hash("The last plan that was applied."),
+        "appliedPlanHashes": _hashes(
+            "The plans that were applied, or begun and broken off; the last ten, the newest first."
+        ),
         "approvedPlanHash": _hash("The plan that was approved, or what is left of it."),
         "approvedPlanRound": string(
             "The round in which it was; what is left of one that broke off goes on with the same approval.",
@@ -109,7 +115,7 @@ STATUS: Final = obj(
         "aheadOfImage": boolean("The database has migrations that the image does not know."),
         "contractPendingRevisions": _revisions("Files of phase contract that are not applied; the first twenty."),
         "contractPlanHash": _hash("As planHash, for the files of phase contract."),
-        "appliedContractPlanHash": _hash("The last plan of phase contract that was applied."),
+        "appliedContractPlanHashes": _hashes("As appliedPlanHashes, of phase contract."),
         "approvedContractPlanHash": _hash("The plan of phase contract that was approved, or what is left of it."),
         "approvedContractPlanRound": string("As approvedPlanRound, of phase contract.", max_length=64),
         "expandedAt": date_time(

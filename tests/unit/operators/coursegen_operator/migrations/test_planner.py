@@ -7,7 +7,7 @@ import json
 import pytest
 
 from operators.coursegen_operator.resources import Object
-from tests.unit.operators.coursegen_operator.migrations.world import World, new_resource, plan_hash
+from tests.unit.operators.coursegen_operator.migrations.world import World, new_resource
 
 ALLOW = {"destructive": "Allow"}
 NO_DRIFT = {"mode": "Off"}
@@ -959,11 +959,6 @@ def test_a_report_of_something_else_is_none() -> None:
 
     assert world.says() == ("working", "MigrationFailed")
     assert "hunter2" not in json.dumps(world.resource["status"])
-
-
-def test_plan_hash_of_the_world_is_that_of_its_files() -> None:
-    """The simulation refuses a changed plan, as the process does."""
-    assert plan_hash([]) is None
 
 
 def test_a_job_that_gets_no_pod_is_told_after_a_minute() -> None:

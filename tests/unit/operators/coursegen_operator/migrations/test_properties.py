@@ -351,7 +351,7 @@ def test_every_run_ends_ready_or_tells_a_person_what_to_do(
     if world.says()[0] == "stuck":
         assert "kubectl -n shop " in world.condition("Ready")["message"]
     if world.says() == ("done", "Applied") and not world.has_lost:
-        assert world.pending(world.resource["spec"]["image"], "expand") == []
+        assert world.work(world.resource["spec"]["image"], "expand").files == ()
 
 
 def _calm(world: WatchedWorld, fate: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.coursegen_operator.migrations.progress import planned
+from operators.coursegen_operator.migrations.progress import applied, planned
 from operators.coursegen_operator.migrations.report import Report
 from operators.coursegen_operator.migrations.status import Memory
 from operators.coursegen_operator.resources import Object
@@ -132,6 +132,44 @@ def test_a_contract_phase_that_is_there_again_is_approved_anew() -> None:
         world.annotate(approve=f"{before}.again2")
         world.settle()
         assert f"--expect-plan={before}" in _options(world.job)
+
+
+def test_an_approval_is_spent_whatever_was_applied_since() -> None:
+    """By others, or by nobody: the annotation has stood there all the while."""
+    world = _approved()
+    before = world.resource["status"]["planHash"]
+    world.edit(image="shop:3", approval="Auto", policy=ALLOW, drift={"mode": "Off"})
+    world.annotate(backup="dump-1")
+    _run(world, "plan", "apply")
+    assert world.resource["status"]["planHash"] != before
+    world.applied.clear()
+    world.edit(image="shop:2", approval="Manual")
+    _run(world, "plan")
+
+    assert world.says() == ("stuck", "AwaitingApproval")
+    assert world.resource["status"]["planHash"] == f"{before}.again2"
+
+
+def test_the_approval_of_a_plan_that_broke_off_is_spent_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rest was done under another name; when all of it is lost, the first name stands for what nobody has approved."""
+    files = tuple(File(f"2026010{number}000000") for number in (1, 2))
+    monkeypatch.setitem(IMAGES, "shop:4", files)
+    world = World(new_resource(image="shop:4", approval="Manual", drift={"mode": "Off"}))
+    _run(world, "plan")
+    before = world.resource["status"]["planHash"]
+    world.annotate(approve=before)
+    world.breaks_after = 1
+    _run(world, "apply")
+    world.breaks_after = None
+    world.wait(60)
+    _run(world, "plan", "apply")
+    assert world.says() == ("done", "Applied")
+    world.applied.clear()
+    world.annotate(reconcile_at="1")
+    _run(world, "plan")
+
+    assert world.says() == ("stuck", "AwaitingApproval")
+    assert world.resource["status"]["planHash"] == f"{before}.again2"
 
 
 def test_an_approval_that_was_not_used_waits_for_its_plan() -> None:
@@ -357,11 +395,27 @@ def test_a_spent_backup_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> N
     assert world.says() == ("done", "Applied")
 
 
+def test_a_backup_is_spent_also_when_what_it_was_used_for_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback script takes its revisions out of the list, and the operator remembers another backup by then."""
+    monkeypatch.setitem(IMAGES, "shop:4", (*IMAGES["shop:3"], File("20260105000000", destructive=True)))
+    world = _dropped()
+    world.annotate(backup="dump-18")
+    world.edit(image="shop:4", drift={"mode": "Off"})
+    _run(world, "plan", "apply")
+    world.applied = {"20260105000000"}
+    world.annotate(backup="dump-17", reconcile_at="1")
+    _run(world, "plan", "apply")
+
+    assert world.says() == ("stuck", "DestructiveDenied")
+    assert OTHERS_BACKUP in world.condition("Ready")["message"]
+    assert LOST not in world.applied
+
+
 def test_a_contract_phase_takes_no_spent_backup(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs is not held up by it."""
     monkeypatch.setitem(IMAGES, "shop:3", (*IMAGES["shop:3"], File("20260106000000", "contract")))
     world = _dropped()
-    world.listed["20250101000000"] = ("dump-1", "older")
+    world.uses["dump-1", "older"] = "20250101000000"
     world.edit(contract={"soakSeconds": 0, "waitFor": []}, drift={"mode": "Off"})
     world.annotate(backup="dump-1")
     _run(world, "contract")
@@ -416,16 +470,26 @@ def test_whatever_is_lost_how_often_nothing_old_lets_it_through(
 @pytest.mark.parametrize(
     ("done", "found"),
     [
-        ("", "p"),
-        ("q", "p"),
-        ("p", "p.again2"),
-        ("p.again2", "p.again3"),
-        ("p.againx", "p.again2"),
-        ("p.again", "p.again2"),
+        ([], "p"),
+        (["q"], "p"),
+        (["p"], "p.again2"),
+        (["q", "r.again4", "p.again2"], "p.again3"),
+        (["p.againx"], "p.again2"),
+        (["p.again"], "p.again2"),
     ],
 )
-def test_what_a_plan_is_called(done: str, found: str) -> None:
+def test_what_a_plan_is_called(done: list[str], found: str) -> None:
     """By its hash, and by a number when it is there once more."""
     report = Report(task="plan", outcome="succeeded", pending=("1",), plan_hash="p")
 
-    assert planned(Memory(done_hash=done), report, START).plan_hash == found
+    assert planned(Memory(done_hashes=tuple(done)), report, START).plan_hash == found
+
+
+def test_the_last_ten_plans_are_remembered() -> None:
+    """Each once, by its last name; as many as a status may hold."""
+    memory = Memory()
+    for name in [*(f"p{number}" for number in range(12)), "p5"]:
+        pending = Report(task="plan", outcome="succeeded", pending=("1",), plan_hash=name)
+        memory = applied(planned(memory, pending, START), pending, START, START)
+
+    assert memory.done_hashes == ("p5.again2", *(f"p{number}" for number in (11, 10, 9, 8, 7, 6, 4, 3, 2)))

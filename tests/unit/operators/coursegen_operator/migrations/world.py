@@ -1,14 +1,14 @@
 """A small world for the planner: an API server, the Job controller, a kubelet, a database, and an operator that may die.
 
 Time stands still unless it is moved. The database is a set of applied files; a Job does to it what its arguments say, so that
-a plan that has changed meanwhile is refused here, too.
+a plan that has changed meanwhile is refused here, too. What a plan is called, and which backup it may use, says the code of
+the migration process itself.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -19,6 +19,9 @@ from operators.coursegen_operator.migrations.planner import MigrationKind
 from operators.coursegen_operator.migrations.rollout import migrations_label
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan
 from operators.coursegen_operator.resources import Object
+from services.migrate.files import MigrationFile
+from services.migrate.history import AppliedMigration, BackupUse
+from services.migrate.plan import Plan as Work
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 UID = "6f1d7b6e-9a53-4e0c-8a7c-0a1b2c3d4e5f"
@@ -75,8 +78,10 @@ class World:
     applied: set[str] = field(default_factory=set)
     unlisted: set[str] = field(default_factory=set)
     """Files whose schema the database has without a list that says so: only a baseline makes them applied."""
-    listed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """The backup and the plan of what was applied."""
+    listed: dict[str, AppliedMigration] = field(default_factory=dict)
+    """The lines of what was applied; one whose file is lost goes with it."""
+    uses: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """The newest file that was applied with a backup under a plan: kept whatever is lost."""
     breaks_after: int | None = None
     """So many files a Job applies before it fails."""
     drifted: bool = False
@@ -270,6 +275,7 @@ class World:
         self.made.append(child.name)
 
     def _report(self, job: Object, fate: Fate) -> Object:
+        self.listed = {version: line for version, line in self.listed.items() if version in self.applied}
         arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
         task = arguments[1]
         options = dict(each.removeprefix("--").partition("=")[::2] for each in arguments[2:])
@@ -298,36 +304,35 @@ class World:
         adopted = self._adopted(options)
         newest = max(self.applied | adopted, default=None)
         target = max(versions)
-        expand, contract = self.pending(image, "expand", adopted), self.pending(image, "contract")
+        expand, contract = self.work(image, "expand", adopted), self.work(image, "contract")
         return {
             "task": "plan",
             "outcome": "ahead" if self.applied - versions else "succeeded",
             "currentRevision": newest,
             "targetRevision": target,
-            "pending": [file.version for file in expand],
-            "pendingCount": len(expand),
+            "pending": [file.version for file in expand.files],
+            "pendingCount": len(expand.files),
             "baselineCount": len(adopted),
-            "planHash": plan_hash(expand, adopted),
+            "planHash": expand.hash,
             "destructive": [
-                {"revision": file.version, "statement": "DROP TABLE x"} for file in expand if file.destructive
+                {"revision": file.version, "statement": each.statement} for file, each in expand.destructive
             ],
-            "contractPending": [file.version for file in contract],
-            "contractPlanHash": plan_hash(contract),
+            "contractPending": [file.version for file in contract.files],
+            "contractPlanHash": contract.hash,
         }
 
     def _apply(self, task: str, image: str, options: Mapping[str, str]) -> Object:
         adopted = self._adopted(options)
-        files = self.pending(image, "expand" if task == "apply" else "contract", adopted)
-        loses = task == "contract" or any(file.destructive for file in files)
-        if options.get("expect-plan") != plan_hash(files, adopted) or (loses and "allow-destructive" not in options):
+        plan = self.work(image, "expand" if task == "apply" else "contract", adopted)
+        if options.get("expect-plan") != plan.hash or (plan.needs_backup and "allow-destructive" not in options):
             return {"task": task, "outcome": "denied", "error": "the plan has changed", "transient": False}
-        backup = options.get("backup", "") if loses else ""
-        if backup and not self._may_use(backup, files):
+        backup = options.get("backup", "") if plan.needs_backup else ""
+        uses = [BackupUse(*use, version) for use, version in self.uses.items()]
+        if backup and not plan.may_use(backup, self.listed, uses):
             said = f"backup {backup} was used for another plan"
             return {"task": task, "outcome": "denied", "error": said, "transient": False, "backupSpent": True}
-        files = files[: self.breaks_after]
-        self.listed |= {file.version: (backup, str(options.get("expect-plan"))) for file in files}
-        self.applied |= {file.version for file in files} | adopted
+        self.applied |= adopted
+        files = self._carried_out(plan, backup)
         if self.breaks_after is not None:
             return {"task": task, "outcome": "failed", "error": "value too long", "transient": False}
         return {
@@ -337,17 +342,27 @@ class World:
             "revision": max(self.applied),
         }
 
-    def _may_use(self, backup: str, files: Sequence[File]) -> bool:
-        """As the list in the database has it."""
-        begun = {version: plan for version, (used, plan) in self.listed.items() if used == backup}
-        left = [file.version for file in files if file.version not in begun]
-        whole = plan_hash([File(version) for version in sorted([*begun, *left])])
-        return not begun or whole in begun.values()
+    def _carried_out(self, plan: Work, backup: str) -> list[MigrationFile]:
+        """The files of `plan` that a Job applies before it breaks off."""
+        use = backup, str(plan.hash)
+        for number, file in enumerate(plan.files):
+            if backup and plan.takes_away(file):
+                self.uses.setdefault(use, None)
+            if number == self.breaks_after:
+                return list(plan.files[:number])
+            if use in self.uses:
+                self.uses[use] = file.version
+            self.listed[file.version] = AppliedMigration(file.version, file.name, None, file.checksum, use[1], backup)
+            self.applied.add(file.version)
+        return list(plan.files)
 
-    def pending(self, image: str, phase: str, adopted: Collection[str] = ()) -> list[File]:
-        """What a phase of an image would apply."""
+    def work(self, image: str, phase: Literal["expand", "contract"], adopted: Iterable[str] = ()) -> Work:
+        """What a phase of an image would do."""
         done = {*self.applied, *adopted}
-        return [file for file in IMAGES[image] if file.phase == phase and file.version not in done]
+        files = tuple(_file(file) for file in IMAGES[image] if file.phase == phase)
+        left = tuple(file for file in files if file.version not in done)
+        noted = tuple(_file(File(version)) for version in sorted(adopted))
+        return Work(phase, left, max((file.version for file in files), default=None), noted)
 
     def _adopted(self, options: Mapping[str, str]) -> set[str]:
         """What a baseline has still to note."""
@@ -369,10 +384,10 @@ class World:
         return [notice.reason for notice in self.notices]
 
 
-def plan_hash(files: Sequence[File], adopted: Collection[str] = ()) -> str | None:
-    """Stands for files to apply, or for those that a baseline notes where nothing is to be applied."""
-    text = ",".join(file.version for file in files) or "baseline " * bool(adopted) + ",".join(sorted(adopted))
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
+def _file(file: File) -> MigrationFile:
+    """As it would lie in the image."""
+    text = "DROP TABLE x;" if file.destructive else "SELECT 1;"
+    return MigrationFile(file.version, "x", f"-- migrate: {file.phase}\n{text}")
 
 
 def without_times(status: Object) -> Object:
