@@ -24,7 +24,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -108,6 +108,10 @@ prove-checklist: ## what changes something in the deployment checklist, as print
 	@scripts/environment dev
 	@export PROVE_CHECKLIST=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/e2e/kubernetes/test_checklist_changes.py $(ARGS)
+
+prove-images: ## every image built twice from nothing, with the same layers; PYTHON_IMAGE names the base (takes a quarter of an hour)
+	@scripts/environment dev
+	@export PROVE_IMAGES=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/images -k second_build --timeout 0 $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev
