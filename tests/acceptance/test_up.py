@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import Home, Started, open_home
+from tests.support.marked import MESSAGES, marked
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
@@ -265,10 +266,9 @@ def test_one_address_shows_the_metrics_of_all_processes(running: tuple[Home, Sta
 
 def _command(name: str) -> str:
     """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
-    page = (REPOSITORY / "docs" / "MESSAGES.md").read_text(encoding="utf-8")
-    (text,) = re.findall(rf"<!-- tested: messages-{name} -->\n *```sh\n(.*?)\n *```", page, re.DOTALL)
+    page = (REPOSITORY / MESSAGES).read_text(encoding="utf-8")
     (word,) = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)
-    return f"{word}\n{text}"
+    return f"{word}\n{marked(f'messages-{name}')}"
 
 
 def _says(name: str, shell: dict[str, str]) -> str:
