@@ -29,7 +29,7 @@ from services.kernel.messages import names
 from services.kernel.settings import CommonSettings, Secret
 from tests.acceptance.conftest import Home
 from tests.support.conversations import PARTITIONS, entries
-from tests.support.marked import marked
+from tests.support.marked import MESSAGES, marked
 from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
 from tests.support.said import Said, Senders
 from tests.support.servers import REPOSITORY, base_url
@@ -81,7 +81,7 @@ class Deployer:
 
     async def types(self, *blocks: str) -> str:
         """What blocks print that are typed into the terminal with `coursegen env`."""
-        return await asyncio.to_thread(self._run, "\n".join(map(marked, blocks)))
+        return await asyncio.to_thread(self._run, "".join(marked(MESSAGES, each) for each in blocks))
 
     def _run(self, script: str) -> str:
         done = subprocess.run(
@@ -164,7 +164,7 @@ async def test_messages_are_rolled_out_and_back_as_the_page_says(deployer: Deplo
     over = asyncio.Event()
     senders = Senders([deployer.url], deployer.said, random.Random(20251123), pause=0.3)
     async with senders, asyncio.TaskGroup() as group:
-        first, *_ = marked("messages-rollout").splitlines()
+        first, *_ = marked(MESSAGES, "messages-rollout").splitlines()
         await deployer.step(first)
         group.create_task(senders.talk(len(TALKS), over))
         try:
@@ -182,7 +182,7 @@ async def test_messages_are_rolled_out_and_back_as_the_page_says(deployer: Deplo
 
 async def roll_out(deployer: Deployer) -> None:
     """At each step exactly that share of the conversations goes through the stream, and rows are in order."""
-    for line in marked("messages-rollout").splitlines():
+    for line in marked(MESSAGES, "messages-rollout").splitlines():
         if not deployer.steps[line]:
             await deployer.step(line)
         (percent,) = map(int, re.findall(r"MESSAGES_STREAM_PERCENT=(\d+)", line))
@@ -207,7 +207,7 @@ async def _is_healthy(deployer: Deployer) -> bool:
 
 async def to_zero_and_back(deployer: Deployer) -> None:
     """Without consumers messages wait, and the table may be repaired; with them again nothing is missing."""
-    off, on = marked("messages-zero").splitlines()
+    off, on = marked(MESSAGES, "messages-zero").splitlines()
     await deployer.step(off)
     first, again = [json.loads(await deployer.types("messages-send")) for _ in range(2)]
     assert (first["state"], first["idempotentHit"], again["idempotentHit"]) == ("pending", False, True)
@@ -272,7 +272,7 @@ async def repair(deployer: Deployer, db: Database) -> None:
 
 async def go_back(deployer: Deployer) -> None:
     """Nothing more goes into the stream."""
-    for line in marked("messages-back").splitlines():
+    for line in marked(MESSAGES, "messages-back").splitlines():
         await deployer.step(line)
         before = await deployer.enqueued()
         await deployer.everybody_has_spoken()

@@ -266,9 +266,9 @@ def test_one_address_shows_the_metrics_of_all_processes(running: tuple[Home, Sta
 
 def _command(name: str) -> str:
     """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
-    page = (REPOSITORY / MESSAGES).read_text(encoding="utf-8")
-    (word,) = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)
-    return f"{word}\n{marked(f'messages-{name}')}"
+    page = MESSAGES.read_text(encoding="utf-8")
+    word, *_ = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)  # the cluster has another
+    return f"{word}\n{marked(MESSAGES, f'messages-{name}')}"
 
 
 def _says(name: str, shell: dict[str, str]) -> str:

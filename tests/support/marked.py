@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import textwrap
+from pathlib import Path
 
 from tests.support.servers import REPOSITORY
 
-MESSAGES = "docs/MESSAGES.md"
+MESSAGES = REPOSITORY / "docs" / "MESSAGES.md"
 
 
-def marked(name: str, page: str = MESSAGES) -> str:
-    """The block with this mark, without the indentation that a list gives it.
+def marked(page: Path, name: str) -> str:
+    """The block of a page with this mark, as printed, without the indentation that a list gives it.
 
     Raises:
         AssertionError: the page has no such block, or more than one.
     """
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    found = re.findall(rf"<!-- tested: {name} -->\n *```(?:sh|bash)\n(.*?)\n *```", text, re.DOTALL)
-    assert len(found) == 1, f"{page} has {len(found)} blocks marked <!-- tested: {name} -->"
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(rf"<!-- tested: {name} -->\n *```(?:sh|bash)\n(.*?) *```", text, re.DOTALL)
+    assert len(found) == 1, f"{page.name} has {len(found)} blocks marked <!-- tested: {name} -->"
     return textwrap.dedent(found[0])
