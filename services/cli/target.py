@@ -63,7 +63,7 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
     if url and not token:
         _require_own(url, state_folder(environ).running())
     running = state_folder(environ).running() if url and token else running_stack(environ)
-    own = running is not None and (not url or _is_same(url, running.api_url))
+    own = running is not None and (not url or is_same_api(url, running.api_url))
     if own and token and role is not None and not tokens.has_role(token, role):
         token = None
     return ApiTarget(
@@ -75,14 +75,14 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
 
 def _require_own(url: str, running: Running | None) -> None:
     """What is signed with this machine's secret is for the stack that has it, and told to nobody else."""
-    if running is None or not _is_same(url, running.api_url):
+    if running is None or not is_same_api(url, running.api_url):
         raise CalledWrongly(
             f"API_URL names {url}, which is not the stack that runs here, and there is no token for it: set API_TOKEN, or "
             "unset API_URL to use the stack of `coursegen up`."
         )
 
 
-def _is_same(url: str, other: str) -> bool:
+def is_same_api(url: str, other: str) -> bool:
     """Whether both name the same api: `localhost` is this machine, as 127.0.0.1 is."""
     return _canonical(url) == _canonical(other)
 
