@@ -90,12 +90,12 @@ SELECT json_build_object(
             WHERE created_at > now() - interval '15 minutes' AND event_type = 'FSM_INITIALIZED' AND created_by = 'API'
          ),
          'failed', (
-           SELECT count(*) FROM fsm_events
-            WHERE created_at > now() - interval '15 minutes' AND metadata ? 'error' AND created_by = 'API'
+           SELECT count(*) FROM system_metrics
+            WHERE event_type = 'job_rollback' AND created_at > now() - interval '15 minutes'
          ),
          'givenUpLastDay', (
            SELECT count(*) FROM system_metrics
-            WHERE severity IN ('error', 'critical') AND created_at > now() - interval '24 hours' AND event_type = 'job_rollback'
+            WHERE event_type = 'job_rollback' AND created_at > now() - interval '24 hours'
          ),
          'coursesWithoutHistory', (
            SELECT count(*)
