@@ -36,12 +36,22 @@ class AdminApi(ApiClient):
         """Change what is at `/api/admin/…`."""
         return await self._json(method, _admin(path), json=body)
 
+    async def numbers(self) -> Json:
+        """What `metrics.getAll` counts."""
+        return await self._json("GET", "/api/trpc/metrics.getAll")
+
     async def ticket(self) -> Json:
         """A ticket that lets one browser in."""
         return await self._json("POST", "/api/tickets", repeat=False)
 
 
-def ask(question: Callable[[AdminApi], Awaitable[T]], *, role: str | None = "admin") -> T:
+def ask(
+    question: Callable[[AdminApi], Awaitable[T]],
+    *,
+    role: str | None = "admin",
+    patience_seconds: float = _PATIENCE_SECONDS,
+    on_outage: Callable[[str], None] = output.note,
+) -> T:
     """The answer to `question`, asked of the caller's api: as administrator, or with `role=None` as the user of the token.
 
     Raises:
@@ -56,8 +66,8 @@ def ask(question: Callable[[AdminApi], Awaitable[T]], *, role: str | None = "adm
             target.url,
             target.token,
             stack_id=target.stack_id,
-            patience_seconds=_PATIENCE_SECONDS,
-            on_outage=output.note,
+            patience_seconds=patience_seconds,
+            on_outage=on_outage,
         ) as api:
             answers.append(await (question(api) if role is None else _answer(question, api)))
         return 0

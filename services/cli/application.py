@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.commands import admin, courses, database, demo, messages, stack, tokens, verification
+from services.cli.commands import admin, courses, database, demo, messages, stack, tokens, top, verification
 from services.cli.errors import CalledWrongly
 from services.kernel import logs
 from services.kernel.errors import CoursegenError
@@ -53,7 +53,7 @@ def _panels() -> dict[str, tuple[Callable[..., None], ...]]:
     return {
         "Local stack": (demo.demo, stack.up, stack.env, stack.down),
         "Courses": (courses.generate, courses.status),
-        "Operations": (verification.verify,),
+        "Operations": (verification.verify, top.top),
         "Development": (tokens.token, database.fixtures, database.migrate),
     }
 

@@ -263,6 +263,20 @@ def test_one_address_shows_the_metrics_of_all_processes(running: tuple[Home, Sta
     assert home.left()
 
 
+def test_top_and_verify_see_the_whole_stack(running: tuple[Home, Started], document: Path) -> None:
+    """Without any variable: the stage that a course went through, its workers, the leader, and ten checks without a red one."""
+    home, _ = running
+    assert home.run("generate", str(document), "--out", str(home.out)).returncode == 0
+    screen = home.run("top").stdout
+    checks = json.loads(home.run("verify", "--json").stdout)
+
+    assert re.search(r"^workers +4 at the queues, 1 for messages$", screen, re.MULTILINE), screen
+    assert re.search(r"^leader +\S+, epoch 1, heard of ", screen, re.MULTILINE), screen
+    assert re.search(r"^slowest +STRUCTURE_\w+, .* a job since the start$", screen, re.MULTILINE), screen
+    assert [each["name"] for each in checks["checks"] if each["status"] == "fail"] == []
+    assert len(checks["checks"]) == 10
+
+
 def _command(name: str) -> str:
     """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
     page = (REPOSITORY / "docs" / "MESSAGES.md").read_text(encoding="utf-8")

@@ -20,7 +20,9 @@ from services.cli.languages import fault_of
 from services.cli.outline import outline
 from tests.support.servers import server_folder
 
-_COMMANDS = ("demo", "up", "env", "down", "generate", "status", "token", "fixtures", "migrate", "admin")
+_COMMANDS = (
+    "demo", "up", "env", "down", "generate", "status", "verify", "top", "token", "fixtures", "migrate", "messages", "admin",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_help_lists_every_command(home: Path) -> None:
     assert "coursegen demo" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["env", "status x", "generate README.md", "fixtures", "migrate", "token"])
+@pytest.mark.parametrize("command", ["env", "status x", "generate README.md", "top", "fixtures", "migrate", "token"])
 def test_without_a_stack_every_command_names_the_next_step(home: Path, command: str) -> None:
     """Exit code 1, and `coursegen up`."""
     done = _run(home, *command.split())
