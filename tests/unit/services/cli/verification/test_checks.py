@@ -1,0 +1,227 @@
+"""The ten checks as pure functions: what is red, what is a warning, and what says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.cli.verification import checks, collecting, facts, release
+from services.cli.verification.checks import NAMES, judge
+from services.cli.verification.facts import Facts
+from services.cli.verification.findings import FAIL, PASS, WARN, Finding, exit_code
+from services.kernel.queries import Queries
+from services.kernel.schema import REVISION
+from services.migrate.files import find_directory, read_directory
+from tests.support.servers import REPOSITORY
+
+Json = dict[str, Any]
+
+_NUMBERS: Json = {
+    "fsm": {"total": 10, "successRate": 100.0, "cacheHitRate": 0.0, "durations": {"p95": 20.0}},
+    "outbox": {
+        "batchesProcessed": 3, "jobsCreated": 10, "oldestPendingSeconds": 0.0, "durations": {"p95": 20.0},
+        "health": {"queueDepth": 0},
+    },
+    "fallbacks": {"layer2Activations": 0, "layer3Activations": 0, "recentActivations": 0},
+}  # fmt: skip
+_VERDICT: Json = {
+    "healthy": True,
+    "outboxAlive": True,
+    "lastProcessedOk": True,
+    "queueDepth": 0,
+    "fsmSuccessRate": 100.0,
+}
+_WELL: dict[str, Json] = {
+    facts.REDIS: {"redis_version": "7.2", "role": "master", "used_memory": 1, "maxmemory": 0, "maxmemory_policy": "noeviction"},
+    facts.CONNECTION: {
+        "user": "app", "version": "17.1", "versionNumber": 170001, "readOnly": False, "connections": 1, "mostConnections": 100,
+    },
+    facts.MIGRATIONS: {"applied": ["1", "2"]},
+    facts.TABLES: {
+        "tables": {name: {"rowSecurity": True, "policies": 1} for name in checks.TABLES},
+        "indexes": list(checks.INDEXES),
+        "function": {"definer": True, "searchPath": checks.SEARCH_PATH, "authenticated": True, "service": True},
+        "jobs": dict.fromkeys(checks.CLEANUP_JOBS, True),
+    },
+    facts.OUTBOX: {
+        "depth": 0, "dead": 0, "oldestSeconds": 0.0, "leader": "r", "epoch": 1, "heartbeatSeconds": 1.0, "progressSeconds": 1.0,
+    },
+    facts.FALLBACKS: {"lastHour": 0, "lastDay": 0},
+    facts.EVENTS: {"lastHour": 5, "initiated": 5, "failed": 0, "givenUpLastDay": 0, "coursesWithoutHistory": 0},
+    facts.HEALTH: {"status": 200, "seconds": 0.01, "body": _VERDICT},
+    facts.NUMBERS: {"status": 200, "seconds": 0.01, "body": _NUMBERS},
+    facts.STRANGER: {"status": 401, "seconds": 0.01, "body": {"error": {}}},
+}  # fmt: skip
+_FUNCTION: Json = _WELL[facts.TABLES]["function"]
+_TABLES: Json = _WELL[facts.TABLES]["tables"]
+_FROM_API = (facts.HEALTH, facts.NUMBERS, facts.STRANGER)
+
+
+def _judged(found: dict[str, Json], **faults: str) -> dict[str, Finding]:
+    known = {name: {"value": value} for name, value in found.items()}
+    known |= {name.replace("_", "."): {"fault": fault} for name, fault in faults.items()}
+    return {each.name: each for each in judge(Facts(known, ["1", "2"]))}
+
+
+def _changed(name: str, **changes: Any) -> dict[str, Json]:
+    return {**_WELL, name: {**_WELL[name], **changes}}
+
+
+def _statuses(findings: dict[str, Finding], status: str) -> set[str]:
+    return {name for name, each in findings.items() if each.status == status}
+
+
+def test_ten_checks_pass_where_all_is_well() -> None:
+    """By these names, in this order."""
+    found = _judged(_WELL)
+
+    assert [(each.name, each.status, each.problems) for each in found.values()] == [(name, PASS, ()) for name in NAMES]
+    assert NAMES == (
+        "Redis", "Database", "Migrations", "Tables", "API", "Outbox", "FSM", "Fallbacks", "Pending Jobs", "Events",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("check", "status", "words", "name", "changes"),
+    [
+        ("Redis", FAIL, "replica", facts.REDIS, {"role": "slave"}),
+        ("Redis", FAIL, "loading", facts.REDIS, {"loading": "1"}),
+        ("Redis", WARN, "allkeys-lru", facts.REDIS, {"maxmemory_policy": "allkeys-lru"}),
+        ("Redis", WARN, "nearly full", facts.REDIS, {"used_memory": "95", "maxmemory": "100"}),
+        ("Database", FAIL, "no writes", facts.CONNECTION, {"readOnly": True}),
+        ("Database", FAIL, "oldest", facts.CONNECTION, {"versionNumber": 140010}),
+        ("Database", WARN, "hardly any", facts.CONNECTION, {"connections": 95}),
+        ("Migrations", FAIL, "1 of 2 not applied: 2", facts.MIGRATIONS, {"applied": ["1"]}),
+        ("Tables", FAIL, "missing: job_outbox", facts.TABLES, {"tables": {}}),
+        ("Tables", FAIL, "policies: fsm_events", facts.TABLES, {"tables": _TABLES | {"fsm_events": {"rowSecurity": True, "policies": 0}}}),
+        ("Tables", FAIL, "valid index idx_fsm_events_failures", facts.TABLES, {"indexes": checks.INDEXES[:-1]}),
+        ("Tables", FAIL, "missing", facts.TABLES, {"function": None}),
+        ("Tables", FAIL, "fixed search path", facts.TABLES, {"function": _FUNCTION | {"searchPath": None}}),
+        ("Tables", FAIL, "may not be called", facts.TABLES, {"function": _FUNCTION | {"authenticated": False}}),
+        ("Tables", WARN, "cleanup_old_fsm_events", facts.TABLES, {"jobs": dict.fromkeys(checks.CLEANUP_JOBS[:2], True)}),
+        ("API", FAIL, "is this coursegen?", facts.HEALTH, {"body": {"status": "ok"}}),
+        ("API", FAIL, "is this coursegen?", facts.HEALTH, {"status": 404, "body": None}),
+        ("API", FAIL, "answers 400, not 401", facts.STRANGER, {"status": 400}),
+        ("API", FAIL, "metrics.getAll", facts.NUMBERS, {"status": 500}),
+        ("API", WARN, "slower than a probe", facts.HEALTH, {"seconds": 1.5}),
+        ("Outbox", FAIL, "no relay leads", facts.OUTBOX, {"leader": None}),
+        ("Outbox", FAIL, "silent", facts.OUTBOX, {"heartbeatSeconds": 91.0}),
+        ("Outbox", FAIL, "nothing was done", facts.OUTBOX, {"depth": 1, "progressSeconds": 301.0}),
+        ("FSM", FAIL, "only 83.3 %", facts.EVENTS, {"failed": 1}),
+        ("FSM", WARN, "98.0 %", facts.EVENTS, {"initiated": 98, "failed": 2}),
+        ("Fallbacks", FAIL, "51 in the last hour", facts.FALLBACKS, {"lastHour": 51, "lastDay": 51}),
+        ("Fallbacks", WARN, "10 in 24 hours", facts.FALLBACKS, {"lastDay": 10}),
+        ("Pending Jobs", FAIL, "1001 rows wait", facts.OUTBOX, {"depth": 1001}),
+        ("Pending Jobs", WARN, "100 rows wait", facts.OUTBOX, {"depth": 100}),
+        ("Pending Jobs", WARN, "waited 61 s", facts.OUTBOX, {"depth": 1, "oldestSeconds": 61.0}),
+        ("Pending Jobs", WARN, "1 rows are dead", facts.OUTBOX, {"depth": 1, "dead": 1}),
+        ("Events", FAIL, "1 courses run", facts.EVENTS, {"coursesWithoutHistory": 1}),
+        ("Events", WARN, "2 initiations were given up", facts.EVENTS, {"givenUpLastDay": 2}),
+    ],
+)  # fmt: skip
+def test_each_limit_has_its_verdict(check: str, status: str, words: str, name: str, changes: Json) -> None:
+    """In this check, in these words."""
+    found = _judged(_changed(name, **changes))[check]
+
+    assert found.status == status
+    assert any(words in problem for problem in found.problems), found.problems
+
+
+def test_a_database_that_is_ahead_is_right() -> None:
+    """As after a return to the release before."""
+    assert _judged(_changed(facts.MIGRATIONS, applied=["1", "2", "3"]))["Migrations"].status == PASS
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        ({"fsmSuccessRate": 0.0}, PASS),  # no traffic, TRAP18
+        (
+            {"fsmSuccessRate": 0.0, "healthy": False, "outboxAlive": False},
+            PASS,
+        ),  # the relay's fault, not the initiations'
+        ({"fsmSuccessRate": 0.0, "healthy": False}, FAIL),  # nothing else is wrong: all of them failed
+        ({"fsmSuccessRate": 90.0, "healthy": False}, FAIL),
+        ({"fsmSuccessRate": 97.0}, WARN),
+    ],
+)
+def test_an_address_alone_tells_how_initiations_go(verdict: Json, status: str) -> None:
+    """From the api's own verdict, which has one number for none and for none that succeeded."""
+    found = {name: _WELL[name] for name in _FROM_API}
+    found[facts.HEALTH] = {**found[facts.HEALTH], "body": {**_VERDICT, **verdict}}
+
+    assert _judged(found)["FSM"].status == status
+
+
+def test_an_address_alone_tells_of_outbox_fallbacks_and_depth() -> None:
+    """With the same limits."""
+    numbers = {
+        **_NUMBERS,
+        "outbox": {**_NUMBERS["outbox"], "health": {"queueDepth": 1001}},
+        "fallbacks": {**_NUMBERS["fallbacks"], "recentActivations": 10},
+    }
+    found = {name: _WELL[name] for name in _FROM_API}
+    found[facts.NUMBERS] = {**found[facts.NUMBERS], "body": numbers}
+    found[facts.HEALTH] = {**found[facts.HEALTH], "body": {**_VERDICT, "outboxAlive": False}}
+    judged = _judged(found)
+
+    assert _statuses(judged, FAIL) == {"Outbox", "Pending Jobs"}
+    assert _statuses(judged, WARN) == {"Redis", "Migrations", "Tables", "Fallbacks", "Events"}
+
+
+def test_without_postgresql_that_alone_is_red() -> None:
+    """What only it knows is a warning; so is an api that cannot judge."""
+    found = {facts.REDIS: _WELL[facts.REDIS], facts.STRANGER: _WELL[facts.STRANGER]}
+    unknown = {**_VERDICT, "healthy": False, "error": {"message": "PostgreSQL does not answer"}}
+    found[facts.HEALTH] = {"status": 503, "seconds": 0.1, "body": unknown}
+    found[facts.NUMBERS] = {"status": 500, "seconds": 0.1, "body": {"error": {}}}
+    judged = _judged(found, database_connection="PostgreSQL does not answer (OSError)")
+    from_outside = _judged(found)
+
+    assert _statuses(judged, FAIL) == _statuses(from_outside, FAIL) == {"Database"}
+    assert _statuses(judged, PASS) == {"Redis"}
+    assert judged["Tables"].problems == (checks.DATABASE_AWAY,)
+
+
+def test_what_postgresql_refuses_to_show_is_red() -> None:
+    """A table that is missing is not one that was not looked for."""
+    found = {name: value for name, value in _WELL.items() if name != facts.EVENTS}
+    judged = _judged(found, database_events="relation fsm_events does not exist")
+
+    assert _statuses(judged, FAIL) == {"Events"}
+
+
+def test_exit_codes() -> None:
+    """0 all passed, 1 one failed, 2 warnings only."""
+    warned = _changed(facts.FALLBACKS, lastDay=10)
+    failed = {**warned, facts.OUTBOX: {**_WELL[facts.OUTBOX], "leader": None}}
+
+    assert [exit_code(_judged(found).values()) for found in (_WELL, failed, warned)] == [0, 1, 2]
+
+
+def test_the_release_wants_every_migration_that_does_not_wait_for_old_code_to_go() -> None:
+    """The same files as the runner's, up to the revision that processes ask for."""
+    files = read_directory(find_directory())
+
+    assert release.wanted() == [each.version for each in files if each.phase == "expand"]
+    assert release.wanted()[-1] == REVISION
+
+
+def test_collectors_know_the_same_questions() -> None:
+    """Statements and requests have the names that the checks ask for, and the script has the same paths."""
+    statements = {f"database.{name}" for name in Queries.load("services.cli", "verification.sql")}
+    script = (REPOSITORY / "scripts" / "verify-deployment.sh").read_text(encoding="utf-8")
+
+    assert statements == {
+        value for value in vars(facts).values() if isinstance(value, str) and value.startswith("database.")
+    }
+    assert set(collecting.REQUESTS) == {facts.HEALTH, facts.NUMBERS, facts.STRANGER}
+    assert [
+        name for name, (_, path) in collecting.REQUESTS.items() if f"{name} http request {path}" not in script
+    ] == []
+    assert (
+        f"for name in {' '.join(name for name in Queries.load('services.cli', 'verification.sql') if name != 'connection')}; do"
+        in script
+    )
+    assert f"# Ten checks of a running deployment: {', '.join(NAMES)}." in script
