@@ -106,7 +106,6 @@ if os.environ.get("DATABASE_URL"):
     special = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME", "dbname": "PGDATABASE"}
     for name, value in parse_qsl(parts.query):
         known[special.get(name, "PG" + name.upper().replace("_", ""))] = value
-    known["PGOPTIONS"] = (known.get("PGOPTIONS", "") + " -c statement_timeout=10s").strip()
 if os.environ.get("REDIS_URL"):
     parts = urlsplit(os.environ["REDIS_URL"])
     account, _, place = parts.netloc.rpartition("@")
@@ -124,7 +123,7 @@ statement() { # NAME: of verification.sql
 }
 
 psql_says() { # NAME
-    statement "$1" | psql -XqAt -v ON_ERROR_STOP=1 -f -
+    { echo "SET statement_timeout = '10s';" && statement "$1"; } | psql -XqAt -v ON_ERROR_STOP=1 -f -
 }
 
 redis_says() {
