@@ -154,7 +154,7 @@ kube() { kubectl -n "$namespace" "$@"; }
 find_release() { # the only one in the namespace, unless it is named
     local found
     found=$(kube get deployments -l app.kubernetes.io/part-of=coursegen,app.kubernetes.io/component=outbox-relay \
-        -o jsonpath='{range .items[*]}{.metadata.labels.app\.kubernetes\.io/instance}{"\n"}{end}' | sort -u)
+        -o jsonpath='{range .items[*]}{.metadata.labels.app\.kubernetes\.io/instance}{"\n"}{end}' | sort -u) || wrongly "The cluster does not show namespace $namespace."
     [ -n "$found" ] || wrongly "There is no coursegen in namespace $namespace."
     [ "$(wc -l <<<"$found")" -eq 1 ] || wrongly "There are several; name one with --release: ${found//$'\n'/, }."
     release=$found
@@ -180,11 +180,13 @@ ask_cluster() {
             if in_pod "$pod" "$@" >"$folder/pod.facts" 2>"$folder/why"; then break 2; fi
         done
     done
-    if [ "${1:-}" = api ] && [ -s "$folder/pod.facts" ]; then return; fi
-    echo "no pod of the api runs in namespace $namespace" >"$folder/api.health.fault"
-    [ -s "$folder/pod.facts" ] || {
-        echo "no pod of the release can be asked: $(cat "$folder/why" 2>/dev/null)" | tee "$folder/redis.info.fault" >"$folder/database.connection.fault"
-    }
+    if [ ! -s "$folder/pod.facts" ]; then
+        for component in redis.info database.connection api.health; do
+            echo "no pod of the release can be asked: $(cat "$folder/why" 2>/dev/null || echo none runs)" >"$folder/$component.fault"
+        done
+    elif [ "${1:-}" != api ]; then
+        echo "no pod of the api can be asked" >"$folder/api.health.fault"
+    fi
 }
 
 if [ -n "$namespace" ]; then
