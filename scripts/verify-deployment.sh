@@ -102,7 +102,7 @@ if os.environ.get("DATABASE_URL"):
         hosts.append((place if bare else host).strip("[]"))
         ports.append("5432" if bare else port)
     known = {"PGHOST": ",".join(hosts), "PGPORT": ",".join(ports), "PGUSER": unquote(user), "PGPASSWORD": unquote(password),
-             "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "5", "PGAPPNAME": "coursegen-verify"}
+             "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "coursegen-verify"}
     special = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME", "dbname": "PGDATABASE"}
     for name, value in parse_qsl(parts.query):
         known[special.get(name, "PG" + name.upper().replace("_", ""))] = value

@@ -84,7 +84,7 @@ def test_what_statements_break_is_the_red_one(whole: Installation) -> None:
     for name, (breaking, mending) in {**BREAKAGES, "Database": REFUSED_LOGIN}.items():
         try:
             whole.sql(breaking)
-            _only_red(whole, name)
+            eventually_sync(lambda name=name: _only_red(whole, name), within=20, every=1)
         finally:
             whole.sql(mending)
     breaking, mending = REFUSED_INITIATIONS
