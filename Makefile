@@ -24,7 +24,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -93,10 +93,11 @@ prove-leaders: ## many random elections, and 100 changes of leader on the cluste
 	@export PROVE_LEADERS=100 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/unit/services/kernel/lease/test_simulation.py tests/cluster/test_leader_changes.py $(ARGS)
 
-prove-operator: ## the operator killed and stopped 20 times each, with 500 resources, and level 4 of the checklist, on the cluster that KUBECONFIG names (takes half an hour)
+prove-operator: ## the operator killed and stopped 20 times each, with 500 resources, rollouts undone twice, and level 4 of the checklist, on the cluster that KUBECONFIG names (takes half an hour)
 	@scripts/environment dev
 	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
-		tests/operator/test_scale.py tests/e2e/operator/test_failover.py tests/e2e/operator/test_level_4.py $(ARGS)
+		tests/operator/test_scale.py tests/e2e/operator/test_contract.py tests/e2e/operator/test_failover.py \
+		tests/e2e/operator/test_level_4.py $(ARGS)
 
 prove-kafka: ## fetch Kafka, once, and carry messages by it, from Redis and back (needs Java 17 and Maven; takes minutes)
 	@scripts/environment dev
@@ -107,6 +108,10 @@ prove-checklist: ## what changes something in the deployment checklist, as print
 	@scripts/environment dev
 	@export PROVE_CHECKLIST=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/e2e/kubernetes/test_checklist_changes.py $(ARGS)
+
+prove-images: ## every image built twice from nothing, with the same layers; PYTHON_IMAGE names the base (takes a quarter of an hour)
+	@scripts/environment dev
+	@export PROVE_IMAGES=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/images -k second_build --timeout 0 $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

@@ -102,11 +102,10 @@ if os.environ.get("DATABASE_URL"):
         hosts.append((place if bare else host).strip("[]"))
         ports.append("5432" if bare else port)
     known = {"PGHOST": ",".join(hosts), "PGPORT": ",".join(ports), "PGUSER": unquote(user), "PGPASSWORD": unquote(password),
-             "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "5", "PGAPPNAME": "coursegen-verify"}
+             "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "coursegen-verify"}
     special = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME", "dbname": "PGDATABASE"}
     for name, value in parse_qsl(parts.query):
         known[special.get(name, "PG" + name.upper().replace("_", ""))] = value
-    known["PGOPTIONS"] = (known.get("PGOPTIONS", "") + " -c statement_timeout=10s").strip()
 if os.environ.get("REDIS_URL"):
     parts = urlsplit(os.environ["REDIS_URL"])
     account, _, place = parts.netloc.rpartition("@")
@@ -124,7 +123,7 @@ statement() { # NAME: of verification.sql
 }
 
 psql_says() { # NAME
-    statement "$1" | psql -XqAt -v ON_ERROR_STOP=1 -f -
+    { echo "SET statement_timeout = '10s';" && statement "$1"; } | psql -XqAt -v ON_ERROR_STOP=1 -f -
 }
 
 redis_says() {
@@ -155,7 +154,7 @@ kube() { kubectl -n "$namespace" "$@"; }
 find_release() { # the only one in the namespace, unless it is named
     local found
     found=$(kube get deployments -l app.kubernetes.io/part-of=coursegen,app.kubernetes.io/component=outbox-relay \
-        -o jsonpath='{range .items[*]}{.metadata.labels.app\.kubernetes\.io/instance}{"\n"}{end}' | sort -u)
+        -o jsonpath='{range .items[*]}{.metadata.labels.app\.kubernetes\.io/instance}{"\n"}{end}' | sort -u) || wrongly "The cluster does not show namespace $namespace."
     [ -n "$found" ] || wrongly "There is no coursegen in namespace $namespace."
     [ "$(wc -l <<<"$found")" -eq 1 ] || wrongly "There are several; name one with --release: ${found//$'\n'/, }."
     release=$found
@@ -181,11 +180,13 @@ ask_cluster() {
             if in_pod "$pod" "$@" >"$folder/pod.facts" 2>"$folder/why"; then break 2; fi
         done
     done
-    if [ "${1:-}" = api ] && [ -s "$folder/pod.facts" ]; then return; fi
-    echo "no pod of the api runs in namespace $namespace" >"$folder/api.health.fault"
-    [ -s "$folder/pod.facts" ] || {
-        echo "no pod of the release can be asked: $(cat "$folder/why" 2>/dev/null)" | tee "$folder/redis.info.fault" >"$folder/database.connection.fault"
-    }
+    if [ ! -s "$folder/pod.facts" ]; then
+        for component in redis.info database.connection api.health; do
+            echo "no pod of the release can be asked: $(cat "$folder/why" 2>/dev/null || echo none runs)" >"$folder/$component.fault"
+        done
+    elif [ "${1:-}" != api ]; then
+        echo "no pod of the api can be asked" >"$folder/api.health.fault"
+    fi
 }
 
 if [ -n "$namespace" ]; then

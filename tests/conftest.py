@@ -36,7 +36,7 @@ _FOR_GOOD = ("rolling", "disruptive")
 _ALONE = ("rolling", "disruptive", "scaling")
 """What these tests measure, or take away, is everybody's."""
 
-_LONGEST = ("faults/test_storm.py", "api/test_schemathesis.py")
+_LONGEST = ("faults/test_storm.py", "api/test_schemathesis.py", "acceptance/test_messages_rollout.py")
 """Minutes each: begun last, one of them would be waited for by processes that have nothing left to do."""
 
 

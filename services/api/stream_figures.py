@@ -34,7 +34,7 @@ class StreamFigures:
             async with asyncio.timeout(LONGEST_SECONDS):
                 count = await self._stream.partitions(self._configured)
                 counts = await self._stream.counts(range(count))
-        except (CoursegenError, TimeoutError) as error:
+        except (CoursegenError, TimeoutError, ValueError) as error:  # ValueError: no number, written by hand
             _log.warning("what waits in the streams is not shown", reason=str(error) or "Redis takes too long")
             return ""
         return exposition(counts)

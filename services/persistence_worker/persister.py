@@ -38,10 +38,10 @@ class Persister:
             CoursegenError: PostgreSQL does not answer, or refuses everything; some may be written.
         """
         outcome = Outcome()
-        for item in [each for each in items if self._suspects.is_condemned(each)]:
+        condemned = self._suspects.condemned(items)
+        for item in condemned:
             (outcome.done if await self.has(item.envelope.id) else outcome.crashing).append(item)
-        rest = [each for each in items if not self._suspects.is_condemned(each)]
-        for part in self._suspects.parts(rest):
+        for part in self._suspects.parts([each for each in items if each not in condemned] if condemned else items):
             await self._add(outcome, part)
         return outcome
 

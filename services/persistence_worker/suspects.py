@@ -32,13 +32,13 @@ class Suspects:
         """Whether anything is suspected: then PostgreSQL is to be asked whether it answers before it is given something."""
         return bool(self._suspected)
 
-    def is_condemned(self, item: Item) -> bool:
-        """Whether an entry is not to be tried again."""
-        return _key(item) in self._condemned
+    def condemned(self, items: Sequence[Item]) -> list[Item]:
+        """Those of the items that are not to be tried again."""
+        return [each for each in items if _key(each) in self._condemned] if self._condemned else []
 
     def parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """The items in as many statements as they are to be tried in; when none of the suspected came back, in one."""
-        if items and not any(_key(each) in self._suspected for each in items):
+        if self._suspected and items and not any(_key(each) in self._suspected for each in items):
             self._acquit()
         first = 0
         while first < len(items):

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,10 +50,17 @@ class Home:
 
     def start(self, *arguments: str, **environment: str) -> Started:
         """Start a command and return at once."""
+        return self._start([sys.executable, "-m", "services.cli", *arguments], environment)
+
+    def types(self, line: str, **environment: str) -> Started:
+        """Type a line into a terminal of its own, in the repository's folder, and return at once."""
+        return self._start(["/bin/sh", "-ec", line], environment)
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> Started:
         log = self.folder / f"command-{len(self._started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", *arguments],
+                command,
                 env=self.environment(**environment),
                 cwd=REPOSITORY,
                 stdout=output,

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import Home, Started, open_home
+from tests.support.marked import MESSAGES, marked
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
@@ -297,10 +298,9 @@ def test_top_and_verify_see_the_whole_stack(running: tuple[Home, Started], docum
 
 def _command(name: str) -> str:
     """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
-    page = (REPOSITORY / "docs" / "MESSAGES.md").read_text(encoding="utf-8")
-    (text,) = re.findall(rf"<!-- tested: messages-{name} -->\n *```sh\n(.*?)\n *```", page, re.DOTALL)
+    page = MESSAGES.read_text(encoding="utf-8")
     word, *_ = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)  # the cluster has another
-    return f"{word}\n{text}"
+    return f"{word}\n{marked(MESSAGES, f'messages-{name}')}"
 
 
 def _says(name: str, shell: dict[str, str]) -> str:

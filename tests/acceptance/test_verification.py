@@ -25,8 +25,8 @@ from services.cli.stack import redis_binary
 from services.cli.verification import checks, collecting, facts, release
 from services.cli.verification.checks import NAMES
 from services.kernel.queries import Queries
-from services.kernel.schema import REVISION
 from tests.support import servers, tokens
+from tests.support.breaking import BREAKAGES, REFUSED_INITIATIONS
 from tests.support.servers import APPLICATION_ROLE, REPOSITORY
 from tests.support.stack import Kind, Process, Stack, open_stack
 from tests.support.waiting import eventually_sync
@@ -250,7 +250,7 @@ def _database(deployment: Deployment) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _api(deployment: Deployment) -> Iterator[None]:
-    asyncio.run(deployment.api.stopped())
+    deployment.api.kill()
     yield
     deployment.api = deployment.again("api", port=deployment.api.port)
 
@@ -264,19 +264,13 @@ def _relay(deployment: Deployment) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _initiations(deployment: Deployment) -> Iterator[None]:
-    deployment.sql(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
-        "CREATE TRIGGER refuse BEFORE INSERT ON job_outbox FOR EACH ROW EXECUTE FUNCTION refuse()"
-    )
-    try:
+    with _statements(*REFUSED_INITIATIONS)(deployment):
         assert deployment.initiate() == 500
         yield
-    finally:
-        deployment.sql("DROP FUNCTION refuse CASCADE; TRUNCATE system_metrics")
     assert deployment.initiate() == 200
 
 
-def _rows(before: str, after: str) -> Callable[[Deployment], AbstractContextManager[None]]:
+def _statements(before: str, after: str) -> Callable[[Deployment], AbstractContextManager[None]]:
     """Broken by statements, and mended by others."""
 
     @contextlib.contextmanager
@@ -290,38 +284,13 @@ def _rows(before: str, after: str) -> Callable[[Deployment], AbstractContextMana
     return broken
 
 
-_COURSE = (
-    f"INSERT INTO auth.users (id) VALUES ('{tokens.USER}') ON CONFLICT DO NOTHING;"
-    "INSERT INTO courses (id, title, slug, user_id, organization_id, generation_status)"
-    f" VALUES ('{COURSE[:-1]}f', 'Broken', 'broken', '{tokens.USER}', '{tokens.ORGANIZATION}', 'stage_4_init');"
-)
-_NO_COURSE = f"DELETE FROM courses WHERE id = '{COURSE[:-1]}f'"
-_EVENTS = (
-    "INSERT INTO fsm_events (entity_id, event_type, new_state, triggered_by, created_by)"
-    f" SELECT '{COURSE[:-1]}f', 'FSM_INITIALIZED', 'stage_4_init', 'WORKER_FALLBACK', 'WORKER' FROM generate_series(1, %d);"
-)
-_JOBS = (
-    "INSERT INTO job_outbox (entity_id, queue_name, job_type, next_attempt_at)"
-    f" SELECT '{COURSE[:-1]}f', 'course-generation', 'STRUCTURE_ANALYSIS', now() + interval '1 hour'"
-    " FROM generate_series(1, 1001);"
-)
 _BREAKAGES = {
     "Redis": _redis,
     "Database": _database,
-    "Migrations": _rows(
-        f"UPDATE supabase_migrations.schema_migrations SET version = '99990101000000' WHERE version = '{REVISION}'",
-        f"UPDATE supabase_migrations.schema_migrations SET version = '{REVISION}' WHERE version = '99990101000000'",
-    ),
-    "Tables": _rows(
-        "ALTER TABLE idempotency_keys DISABLE ROW LEVEL SECURITY",
-        "ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY",
-    ),
     "API": _api,
     "Outbox": _relay,
     "FSM": _initiations,
-    "Fallbacks": _rows(_COURSE + _EVENTS % 51, _NO_COURSE),
-    "Pending Jobs": _rows(_COURSE + _EVENTS % 1 + _JOBS, _NO_COURSE),
-    "Events": _rows(_COURSE, _NO_COURSE),
+    **{name: _statements(*pair) for name, pair in BREAKAGES.items()},
 }
 
 

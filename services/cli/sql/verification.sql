@@ -31,9 +31,10 @@ SELECT json_build_object(
               AND c.relname IN ('job_outbox', 'idempotency_keys', 'fsm_events')
          ),
          'indexes', (
-           SELECT coalesce(json_agg(i.indexrelid::regclass::text ORDER BY 1), '[]'::json)
+           SELECT coalesce(json_agg(n.relname ORDER BY n.relname), '[]'::json)
              FROM pg_index AS i
              JOIN pg_class AS c ON c.oid = i.indrelid
+             JOIN pg_class AS n ON n.oid = i.indexrelid
             WHERE c.relnamespace = 'public'::regnamespace
               AND c.relname IN ('job_outbox', 'idempotency_keys', 'fsm_events')
               AND i.indisvalid

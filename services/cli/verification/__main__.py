@@ -27,10 +27,14 @@ def main() -> int:
     place = Place(options.place, url=options.url, namespace=options.namespace, release=options.release)
     findings = judge(Facts(folder.read(options.folder), release.wanted()))
     if options.json:
-        print(report.as_json(findings, place))
+        text = report.as_json(findings, place)
     else:
         coloured = report.is_coloured(os.environ, is_terminal=sys.stdout.isatty())
-        print("\n".join(report.lines(findings, place, coloured=coloured)))
+        text = "\n".join(report.lines(findings, place, coloured=coloured))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever reads has read enough
     return exit_code(findings)
 
 

@@ -70,7 +70,9 @@ async def _redis(url: str) -> dict[str, Json]:
 
     try:
         with refusals_translated("Redis refuses"):
-            async with open_redis(Secret(url), name="coursegen-verify") as client:
+            async with open_redis(
+                Secret(url), name="coursegen-verify", socket_timeout=_SECONDS, connect_timeout=_SECONDS
+            ) as client:
                 info = await client.info("everything")
     except CoursegenError as error:
         return {"redis.info": {"fault": error.message}}
@@ -82,7 +84,9 @@ async def _database(url: str, statements: Mapping[str, str]) -> dict[str, Json]:
     from services.kernel.errors import CoursegenError
 
     try:
-        session = await connect(url, application="coursegen-verify", statement_seconds=_SECONDS)
+        session = await connect(
+            url, application="coursegen-verify", connect_seconds=_SECONDS, statement_seconds=_SECONDS
+        )
     except CoursegenError as error:
         return {f"database.{_FIRST}": {"fault": error.message}}
     found = {}

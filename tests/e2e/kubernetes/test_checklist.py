@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support import checklist
+from tests.support.fences import fences
 from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation
 from tests.support.kube.page import Shell, make_tools, shell_for
@@ -92,6 +93,14 @@ def typed(shell: Shell, commands: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+def printed() -> checklist.Block:
+    """The block, with what the page says that it prints."""
+    commands = marked(MESSAGES, "messages-cluster")
+    _, _, following = MESSAGES.read_text(encoding="utf-8").partition(commands)
+    output = next(each for each in fences(following.partition("```")[2]) if each.language == "text")
+    return checklist.Block("Seven commands", "", commands, output.text, rows_matter=False)
+
+
 def step(number: int) -> str:
     """One step of the block."""
     (found,) = re.findall(
@@ -114,6 +123,7 @@ def test_the_seven_commands_do_what_the_page_says(whole: Installation, shell: Sh
 
     assert (first["idempotentHit"], again["idempotentHit"], waiting["idempotentHit"]) == (False, True, False)
     assert first["messageId"] == again["messageId"] != waiting["messageId"]
+    assert checklist.unseen(printed(), "".join(said.values()), whole.fullname) == []
     assert said["3"].count(first["messageId"]) == 1
     assert "(0 rows)" in said["5"]
     for series in ("stream_enqueue_total", 'idempotency_hit_total{operation="ingress"}'):

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.kube.clients import load_on
+from tests.support.kube.clients import client_pod, load_on
 from tests.support.kube.installation import Installation, is_ready
 from tests.support.kube.verdicts import judge
 from tests.support.ledger import Fault
@@ -23,6 +23,16 @@ BACK_SECONDS = 60.0
 """R7: what an emptied Redis has lost is in its queues again."""
 JOBS = 12
 ANALYSIS = "saq:job:course-generation:analysis:*"
+_ASKED = """
+import os, sys, httpx
+url, token, course = sys.argv[1:]
+with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    health = client.get("/api/trpc/metrics.healthCheck")
+    order = {"courseId": course, "title": "Ordered while nobody relays", "hasFiles": False}
+    initiated = client.post("/api/trpc/generation.initiate", json=order)
+print(health.status_code, initiated.status_code)
+"""
+"""Runs in a pod: what the api says of itself, and whether it takes a course, by the Service's name."""
 
 
 def kill(installation: Installation, pod: str) -> str:
@@ -100,7 +110,7 @@ def kill_postgresql(installation: Installation) -> str:
 def test_a_redis_that_comes_back_empty_gets_its_jobs_back(whole: Installation) -> None:
     """Jobs that wait in Redis die with its pod; PostgreSQL knows them, and within a minute they wait again."""
     user = uuid4()
-    with without_analysis(whole):
+    with without(whole, "worker-analysis"):
         report = order(whole, user)
         eventually_sync(lambda: waiting(whole) >= len(report["accepted"]), within=60, every=0.5)
         uid = kill(whole, victim(whole, "redis"))
@@ -116,13 +126,13 @@ def test_a_redis_that_comes_back_empty_gets_its_jobs_back(whole: Installation) -
 
 
 @contextmanager
-def without_analysis(installation: Installation) -> Iterator[None]:
-    """Nobody takes jobs of the first stage while the block runs."""
-    name = f"deployment/{installation.fullname}-worker-analysis"
+def without(installation: Installation, part: str) -> Iterator[None]:
+    """No pod of a part while the block runs."""
+    name = f"deployment/{installation.fullname}-{part}"
     before = installation.get(name)["spec"]["replicas"]
     installation.kubectl("scale", name, "--replicas=0")
     try:
-        eventually_sync(lambda: not installation.pods("worker-analysis", running=False), within=60, every=0.5)
+        eventually_sync(lambda: not installation.pods(part, running=False), within=60, every=0.5)
         yield
     finally:
         installation.kubectl("scale", name, f"--replicas={before}")
@@ -142,3 +152,21 @@ def order(installation: Installation, user: UUID) -> dict[str, list[str]]:
 def waiting(installation: Installation) -> int:
     """Jobs of the first stage that Redis knows."""
     return int(installation.redis("EVAL", "return #redis.call('KEYS', ARGV[1])", "0", ANALYSIS))
+
+
+def test_without_a_relay_the_api_takes_work_and_stays_in_its_service(whole: Installation) -> None:
+    """TRAP40: it says that it is not healthy, and is Ready all the same; what it has taken goes out once a relay is back."""
+    user, course = uuid4(), uuid4()
+    rows = f"SELECT count(*), count(processed_at) FROM job_outbox WHERE entity_id = '{course}'"
+    api = whole.pod_names("api")
+    with client_pod(whole.namespace, "buyer") as buyer:
+        with without(whole, "outbox-relay"):
+            said = [buyer.python(_ASKED, whole.url, whole.token(user), str(course)).split() for _ in range(2)]
+            ready = {each["metadata"]["name"] for each in whole.pods("api")}
+            waiting_rows = whole.sql(rows)
+        eventually_sync(lambda: not whole.sql(rows).endswith("|0"), within=90, every=0.5)
+
+    assert said == [["503", "200"]] * 2
+    assert ready == api
+    assert len(api) == 2
+    assert waiting_rows == "1|0"

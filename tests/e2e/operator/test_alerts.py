@@ -119,3 +119,5 @@ def test_an_edited_rule_is_put_right(watched: Installation) -> None:
     assert watched.get("prometheusrule", name)["spec"] == before
     watched.kubectl("patch", "alp/platform", "--type=merge", "-p", json.dumps({"spec": {"extraGroups": []}}))
     await_condition(namespace, "alp", "platform", "Ready", within=30)
+    said = watched.kubectl("events", "--for", "alp/platform")
+    assert [each for each in ("RulesWritten", "RulesSelected", "RulesInvalid") if each not in said] == []

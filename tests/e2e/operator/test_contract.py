@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,17 +26,20 @@ pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)
 SOAK_SECONDS = 30
 """Longer than the operator takes to look again at Deployments, so that the soak is seen."""
 OLD_VERSION = "0.0.9"
-MAKE = {"20990101000000_make_relics": "CREATE TABLE relics (id integer);\nCREATE TABLE leftovers (id integer);\n"}
+TABLES = ("relics", "leftovers", "remnants", "traces")
+MAKE = {"20990101000000_make_relics": "".join(f"CREATE TABLE {each} (id integer);\n" for each in TABLES)}
 DROP_RELICS = {"20990102000000_drop_relics": "-- migrate: contract\nDROP TABLE relics;\n"}
 DROP_LEFTOVERS = {"20990103000000_drop_leftovers": "-- migrate: contract\nDROP TABLE leftovers;\n"}
+DROP_REMNANTS = {"20990104000000_drop_remnants": "-- migrate: contract\nDROP TABLE remnants;\n"}
+DROP_TRACES = {"20990105000000_drop_traces": "-- migrate: contract\nDROP TABLE traces;\n"}
 
 
-def bringing(*files: dict[str, str]) -> Values:
+def bringing(*files: dict[str, str], soak_seconds: int = SOAK_SECONDS) -> Values:
     """Values of a release that has these migrations beside the image's own."""
     spec: dict[str, Any] = {
         "command": command_with({name: text for each in files for name, text in each.items()}),
         "policy": {"destructive": "Allow"},
-        "contract": {"soakSeconds": SOAK_SECONDS},
+        "contract": {"soakSeconds": soak_seconds},
         "drift": {"mode": "Off"},
     }
     return {"migrations": {"resource": {"spec": spec}}}
@@ -174,3 +179,73 @@ def test_the_next_contract_phase_needs_a_backup_of_its_own(upgraded: Installatio
     found: Object = eventually_sync(applied(upgraded, "leftovers"), within=120, every=0.5)
     assert found["status"]["usedBackup"]["id"] == "dump-2"
     assert len(contract_jobs(upgraded)) == 2
+
+
+def name_backup(installation: Installation, backup: str) -> None:
+    """Say which backup there is."""
+    installation.kubectl("annotate", "dbm/main", f"ops.coursegen.dev/backup={backup}", "--overwrite")
+
+
+def test_a_spent_backup_is_refused_by_the_database(upgraded: Installation) -> None:
+    """The operator remembers the last one only, and the line of the first one is written over: the Job refuses it."""
+    upgraded.install(bringing(MAKE, DROP_RELICS, DROP_LEFTOVERS, DROP_REMNANTS))
+    await_contract(upgraded, "DestructiveDenied", "20990104000000", "backup dump-2 was used for another plan")
+    line = (
+        "UPDATE supabase_migrations.schema_migrations SET backup_id = NULL, plan_hash = NULL WHERE backup_id = 'dump-1'"
+    )
+    upgraded.sql(line)
+    name_backup(upgraded, "dump-1")
+
+    found = await_contract(upgraded, "DestructiveDenied", "backup dump-1 was used for another plan")
+
+    last = found["status"]["lastAttempt"]
+    assert (last["task"], last["outcome"], found["status"]["failedAttempts"]) == ("contract", "Denied", 0)
+    assert len(contract_jobs(upgraded)) == 3
+    assert has(upgraded, "remnants")
+    name_backup(upgraded, "dump-3")
+    eventually_sync(applied(upgraded, "remnants"), within=120, every=0.5)
+    uses = "SELECT string_agg(concat_ws(' ', backup_id, version), ', ' ORDER BY used_at) FROM supabase_migrations.used_backups"
+    assert upgraded.sql(uses) == "dump-1 20990102000000, dump-2 20990103000000, dump-3 20990104000000"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("PROVE_OPERATOR"), reason="a proof that runs by hand: make prove-operator")
+def test_pods_of_other_migrations_hold_the_contract_phase(upgraded: Installation) -> None:
+    """Also when both have one version: undone twice, the pods are those of the other image again."""
+    name, soak_seconds = f"deployment/{upgraded.fullname}-api", 5
+    upgraded.install(bringing(MAKE, DROP_RELICS, DROP_LEFTOVERS, DROP_REMNANTS, DROP_TRACES, soak_seconds=soak_seconds))
+    await_contract(upgraded, "DestructiveDenied", "20990105000000", "backup dump-3 was used for another plan")
+    jobs = contract_jobs(upgraded)
+    other = {"spec": {"template": {"metadata": {"labels": {"ops.coursegen.dev/migrations": "0" * 16}}}}}
+    upgraded.kubectl("patch", name, "--type=merge", "-p", json.dumps(other))
+    upgraded.rolled_out("api")
+    undo(upgraded)
+    undo(upgraded)
+    undone_at = time.time()
+    name_backup(upgraded, "dump-4")
+    await_contract(upgraded, "WaitingForRollout", "rolled out with other migrations", "0" * 16)
+
+    eventually_sync(lambda: time.time() > undone_at + soak_seconds + 1, within=2 * soak_seconds, every=1)
+    looks_again(upgraded)
+
+    await_contract(upgraded, "WaitingForRollout")
+    assert contract_jobs(upgraded) == jobs
+    assert has(upgraded, "traces")
+    undo(upgraded)
+    eventually_sync(applied(upgraded, "traces"), within=120, every=0.5)
+
+
+def test_an_older_release_finds_the_database_ahead(upgraded: Installation) -> None:
+    """`helm rollback` to one with fewer files is no error: nothing is done, and nothing waits."""
+    versions = "SELECT version FROM supabase_migrations.schema_migrations ORDER BY version"
+    before, jobs = upgraded.sql(versions), contract_jobs(upgraded)
+    upgraded.helm("rollback", upgraded.release)
+
+    found = await_condition(upgraded.namespace, "dbm", "main", "Ready", reason="AheadOfImage", within=90)
+
+    status = found["status"]
+    assert status["aheadOfImage"] is True
+    assert status["currentRevision"] == before.splitlines()[-1]
+    assert (condition(found, "ContractPending")["status"], condition(found, "Stalled")["status"]) == ("False", "False")
+    assert (upgraded.sql(versions), contract_jobs(upgraded)) == (before, jobs)
+    upgraded.rolled_out("api", "outbox-relay")

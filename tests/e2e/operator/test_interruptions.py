@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support.kube.commands import Object, kubectl
 from tests.support.kube.installation import Installation
 from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads
+from tests.support.kube.own_migrations import asked, own_database, own_migration
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
@@ -44,32 +44,14 @@ _SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'interrupted'
 @pytest.fixture
 def database(operated: Installation) -> Iterator[Installation]:
     """An empty database beside the application's own, with a Secret that leads to it; its DatabaseMigration goes with it."""
-    operated.sql(f"CREATE DATABASE {NAME}")
-    url = operated.secret("owner-database-url").rpartition("/")[0] + f"/{NAME}"
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}, "stringData": {"DATABASE_URL": url}}
-    operated.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
-    yield operated
-    operated.kubectl("delete", f"dbm/{NAME}", "--ignore-not-found", "--timeout=30s")
-    operated.kubectl("delete", f"secret/{NAME}", "--ignore-not-found")
-    operated.sql(f"DROP DATABASE {NAME} WITH (FORCE)")
+    with own_database(operated, NAME):
+        yield operated
 
 
 @pytest.fixture
 def migration(database: Installation) -> Object:
     """A DatabaseMigration as the application's own, for the empty database: not made yet."""
-    spec: dict[str, Any] = {
-        **reads(database.namespace, "dbm", "main")["spec"],
-        "databaseSecretRef": {"name": NAME, "key": "DATABASE_URL"},
-        "retry": {"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 2},
-        "drift": {"mode": "Off"},
-    }
-    metadata = {"name": NAME, "namespace": database.namespace}
-    return {"apiVersion": "ops.coursegen.dev/v1alpha1", "kind": "DatabaseMigration", "metadata": metadata, "spec": spec}
-
-
-def asked(database: Installation, query: str) -> str:
-    """What the database of the migration answers."""
-    return database.sql(f"\\connect {NAME}\n{query}")
+    return own_migration(database, NAME, retry={"maxAttempts": 2, "backoffSeconds": 1, "maxBackoffSeconds": 2})
 
 
 def in_the_middle(database: Installation, *, after: str = "") -> str:
@@ -107,16 +89,16 @@ def test_whoever_is_killed_each_migration_is_applied_once(
 ) -> None:
     """First the Job's pod, in a statement; in the next attempt the leader: the Job is taken up, not repeated."""
     eventually_sync(lambda: len(operator.pods()) == 2 and operator.leader(), within=120, every=0.5)
-    asked(database, _SLOW)
+    asked(database, NAME, _SLOW)
     kubectl("apply", "-f", "-", stdin=json.dumps(migration))
     first = in_the_middle(database)
-    done = dict(line.split("|") for line in asked(database, _APPLIED).splitlines())
+    done = dict(line.split("|") for line in asked(database, NAME, _APPLIED).splitlines())
     assert REVISIONS[0] in done
     assert len(done) == REVISIONS.index("20251118094238")
 
     database.kubectl("delete", "pod", "-l", f"job-name={first}", "--grace-period=0", "--force")
     eventually_sync(lambda: database.sql(_SLEEPING) == "0", within=KILLED_SECONDS, every=0.3)
-    asked(database, "UPDATE slow.down SET name = 'browser_sessions'")
+    asked(database, NAME, "UPDATE slow.down SET name = 'browser_sessions'")
 
     second = in_the_middle(database, after=first)
     failed = reads(database.namespace, "dbm", NAME)["status"]
@@ -129,7 +111,7 @@ def test_whoever_is_killed_each_migration_is_applied_once(
         every=0.3,
     )
     assert in_the_middle(database) == second
-    asked(database, "DELETE FROM slow.down")
+    asked(database, NAME, "DELETE FROM slow.down")
 
     ready = await_condition(database.namespace, "dbm", NAME, "Ready", reason="Applied", within=90)
 
@@ -137,7 +119,7 @@ def test_whoever_is_killed_each_migration_is_applied_once(
     status = ready["status"]
     assert (status["currentRevision"], status["failedAttempts"], status["pendingCount"]) == (REVISIONS[-1], 0, 0)
     assert (status["lastAttempt"]["jobName"], status["lastAttempt"]["outcome"]) == (second, "Succeeded")
-    rows = dict(line.split("|") for line in asked(database, _APPLIED).splitlines())
+    rows = dict(line.split("|") for line in asked(database, NAME, _APPLIED).splitlines())
     assert sorted(rows) == REVISIONS
     assert {version: rows[version] for version in done} == done, "a migration was applied again"
     said = Counter(line.split()[1] for line in _log(database, second) if line.startswith("applied "))

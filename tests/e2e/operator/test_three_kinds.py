@@ -10,6 +10,7 @@ from tests.e2e.operator.conftest import FirstLook
 from tests.support.kube.commands import kubectl, run
 from tests.support.kube.installation import Installation, is_available
 from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads, table
+from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
@@ -36,6 +37,7 @@ def test_the_tables_read_as_documented(operated: Installation) -> None:
     namespace = operated.namespace
     revision = reads(namespace, "dbm", "main")["status"]["currentRevision"]
 
+    eventually_sync(lambda: "InSync" in kubectl("-n", namespace, "get", "dbm"), within=60, every=1)
     header, row = table("-n", namespace, "dbm")
     assert [each.strip() for each in header] == [
         "NAME",
@@ -48,9 +50,9 @@ def test_the_tables_read_as_documented(operated: Installation) -> None:
         "AGE",
     ]
     assert row[1].strip() == "True"
-    assert row[2].strip() in {"Applied", "DriftDetected"}
+    assert row[2].strip() == "Applied"
     assert {row[3].strip(), row[4].strip()} == {revision}
-    assert row[5].strip() == "0"
+    assert (row[5].strip(), row[6].strip()) == ("0", "InSync")
     _, *rows = table("-n", namespace, "rtp")
     assert {row[0].strip(): row[2].strip() for row in rows} == POLICIES
     assert {row[3].strip() for row in rows} == {"false"}
@@ -128,7 +130,7 @@ def test_a_suspended_migration_is_found_by_its_field(operated: Installation) -> 
         command = condition(found, "Ready")["message"].rpartition("; resume: ")[2]
         run(shlex.split(command))
         resumed = await_condition(operated.namespace, "dbm", "main", "Ready", within=60)
-        assert condition(resumed, "Ready")["reason"] in {"Applied", "DriftDetected"}
+        assert condition(resumed, "Ready")["reason"] == "Applied"
     finally:
         operated.kubectl("patch", "dbm/main", "--type=merge", "-p", '{"spec":{"suspend":false}}')
 

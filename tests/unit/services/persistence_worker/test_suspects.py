@@ -12,7 +12,8 @@ from tests.unit.services.persistence_worker.items import item
 def _tried(suspects: Suspects, items: Sequence[Item], crashes: Callable[[Sequence[Item]], bool]) -> list[int]:
     """Try the items once, as the persister does; the sizes of the statements up to the one that crashed."""
     sizes = []
-    rest = [each for each in items if not suspects.is_condemned(each)]
+    condemned = suspects.condemned(items)
+    rest = [each for each in items if each not in condemned]
     for part in suspects.parts(rest):
         sizes.append(len(part))
         if crashes(part):
@@ -26,13 +27,13 @@ def test_the_one_that_crashes_it_is_found_by_halves() -> None:
     """Of a hundred in seven crashes, and then it is tried alone three times; the others are through."""
     items = [item("talk", n) for n in range(100)]
     suspects, crashes = Suspects(), 0
-    while not suspects.is_condemned(items[37]):
+    while not suspects.condemned(items):
         _tried(suspects, items, lambda part: items[37] in part)
         crashes += 1
         assert crashes < 20
 
     assert crashes <= 7 + CRASHES
-    assert [each for each in items if suspects.is_condemned(each)] == [items[37]]
+    assert suspects.condemned(items) == [items[37]]
     assert _tried(suspects, items, lambda part: items[37] in part) == [99]
 
 
@@ -44,7 +45,7 @@ def test_two_that_crash_it_are_both_found() -> None:
     for _ in range(40):
         _tried(suspects, items, lambda part: any(each in part for each in bad))
 
-    assert [each for each in items if suspects.is_condemned(each)] == bad
+    assert suspects.condemned(items) == bad
 
 
 def test_who_was_in_hand_by_chance_gets_through() -> None:
@@ -55,7 +56,7 @@ def test_who_was_in_hand_by_chance_gets_through() -> None:
         _tried(suspects, items, lambda _: True)
         _tried(suspects, items, lambda _: False)
 
-    assert not any(suspects.is_condemned(each) for each in items)
+    assert suspects.condemned(items) == []
     assert _tried(suspects, items, lambda _: False) == [3]
 
 
@@ -65,7 +66,7 @@ def test_a_line_that_is_dead_already_condemns_nobody() -> None:
     for _ in range(10):
         suspects.broke_off([only], has_answered=False)
 
-    assert not suspects.is_condemned(only)
+    assert suspects.condemned([only]) == []
 
 
 def test_suspicion_ends_when_the_suspected_do_not_come_back() -> None:

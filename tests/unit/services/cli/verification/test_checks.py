@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from typing import Any
 
 import pytest
@@ -226,3 +228,20 @@ def test_collectors_know_the_same_questions() -> None:
         in script
     )
     assert f"# Ten checks of a running deployment: {', '.join(NAMES)}." in script
+
+
+_JUDGE = ("__init__", "__main__", "advice", "checks", "facts", "findings", "folder", "release", "report")
+
+
+@pytest.mark.parametrize("name", _JUDGE)
+def test_the_judge_needs_nothing_but_python(name: str) -> None:
+    """The script runs it by whatever Python 3.9 or newer is there: no library, no kernel, no newer grammar."""
+    path = REPOSITORY / "services" / "cli" / "verification" / f"{name}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
+
+    ours = [each for each in modules if each.startswith("services")]
+    assert [each for each in modules if each.partition(".")[0] not in {*sys.stdlib_module_names, "services"}] == []
+    assert [each for each in ours if not each.startswith("services.cli.verification")] == []
+    assert "services.cli.verification.collecting" not in ours
