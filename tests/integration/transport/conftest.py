@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -35,10 +36,11 @@ def kafka_server() -> Iterator[PrivateKafka]:
 
 
 @pytest.fixture
-def kafka(kafka_server: PrivateKafka) -> PrivateKafka:
+def kafka(kafka_server: PrivateKafka) -> Iterator[PrivateKafka]:
     """The session's broker with empty topics; a test that stops it starts it again."""
     kafka_server.empty()
-    return kafka_server
+    yield kafka_server
+    gc.collect()  # what the client has forgotten is this test's, and not the next one's
 
 
 @pytest.fixture(params=["streams", pytest.param("topics", marks=pytest.mark.kafka)])

@@ -22,6 +22,8 @@ from tests.support.waiting import eventually
 BY_HAND = pytest.mark.skipif(
     not os.environ.get(REQUIRED), reason="a proof that runs by hand, and takes minutes: make prove-kafka"
 )
+LEAKS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""The client forgets a socket whose connecting was given up."""
 SCRIPT = "scripts/kafka_migration.py"
 TALKS = 32
 _PATIENCE_SECONDS = 240.0

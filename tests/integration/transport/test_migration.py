@@ -15,7 +15,7 @@ from services.kernel.messages.kafka.broker import GROUP, Broker, header, place
 from services.kernel.messages.kafka.comparing import compare
 from services.kernel.messages.kafka.copying import Copier
 from services.kernel.messages.kafka.opening import topics
-from tests.integration.transport.moving import BY_HAND, TALKS, copying, grown, load, start_worker, step
+from tests.integration.transport.moving import BY_HAND, LEAKS, TALKS, copying, grown, load, start_worker, step
 from tests.support.kafka import PrivateKafka
 from tests.support.stack import Stack
 from tests.support.streamed import PARTITIONS, Ledger, envelope, partition_of, settled
@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-pytestmark = [pytest.mark.kafka, BY_HAND]
+pytestmark = [pytest.mark.kafka, BY_HAND, LEAKS]
 
 ALL = [str(each) for each in range(PARTITIONS)]
 GOOD = r"missing 0, lost 0, differing 0, out of order 0"

@@ -14,7 +14,7 @@ from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages.kafka.opening import topics
 from services.kernel.messages.kafka.switching import Routes
 from services.kernel.messages.transport import Transport
-from tests.integration.transport.moving import BY_HAND, SCRIPT, TALKS, grown, load, start_worker
+from tests.integration.transport.moving import BY_HAND, LEAKS, SCRIPT, TALKS, grown, load, start_worker
 from tests.support.conversations import message
 from tests.support.kafka import PrivateKafka
 from tests.support.stack import Stack
@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-pytestmark = [pytest.mark.kafka, BY_HAND]
+pytestmark = [pytest.mark.kafka, BY_HAND, LEAKS]
 
 LEASE_SECONDS = 2.0
 
