@@ -183,6 +183,15 @@ def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: R
     assert float(settings(longest, "cg-coursegen-api")["START_WAIT_SECONDS"]) == most
 
 
+def test_a_rollout_is_given_up_after_the_migration_it_waits_for(render: Render) -> None:
+    """kstatus and `helm --wait` take a Deployment whose progress is overdue for failed: not before its pods have waited."""
+    for seconds, deadline in (("7200", 7800), ("1000000", 87_000)):
+        objects = render("minimal", f"migrations.activeDeadlineSeconds={seconds}")
+        found = {name: each["spec"] for name, each in of_kind(objects, "Deployment").items()}
+        assert {"cg-coursegen-api", "cg-coursegen-persistence-worker"} <= found.keys()
+        assert {name: each["progressDeadlineSeconds"] for name, each in found.items()} == dict.fromkeys(found, deadline)
+
+
 @pytest.mark.parametrize(("sets", "seconds"), [((), "600"), (("config.migrate.MIGRATE_CONNECT_SECONDS=7",), "7")])
 def test_the_migration_waits_for_its_server(render: Render, sets: tuple[str, ...], seconds: str) -> None:
     """Ten minutes, in one try of the Job's and within its deadline, unless somebody says otherwise."""

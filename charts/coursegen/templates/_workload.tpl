@@ -1,10 +1,15 @@
 {{/* Pods and Deployments of the processes. */}}
 
+{{/* Seconds that a process waits for its schema: as long as migrations may take, within what the processes accept; ROOT. */}}
+{{- define "coursegen.startWait" -}}
+{{- min (int .Values.migrations.activeDeadlineSeconds) 86400 -}}
+{{- end }}
+
 {{/* Settings of a process as a map; (list ROOT PROCESS-CONFIG EXTRA [MAPS-BEFORE-IT]). At its start it waits as long as migrations may
      take. */}}
 {{- define "coursegen.settings" -}}
 {{- $root := index . 0 -}}
-{{- $settings := dict "LOG_FORMAT" "json" "START_WAIT_SECONDS" (min (int $root.Values.migrations.activeDeadlineSeconds) 86400 | toString) -}}
+{{- $settings := dict "LOG_FORMAT" "json" "START_WAIT_SECONDS" (include "coursegen.startWait" $root) -}}
 {{- $before := list -}}{{- if gt (len .) 3 }}{{ $before = index . 3 }}{{ end -}}
 {{- range $each := concat (list $root.Values.config.common) $before (list (index . 1) (index . 2)) -}}
 {{- range $name, $value := $each -}}
@@ -95,6 +100,8 @@ spec:
   replicas: {{ int $values.replicaCount }}
   {{- end }}
   revisionHistoryLimit: {{ int $root.Values.revisionHistoryLimit }}
+  # Pods that wait for a migration make no progress that Kubernetes sees; they have its usual ten minutes after that.
+  progressDeadlineSeconds: {{ include "coursegen.startWait" $root | int | add 600 }}
   strategy:
     {{- if .alone }}
     type: Recreate
