@@ -27,6 +27,14 @@ class OperatorSettings(ProcessSettings):
         choices=("lease", "none"),
         doc="how the one operator that reconciles is found: lease = a Kubernetes Lease; none = this is the only one",
     )
+    replicas: int = setting(
+        "OPERATOR_REPLICAS",
+        default=1,
+        unit="operators",
+        minimum=0,
+        maximum=100,
+        doc="how many operators the deployment runs; more than one is refused without an election",
+    )
     lease_name: str = setting("OPERATOR_LEASE_NAME", default="coursegen-operator", doc="name of the Lease")
     lease_namespace: str = setting(
         "OPERATOR_LEASE_NAMESPACE", default="", doc="namespace of the Lease; empty for the pod's own"
@@ -86,6 +94,10 @@ class OperatorSettings(ProcessSettings):
     )
 
     def __post_init__(self) -> None:
+        if self.election == "none" and self.replicas > 1:
+            raise ValueError(
+                "OPERATOR_ELECTION: none is for a single operator, and OPERATOR_REPLICAS says there are more; choose lease"
+            )
         _ = self.timers  # says what does not fit
 
     @property

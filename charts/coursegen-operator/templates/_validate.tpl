@@ -19,6 +19,20 @@
 {{- if ge (addf .Values.drainSeconds 3) (float64 .Values.terminationGracePeriodSeconds) -}}
 {{- $faults = append $faults "terminationGracePeriodSeconds: must be more than drainSeconds + 3" -}}
 {{- end -}}
+{{- if and (eq (include "coursegen-operator.election" .) "none") (gt (int .Values.replicaCount) 1) -}}
+{{- $faults = append $faults "config.OPERATOR_ELECTION: none is for one operator only; set replicaCount to 1" -}}
+{{- end -}}
+{{- $probes := fromYaml (include "coursegen-operator.probes" .Values) -}}
+{{- if eq (toYaml $probes.livenessProbe) (toYaml $probes.readinessProbe) -}}
+{{- $faults = append $faults "probes: liveness and readiness are the same; an API server that is away would restart the pods" -}}
+{{- else if eq (dig "httpGet" "path" "" $probes.livenessProbe) "/readyz" -}}
+{{- $faults = append $faults "probes.liveness: /readyz asks the API server, and a restart does not bring that back; use /livez" -}}
+{{- end -}}
+{{- range $key := keys .Values.podLabels | sortAlpha -}}
+{{- if hasKey $.Values.commonLabels $key -}}
+{{- $faults = append $faults (printf "podLabels: %s is in commonLabels too, and would be there twice; leave it out of one" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- range $where, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels -}}
 {{- range $key, $_ := $labels -}}
 {{- if or (hasPrefix "app.kubernetes.io/" $key) (eq $key "helm.sh/chart") -}}

@@ -13,8 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from operators.coursegen_operator.settings import OperatorSettings
 from tests.charts.conftest import NEWEST, OLDEST
-from tests.charts.objects import of_kind, pods
+from tests.charts.objects import of_kind, pods, settings
 from tests.charts.operator.conftest import OPERATOR_CHART, Attempt, Render, values_files
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -65,7 +66,9 @@ def test_every_documented_setting_is_a_value() -> None:
     schema = json.loads((OPERATOR_CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]["config"]
     page = (_ROOT / "docs" / "SETTINGS.md").read_text(encoding="utf-8").partition("\n## Of the operator\n")[2]
     documented = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", page.partition("\n## ")[0], re.MULTILINE))
-    given = {"OPERATOR_WATCH_NAMESPACES", "OPERATOR_LEASE_NAME", "OPERATOR_LEASE_NAMESPACE", "OPERATOR_POD_NAME"}
+    given = {
+        f"OPERATOR_{each}" for each in ("WATCH_NAMESPACES", "LEASE_NAME", "LEASE_NAMESPACE", "POD_NAME", "REPLICAS")
+    }
 
     assert given < documented
     assert documented - given <= schema["properties"].keys()
@@ -104,6 +107,20 @@ def test_pods_are_restricted_and_speak_to_the_api_server(render: Render) -> None
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_without_an_election_no_pod_is_beside_another(render: Render) -> None:
+    """Not during an update either, and the process is told how many there are: it would refuse more than one."""
+    found = {}
+    for sets in ((), ("config.OPERATOR_ELECTION=none",)):
+        objects = render("small", *sets)
+        (deployment,) = of_kind(objects, "Deployment").values()
+        given = settings(objects, "op-coursegen-operator")
+        found[sets] = (deployment["spec"]["strategy"]["type"], given["OPERATOR_REPLICAS"])
+        OperatorSettings.from_environ(given)
+
+    assert list(found.values()) == [("RollingUpdate", "1"), ("Recreate", "1")]
+    assert settings(render("minimal"), "op-coursegen-operator")["OPERATOR_REPLICAS"] == "2"
+
+
 def test_one_pod_has_no_budget(render: Render) -> None:
     """It could never be evicted."""
     assert of_kind(render("small"), "PodDisruptionBudget") == {}
@@ -121,6 +138,13 @@ def test_one_pod_has_no_budget(render: Render) -> None:
             ("metrics.podMonitor.enabled=true", "metrics.podMonitor.interval=5s"),
             "metrics.podMonitor.scrapeTimeout: 10s is longer than interval, 5s",
         ),
+        (("config.OPERATOR_ELECTION=none",), "config.OPERATOR_ELECTION: none is for one operator only"),
+        (
+            ('probes.readiness={"httpGet":{"path":"/livez"},"periodSeconds":10,"timeoutSeconds":5,"failureThreshold":6}',),
+            "probes: liveness and readiness are the same",
+        ),
+        (("probes.liveness.httpGet.path=/readyz",), "probes.liveness: /readyz asks the API server"),
+        (('commonLabels={"team":"a"}', 'podLabels={"team":"b"}'), "podLabels: team is in commonLabels too"),
         (('config={"NOTHING_SUCH":1}',), "NOTHING_SUCH"),
         (("replicaCounts=1",), "replicaCounts"),
     ],

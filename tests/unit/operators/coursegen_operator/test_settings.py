@@ -31,10 +31,11 @@ def test_namespaces_are_a_list() -> None:
         ({"OPERATOR_LEASE_RETRY_SECONDS": "9"}, "OPERATOR_LEASE_RENEW_SECONDS"),
         ({"OPERATOR_WORKERS": "0"}, "OPERATOR_WORKERS"),
         ({"OPERATOR_ELECTION": "postgres"}, "OPERATOR_ELECTION"),
+        ({"OPERATOR_ELECTION": "none", "OPERATOR_REPLICAS": "2"}, "OPERATOR_REPLICAS"),
     ],
 )
 def test_a_fault_names_its_variable(environ: dict[str, str], named: str) -> None:
-    """Timers that do not fit together, too."""
+    """Timers that do not fit together, and several operators without an election, too."""
     with pytest.raises(SettingsInvalid, match=named):
         OperatorSettings.from_environ(environ)
 
