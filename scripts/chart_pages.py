@@ -260,8 +260,8 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   (`kubectl delete lease coursegen-outbox-relay`), and the pods of the last `helm test`, for their logs
   (`kubectl delete pod -l app.kubernetes.io/instance=coursegen`). `kubectl delete namespace` takes all of it.
   What becomes of a volume whose claim is gone, its `reclaimPolicy` says.
-- **Pods**: restricted, as user 10001, nothing to write but `/tmp`, no token but the relays' with a Lease. PostgreSQL and Redis
-  of `dev.enabled` run as user 999, as their official images want it.
+- **Pods**: restricted, as user 10001, nothing to write but `/tmp`, no token but the relays' with a Lease and that of
+  the test that reads the resources. PostgreSQL and Redis of `dev.enabled` run as user 999, as their official images want it.
 - **Network**: with `networkPolicy.enabled` only the paths that are needed are open; name your clients in `networkPolicy.apiFrom`
   and your Prometheus in `networkPolicy.metricsFrom`. The relay's way to the API server is open to every address until
   `networkPolicy.kubernetesApi.to` names it, since no chart knows it.

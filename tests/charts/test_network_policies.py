@@ -59,7 +59,7 @@ def test_named_clients_are_the_only_ones(render: Render) -> None:
 
     assert _found(render("networkpolicy", client)) == with_clients(PATHS, "ingress")
     untested = _found(render("networkpolicy", client, "tests.enabled=false"))
-    assert untested.keys() == PATHS.keys() - {"test-health", "test-round-trip"}
+    assert untested.keys() == PATHS.keys() - {"test-health", "test-round-trip", "test-resources"}
     assert {peer for way, peer, ports in untested["api"] if ports == ("http",)} == {"ingress"}
 
 

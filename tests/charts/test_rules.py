@@ -36,13 +36,13 @@ _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.ste
 
 @_ALL
 def test_pods_are_restricted(render: Render, file: Path) -> None:
-    """The restricted standard, a root that cannot be written, and no token but the relay's with a Lease."""
+    """The restricted standard, a root that cannot be written, and no token but of those that ask the API server."""
     objects = render(file)
     for name, pod in pods(objects):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["enableServiceLinks"] is False, name
-        assert pod["automountServiceAccountToken"] is _elects_by_lease(objects, name), name
+        assert pod["automountServiceAccountToken"] is _asks_the_api_server(objects, name), name
         for container in pod["containers"]:
             allowed = container["securityContext"]
             assert allowed["allowPrivilegeEscalation"] is False, name
@@ -52,8 +52,9 @@ def test_pods_are_restricted(render: Render, file: Path) -> None:
             assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
 
 
-def _elects_by_lease(objects: list[Object], name: str) -> bool:
-    return name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
+def _asks_the_api_server(objects: list[Object], name: str) -> bool:
+    elects = name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
+    return elects or name.endswith("test-resources")
 
 
 @_ALL

@@ -29,7 +29,7 @@ def test_nothing_of_it_by_default(render: Render) -> None:
     """Neither the load test nor the tools are there unasked."""
     names = of_kind(render("minimal"), "Pod").keys()
 
-    assert names == {"cg-coursegen-test-health", "cg-coursegen-test-round-trip"}
+    assert names == {f"cg-coursegen-test-{each}" for each in ("health", "round-trip", "resources")}
 
 
 def test_each_test_runs_its_program(render: Render) -> None:
@@ -38,14 +38,14 @@ def test_each_test_runs_its_program(render: Render) -> None:
     programs = of_kind(objects, "ConfigMap")["cg-coursegen-tests"]["data"]
     pods = {name: each for name, each in of_kind(objects, "Pod").items() if "-test-" in name}
 
-    assert programs.keys() == {"health.py", "round_trip.py", "load.py", "client.py"}
+    assert programs.keys() == {"health.py", "round_trip.py", "load.py", "resources.py", "client.py"}
     for name, text in programs.items():
         compile(text, name, "exec")
     for name, pod in pods.items():
         (container,) = pod["spec"]["containers"]
         assert container["command"][1].removeprefix("/programs/") in programs, name
         assert {"name": "programs", "configMap": {"name": "cg-coursegen-tests"}} in pod["spec"]["volumes"]
-    assert len(pods) == 3
+    assert len(pods) == 4
 
 
 def test_the_load_test_is_told_how_many(render: Render) -> None:

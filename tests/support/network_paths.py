@@ -47,6 +47,7 @@ PATHS: Final[Paths] = {
     "retention": frozenset({_DNS, _DATABASE}),
     "test-health": frozenset({_DNS, _API}),
     "test-round-trip": frozenset({_DNS, _API}),
+    "test-resources": frozenset({_SERVER}),  # by its address
     "postgresql": _let_in(
         "postgresql", "api", "outbox-relay", "persistence-worker", "migrate", "retention", "tools", *_WORKERS
     ),

@@ -137,7 +137,7 @@ def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None
             )
             == ""
         )
-        assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 2
+        assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 3
         assert installation.restarts() == {}
         assert servers.sql(f"\\c {PRODUCTION}\nSELECT to_regclass('public.courses') IS NOT NULL") == "t"
 

@@ -24,7 +24,7 @@ ALLOWED: Paths = {**PATHS, SEALED: frozenset()}
 SERVER, SERVICE, DNS = "the API server", "the API server's Service", "the DNS"
 MAY_BE_ON_THE_NODE = {SERVER, SERVICE, DNS}
 """All of which it may be said that this cluster does not close it."""
-SHORT_LIVED = ("migrate", "retention", "test-health", "test-round-trip", "tools")
+SHORT_LIVED = ("migrate", "retention", "test-health", "test-round-trip", "test-resources", "tools")
 """Components whose pods are there when they are needed: others stand here with their labels."""
 COMPONENT = "app.kubernetes.io/component"
 
