@@ -132,7 +132,10 @@ def test_the_pod_asks_for_every_resource_of_the_release(render: Render) -> None:
     assert sorted((rule["resources"][0], name) for rule in rules for name in rule["resourceNames"]) == sorted(
         (plural, name) for plural, name in asked
     )
-    assert container["command"][1].removeprefix("/programs/") in of_kind(objects, "ConfigMap")["cg-coursegen-tests"]["data"]
+    assert (
+        container["command"][1].removeprefix("/programs/")
+        in of_kind(objects, "ConfigMap")["cg-coursegen-tests"]["data"]
+    )
 
 
 @pytest.mark.parametrize("sets", [["migrations.mode=job"], ["tests.enabled=false"]])

@@ -185,7 +185,7 @@ def test_processes_wait_at_their_start_as_long_as_a_migration_may_take(render: R
 
 
 def test_a_rollout_is_given_up_after_the_migration_it_waits_for(render: Render) -> None:
-    """kstatus and `helm --wait` take a Deployment whose progress is overdue for failed: not before its pods have waited."""
+    """Both kstatus and `helm --wait` take a Deployment whose progress is overdue for failed: not before its pods have waited."""
     for seconds, deadline in (("7200", 7800), ("1000000", 87_000)):
         objects = render("minimal", f"migrations.activeDeadlineSeconds={seconds}")
         found = {name: each["spec"] for name, each in of_kind(objects, "Deployment").items()}

@@ -140,7 +140,9 @@ def test_one_pod_has_no_budget(render: Render) -> None:
         ),
         (("config.OPERATOR_ELECTION=none",), "config.OPERATOR_ELECTION: none is for one operator only"),
         (
-            ('probes.readiness={"httpGet":{"path":"/livez"},"periodSeconds":10,"timeoutSeconds":5,"failureThreshold":6}',),
+            (
+                'probes.readiness={"httpGet":{"path":"/livez"},"periodSeconds":10,"timeoutSeconds":5,"failureThreshold":6}',
+            ),
             "probes: liveness and readiness are the same",
         ),
         (("probes.liveness.httpGet.path=/readyz",), "probes.liveness: /readyz asks the API server"),
