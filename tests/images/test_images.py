@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -215,7 +216,8 @@ def test_no_shell_and_no_other_program_is_needed(built: Callable[[str], str], ta
 
     command = [builder(), "bud" if builder() == "buildah" else "build", "--no-cache", "-t", name, str(tmp_path)]
     with removed(name):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        own = {**os.environ, "BUILDX_BUILDER": "default"}  # only Docker's engine knows an image that no registry has
+        done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 

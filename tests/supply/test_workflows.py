@@ -19,6 +19,7 @@ WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 _RELEASE = GITHUB / "workflows" / "release-images.yml"
 _ACTIONS = [*WORKFLOWS, *sorted((GITHUB / "actions").rglob("action.yml"))]
 _PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+_PLATFORM = re.compile(r"mark\.(?:cluster|helm|images)\b|add_marker\(\"(?:cluster|helm|images)\"\)")
 _EACH = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda each: each.stem)
 
 Job = dict[str, Any]
@@ -150,17 +151,47 @@ def test_the_digests_of_a_release_are_offered_as_values() -> None:
 
 
 def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
-    """What is named is there; a whole file only where all of it needs a registry, and its profile for kind is tried by itself."""
+    """What is named is there; a whole file only where all of it needs a registry or a Prometheus.
+
+    The profile of skaffold for kind is tried by itself.
+    """
     job = jobs(GITHUB / "workflows" / "test.yml")["kind"]
     commands = "\n".join(each.get("run", "") for each in job["steps"])
     left_out = re.findall(r"--(ignore|deselect) ([\w/.:]+)", commands)
 
-    assert [each for how, each in left_out if how == "ignore"] == ["tests/cluster/test_skaffold.py"]
+    assert [each for how, each in left_out if how == "ignore"] == [
+        "tests/cluster/test_skaffold.py",
+        "tests/e2e/operator/test_alerts.py",
+    ]
     assert "skaffold run -p kind" in commands
     for _, each in left_out:
         file, _, name = each.partition("::")
         assert f"def {name}" in (REPOSITORY / file).read_text(encoding="utf-8")
     assert job["env"]["TEST_CLUSTER_MAY_BE_DRAINED"] == 1
+
+
+def test_what_needs_a_platform_is_in_a_job() -> None:
+    """Every folder with tests that `make test-local` leaves out: for Helm, images or a cluster."""
+    found = jobs(GITHUB / "workflows" / "test.yml")
+    commands = [each.get("run", "") for job in found.values() for each in job["steps"]]
+    given = {Path(folder) for each in commands for folder in re.findall(r"(?:ARGS=\"| )(tests/\S+?)(?=[ \"])", each)}
+    needing = {
+        each.parent.relative_to(REPOSITORY)
+        for each in (REPOSITORY / "tests").rglob("*.py")
+        if _PLATFORM.search(each.read_text(encoding="utf-8"))
+    }
+
+    assert {Path("tests/e2e/kubernetes"), Path("tests/operator"), Path("tests/images"), Path("tests/charts")} <= needing
+    assert {each for each in needing if not given & {each, *each.parents}} == set()
+
+
+def test_images_are_tried_where_their_layers_are_dated() -> None:
+    """By a builder that `docker buildx create` makes before they are built: Docker's engine cannot."""
+    (job,) = (each for each in jobs(GITHUB / "workflows" / "test.yml").values() if "tests/images" in str(each["steps"]))
+    commands = [each["run"] for each in job["steps"] if "run" in each]
+
+    assert job["env"]["BUILDX_BUILDER"]
+    assert commands == ['docker buildx create --name "$BUILDX_BUILDER"', 'make test-cluster ARGS="tests/images"']
 
 
 def test_every_supported_python_is_tested() -> None:
