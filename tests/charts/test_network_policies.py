@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from services.kernel.webhooks.addresses import REFUSED
 from tests.charts.conftest import CHART, Render
 from tests.charts.objects import of_kind, pods
-from tests.support.network_paths import ANYWHERE, PATHS, Way, with_clients, without_lease
-
-_COMPONENT = "app.kubernetes.io/component"
-_PUBLIC = ["0.0.0.0/0", "2000::/3"]
-
-
-def _peers(peer: dict[str, Any]) -> set[str]:
-    if "ipBlock" in peer:
-        assert peer["ipBlock"]["cidr"] in _PUBLIC
-        return {"public internet"}
-    selector = peer.get("podSelector", {})
-    labels = selector.get("matchLabels", {})
-    if "namespaceSelector" in peer:
-        return {str(labels.get("k8s-app") or peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])}
-    assert {key.rpartition("/")[2] for key in labels} >= {"name", "instance"}
-    if "matchExpressions" in selector:
-        (expression,) = selector["matchExpressions"]
-        assert (expression["key"], expression["operator"]) == (_COMPONENT, "In")
-        return set(expression["values"])
-    return {labels[_COMPONENT]}
-
-
-def _paths(policy: dict[str, Any]) -> frozenset[Way]:
-    found: set[Way] = set()
-    for way, rules, peers in (("in", policy["ingress"], "from"), ("out", policy["egress"], "to")):
-        for rule in rules:
-            ports = tuple(each["port"] for each in rule["ports"])
-            names = {name for peer in rule[peers] for name in _peers(peer)} if peers in rule else {ANYWHERE}
-            found |= {(way, name, ports) for name in names}
-    return frozenset(found)
-
-
-def _found(objects: list[dict[str, Any]]) -> dict[str, frozenset[Way]]:
-    policies = of_kind(objects, "NetworkPolicy").values()
-    assert all(each["spec"]["policyTypes"] == ["Ingress", "Egress"] for each in policies)
-    return {each["spec"]["podSelector"]["matchLabels"][_COMPONENT]: _paths(each["spec"]) for each in policies}
+from tests.charts.policies import PUBLIC, paths_in
+from tests.support.network_paths import ANYWHERE, PATHS, with_clients, without_lease
 
 
 def test_the_paths_are_these(render: Render) -> None:
     """Both directions of every component, exactly."""
-    assert _found(render("networkpolicy")) == PATHS
+    assert paths_in(render("networkpolicy")) == PATHS
 
 
 def test_named_clients_are_the_only_ones(render: Render) -> None:
     """With `apiFrom` they and the pods of `helm test` reach the api; without those pods they alone."""
     client = "networkPolicy.apiFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=ingress"
 
-    assert _found(render("networkpolicy", client)) == with_clients(PATHS, "ingress")
-    untested = _found(render("networkpolicy", client, "tests.enabled=false"))
+    assert paths_in(render("networkpolicy", client)) == with_clients(PATHS, "ingress")
+    untested = paths_in(render("networkpolicy", client, "tests.enabled=false"))
     assert untested.keys() == PATHS.keys() - {"test-health", "test-round-trip", "test-resources"}
     assert {peer for way, peer, ports in untested["api"] if ports == ("http",)} == {"ingress"}
 
@@ -66,7 +31,7 @@ def test_named_clients_are_the_only_ones(render: Render) -> None:
 def test_without_a_lease_the_relay_stays_inside(render: Render) -> None:
     """The way to the API server is there for the Lease alone."""
     for mode in ("postgres", "none"):
-        found = _found(render("networkpolicy", f"leaderElection.mode={mode}", "outboxRelay.replicaCount=1"))
+        found = paths_in(render("networkpolicy", f"leaderElection.mode={mode}", "outboxRelay.replicaCount=1"))
         assert found == without_lease(PATHS), mode
 
 
@@ -79,7 +44,7 @@ def test_servers_of_ones_own_are_reached_by_their_port(render: Render, tmp_path:
     values["networkPolicy"] = {"enabled": True, "database": {"to": [there]}, "redis": {"port": 6380}}
     file = tmp_path / "own-values.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    found = _found(render(file))
+    found = paths_in(render(file))
 
     assert {"postgresql", "redis"}.isdisjoint(found)
     assert ("out", "db", (5432,)) in found["migrate"] & found["api"] & found["outbox-relay"]
@@ -88,7 +53,7 @@ def test_servers_of_ones_own_are_reached_by_their_port(render: Render, tmp_path:
 
 def test_what_is_made_when_it_is_needed_has_its_paths(render: Render) -> None:
     """The load test goes where the other tests go; the tools reach the servers, which let them in at any time."""
-    found = _found(render("networkpolicy", "tests.load.enabled=true", "tools.enabled=true"))
+    found = paths_in(render("networkpolicy", "tests.load.enabled=true", "tools.enabled=true"))
     added = {component: paths for component, paths in found.items() if component not in PATHS}
 
     assert added == {
@@ -114,7 +79,7 @@ def test_what_is_outside_is_opened_by_name(render: Render) -> None:
         f"networkPolicy.{each}.port={port}"
         for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3), ("stream", 4))
     ]
-    found = _found(render("networkpolicy", *sets))
+    found = paths_in(render("networkpolicy", *sets))
     added = {component: {ports[0] for _, _, ports in paths - PATHS[component]} for component, paths in found.items()}
 
     assert {component: ports for component, ports in added.items() if ports} == {
@@ -133,7 +98,7 @@ def test_webhooks_go_where_their_sender_lets_them() -> None:
     old, new = (each["ipBlock"] for each in values["networkPolicy"]["webhooks"]["to"])
     refused = [network for network, _ in REFUSED]
 
-    assert [old["cidr"], new["cidr"]] == _PUBLIC
+    assert [old["cidr"], new["cidr"]] == PUBLIC
     assert old["except"] == [each for each in refused if ":" not in each]
     assert new["except"] == [each for each in refused if each[0] in "23" and ":" in each]
 

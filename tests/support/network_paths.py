@@ -56,6 +56,10 @@ PATHS: Final[Paths] = {
 """With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
 
 
+OPERATOR_PATHS: Final[Paths] = {"operator": frozenset({_DNS, _SERVER, _SCRAPE})}
+"""Of the chart coursegen-operator, with a Prometheus in `monitoring`."""
+
+
 def with_clients(paths: Paths, *clients: str) -> Paths:
     """The same where `networkPolicy.apiFrom` names the clients of the api."""
     return {**paths, "api": (paths["api"] - {_CLIENTS}) | _let_in("http", *_TESTS, *clients)}
