@@ -21,6 +21,7 @@ from services.persistence_worker.settings import PersistenceSettings
 from services.stage_worker.settings import WorkerSettings
 from tests.charts.conftest import CHART, Render, values_files
 from tests.charts.objects import Object, of_kind, pods, settings
+from tests.charts.standards import assert_labelled, assert_memory_is_reserved, assert_restricted, assert_spread
 
 _JOB = "migrations.mode=job"
 _PROCESSES: dict[str, type[CommonSettings]] = {
@@ -39,17 +40,9 @@ def test_pods_are_restricted(render: Render, file: Path) -> None:
     """The restricted standard, a root that cannot be written, and no token but of those that ask the API server."""
     objects = render(file)
     for name, pod in pods(objects):
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert pod["enableServiceLinks"] is False, name
-        assert pod["automountServiceAccountToken"] is _asks_the_api_server(objects, name), name
-        for container in pod["containers"]:
-            allowed = container["securityContext"]
-            assert allowed["allowPrivilegeEscalation"] is False, name
-            assert allowed["readOnlyRootFilesystem"] is True, name
-            assert allowed["capabilities"] == {"drop": ["ALL"]}, name
-            resources = container["resources"]
-            assert resources["limits"] == {"memory": resources["requests"]["memory"]} or file.stem == "dev-values", name
+        assert_restricted(name, pod, token=_asks_the_api_server(objects, name))
+        if file.stem != "dev-values":
+            assert_memory_is_reserved(name, pod)
 
 
 def _asks_the_api_server(objects: list[Object], name: str) -> bool:
@@ -60,22 +53,18 @@ def _asks_the_api_server(objects: list[Object], name: str) -> bool:
 @_ALL
 def test_objects_bear_the_labels_and_a_namespace(render: Render, file: Path) -> None:
     """The recommended ones; names of at most 63 characters; selectors of three labels that never change."""
-    needed = {
-        f"app.kubernetes.io/{each}" for each in ("name", "instance", "version", "component", "part-of", "managed-by")
-    }
     for each in render(file):
-        metadata = each["metadata"]
-        if metadata["name"] in {"more", "cg-text"}:  # the user's own
-            continue
-        assert needed | {"helm.sh/chart"} <= metadata["labels"].keys(), metadata["name"]
-        assert len(metadata["name"]) <= 63
-        assert metadata["namespace"] in {"courses", "elsewhere"}
-        if each["kind"] == "Deployment":
-            assert {key.rpartition("/")[2] for key in each["spec"]["selector"]["matchLabels"]} == {
-                "name",
-                "instance",
-                "component",
-            }
+        if each["metadata"]["name"] not in {"more", "cg-text"}:  # the user's own
+            assert_labelled(each, {"courses", "elsewhere"})
+
+
+def test_processes_are_spread_over_hosts(render: Render) -> None:
+    """Unless values say otherwise."""
+    found = of_kind(render("minimal"), "Deployment").values()
+
+    assert len(found) == 7
+    for each in found:
+        assert_spread(each)
 
 
 def test_long_names_stay_short(render: Render) -> None:

@@ -39,6 +39,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* Name of objects that belong to the whole cluster, with room for -view: no other release has it, also where it is cut. */}}
+{{- define "coursegen-operator.clusterName" -}}
+{{- $whole := printf "%s-%s" (include "coursegen-operator.namespace" .) (include "coursegen-operator.fullname" .) -}}
+{{- if le (len $whole) 58 -}}
+{{- $whole -}}
+{{- else -}}
+{{- printf "%s-%s" ($whole | trunc 49 | trimSuffix "-") ($whole | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Metadata of an object that belongs to the whole cluster; (list ROOT NAME [LABELS]) */}}
 {{- define "coursegen-operator.clusterMetadata" -}}
 {{- $root := index . 0 -}}

@@ -16,6 +16,7 @@ OPERATOR_CHART = Path(__file__).resolve().parents[3] / "charts" / "coursegen-ope
 
 Object = dict[str, Any]
 Attempt = Callable[..., subprocess.CompletedProcess[str]]
+AttemptIn = Callable[..., subprocess.CompletedProcess[str]]
 Render = Callable[..., list[Object]]
 
 
@@ -34,6 +35,13 @@ def attempt(helm: str) -> Attempt:
         return template(helm, OPERATOR_CHART, "op", "ops", file, sets, version)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def attempt_in(helm: str) -> AttemptIn:
+    """Runs `helm template` with the smallest values in a namespace."""
+    file = OPERATOR_CHART / "ci" / "minimal-values.yaml"
+    return lambda namespace, *sets: template(helm, OPERATOR_CHART, "op", namespace, file, sets, NEWEST)
 
 
 @pytest.fixture(scope="session")

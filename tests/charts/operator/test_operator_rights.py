@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.charts.conftest import rendered
 from tests.charts.objects import of_kind
-from tests.charts.operator.conftest import Render, values_files
+from tests.charts.operator.conftest import AttemptIn, Render, values_files
 
 Rules = list[dict[str, Any]]
 
@@ -59,6 +60,39 @@ def test_the_rules_of_a_cluster_are_the_reviewed_ones(render: Render) -> None:
     assert {each["roleRef"]["name"] for each in of_kind(objects, "ClusterRoleBinding").values()} == {
         "ops-op-coursegen-operator"
     }
+
+
+def test_the_kinds_are_read_and_written_by_those_who_may_read_and_write(render: Render) -> None:
+    """Who may view sees the three kinds, who may edit or administer writes them, and nobody writes their status."""
+    roles = of_kind(render("minimal"), "ClusterRole")
+    found = {}
+    for name in ("view", "edit"):
+        role = roles[f"ops-op-coursegen-operator-{name}"]
+        (rule,) = role["rules"]
+        assert (rule["apiGroups"], rule["resources"]) == (["ops.coursegen.dev"], [*_OURS])
+        prefix = "rbac.authorization.k8s.io/aggregate-to-"
+        joins = {key.removeprefix(prefix) for key in role["metadata"]["labels"] if key.startswith(prefix)}
+        found[name] = (joins, rule["verbs"])
+
+    assert found == {
+        "view": ({"view", "edit", "admin"}, ["get", "list", "watch"]),
+        "edit": ({"edit", "admin"}, ["create", "update", "patch", "delete", "deletecollection"]),
+    }
+    assert len(of_kind(render("minimal", "rbac.aggregate=false"), "ClusterRole")) == 1
+
+
+def test_releases_with_long_names_share_no_cluster_role(attempt_in: AttemptIn) -> None:
+    """Two in namespaces that differ in what is cut off; every name with -view or -edit is of at most 63 characters."""
+    made = [rendered(attempt_in(f"{'n' * 61}{each}", "fullnameOverride=" + "x" * 40)) for each in "ab"]
+    names = [
+        {each["metadata"]["name"] for each in objects if each["kind"].startswith("ClusterRole")} for objects in made
+    ]
+
+    assert [len(each) for each in names] == [3, 3]
+    assert names[0].isdisjoint(names[1])
+    assert max(map(len, names[0] | names[1])) <= 63
+    (binding,) = of_kind(made[0], "ClusterRoleBinding").values()
+    assert binding["roleRef"]["name"] in of_kind(made[0], "ClusterRole")
 
 
 def test_without_the_cluster_there_is_no_cluster_role(render: Render) -> None:

@@ -1,4 +1,4 @@
-"""What the chart renders, shown to a real API server: it takes every object, and warns of none."""
+"""What the charts render, shown to a real API server: it takes every object, and warns of none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from tests.support.clusters import require_cluster
 from tests.support.kube.commands import Object, apply, kubectl, program, run, warnings_in
 from tests.support.kube.installation import own_namespace
+from tests.support.kube.operator import OPERATOR_CHART
 from tests.support.kube.values import CHART
 from tests.support.waiting import eventually_sync
 
@@ -29,16 +30,23 @@ FOREIGN = {
     "ServiceMonitor",
 }
 """Kinds that a cluster has only where somebody has added them."""
-FILES = sorted((CHART / "ci").glob("*-values.yaml"))
+FILES = [file for chart in (CHART, OPERATOR_CHART) for file in sorted((chart / "ci").glob("*-values.yaml"))]
+_ELSEWHERE = {
+    CHART: "api.priorityClassName=",  # a class that the cluster has not would keep the pods of `helm test` out
+    OPERATOR_CHART: "crds.enabled=false",  # tests/operator applies them, as an administrator does
+}
+"""What other tests than these show to the API server."""
 _AT_ONCE = 3
 """Files that are sent side by side: most of their time kubectl waits."""
 
 
 def rendered(file: Path, namespace: str) -> list[Object]:
     """What this file of values makes in this namespace, without foreign kinds."""
-    # A class of priorities that the cluster has not would keep the pods of `helm test` out.
-    sets = f"namespaceOverride={namespace},api.priorityClassName="
-    command = [program("helm"), "template", "cg", str(CHART), "-n", namespace, "-f", str(file), "--set", sets]
+    chart = file.parents[1]
+    sets = ["--set", f"namespaceOverride={namespace},{_ELSEWHERE[chart]}"]
+    if "watchNamespaces" in file.read_text(encoding="utf-8"):
+        sets += ["--set", f"watchNamespaces={{{namespace}}}"]
+    command = [program("helm"), "template", "cg", str(chart), "-n", namespace, "-f", str(file), *sets]
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     objects = [each for each in yaml.load_all(run(command).stdout, loader) if each]
     return [each for each in objects if each["kind"] not in FOREIGN]
@@ -72,6 +80,9 @@ def test_every_file_of_values_is_taken_without_a_warning() -> None:
         )
         said = list(threads.map(lambda objects: complaints(namespace, objects), shown))
 
-    assert {file.stem: lines for file, lines in zip(FILES, said, strict=True) if lines} == {}
+    assert {
+        f"{file.parents[1].name} {file.stem}": lines for file, lines in zip(FILES, said, strict=True) if lines
+    } == {}
     assert {each["kind"] for made in shown for each in made} >= {"Deployment", "Job", "Pod", "Ingress", "NetworkPolicy"}
-    assert len(FILES) >= 9
+    assert {each["kind"] for made in shown for each in made} >= {"Role", "ClusterRole", "ClusterRoleBinding"}
+    assert len(FILES) >= 13

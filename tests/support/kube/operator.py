@@ -132,6 +132,11 @@ def operator_values() -> Values:
     }
 
 
+def kinds_there() -> list[str]:
+    """The definitions that the API server has."""
+    return [name for name in KINDS if f"{name}." in kubectl("get", "crd", "-o", "name")]
+
+
 @contextmanager
 def operator_installed(*layers: Values) -> Iterator[OperatorRelease]:
     """The operator and its kinds while the block lasts, in a namespace of its own."""
