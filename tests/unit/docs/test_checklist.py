@@ -73,6 +73,20 @@ def test_commands_are_whole(block: checklist.Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_balancers_probe_as_the_source_says() -> None:
+    """Interval, timeout, how many good or bad ones, and what counts as good, for each of the three."""
+    (paragraph,) = re.findall(r"\*\*4\.4 Load balancers.*?\n\nIt follows", _PAGE, re.DOTALL)
+    said = dict(re.findall(r"^- \*\*(\w+)\*\*(.*?)(?=\n- |\n\n)", paragraph, re.DOTALL | re.MULTILINE))
+
+    assert "`GET /api/trpc/metrics.healthCheck`" in paragraph
+    for balancer, words in {
+        "Nginx": ("interval=3000", "rise=2", "fall=3", "timeout=1000", "max_fails=3", "fail_timeout=30s"),
+        "HAProxy": ("GET /api/trpc/metrics.healthCheck", "expect status 200", "inter 3s", "rise 2", "fall 3"),
+        "ALB": ("interval 30 s", "2 healthy", "3 unhealthy", "timeout 5 s", "success code 200"),
+    }.items():
+        assert [each for each in words if each not in said[balancer]] == [], balancer
+
+
 def test_every_block_is_seen() -> None:
     """As many as the page opens: one that is swallowed by another is checked by nobody."""
     assert len(_BLOCKS) == len(re.findall(r"^```bash\b", _PAGE, re.MULTILINE)) > 50

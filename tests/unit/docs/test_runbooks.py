@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 import typer.main
+import yaml
 from click import Command, Group
 
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
@@ -24,6 +25,7 @@ from operators.coursegen_operator.jobs import starting
 from operators.coursegen_operator.migrations import words as migrations
 from operators.coursegen_operator.reconciler import RECONCILE_ERROR, reason_of
 from services.cli.application import build
+from tests.support.fences import fences
 from tests.support.servers import REPOSITORY
 
 DOCS: Final = REPOSITORY / "docs"
@@ -66,6 +68,26 @@ def test_the_index_has_them_all() -> None:
         assert re.search(rf"\| \[{name}\]\(runbooks/{name}\.md\) \| {alert.severity}\b", index), name
     for name in OF_OBJECTIVES:
         assert name in index
+
+
+def test_a_prometheus_without_the_operator_scrapes_as_the_source_says() -> None:
+    """The job by its name, interval, timeout, path and scheme; at the Service that the chart makes."""
+    (block,) = (each for each in fences((DOCS / "RUNBOOKS.md").read_text(encoding="utf-8")) if each.language == "yaml")
+    said = yaml.safe_load(block.text)
+    (job,) = said["scrape_configs"]
+    values = yaml.safe_load((REPOSITORY / "charts" / "coursegen" / "values.yaml").read_text(encoding="utf-8"))
+
+    assert said["rule_files"] == ["/etc/prometheus/rules/*.yml"]
+    assert job.pop("static_configs") == [
+        {"targets": [f"coursegen-api.coursegen.svc:{values['api']['service']['port']}"]}
+    ]
+    assert job == {
+        "job_name": "megacampus-outbox",
+        "scrape_interval": "30s",
+        "scrape_timeout": "10s",
+        "metrics_path": "/api/trpc/metrics.getAll",
+        "scheme": "http",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
