@@ -15,6 +15,9 @@ from typing import Any
 
 import yaml
 
+from operators.coursegen_operator.alerts import schema as alerts
+from operators.coursegen_operator.migrations import schema as migrations
+from operators.coursegen_operator.retention import schema as retention
 from operators.coursegen_operator.settings import OperatorSettings
 from services.api.settings import ApiSettings
 from services.kernel.messages.settings import StreamSettings
@@ -60,9 +63,18 @@ _ENUMS = {
     "scope": ["cluster", "namespaced"],
 }
 _OPEN = re.compile(
-    r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|policies|presets|spec|podSecurityContext|securityContext|behavior)$"
+    r"(^global|resources|nodeSelector|affinity|[aA]nnotations|[lL]abels|probes\.\w+|podSecurityContext|securityContext|behavior)$"
 )
 """Maps whose keys are the user's, or Kubernetes'."""
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "migrations.resource.spec": migrations.SPEC,
+    "retention.policies": {"type": "object", "additionalProperties": {**retention.SPEC, "nullable": True}},
+    "alerts.presets": alerts.SPEC["properties"]["presets"],
+    "alerts.spec": alerts.SPEC,
+}
+"""Values that become fields of the operator's kinds."""
+_KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties")
 
 _AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod", "messagesPerPod")
 """Scaling to none is nobody's: Redis' lists would not bring a worker back."""
@@ -95,6 +107,8 @@ class Pages:
         """The schema of a value."""
         if path in _ENUMS:
             return {"enum": _ENUMS[path]}
+        if path in _KINDS:
+            return fields_of(_KINDS[path], nullable=path == "alerts.presets")
         if path in self.settings:
             return self.config(path)
         if path.endswith("maxUnavailable"):
@@ -155,6 +169,34 @@ def settings_of(declared: type[Any], left_out: Collection[str] = SECRETS | OWNED
     for _, each in declarations(declared):
         if each.env not in left_out:
             yield each.env, each.doc
+
+
+def fields_of(schema: Mapping[str, Any], *, nullable: bool = False, whole: bool = False) -> dict[str, Any]:
+    """What a kind knows as values: no other field, and none that must be there, since the chart has others to add.
+
+    Args:
+        schema: a part of the kind's definition.
+        nullable: whether each field may be null, which leaves it out.
+        whole: whether it is an item of a list, to which nothing is added.
+    """
+    known = {key: schema[key] for key in _KEPT if key in schema}
+    if schema.get("x-kubernetes-int-or-string"):
+        known["type"] = ["integer", "string"]
+    if schema.get("nullable"):
+        known["type"] = [known["type"], "null"]
+    if "properties" in schema:
+        fields = {name: {**each, "nullable": nullable} for name, each in schema["properties"].items()}
+        known |= {
+            "additionalProperties": False,
+            "properties": {name: fields_of(each, whole=whole) for name, each in fields.items()},
+        }
+        if whole and "required" in schema:
+            known["required"] = schema["required"]
+    elif "additionalProperties" in schema:
+        known["additionalProperties"] = fields_of(schema["additionalProperties"])
+    if "items" in schema:
+        known["items"] = fields_of(schema["items"], whole=True)
+    return known
 
 
 class ApplicationPages(Pages):

@@ -346,6 +346,13 @@ def test_budgets_where_more_than_one_runs(render: Render) -> None:
             ["metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.interval=9999ms"],
             "serviceMonitor.scrapeTimeout: 10s is longer than interval, 9999ms",
         ),
+        ("operator", ["alerts.presets.outbox.lagSecond=1"], "lagSecond"),
+        ("operator", ["alerts.presets.outboxes.enabled=true"], "outboxes"),
+        ("operator", ["alerts.spec.keepFiringfor=0s"], "keepFiringfor"),
+        ("operator", ["retention.policies.idempotency.schedul=daily"], "schedul"),
+        ("operator", ['retention.policies.idempotency.rules=[{"name":"old","target":"IdempotencyKeys"}]'], "keep"),
+        ("operator", ["migrations.resource.spec.aproval=Manual"], "aproval"),
+        ("operator", ["migrations.resource.spec.retry.maxAttempts=many"], "maxAttempts"),
         ("minimal", ["ingress.enabled=true"], "ingress.hosts: name the hosts"),
         ("minimal", ["httpRoute.enabled=true"], "httpRoute.parentRefs: name the Gateway"),
         *(
