@@ -29,6 +29,23 @@ def test_the_owner_that_cloudnative_pg_makes_may_create_roles() -> None:
     assert initdb["postInitSQL"] == [f"ALTER ROLE {initdb['owner']} CREATEROLE"]
 
 
+def test_every_secret_that_cloudnative_pg_is_given_is_made() -> None:
+    """By a command of the file, for a login of the name that its role has; the owner's comes from CloudNativePG."""
+    file = CHART / "examples" / "cloudnative-pg-values.yaml"
+    text, manifest = file.read_text(encoding="utf-8"), _manifest(file)
+    values = yaml.safe_load(text)["database"]
+    (role,) = manifest["spec"]["managed"]["roles"]
+
+    made = re.findall(
+        r"^# kubectl create secret generic (\S+) --type=kubernetes.io/basic-auth --from-env-file=", text, re.M
+    )
+    assert made == [role["passwordSecret"]["name"]]
+    assert f"username={role['name']} and password=" in text
+    assert f"postgresql://{role['name']}:…@{manifest['metadata']['name']}-rw:5432/" in text
+    assert f"Make {values['existingSecret']} yourself" in text
+    assert values["migrations"]["existingSecret"] == f"{manifest['metadata']['name']}-app"
+
+
 @pytest.mark.parametrize("file", _EXAMPLES, ids=lambda each: each.stem)
 def test_paths_take_effect_or_the_file_says_when(file: Path) -> None:
     """A way that is named while policies are off would be taken for one that is closed."""

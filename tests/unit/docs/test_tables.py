@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 
+import yaml
+
+from tests.support.fences import fences
 from tests.support.servers import REPOSITORY
+
+_DIGEST = f"sha256:{'0' * 64}"
 
 
 def _tracked(*paths: str) -> list[str]:
@@ -26,6 +32,21 @@ def test_the_readme_names_every_folder() -> None:
 
     assert folders == {name.partition("/")[0] for name in named if (REPOSITORY / name).is_dir()}
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_the_page_on_kubernetes_shows_a_digest_for_every_image() -> None:
+    """As the file that a release offers has them."""
+    release = runpy.run_path(str(REPOSITORY / "scripts" / "release.py"))
+    page = (REPOSITORY / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
+    (shown,) = (each for each in fences(page) if each.language == "yaml" and "digest" in each.text)
+    offered = yaml.safe_load(
+        release["values"]("ghcr.io/OWNER/coursegen-", dict.fromkeys(release["PARTS"], _DIGEST), "1")
+    )
+
+    assert [line.partition(":")[0] for line in shown.text.splitlines()] == list(offered)
+    assert {part for part, own in yaml.safe_load(shown.text).items() if "digest" in own.get("image", {})} == set(
+        release["PARTS"].values()
+    )
 
 
 def test_the_page_on_kubernetes_names_every_file_of_values() -> None:
