@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from operators.coursegen_operator.alerts.rules import groups
+from operators.coursegen_operator.alerts.schema import SPEC
 from tests.alerts.test_rules import SLO, promtool
+from tests.support.servers import REPOSITORY
 
-_POLICY: dict[str, Any] = {
-    "transactionalOutbox": {"for": "0s", "window": "20s", "stalledSeconds": 10},
-    "outbox": {"for": "0s", "noLeaderFor": "5s"},
-    "migrations": {"for": "0s"},
-    "api": {"windowDivisor": 60},
-}
+_FILE = REPOSITORY / "charts" / "coursegen" / "ci" / "quick-alerts-values.yaml"
+"""The tests on a cluster use it, too."""
+_QUICK: dict[str, Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))["alerts"]
 
 
 def _looks(alert: str, quiet_at: str, at: str) -> list[dict[str, Any]]:
@@ -31,16 +31,27 @@ def _test(series: dict[str, str], looks: list[dict[str, Any]], labels: dict[str,
     return {"interval": "5s", "input_series": series_list, "alert_rule_test": looks}
 
 
+def test_every_window_is_shortened() -> None:
+    """Of every preset each field that is a time, and nothing that it does not know."""
+    times = re.compile(r"(?i)(for|interval|window)$|^windowDivisor$")
+    known = SPEC["properties"]["presets"]["properties"]
+    wanted = {name: {field for field in preset["properties"] if times.search(field)} for name, preset in known.items()}
+
+    assert {name: {field for field in own if times.search(field)} for name, own in _QUICK["presets"].items()} == wanted
+    assert all(own.keys() <= known[name]["properties"].keys() for name, own in _QUICK["presets"].items())
+    assert _QUICK["spec"].keys() <= SPEC["properties"].keys()
+
+
 def test_a_trial_takes_seconds(tmp_path: Path) -> None:
     """Relay stopped, nobody leads, migration stalled, api failing: each within half a minute, and clear again at once."""
     made = groups(
-        _POLICY,
+        _QUICK["presets"],
         [SLO],
         runbook_base_url="https://r.example",
         common_labels={},
         common_annotations={},
-        keep_firing_for="0s",
-        interval="5s",
+        keep_firing_for=_QUICK["spec"]["keepFiringFor"],
+        interval=_QUICK["spec"]["interval"],
     )
     for group in made:  # their words have cases of their own
         for rule in group["rules"]:

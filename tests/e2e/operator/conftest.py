@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from tests.support.clusters import require_cluster
 from tests.support.kube.commands import Object, items
@@ -14,7 +15,7 @@ from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.operator import OperatorRelease, operator_installed
 from tests.support.kube.prometheus import has_prometheus, scraped
 from tests.support.kube.signals import stand_beside
-from tests.support.kube.values import Values, merged
+from tests.support.kube.values import CHART, Values, merged
 
 OPERATED: Values = {
     "migrations": {"mode": "operator"},
@@ -27,16 +28,8 @@ OPERATED: Values = {
 }
 """A small application whose schema, retention and alerts are the operator's."""
 
-_QUICK = {"for": "0s", "interval": "5s"}
 WATCHED: Values = {
-    "alerts": {
-        "presets": {
-            "transactionalOutbox": {**_QUICK, "stalledSeconds": 10},
-            "migrations": _QUICK,
-            "outbox": _QUICK,
-        },
-        "spec": {"keepFiringFor": "0s", "interval": "5s"},
-    },
+    "alerts": yaml.safe_load((CHART / "ci" / "quick-alerts-values.yaml").read_text(encoding="utf-8"))["alerts"],
     "networkPolicy": {
         "enabled": True,
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
