@@ -21,7 +21,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator lock tools images site sbom push cluster-up deploy cluster-down clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-rolling prove-leaders prove-operator prove-images lock tools images site sbom push cluster-up deploy cluster-down clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -89,6 +89,10 @@ prove-operator: ## the operator killed and stopped 20 times each, with 500 resou
 	@scripts/environment dev
 	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/operator/test_scale.py tests/e2e/operator/test_failover.py tests/e2e/operator/test_level_4.py $(ARGS)
+
+prove-images: ## every image built twice from nothing, with the same layers; PYTHON_IMAGE names the base (takes a quarter of an hour)
+	@scripts/environment dev
+	@export PROVE_IMAGES=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/images -k second_build --timeout 0 $(ARGS)
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev
