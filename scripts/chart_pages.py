@@ -74,7 +74,18 @@ _KINDS: dict[str, dict[str, Any]] = {
     "alerts.spec": alerts.SPEC,
 }
 """Values that become fields of the operator's kinds."""
-_KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties")
+_KEPT = (
+    "type",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+)
 
 _AT_LEAST_ONE = ("minReplicas", "maxReplicas", "jobsPerPod", "messagesPerPod")
 """Scaling to none is nobody's: Redis' lists would not bring a worker back."""

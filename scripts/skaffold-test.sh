@@ -11,7 +11,10 @@ outbox-relay) package=services/outbox_relay ;;
 stage-worker) package=services/stage_worker long=(engines parsing) ;;
 persistence-worker) package=services/persistence_worker ;;
 migrate) package=services/migrate ;;
-operator) package=operators/coursegen_operator long=(alerts migrations/test_properties.py retention/test_properties.py) ;;
+operator)
+    package=operators/coursegen_operator
+    long=(alerts migrations/test_properties.py migrations/test_spending.py retention/test_properties.py retention/test_schedule.py)
+    ;;
 *)
     echo "usage: scripts/skaffold-test.sh api | outbox-relay | stage-worker | persistence-worker | migrate | operator" >&2
     exit 2

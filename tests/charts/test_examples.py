@@ -37,7 +37,7 @@ def test_every_secret_that_cloudnative_pg_is_given_is_made() -> None:
     (role,) = manifest["spec"]["managed"]["roles"]
 
     made = re.findall(
-        r"^# kubectl create secret generic (\S+) --type=kubernetes.io/basic-auth --from-env-file=", text, re.M
+        r"^# kubectl create secret generic (\S+) --type=kubernetes.io/basic-auth --from-env-file=", text, re.MULTILINE
     )
     assert made == [role["passwordSecret"]["name"]]
     assert f"username={role['name']} and password=" in text

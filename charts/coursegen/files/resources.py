@@ -49,7 +49,9 @@ def standing(resource):
         return False, "not seen by an operator yet; is the chart coursegen-operator installed, and for this namespace?"
     ready = next((each for each in status.get("conditions", []) if each["type"] == "Ready"), {})
     said = ready.get("reason", "no condition Ready")
-    return ready.get("status") == "True", said if ready.get("status") == "True" else f"{said}: {ready.get('message', '')}"
+    return ready.get("status") == "True", said if ready.get(
+        "status"
+    ) == "True" else f"{said}: {ready.get('message', '')}"
 
 
 def main():

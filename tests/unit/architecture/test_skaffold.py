@@ -269,8 +269,8 @@ def test_the_operator_is_a_release_of_its_own_before_the_other() -> None:
 def test_every_image_has_its_unit_tests() -> None:
     """Those of its process, which are also what has them run again; what is left out is there as well."""
     script = (_ROOT / "scripts" / "skaffold-test.sh").read_text(encoding="utf-8")
-    cases = dict(re.findall(r"^([a-z-]+)\) package=([\w/]+)", script, re.MULTILINE))
-    left_out = dict(re.findall(r"package=([\w/]+) long=\((.+)\)", script))
+    cases = dict(re.findall(r"^([a-z-]+)\)\s+package=([\w/]+)", script, re.MULTILINE))
+    left_out = dict(re.findall(r"package=([\w/]+)\s+long=\((.+)\)", script))
 
     tests = [*_CONFIG["test"], _OF_THE_OPERATOR["/test/-"]]
     assert [each["image"] for each in tests] == [each["image"] for each in _ALL_ARTIFACTS]
