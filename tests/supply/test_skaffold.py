@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -33,8 +34,8 @@ def _program() -> str:
 
 
 @pytest.fixture
-def diagnose(tmp_path: Path) -> Callable[..., Config]:
-    """What skaffold makes of skaffold.yaml with profiles, asking no cluster and touching nothing of the developer's own."""
+def skaffold(tmp_path: Path) -> Callable[..., str]:
+    """What skaffold says to a command, asking no cluster and touching nothing of the developer's own."""
     program = _program()
     (tmp_path / "skaffold.yaml").write_text(_SETTINGS, encoding="utf-8")
     ours = {name: value for name, value in os.environ.items() if not name.startswith("SKAFFOLD_")}
@@ -46,9 +47,9 @@ def diagnose(tmp_path: Path) -> Callable[..., Config]:
         "SKAFFOLD_INTERACTIVE": "false",
     }
 
-    def read(*profiles: str) -> Config:
+    def ask(*command: str) -> str:
         done = subprocess.run(
-            [program, "diagnose", "--yaml-only", "-p", ",".join(profiles)],
+            [program, *command],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
@@ -57,7 +58,17 @@ def diagnose(tmp_path: Path) -> Callable[..., Config]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        config: Config = yaml.safe_load(done.stdout)
+        return done.stdout
+
+    return ask
+
+
+@pytest.fixture
+def diagnose(skaffold: Callable[..., str]) -> Callable[..., Config]:
+    """What skaffold makes of skaffold.yaml with profiles."""
+
+    def read(*profiles: str) -> Config:
+        config: Config = yaml.safe_load(skaffold("diagnose", "--yaml-only", "-p", ",".join(profiles)))
         return config
 
     return read
@@ -100,3 +111,48 @@ def test_the_loop_goes_with_either_cluster(diagnose: Callable[..., Config], clus
     ]
     assert ["sync" in each for each in config["build"]["artifacts"]] == [True, True, True, True, False]
     assert config["build"]["local"]["push"] is (cluster == "local")
+
+
+@pytest.mark.parametrize("others", [["local"], ["dev", "kind"]], ids=",".join)
+def test_the_operator_goes_with_the_other_profiles(diagnose: Callable[..., Config], others: list[str]) -> None:
+    """It is built, tested and installed first; then its resources, which are waited for; and its Prometheus can be looked at."""
+    config, without = diagnose(*others, "operator"), diagnose(*others)
+    coursegen, operator = config["deploy"]["helm"]["releases"]
+    (before,) = without["deploy"]["helm"]["releases"]
+
+    assert _builds(config) == [*_builds(without), "scripts/skaffold-build.sh operator"]
+    assert len(config["test"]) == len(without["test"]) + 1
+    assert coursegen == {**before, "dependsOn": ["coursegen-operator"], "setValues": {"migrations.mode": "operator"}}
+    assert (operator["name"], operator["setValues"]) == ("coursegen-operator", {"scope": "namespaced"})
+    assert config["deploy"]["helm"]["hooks"] == {"after": [{"host": {"command": ["scripts/skaffold-wait.sh"]}}]}
+    assert {each["resourceName"]: each["localPort"] for each in config["portForward"]} == {
+        "coursegen-api": 3000,
+        "prometheus-operated": 9090,
+    }
+
+
+def test_the_operator_and_its_resources_are_rendered(skaffold: Callable[..., str], tmp_path: Path) -> None:
+    """The kinds and what is of them; images by their digests; no right beyond the namespace, and no Job of the release's own."""
+    tool("helm")
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    images = {
+        f"ghcr.io/coursegen/coursegen-{each}": f"localhost:5000/coursegen-{each}:1f2e@{digest}"
+        for each in (*_PROCESSES, "operator")
+    }
+    builds, shown = tmp_path / "builds.json", tmp_path / "rendered.yaml"
+    listed = [{"imageName": name, "tag": tag} for name, tag in images.items()]
+    builds.write_text(json.dumps({"builds": listed}), encoding="utf-8")
+
+    skaffold("render", "-p", "operator", "--offline=true", "--digest-source=local", "-a", str(builds), "-n", "courses",
+             "--output", str(shown))  # fmt: skip
+
+    objects = [each for each in yaml.safe_load_all(shown.read_text(encoding="utf-8")) if each]
+    kinds = [each["kind"] for each in objects]
+    assert {"CustomResourceDefinition", "DatabaseMigration", "RetentionPolicy", "AlertPolicy"} <= set(kinds)
+    assert not {"ClusterRole", "Job"} & set(kinds)
+    deployments = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"
+    }
+    assert deployments["coursegen-operator"]["containers"][0]["image"] == images["ghcr.io/coursegen/coursegen-operator"]
+    (migration,) = (each for each in objects if each["kind"] == "DatabaseMigration")
+    assert images["ghcr.io/coursegen/coursegen-migrate"] in json.dumps(migration["spec"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ _CONFIG: dict[str, Any] = yaml.safe_load((_ROOT / "skaffold.yaml").read_text(enc
 _RELEASE: dict[str, Any] = _CONFIG["deploy"]["helm"]["releases"][0]
 _ARTIFACTS: list[dict[str, Any]] = _CONFIG["build"]["artifacts"]
 _PROFILES: dict[str, dict[str, Any]] = {each["name"]: each for each in _CONFIG["profiles"]}
+_OF_THE_OPERATOR = {each["path"]: each["value"] for each in _PROFILES["operator"]["patches"]}
+_ALL_ARTIFACTS = [*_ARTIFACTS, _OF_THE_OPERATOR["/build/artifacts/-"]]
 _PART_OF = {
     "outboxRelay": "outbox-relay",
     "stageWorker": "stage-worker",
@@ -30,7 +33,7 @@ _PART_OF = {
 """Whose image a part of the chart's values is about."""
 _TARGETS = ["api", "outbox-relay", "stage-worker", "persistence-worker", "migrate"]
 _NO_REASON_TO_BUILD = {"README.md", "LICENSE", "operators"}
-"""Pages, and the operator, which is in none of these images: the loop is without it."""
+"""Pages, and the operator, of whose code its own image alone has some."""
 _WITH = {"migrate": {"migrations", "services/retention"}}
 """What install-process leaves in one image beside its process and the kernel."""
 _EVERYONES = {"services/__init__.py", "services/kernel"}
@@ -120,7 +123,8 @@ def test_every_image_is_a_target_of_the_dockerfile() -> None:
     targets = [_target(each["custom"]["buildCommand"]) for each in _ARTIFACTS]
 
     assert [_process(each) for each in _ARTIFACTS] == targets == _TARGETS
-    assert set(targets) <= _STAGES.keys()
+    assert _target(_ALL_ARTIFACTS[-1]["custom"]["buildCommand"]) == _process(_ALL_ARTIFACTS[-1]) == "operator"
+    assert {*targets, "operator"} <= _STAGES.keys()
     assert {place: _target(each) for place, each in _patches("replace", "custom/buildCommand").items()} == {
         0: "api-dev",
         1: "outbox-relay-dev",
@@ -145,7 +149,7 @@ def test_a_build_without_a_target_is_none_for_the_loop() -> None:
     assert not list(_STAGES)[-1].endswith("-dev")
 
 
-@pytest.mark.parametrize("artifact", _ARTIFACTS, ids=_process)
+@pytest.mark.parametrize("artifact", _ALL_ARTIFACTS, ids=_process)
 def test_what_goes_into_an_image_builds_it_anew(artifact: dict[str, Any]) -> None:
     """Everything that is copied for it, except the pages; of the services only its own and the kernel."""
     dependencies = artifact["custom"]["dependencies"]
@@ -156,6 +160,7 @@ def test_what_goes_into_an_image_builds_it_anew(artifact: dict[str, Any]) -> Non
 
     needed = (copied - _NO_REASON_TO_BUILD - {"services"}) | _EVERYONES | {own, "Dockerfile", ".dockerignore"}
     needed = needed - {"migrations"} | _WITH.get(process, set())
+    needed |= {"operators/__init__.py"} if process == "operator" else set()
     needed |= {f"scripts/{each}.sh" for each in ("build-images", "builder", "skaffold-build")}
     assert set(dependencies["paths"]) == needed
     assert all(any(_matched(each)) for each in dependencies["paths"])
@@ -222,7 +227,7 @@ def test_the_files_of_values_fit_the_charts_schema() -> None:
 
 def test_the_profiles() -> None:
     """`dev` by the command, `kind` by the context and without pushing, `local` and `ci` by name and with it."""
-    assert _PROFILES.keys() == {"dev", "kind", "local", "ci"}
+    assert _PROFILES.keys() == {"dev", "kind", "local", "ci", "operator"}
     assert _PROFILES["dev"]["activation"] == [{"command": "dev"}]
     assert _PROFILES["kind"]["activation"] == [{"kubeContext": "kind-.*"}]
     assert {name: each.get("build", {}).get("local", {}).get("push") for name, each in _PROFILES.items()} == {
@@ -230,26 +235,50 @@ def test_the_profiles() -> None:
         "kind": False,
         "local": True,
         "ci": True,
+        "operator": None,
     }
-    assert "activation" not in _PROFILES["local"].keys() | _PROFILES["ci"].keys()
+    assert {name for name, each in _PROFILES.items() if "activation" in each} == {"dev", "kind"}
+
+
+def test_the_operator_is_a_release_of_its_own_before_the_other() -> None:
+    """From its chart, by the image that was built; its resources are waited for by a program that is there."""
+    release = _OF_THE_OPERATOR["/deploy/helm/releases/-"]
+    chart = _ROOT / release["chartPath"]
+    values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    name = re.sub(r"[./-]", "_", _ALL_ARTIFACTS[-1]["image"])
+    (hook,) = _OF_THE_OPERATOR["/deploy/helm/hooks"]["after"]
+
+    assert _OF_THE_OPERATOR["/deploy/helm/releases/0/dependsOn"] == [release["name"]]
+    assert _ALL_ARTIFACTS[-1]["image"] == f"{values['image']['registry']}/{values['image']['repository']}"
+    assert release["setValueTemplates"] == {
+        f"image.{field}": f"{{{{.{variable}_{name}}}}}"
+        for field, variable in (
+            ("registry", "IMAGE_DOMAIN"),
+            ("repository", "IMAGE_REPO_NO_DOMAIN"),
+            ("tag", "IMAGE_TAG"),
+            ("digest", "IMAGE_DIGEST"),
+        )
+    }
+    assert release["wait"] is True
+    assert os.access(_ROOT / hook["host"]["command"][0], os.X_OK)
+    for file in release["valuesFiles"]:
+        schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+        jsonschema.validate({**yaml.safe_load((_ROOT / file).read_text("utf-8")), **release["setValues"]}, schema)
 
 
 def test_every_image_has_its_unit_tests() -> None:
     """Those of its process, which are also what has them run again; what is left out is there as well."""
     script = (_ROOT / "scripts" / "skaffold-test.sh").read_text(encoding="utf-8")
-    cases = dict(re.findall(r"^([a-z-]+)\) package=(\w+)", script, re.MULTILINE))
-    left_out = dict(re.findall(r"package=(\w+) long=\((.+)\)", script))
+    cases = dict(re.findall(r"^([a-z-]+)\)\s+package=([\w/]+)", script, re.MULTILINE))
+    left_out = dict(re.findall(r"package=([\w/]+)\s+long=\((.+)\)", script))
 
-    assert [each["image"] for each in _CONFIG["test"]] == [each["image"] for each in _ARTIFACTS]
-    for process, each in zip(map(_process, _ARTIFACTS), _CONFIG["test"], strict=True):
+    tests = [*_CONFIG["test"], _OF_THE_OPERATOR["/test/-"]]
+    assert [each["image"] for each in tests] == [each["image"] for each in _ALL_ARTIFACTS]
+    for process, each in zip(map(_process, _ALL_ARTIFACTS), tests, strict=True):
         (custom,) = each["custom"]
         (folder,) = custom["dependencies"]["paths"]
         assert _target(custom["command"]) == process
-        assert (
-            folder
-            == f"tests/unit/services/{cases[process]}"
-            == f"tests/unit/{_entry_point(process)[-1].replace('.', '/')}"
-        )
+        assert folder == f"tests/unit/{cases[process]}" == f"tests/unit/{_entry_point(process)[-1].replace('.', '/')}"
         assert all((_ROOT / folder / name).exists() for name in left_out.get(cases[process], "").split())
 
 
