@@ -39,7 +39,7 @@ from services.kernel.messages.store import MessageStore, is_same
 LARGEST_BATCH: Final = 256
 """Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
 
-LONGEST_WRITE_SECONDS: Final = 7.0
+LONGEST_WRITE_SECONDS: Final = 6.0
 """Longest wait of a message that is written at once, which may stand behind batches that PostgreSQL does not answer. It may have
 its row all the same; then its repeat finds that."""
 
