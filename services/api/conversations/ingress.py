@@ -9,7 +9,8 @@
 
 Promises: messages that arrive together travel together, so that a message costs a share of three round trips. PostgreSQL is
 asked with a short wait and, when it is away, not at all for a second at a time: then the reservation alone recognises repeats,
-and the row is still written once. Redis is not waited for either once it has failed twice: callers are told at once to try again.
+and the row is still written once. Neither Redis nor, for what is written at once, PostgreSQL is waited for once it has failed
+twice: callers are told at once to try again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, Conflict
+from services.kernel.errors import BrokerUnavailable, Conflict, DatabaseUnavailable
 from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
@@ -39,6 +40,10 @@ from services.kernel.messages.transport import Entrance
 
 LARGEST_BATCH: Final = 256
 """Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
+
+LONGEST_WRITE_SECONDS: Final = 6.0
+"""Longest wait of a message that is written at once, which may stand behind batches that PostgreSQL does not answer. It may have
+its row all the same; then its repeat finds that."""
 
 ENQUEUED: Final = metrics.counter("stream_enqueue", "Messages put into the stream")
 
@@ -81,6 +86,7 @@ class Ingress:
         self._reservations = _Patience(settings.messages_accept_seconds, once(), "Redis is not asked for repeats")
         self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
         self._stream_breaker = Breaker(clock)
+        self._write_breaker = Breaker(clock)
         self._streamed: Batcher[Submission, Acceptance] = Batcher(
             self._accept_by_stream, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
         )
@@ -101,7 +107,7 @@ class Ingress:
         if self._lengths.is_long(envelope.content or ""):
             message = await self._put_aside(message)
         way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
-        acceptance = await way.submit(message)
+        acceptance = await (way.submit(message) if way is self._streamed else self._written_in_time(message))
         if not acceptance.is_new:
             self._hits.inc()
         return acceptance
@@ -156,10 +162,34 @@ class Ingress:
             for message, reservation in pairs
         ]
 
+    async def _written_in_time(self, message: Submission) -> Acceptance:
+        """What comes of a message that is written at once.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer; those who come while it is tried again are told so at once.
+        """
+        if not self._write_breaker.allows():
+            raise DatabaseUnavailable
+        try:
+            async with asyncio.timeout(LONGEST_WRITE_SECONDS):
+                return await self._written.submit(message)
+        except TimeoutError as error:
+            self._no_write(error)
+            raise DatabaseUnavailable from error
+
     async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
-        answers = await self._store.accept(messages)
+        try:
+            answers = await self._store.accept(messages)
+        except DatabaseUnavailable as error:
+            self._no_write(error)
+            raise
+        self._write_breaker.succeeded()
         await reach("messages.after_insert")
         return answers
+
+    def _no_write(self, error: Exception) -> None:
+        if self._write_breaker.failed():
+            _log.warning("messages cannot be written", error=str(error) or "no answer in time")
 
     async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
         """Those of the messages that have a row; none when PostgreSQL does not say so in time."""

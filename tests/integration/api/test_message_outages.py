@@ -11,6 +11,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis as RedisClient
 
+from services.api.conversations.ingress import LONGEST_WRITE_SECONDS
 from services.api.conversations.reading import LOOKING_AT_ONCE
 from services.kernel.database import connect
 from services.kernel.settings import Secret
@@ -103,6 +104,41 @@ async def test_without_postgres_nothing_can_be_written_at_once(
     assert refused.headers["retry-after"] == "1"
     assert not reply["idempotentHit"]
     assert await redis.keys("msg:*") == []
+
+
+async def test_a_frozen_postgres_holds_writers_up_for_a_bounded_time(
+    private_postgres: servers.PrivatePostgres, private_database_url: str, redis_url: str
+) -> None:
+    """`MESSAGES_DURABILITY=postgres`: some wait, those behind them no longer, whoever comes later not at all; then it goes on."""
+    async with running_api(private_database_url, redis_url, messages_durability="postgres", **_TOKENLESS) as api:
+        del api.client.headers["authorization"]
+        private_postgres.pause()
+        try:
+            answers, seconds = await _posted(api.client, "early", 20, pause=0.1)
+            later, later_seconds = await _posted(api.client, "later", 20, pause=0)
+        finally:
+            private_postgres.resume()
+        reply = await eventually(lambda: _accepted(api.client), within=20, every=0.1)
+
+    assert {(each.status_code, each.json()["error"]["code"]) for each in answers} == {(503, "database_unavailable")}
+    assert {each.status_code for each in later} == {503}
+    assert LONGEST_WRITE_SECONDS <= seconds < LONGEST_WRITE_SECONDS + 2 + 20 * 0.1
+    assert later_seconds < 2
+    assert reply["messageId"]
+
+
+async def _posted(
+    client: httpx.AsyncClient, name: str, count: int, *, pause: float
+) -> tuple[list[httpx.Response], float]:
+    """Posts that follow each other without waiting for answers; the answers, and how long they took."""
+    started = time.monotonic()
+    posts = []
+    for number in range(count):
+        posts.append(
+            asyncio.create_task(client.post("/api/messages", json=message(clientMessageId=f"{name}-{number}")))
+        )
+        await asyncio.sleep(pause)
+    return await asyncio.gather(*posts), time.monotonic() - started
 
 
 async def _accepted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any] | None:
