@@ -310,7 +310,9 @@ def test_the_commands_for_messages_do_what_the_page_says(running: tuple[Home, St
     status = json.loads(running[0].run("messages", "status", "--json").stdout)
     assert (status["lag"], status["deadLetters"], [each["alive"] for each in status["workers"]]) == (0, 0, [True])
     lags = [f'stream_partition_lag{{partition="{number}"}}' for number in range(16)]
-    assert eventually_sync(lambda: [_figures(shell)[each] for each in lags] == [0] * 16, within=5)  # measured once a second
+    assert eventually_sync(
+        lambda: [_figures(shell)[each] for each in lags] == [0] * 16, within=5
+    )  # measured once a second
 
 
 def test_a_second_stack_on_the_same_folder_says_what_to_do(running: tuple[Home, Started]) -> None:
