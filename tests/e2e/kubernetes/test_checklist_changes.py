@@ -19,6 +19,7 @@ from tests.support import checklist
 from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation, port_forward
 from tests.support.kube.page import Shell, make_tools, shell_for
+from tests.support.kube.values import merged
 from tests.support.waiting import eventually_sync
 
 pytestmark = [
@@ -35,6 +36,8 @@ PASSED = r"  pass |.*: passed|TEST SUITE|Phase:"
 """Of what a test pod prints: which states of a course it sees is a matter of chance."""
 SENTENCES = r"Rollback was|NAME|coursegen-"
 """Of level 3: a history is another everywhere."""
+COURSES = 20
+"""Of the load test, where the page has a hundred: a machine of tests has two cores."""
 REVISIONS = "SELECT count(*) FROM supabase_migrations.schema_migrations"
 
 
@@ -81,7 +84,8 @@ class Page:
 @pytest.fixture
 def page(whole: Installation, tmp_path: Path) -> Iterator[Page]:
     """The page's shell for the shared installation, which is put back in the end."""
-    typing = shell_for(whole, tmp_path, seconds=600)
+    values = merged(whole.values, {"tests": {"load": {"courses": COURSES}}})
+    typing = shell_for(Installation(whole.namespace, values), tmp_path, seconds=600)
     make_tools(typing, whole.fullname)
     try:
         yield Page(typing, whole)
@@ -122,8 +126,8 @@ def install_and_try(page: Page) -> None:
     page.types("2.2 Look at what it left")
     assert page.types("2.3 The job in Redis", JOB=job).strip() == "1"
     page.types("3.1 Run it", lines=PASSED)
-    assert re.search(r"100 \| +0 \|", page.types("3.2 Look at the rows"))
-    assert "DELETE 101" in page.types("3.3 Clear up")
+    assert re.search(rf"{COURSES} \| +0 \|", page.types("3.2 Look at the rows"))
+    assert f"DELETE {COURSES + 1}" in page.types("3.3 Clear up")
 
 
 def watch_and_clean(page: Page, whole: Installation) -> None:
