@@ -196,14 +196,7 @@ async def open_parts(
         substitute = entrance.ping if settings.ready_without_database and settings.stream_percent else None
         await hold_schema(db, _RELATIONS, health, substitute=substitute)
         health.register("database", db.ping, substitute=substitute)
-        redis = open_redis(
-            settings.redis_url,
-            name="coursegen-api",
-            socket_timeout=_CACHE_SECONDS,
-            connect_timeout=_CACHE_SECONDS,
-            max_connections=16,
-        )
-        stack.push_async_callback(redis.aclose)
+        redis = _quick_redis(settings, stack)
         patient_redis = open_redis(settings.redis_url, name="coursegen-api-admin", max_connections=32)
         stack.push_async_callback(patient_redis.aclose)
         counters = await stack.enter_async_context(Counters(db).writing())
@@ -248,6 +241,19 @@ async def open_parts(
             sessions=sessions,
         )
         yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate, limits)
+
+
+def _quick_redis(settings: ApiSettings, stack: AsyncExitStack) -> Redis:
+    """A client that waits for the cache so briefly that nobody minds."""
+    redis = open_redis(
+        settings.redis_url,
+        name="coursegen-api",
+        socket_timeout=_CACHE_SECONDS,
+        connect_timeout=_CACHE_SECONDS,
+        max_connections=16,
+    )
+    stack.push_async_callback(redis.aclose)
+    return redis
 
 
 def authenticator(settings: ApiSettings, keys: KeyRing) -> Authenticator:
