@@ -1,6 +1,7 @@
 """The bodies of the five `metrics.*` routes (contract.md i). `metrics_view` makes them; these types describe them.
 
-Durations are milliseconds unless a name says otherwise; rates are percentages, ratios go from 0 to 1.
+Durations are milliseconds unless a name says otherwise; rates are percentages, ratios go from 0 to 1. Everything is counted
+over all processes since the counters began; `window` has the same of the last minutes.
 """
 
 from __future__ import annotations
@@ -20,23 +21,42 @@ class _Numbers(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 class DurationNumbers(_Numbers, frozen=True, kw_only=True):
     """How long something took, in milliseconds; all 0 before it has happened."""
 
-    count: float
+    count: int
     mean: float
     p50: float
     p95: float
     p99: float
 
 
+class FsmWindow(_Numbers, frozen=True, kw_only=True):
+    """How initiations went lately."""
+
+    seconds: float
+    """How long the window is: at most 900 and a minute, less where the process that answers has begun later."""
+    total: int
+    success: int
+    failed: int
+    cache_hits: int
+    cache_misses: int
+    success_rate: float
+    failure_rate: float
+    cache_hit_rate: float
+    success_ratio: float
+    failure_ratio: float
+    cache_hit_ratio: float
+    durations: DurationNumbers
+
+
 class FsmNumbers(_Numbers, frozen=True, kw_only=True):
     """How initiations went. Replays are cache hits and no operations."""
 
-    total: float
-    success: float
-    failed: float
-    initiated: float
-    succeeded: float
-    cache_hits: float
-    cache_misses: float
+    total: int
+    success: int
+    failed: int
+    initiated: int
+    succeeded: int
+    cache_hits: int
+    cache_misses: int
     success_rate: float
     failure_rate: float
     cache_hit_rate: float
@@ -45,6 +65,7 @@ class FsmNumbers(_Numbers, frozen=True, kw_only=True):
     cache_hit_ratio: float
     durations: DurationNumbers
     avg_duration: float
+    window: FsmWindow
 
 
 class OutboxHealth(_Numbers, frozen=True, kw_only=True):
@@ -57,15 +78,28 @@ class OutboxHealth(_Numbers, frozen=True, kw_only=True):
     """Milliseconds."""
 
 
+class OutboxWindow(_Numbers, frozen=True, kw_only=True):
+    """What the relay did lately."""
+
+    seconds: float
+    """As that of the initiations."""
+    batches_processed: int
+    jobs_created: int
+    jobs_failed: int
+    failure_rate: float
+    failure_ratio: float
+    durations: DurationNumbers
+
+
 class OutboxNumbers(_Numbers, frozen=True, kw_only=True):
     """How the outbox and its relay are."""
 
-    batches_processed: float
-    jobs_created: float
-    jobs_failed: float
+    batches_processed: int
+    jobs_created: int
+    jobs_failed: int
     pending: int
-    processed: float
-    failed: float
+    processed: int
+    failed: int
     failure_rate: float
     failure_ratio: float
     oldest_pending_seconds: float
@@ -73,19 +107,36 @@ class OutboxNumbers(_Numbers, frozen=True, kw_only=True):
     avg_processing_time: float
     """Seconds."""
     health: OutboxHealth
+    window: OutboxWindow
+
+
+class FallbackWindow(_Numbers, frozen=True, kw_only=True):
+    """How often they had to lately."""
+
+    seconds: float
+    """As that of the initiations."""
+    layer2_activations: int
+    layer3_activations: int
+    layer2_success: int
+    layer2_failed: int
+    layer3_success: int
+    layer3_failed: int
+    durations: DurationNumbers
 
 
 class FallbackNumbers(_Numbers, frozen=True, kw_only=True):
     """How often Layers 2 and 3 had to step in."""
 
-    layer2_activations: float
-    layer3_activations: float
+    layer2_activations: int
+    layer3_activations: int
     recent_activations: int
-    layer2_success: float
-    layer2_failed: float
-    layer3_success: float
-    layer3_failed: float
+    """Of the last 24 hours."""
+    layer2_success: int
+    layer2_failed: int
+    layer3_success: int
+    layer3_failed: int
     durations: DurationNumbers
+    window: FallbackWindow
 
 
 class HealthChecks(_Numbers, frozen=True, kw_only=True):

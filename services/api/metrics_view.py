@@ -1,7 +1,8 @@
 """What the five `metrics.*` routes show, made from the shared counters and the state of the outbox (contract.md i).
 
 Durations are milliseconds unless a source named another unit; rates are percentages with ratios beside them (D17, D38).
-With no traffic every rate is 0 and the system is healthy (TRAP18).
+With no traffic every rate is 0 and the system is healthy (TRAP18). What has no window of its own is counted since the counters
+began; `window` holds the same numbers of the last minutes, and says of how many seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes, Recent
 from services.kernel.counters import Distribution, Durations, Snapshot
 from services.kernel.errors import CoursegenError
 from services.kernel.metrics import SECONDS_BUCKETS
@@ -71,18 +72,26 @@ class OutboxState:
         }
 
 
-def fsm(counted: Snapshot) -> dict[str, Any]:
+def fsm(counted: Snapshot, recent: Recent) -> dict[str, Any]:
     """`getFSM`: operations without replays, which are cache hits (TRAP14)."""
+    shown = _initiations(counted)
+    return {
+        **shown,
+        "initiated": shown["total"],
+        "succeeded": shown["success"],
+        "avgDuration": shown["durations"]["mean"],
+        "window": {"seconds": round(recent.seconds, 3), **_initiations(recent.counted)},
+    }
+
+
+def _initiations(counted: Snapshot) -> dict[str, Any]:
     success, failed = counted.count("fsm_total", "success"), counted.count("fsm_total", "failed")
     hits, misses = counted.count("fsm_cache", "hit"), counted.count("fsm_cache", "miss")
     total = success + failed
-    durations = counted.durations("fsm_duration")
     return {
         "total": total,
         "success": success,
         "failed": failed,
-        "initiated": total,
-        "succeeded": success,
         "cacheHits": hits,
         "cacheMisses": misses,
         "successRate": _percent(success, total),
@@ -91,33 +100,47 @@ def fsm(counted: Snapshot) -> dict[str, Any]:
         "successRatio": _ratio(success, total),
         "failureRatio": _ratio(failed, total),
         "cacheHitRatio": _ratio(hits, hits + misses),
-        "durations": _durations(durations),
-        "avgDuration": round(durations.mean, 3),
+        "durations": _durations(counted.durations("fsm_duration")),
     }
 
 
-def outbox(counted: Snapshot, state: OutboxState) -> dict[str, Any]:
+def outbox(counted: Snapshot, state: OutboxState, recent: Recent) -> dict[str, Any]:
     """`getOutbox`. A row flushed by hand is no job created (TRAP37): jobs are counted where they are queued."""
+    shown = _batches(counted)
+    return {
+        **shown,
+        "pending": state.queue_depth,
+        "processed": shown["jobsCreated"],
+        "failed": shown["jobsFailed"],
+        "oldestPendingSeconds": round(state.oldest_seconds, 3),
+        "avgProcessingTime": round(counted.durations("outbox_batch_duration").mean / 1000, 6),
+        "health": state.health(),
+        "window": {"seconds": round(recent.seconds, 3), **_batches(recent.counted)},
+    }
+
+
+def _batches(counted: Snapshot) -> dict[str, Any]:
     created, failed = counted.count("outbox_jobs", "created"), counted.count("outbox_jobs", "failed")
-    durations = counted.durations("outbox_batch_duration")
     return {
         "batchesProcessed": counted.count("outbox_batches"),
         "jobsCreated": created,
         "jobsFailed": failed,
-        "pending": state.queue_depth,
-        "processed": created,
-        "failed": failed,
         "failureRate": _percent(failed, created + failed),
         "failureRatio": _ratio(failed, created + failed),
-        "oldestPendingSeconds": round(state.oldest_seconds, 3),
-        "durations": _durations(durations),
-        "avgProcessingTime": round(durations.mean / 1000, 6),
-        "health": state.health(),
+        "durations": _durations(counted.durations("outbox_batch_duration")),
     }
 
 
-def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
-    """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32)."""
+def fallbacks(counted: Snapshot, last_day: int, recent: Recent) -> dict[str, Any]:
+    """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32); `last_day` is what they did in 24 hours."""
+    return {
+        **_activations(counted),
+        "recentActivations": last_day,
+        "window": {"seconds": round(recent.seconds, 3), **_activations(recent.counted)},
+    }
+
+
+def _activations(counted: Snapshot) -> dict[str, Any]:
     ends = {
         f"{layer}{outcome.capitalize()}": counted.count("fallback", f"{layer}:{outcome}")
         for layer in ("layer2", "layer3")
@@ -126,9 +149,8 @@ def fallbacks(counted: Snapshot, recent: int) -> dict[str, Any]:
     return {
         "layer2Activations": ends["layer2Success"] + ends["layer2Failed"],
         "layer3Activations": ends["layer3Success"] + ends["layer3Failed"],
-        "recentActivations": recent,
         **ends,
-        "durations": _durations(Durations()),
+        "durations": _durations(counted.durations("fallback_duration")),
     }
 
 

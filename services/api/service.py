@@ -26,7 +26,7 @@ from services.api.documents import Documents
 from services.api.keys import KeyRing, open_key_ring
 from services.api.live.hub import Hub
 from services.api.live.news import NewsDesk
-from services.api.recent_initiations import RecentInitiations
+from services.api.recent_figures import RecentFigures
 from services.api.routes.courses import CourseRoutes
 from services.api.routes.description import DescriptionRoutes
 from services.api.routes.documents import DocumentRoutes
@@ -104,7 +104,7 @@ class Parts:
     documents: Documents
     keys: KeyRing
     counters: Counters
-    initiations: RecentInitiations
+    initiations: RecentFigures
     hub: Hub
     gate: Gate
     limits: Limits
@@ -206,7 +206,7 @@ async def open_parts(settings: ApiSettings, health: HealthRegistry) -> AsyncIter
         store = open_store(db, settings)
         courses = Courses(db, store, cache, redis, gate.releases)
         documents = Documents(db, store, courses, most=settings.max_documents)
-        initiations = RecentInitiations(SystemClock())
+        initiations = RecentFigures(SystemClock())
         initiations.remember(await counters.read())
         figures = SharedFigures(db, counters, initiations)
         stack.callback(figures.close)

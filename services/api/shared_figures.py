@@ -6,20 +6,23 @@ The api has it, and not the relay alone: a relay that has stopped is just what t
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
+from typing import Any, Final
 
 from services.api import metrics_view
 from services.api.metrics_view import OutboxState
-from services.api.recent_initiations import RecentInitiations
+from services.api.recent_figures import RecentFigures
+from services.api.shared_look import SharedLook
 from services.kernel.counters import Counters
 from services.kernel.database import Database, Row
-from services.kernel.errors import CoursegenError
+from services.kernel.errors import CoursegenError, DatabaseUnavailable
 from services.kernel.logs import get_logger
 from services.kernel.queries import Queries
 
 LONGEST_SECONDS: Final = 1.5
 """A page of metrics waits no longer for PostgreSQL: the process's own figures are due, too."""
+
+FRESH_SECONDS: Final = 1.0
+"""How old the health verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
 
 _QUERIES = Queries.load("services.api", "metrics.sql")
 _log = get_logger(__name__)
@@ -28,11 +31,12 @@ _log = get_logger(__name__)
 class SharedFigures:
     """Reads the shared counters and the state of the outbox."""
 
-    def __init__(self, db: Database, counters: Counters, initiations: RecentInitiations) -> None:
+    def __init__(self, db: Database, counters: Counters, recent: RecentFigures) -> None:
         self._db = db
         self._counters = counters
-        self._initiations = initiations
-        self._look: asyncio.Task[str] | None = None
+        self._recent = recent
+        self._page = SharedLook(self.text, longest_seconds=LONGEST_SECONDS)
+        self._verdict = SharedLook(self._judge, longest_seconds=LONGEST_SECONDS, fresh_seconds=FRESH_SECONDS)
 
     async def outbox(self) -> OutboxState:
         """The outbox and its relay.
@@ -51,29 +55,34 @@ class SharedFigures:
         """
         counted, state = await self._counters.read(), await self.outbox()
         failures = await self._db.fetch(_QUERIES["recent_failures"])
-        return metrics_view.exposition(counted, self._initiations.until(counted), state, failures)
+        return metrics_view.exposition(counted, self._recent.until(counted).initiations, state, failures)
 
     async def page(self) -> str:
         """The same for a page that must not fail: without PostgreSQL it says that the system is not healthy, and no more.
 
-        Those who ask at one time share one look. One that takes too long is left to itself: to break it off can take as long.
+        Those who ask at one time share one look.
         """
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._try(), name="shared figures")
-        done, _ = await asyncio.wait({self._look}, timeout=LONGEST_SECONDS)
-        if done and not self._look.cancelled():
-            return self._look.result()
-        _log.warning("the shared figures are not shown", reason="PostgreSQL takes too long")
-        return metrics_view.UNHEALTHY
-
-    def close(self) -> None:
-        """Look no more."""
-        if self._look is not None:
-            self._look.cancel()
-
-    async def _try(self) -> str:
         try:
-            return await self.text()
+            return await self._page.result()
         except CoursegenError as error:
             _log.warning("the shared figures are not shown", reason=error.message)
             return metrics_view.UNHEALTHY
+
+    async def verdict(self) -> dict[str, Any]:
+        """`healthCheck`, at most `FRESH_SECONDS` old, within the time that a page has.
+
+        Without PostgreSQL nothing can be said of three criteria: that is not healthy, in the same body.
+        """
+        try:
+            return await self._verdict.result()
+        except DatabaseUnavailable as error:
+            return metrics_view.health_unknown(error)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._page.close()
+        self._verdict.close()
+
+    async def _judge(self) -> dict[str, Any]:
+        counted = await self._counters.read()
+        return metrics_view.health_check(self._recent.until(counted).initiations, await self.outbox())

@@ -97,6 +97,11 @@ class Snapshot:
         p50, p95, p99 = (_quantile(buckets, total, each) for each in (0.50, 0.95, 0.99))
         return Durations(int(total), mean, p50, p95, p99)
 
+    def since(self, earlier: Snapshot) -> Snapshot:
+        """What was counted after `earlier`. Somebody may have emptied the counters: less than before is nothing."""
+        changes = ((key, value - earlier._values.get(key, 0)) for key, value in self._values.items())
+        return Snapshot({key: change for key, change in changes if change > 0})
+
     def distribution(self, name: str, label: str = "") -> Distribution:
         """The same, not condensed."""
         buckets = sorted((key[2], int(n)) for key, n in self._values.items() if key[:2] == (name, label) and key[2] > 0)

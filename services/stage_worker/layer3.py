@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.kernel.clock import Clock, SystemClock
 from services.kernel.counters import Counters
 from services.kernel.database import translated
 from services.kernel.errors import CoursegenError, RetryableError
@@ -24,8 +25,9 @@ _log = get_logger(__name__)
 class Layer3:
     """Initialises what nobody has, counts it, and never stops a job."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, clock: Clock | None = None) -> None:
         self._counters = counters
+        self._clock = clock or SystemClock()
 
     async def initialise(self, tx: StageTransaction, position: Position) -> bool:
         """Put the course into the first state of `position`; False when it could not, which is no reason to stop.
@@ -35,6 +37,7 @@ class Layer3:
         Raises:
             RetryableError: when the database does not answer; then nothing can go on anyway.
         """
+        began = self._clock.monotonic()
         key = f"layer3:{tx.course.id}:{tx.course.run_number}:{position.number}"
         try:
             with translated():
@@ -44,9 +47,13 @@ class Layer3:
             raise
         except CoursegenError as error:
             _log.warning("layer 3 could not initialise the course", state=tx.state, error=error.message)
-            self._counters.add("fallback", "layer3:failed")
+            self._count("failed", began)
             return False
         if initialised:
             _log.warning("layer 3 initialised the course", previous=tx.course.state, state=position.initial)
-            self._counters.add("fallback", "layer3:success")
+            self._count("success", began)
         return initialised
+
+    def _count(self, result: str, began: float) -> None:
+        self._counters.add("fallback", f"layer3:{result}")
+        self._counters.observe("fallback_duration", self._clock.monotonic() - began)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from services.kernel import redis_connection
+from services.kernel.clock import Clock, SystemClock
 from services.kernel.counters import Counters
 from services.kernel.database import Connection, Database, Row, translated
 from services.kernel.envelopes import (
@@ -59,11 +60,13 @@ class Layer2Listener:
         counters: Counters,
         *,
         heartbeat: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
         self._redis = redis
         self._db = db
         self._counters = counters
         self._beat = heartbeat
+        self._clock = clock or SystemClock()
         self._reminder = Reminder()
         self._sql = Queries.load("services.stage_worker", "courses.sql")
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
@@ -93,6 +96,7 @@ class Layer2Listener:
 
     async def _initialise(self, connection: Connection, course: Row, job: Announcement) -> None:
         position = POSITION_OF[job.job_type or ""]
+        began = self._clock.monotonic()
         with bind_context(courseId=str(course["id"]), jobId=str(job.outbox_id)):
             try:
                 with translated():
@@ -102,10 +106,14 @@ class Layer2Listener:
                 raise
             except CoursegenError as error:
                 _log.warning("layer 2 could not initialise the course", error=error.message)
-                self._counters.add("fallback", "layer2:failed")
+                self._count("failed", began)
                 return
             _log.warning("layer 2 initialised the course", state=position.initial)
-            self._counters.add("fallback", "layer2:success")
+            self._count("success", began)
+
+    def _count(self, result: str, began: float) -> None:
+        self._counters.add("fallback", f"layer2:{result}")
+        self._counters.observe("fallback_duration", self._clock.monotonic() - began)
 
     async def _call(self, connection: Connection, course: Row, job: Announcement, position: Position) -> None:
         await connection.fetchval(

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.api import metrics_view
-from services.api.recent_initiations import RecentInitiations
+from services.api.recent_figures import RecentFigures
 from services.api.shared_figures import LONGEST_SECONDS, SharedFigures
 from services.cli.stack import ports
 from services.kernel.clock import SystemClock
@@ -76,7 +76,7 @@ async def test_a_relay_that_never_was_has_not_stalled(db: Database) -> None:
     await db.execute("UPDATE relay_leadership SET last_progress_at = NULL")
     counters = Counters(db)
 
-    page = await SharedFigures(db, counters, RecentInitiations(SystemClock())).page()
+    page = await SharedFigures(db, counters, RecentFigures(SystemClock())).page()
 
     assert ("outbox_last_progress_timestamp_seconds", ()) not in samples(page)
     assert ("outbox_oldest_pending_seconds", ()) in samples(page)
@@ -86,7 +86,7 @@ async def test_without_postgresql_the_page_says_so_in_time(private_postgres: Pri
     """A database that hangs, and one that is gone: not healthy, within the time that a scrape has."""
     url = Postgres(private_postgres.url()).create()
     db = await Database.open(CommonSettings(database_url=Secret(url)))
-    figures = SharedFigures(db, Counters(db), RecentInitiations(SystemClock()))
+    figures = SharedFigures(db, Counters(db), RecentFigures(SystemClock()))
     assert await figures.page() != metrics_view.UNHEALTHY
     private_postgres.pause()
     began = time.monotonic()

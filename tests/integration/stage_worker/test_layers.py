@@ -41,7 +41,10 @@ async def fallbacks(db: Database, counters: Counters) -> dict[str, float]:
     """How often the layers acted."""
     await counters.flush()
     rows = await db.fetch("SELECT label, value FROM metric_values WHERE name = 'fallback'")
-    return {row["label"]: row["value"] for row in rows}
+    found = {row["label"]: row["value"] for row in rows}
+    measured = (await counters.read()).durations("fallback_duration").count
+    assert measured == sum(found.values()), "each activation is timed"
+    return found
 
 
 def announced(course: UUID, job_type: str) -> bytes:

@@ -14,7 +14,7 @@ import services.outbox_relay.figures
 import services.stage_worker.deliveries
 from services.api import metrics_view
 from services.api.metrics_view import OutboxState
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes, Recent
 from services.kernel import metrics
 from services.kernel.counters import Snapshot
 from services.migrate.files import find_directory, read_directory
@@ -88,20 +88,21 @@ def test_each_block_says_what_it_prints() -> None:
 
 def test_what_is_asked_for_is_answered() -> None:
     """Every field of `ask api 3000` is one that the route has."""
-    counted, lately, state = (
+    counted, recent, lately, state = (
         Snapshot({}),
+        Recent(0.0, Snapshot({})),
         Outcomes(0, 0),
         OutboxState(0, 0.0, None, None, None, None, datetime.now(UTC)),
     )
     views = {
         "getAll": {
-            "fsm": metrics_view.fsm(counted),
-            "outbox": metrics_view.outbox(counted, state),
-            "fallbacks": metrics_view.fallbacks(counted, 0),
+            "fsm": metrics_view.fsm(counted, recent),
+            "outbox": metrics_view.outbox(counted, state, recent),
+            "fallbacks": metrics_view.fallbacks(counted, 0, recent),
             "healthCheck": metrics_view.health_check(lately, state),
         },
-        "getFSM": metrics_view.fsm(counted),
-        "getFallbacks": metrics_view.fallbacks(counted, 0),
+        "getFSM": metrics_view.fsm(counted, recent),
+        "getFallbacks": metrics_view.fallbacks(counted, 0, recent),
         "healthCheck": metrics_view.health_check(lately, state),
     }
     asked = re.findall(r"^ask api 3000 /api/trpc/metrics\.(\w+)(.*)$", _PAGE, re.MULTILINE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from services.api import metrics_view
+from services.api import metrics_models, metrics_view
 from services.api.metrics_view import OutboxState
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes, Recent
 from services.kernel.counters import Snapshot, bucket_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -39,9 +40,13 @@ def counted(**counts: float) -> Snapshot:
     return Snapshot(values)
 
 
+NOTHING = Recent(0.0, counted())
+"""A window in which nothing happened."""
+
+
 def test_fsm_counts_operations_without_replays() -> None:
     """Two requests, one of them a repeat: total 1, hits 1, misses 1 (smoke test 7, TRAP14); names of both sources."""
-    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1))
+    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1), NOTHING)
 
     assert {key: shown[key] for key in ("total", "success", "failed", "cacheHits", "cacheMisses")} == {
         "total": 1,
@@ -57,7 +62,7 @@ def test_fsm_counts_operations_without_replays() -> None:
 def test_rates_are_percentages_with_ratios_beside_them() -> None:
     """D17: 2 of 1000 failed is 0.2 percent and 0.002."""
     shown = metrics_view.fsm(
-        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65)
+        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65), NOTHING
     )
 
     assert (shown["failureRate"], shown["failureRatio"]) == (0.2, 0.002)
@@ -67,7 +72,7 @@ def test_rates_are_percentages_with_ratios_beside_them() -> None:
 def test_durations_are_milliseconds() -> None:
     """p50, p95, p99 and the mean."""
     values = {("fsm_duration", "", bucket_of(85.0)): 10.0, ("fsm_duration", "", -1): 850.0}
-    shown = metrics_view.fsm(Snapshot(values))
+    shown = metrics_view.fsm(Snapshot(values), NOTHING)
 
     assert shown["avgDuration"] == 85
     assert shown["durations"]["p95"] == pytest.approx(85, rel=0.06)
@@ -78,7 +83,7 @@ def test_the_outbox_shows_the_names_of_both_sources() -> None:
     """000's and 002's, and its relay's health."""
     values = {("outbox_batch_duration", "", bucket_of(1200.0)): 1.0, ("outbox_batch_duration", "", -1): 1200.0}
     numbers = {("outbox_jobs", "created", 0): 7.0, ("outbox_jobs", "failed", 0): 1.0, ("outbox_batches", "", 0): 3.0}
-    shown = metrics_view.outbox(Snapshot({**values, **numbers}), state(queue_depth=4, oldest_seconds=1.5))
+    shown = metrics_view.outbox(Snapshot({**values, **numbers}), state(queue_depth=4, oldest_seconds=1.5), NOTHING)
 
     assert (shown["batchesProcessed"], shown["jobsCreated"], shown["jobsFailed"]) == (3, 7, 1)
     assert (shown["pending"], shown["processed"], shown["failed"]) == (4, 7, 1)
@@ -94,12 +99,56 @@ def test_the_outbox_shows_the_names_of_both_sources() -> None:
 def test_fallbacks_count_both_layers_and_their_ends() -> None:
     """GAP32."""
     shown = metrics_view.fallbacks(
-        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), recent=4
+        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), 4, NOTHING
     )
 
     assert (shown["layer2Activations"], shown["layer3Activations"], shown["recentActivations"]) == (4, 2, 4)
     assert (shown["layer2Success"], shown["layer2Failed"]) == (3, 1)
     assert (shown["layer3Success"], shown["layer3Failed"]) == (2, 0)
+
+
+def test_a_window_holds_the_numbers_of_the_last_minutes() -> None:
+    """Its percentiles are those of what happened in it, and it says how long it is; what is beside it is of all time."""
+    slow, quick = bucket_of(900.0), bucket_of(20.0)
+    names = ("fsm_duration", "outbox_batch_duration", "fallback_duration")
+    counts = {
+        ("fsm_total", "success", 0): 3.0,
+        ("outbox_jobs", "failed", 0): 3.0,
+        ("fallback", "layer3:failed", 0): 3.0,
+    }
+    before = Snapshot(
+        {(name, "", slow): 100.0 for name in names} | {(name, "", -1): 90_000.0 for name in names} | counts
+    )
+    more = {(name, "", quick): 10.0 for name in names} | {(name, "", -1): 90_200.0 for name in names}
+    now = Snapshot({(name, "", slow): 100.0 for name in names} | more | dict.fromkeys(counts, 5.0))
+    recent = Recent(612.3456, now.since(before))
+    fsm, outbox = metrics_view.fsm(now, recent), metrics_view.outbox(now, state(), recent)
+    fallbacks = metrics_view.fallbacks(now, 0, recent)
+
+    for shown in (fsm, outbox, fallbacks):
+        assert shown["durations"]["p95"] == pytest.approx(900, rel=0.06)
+        assert shown["window"]["durations"]["p99"] == pytest.approx(20, rel=0.06)
+        assert (shown["durations"]["count"], shown["window"]["durations"]["count"]) == (110, 10)
+        assert shown["window"]["durations"]["mean"] == 20
+        assert shown["window"]["seconds"] == 612.346
+    assert (fsm["total"], fsm["window"]["total"], fsm["window"]["successRate"]) == (5, 2, 100)
+    assert (outbox["jobsFailed"], outbox["window"]["jobsFailed"], outbox["window"]["failureRatio"]) == (5, 2, 1)
+    assert (fallbacks["layer3Activations"], fallbacks["window"]["layer3Failed"]) == (5, 2)
+
+
+@pytest.mark.parametrize("made", ["fsm", "outbox", "fallbacks", "healthCheck", "health"])
+def test_what_is_shown_is_what_is_described(made: str) -> None:
+    """Whole numbers are whole, and no key is undescribed or missing: the models are what clients are generated from."""
+    numbers = counted(fsm_total__success=1, fallback__layer2_failed=1)
+    shown, model = {
+        "fsm": (metrics_view.fsm(numbers, NOTHING), metrics_models.FsmNumbers),
+        "outbox": (metrics_view.outbox(numbers, state(), NOTHING), metrics_models.OutboxNumbers),
+        "fallbacks": (metrics_view.fallbacks(numbers, 0, NOTHING), metrics_models.FallbackNumbers),
+        "healthCheck": (metrics_view.health_check(Outcomes(), state()), metrics_models.Health),
+        "health": (state().health(), metrics_models.OutboxHealth),
+    }[made]
+
+    assert msgspec.convert(shown, model) is not None
 
 
 def test_no_traffic_is_healthy() -> None:
@@ -162,7 +211,7 @@ def test_prometheus_can_read_the_text() -> None:
     assert samples[("system_healthy",)] == 1
     assert samples[("outbox_last_progress_timestamp_seconds",)] == (NOW - timedelta(seconds=1)).timestamp()
     assert any(name[0] == "fsm_recent_failure_timestamp_seconds" for name in samples)
-    assert "lastProcessed" in metrics_view.outbox(counted(), state(last_progress_at=None))["health"]
+    assert "lastProcessed" in metrics_view.outbox(counted(), state(last_progress_at=None), NOTHING)["health"]
     assert samples[("outbox_relay_epoch",)] == 0
     never = metrics_view.exposition(counted(), Outcomes(), state(last_progress_at=None), [])
     assert "\noutbox_last_progress_timestamp_seconds" not in never

@@ -13,7 +13,7 @@ from operators.coursegen_operator import figures as operator_figures
 from operators.coursegen_operator.alerts.rules import groups
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from services.api import app, metrics_view, stream_figures
-from services.api.recent_initiations import Outcomes
+from services.api.recent_figures import Outcomes
 from services.kernel.counters import Snapshot
 from services.kernel.metrics import REGISTRY
 from services.outbox_relay.figures import Figures

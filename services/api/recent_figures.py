@@ -1,8 +1,10 @@
-"""How initiations went lately, over all processes: what the health verdict judges (contract.md i, GAP25).
+"""What all processes have counted lately: what the health verdict judges, and the numbers of a window beside those of all time
+(contract.md i, GAP25).
 
-The shared counters only ever grow, so a young system that failed ten times would be called ill until hundreds succeed. Once
-a minute the sums are remembered; what happened lately is the difference between now and the sums of fifteen minutes ago,
-or of this process's start when that is not so long ago.
+The shared counters only ever grow, so a young system that failed ten times would be called ill until hundreds succeed, and a
+percentile of all time hides a bad hour. Once a minute the sums are remembered; what happened lately is the difference between
+now and the sums of fifteen minutes ago, or of this process's start when that is not so long ago. Buckets of a histogram are
+sums, too: their differences are the histogram of the window.
 """
 
 from __future__ import annotations
@@ -35,25 +37,39 @@ class Outcomes:
     failed: int = 0
 
 
-class RecentInitiations:
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What was counted in the window that ends now."""
+
+    seconds: float
+    """How long the window is: a process that has just begun has seen less than fifteen minutes."""
+    counted: Snapshot
+
+    @property
+    def initiations(self) -> Outcomes:
+        """How initiations went."""
+        return Outcomes(self.counted.count("fsm_total", "success"), self.counted.count("fsm_total", "failed"))
+
+
+class RecentFigures:
     """Remembers the sums of the last minutes, for one process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sums: deque[tuple[float, Outcomes]] = deque()
+        self._sums: deque[tuple[float, Snapshot]] = deque()
 
     def remember(self, counted: Snapshot) -> None:
         """Keep the sums of this moment, and forget what no window reaches back to."""
-        self._sums.append((self._clock.monotonic(), _sums(counted)))
+        self._sums.append((self._clock.monotonic(), counted))
         self._forget()
 
-    def until(self, counted: Snapshot) -> Outcomes:
+    def until(self, counted: Snapshot) -> Recent:
         """What happened in the window that ends with `counted`. Nothing, before anything was remembered."""
         self._forget()
-        now = _sums(counted)
-        then = self._sums[0][1] if self._sums else now
-        # Somebody may have emptied the counters: less than before is nothing.
-        return Outcomes(max(0, now.success - then.success), max(0, now.failed - then.failed))
+        if not self._sums:
+            return Recent(0.0, Snapshot({}))
+        at, then = self._sums[0]
+        return Recent(self._clock.monotonic() - at, counted.since(then))
 
     async def watch(self, counters: Counters, stopping: asyncio.Event) -> None:
         """Remember the sums every minute until `stopping` is set; a minute without PostgreSQL is left out."""
@@ -68,7 +84,3 @@ class RecentInitiations:
         begin = self._clock.monotonic() - WINDOW_SECONDS
         while len(self._sums) > 1 and self._sums[1][0] <= begin:
             self._sums.popleft()
-
-
-def _sums(counted: Snapshot) -> Outcomes:
-    return Outcomes(counted.count("fsm_total", "success"), counted.count("fsm_total", "failed"))

@@ -1,0 +1,94 @@
+"""Many who ask, one look."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.api.shared_look import SharedLook
+from services.kernel.errors import DatabaseUnavailable
+from tests.support.clocks import StandingClock
+from tests.support.waiting import eventually
+
+
+class Looks:
+    """Counts looks; each sees its own number, once it is allowed to."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        """Look once."""
+        self.taken += 1
+        mine = self.taken
+        await self.allowed.wait()
+        if self.error is not None:
+            raise self.error
+        return mine
+
+
+async def test_those_who_ask_at_one_time_share_one_look() -> None:
+    """However many they are."""
+    looks = Looks()
+    look = SharedLook(looks, longest_seconds=10, clock=StandingClock())
+
+    assert await asyncio.gather(*(look.result() for _ in range(10))) == [1] * 10
+    assert await look.result() == 2
+
+
+async def test_what_was_seen_serves_as_long_as_it_is_fresh() -> None:
+    """Counted from when the look began: what it saw is no younger."""
+    looks, clock = Looks(), StandingClock()
+    look = SharedLook(looks, longest_seconds=10, fresh_seconds=1.0, clock=clock)
+    first = await look.result()
+    clock.pass_by(0.9)
+    second = await look.result()
+    clock.pass_by(0.1)
+
+    assert (first, second, await look.result()) == (1, 1, 2)
+
+
+async def test_nobody_waits_longer_than_told_and_the_late_look_still_serves() -> None:
+    """Who asks again waits for the same one: a hanging database is asked once."""
+    looks = Looks()
+    looks.allowed.clear()
+    look = SharedLook(looks, longest_seconds=0.01, fresh_seconds=60, clock=StandingClock())
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable):
+            await look.result()
+    looks.allowed.set()
+
+    async def seen() -> bool:
+        return await look.result() == 1
+
+    await eventually(seen, within=5)
+    assert looks.taken == 1
+
+
+async def test_an_error_is_told_and_not_kept() -> None:
+    """The next one who asks has another look taken."""
+    looks = Looks()
+    looks.error = DatabaseUnavailable("away")
+    look = SharedLook(looks, longest_seconds=10, fresh_seconds=60, clock=StandingClock())
+    with pytest.raises(DatabaseUnavailable):
+        await look.result()
+    looks.error = None
+
+    assert await look.result() == 2
+
+
+async def test_a_closed_look_is_over() -> None:
+    """Who still waits is told."""
+    looks = Looks()
+    looks.allowed.clear()
+    look = SharedLook(looks, longest_seconds=10, clock=StandingClock())
+    waiting = asyncio.create_task(look.result())
+    await eventually(lambda: looks.taken == 1, within=5)
+    look.close()
+
+    with pytest.raises(DatabaseUnavailable):
+        await waiting
