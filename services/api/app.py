@@ -154,7 +154,7 @@ class Api:
             meters = (_REQUESTS.labels(route, str(reply.status)), _SECONDS.labels(route))
             self._meters[key] = meters
         meters[0].inc()
-        meters[1].observe(seconds)
+        meters[1].observe(seconds, metrics.exemplar())
         if self._access_log:
             _log.info(
                 "request",

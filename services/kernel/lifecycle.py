@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeVar
 from services.kernel import faults, logs, metrics
 from services.kernel.errors import OperatorError, SettingsInvalid
 from services.kernel.health import HealthRegistry
-from services.kernel.probes import own_metrics, serve_probes
+from services.kernel.probes import serve_probes
 from services.kernel.settings import ProcessSettings, refuse_supabase_only, secrets_of
 from services.kernel.start_wait import StartWait
 
@@ -107,10 +107,9 @@ async def _supervise(open_service: Open[S], settings: S) -> int:
             return EXIT_FAILED
 
 
-async def _page(health: HealthRegistry) -> bytes:
+async def _page(health: HealthRegistry, accept: str) -> metrics.Page:
     """The metrics of this process, and those that it knows of all."""
-    shared = "" if health.figures is None else metrics.SHARED_FROM_HERE + await health.figures()
-    return await own_metrics() + shared.encode()
+    return metrics.page(accept, "" if health.figures is None else await health.figures())
 
 
 def _watch_signals(stopping: asyncio.Event, health: HealthRegistry, longest_seconds: float) -> None:

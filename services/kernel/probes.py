@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import orjson
 
@@ -25,16 +26,20 @@ _JSON = "application/json"
 _log = get_logger(__name__)
 
 
-async def own_metrics() -> bytes:
+Render = Callable[[str], Awaitable[metrics.Page]]
+"""Makes the page `/metrics` for a header `Accept`, empty when there was none."""
+
+
+async def own_metrics(accept: str) -> metrics.Page:
     """The metrics of this process."""
-    return metrics.render()
+    return metrics.page(accept)
 
 
 @asynccontextmanager
 async def serve_probes(
-    health: HealthRegistry, host: str, port: int, render: Callable[[], Awaitable[bytes]] = own_metrics
+    health: HealthRegistry, host: str, port: int, render: Render = own_metrics
 ) -> AsyncIterator[int]:
-    """Answer probes while the block runs; yields the port in use. `render` makes the text of `/metrics`."""
+    """Answer probes while the block runs; yields the port in use. `render` makes the page `/metrics`."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -53,29 +58,32 @@ async def serve_probes(
 
 async def _answer(
     health: HealthRegistry,
-    render: Callable[[], Awaitable[bytes]],
+    render: Render,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
     request = (await reader.readline()).decode("latin-1").split()
-    while (await reader.readline()).strip():
-        pass  # headers do not matter here
+    accept = ""
+    while line := (await reader.readline()).strip():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"accept":  # no other header matters here
+            accept = value.decode("latin-1")
     if len(request) < 2:
         return
     method, path = request[0], request[1].partition("?")[0]
-    status, kind, body = await _respond(health, render, method, path)
+    status, kind, body = await _respond(health, partial(render, accept), method, path)
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n".encode() + (b"" if method == "HEAD" else body))
     await writer.drain()
 
 
 async def _respond(
-    health: HealthRegistry, render: Callable[[], Awaitable[bytes]], method: str, path: str
+    health: HealthRegistry, render: Callable[[], Awaitable[metrics.Page]], method: str, path: str
 ) -> tuple[int, str, bytes]:
     if method not in {"GET", "HEAD"}:
         return 405, _JSON, orjson.dumps({"error": {"code": "method_not_allowed", "message": "Use GET", "details": {}}})
     if path == "/metrics":
-        return 200, metrics.CONTENT_TYPE, await render()
+        return 200, *await render()
     if path == "/livez":
         late = health.late()
         return (503 if late else 200), _JSON, orjson.dumps({"alive": not late, "late": late})

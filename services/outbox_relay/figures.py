@@ -68,11 +68,11 @@ class Figures:
         self._show = _instruments()
         self._priorities: defaultdict[str, set[int]] = defaultdict(set)
 
-    def batch(self, *, created: int, dead: int, seconds: float) -> None:
-        """One batch is settled: `created` rows were put and marked, `dead` ones given up."""
+    def batch(self, *, created: int, dead: int, seconds: float, trace_id: str | None = None) -> None:
+        """One batch is settled: `created` rows were put and marked, `dead` ones given up; `trace_id` is that of one of them."""
         self._counters.add("outbox_batches")
         self._counters.observe("outbox_batch_duration", seconds)
-        self._show.batches.observe(seconds)
+        self._show.batches.observe(seconds, _exemplar(trace_id))
         self._settled("created", created)
         self._settled("failed", dead)
 
@@ -80,9 +80,9 @@ class Figures:
         """So many rows, whose jobs no worker can run, have come back from Redis as dead ones."""
         self._settled("failed", amount)
 
-    def stage(self, name: str, seconds: float) -> None:
-        """One stage took so long for one batch."""
-        self._show.stages.labels(name).observe(seconds)
+    def stage(self, name: str, seconds: float, trace_id: str | None = None) -> None:
+        """One stage took so long for one batch, in which is a row of the trace `trace_id`."""
+        self._show.stages.labels(name).observe(seconds, _exemplar(trace_id))
 
     def duplicates(self, amount: int) -> None:
         """So many rows were in Redis already."""
@@ -145,3 +145,7 @@ class Figures:
         if amount:
             self._counters.add("outbox_jobs", result, amount)
             self._show.jobs.labels(result).inc(amount)
+
+
+def _exemplar(trace_id: str | None) -> dict[str, str] | None:
+    return None if trace_id is None else {"trace_id": trace_id}

@@ -14,6 +14,7 @@ from services.kernel import logs, tracing
 from services.kernel.envelopes import log_fields
 from services.outbox_relay.outbox import Failure, OutboxRow
 
+_UNREADABLE = (orjson.JSONDecodeError, KeyError, TypeError, AttributeError)
 _log = logs.get_logger(__name__)
 
 
@@ -32,13 +33,25 @@ def say_failed(failure: Failure) -> None:
         _log.warning("outbox row failed", reason=failure.reason, will_retry=failure.is_transient)
 
 
+def trace_of(row: OutboxRow) -> tracing.TraceContext | None:
+    """Whose span `row` was written in; None where nobody said so, or its body cannot be read."""
+    try:
+        return tracing.parse(_payload(row).get(tracing.HEADER))
+    except _UNREADABLE:
+        return None
+
+
 def context_of(row: OutboxRow) -> dict[str, Any]:
     """What a line about `row` says of the request that it belongs to; a body that cannot be read says nothing."""
     known: dict[str, Any] = {"jobId": str(row.outbox_id), "courseId": str(row.entity_id)}
     try:
-        payload = orjson.loads(row.job_body or "{}")["kwargs"]["payload"]
+        payload = _payload(row)
         trace = tracing.parse(payload.get(tracing.HEADER))
         known |= log_fields(payload)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return known
     return known if trace is None else {**known, "traceId": trace.trace_id}
+
+
+def _payload(row: OutboxRow) -> Any:
+    return orjson.loads(row.job_body or "{}")["kwargs"]["payload"]

@@ -22,7 +22,7 @@ from services.outbox_relay.dispatch import PARK_SECONDS, Dispatched, Dispatcher
 from services.outbox_relay.figures import Figures
 from services.outbox_relay.high_water import HighWater, lanes_of
 from services.outbox_relay.leadership import Term
-from services.outbox_relay.lines import say_failed, say_relayed
+from services.outbox_relay.lines import say_failed, say_relayed, trace_of
 from services.outbox_relay.outbox import ClaimLimits, Failure, Outbox, OutboxRow
 
 PATIENCE: Final = 10
@@ -45,6 +45,8 @@ class Limits:
 class _Claimed:
     rows: Sequence[OutboxRow] = _NONE
     at: float = 0.0
+    trace_id: str | None = None
+    """Of its first row: an example of what was in hand. One body of a batch is read, never all of them."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Sent:
     dispatched: Dispatched = field(default_factory=Dispatched)
     rows: Sequence[OutboxRow] = _NONE
     at: float = 0.0
+    trace_id: str | None = None
 
 
 class Pipeline:
@@ -127,11 +130,14 @@ class Pipeline:
         rows = await self._outbox.claim(limits, [row.position for row in (*claimed, *sent)])
         self.is_blocked = self._water.is_blocked(rooms)
         self._adapt(len(rows))
-        if rows:
-            self._turn += 1
-            self._figures.stage("claim", self._clock.monotonic() - at)
-            await faults.reach("relay.after_claim")
-        return _Claimed(rows, at)
+        if not rows:
+            return _Claimed()
+        self._turn += 1
+        trace = trace_of(rows[0])
+        claimed_now = _Claimed(rows, at, None if trace is None else trace.trace_id)
+        self._figures.stage("claim", self._clock.monotonic() - at, claimed_now.trace_id)
+        await faults.reach("relay.after_claim")
+        return claimed_now
 
     def _adapt(self, found: int) -> None:
         self.has_more = found >= self._batch_size // 2
@@ -153,10 +159,10 @@ class Pipeline:
             self._water.note(queue, waiting)
         for queue in dispatched.parked:
             self._water.park(queue, PARK_SECONDS)
-        self._figures.stage("enqueue", self._clock.monotonic() - at)
+        self._figures.stage("enqueue", self._clock.monotonic() - at, claimed.trace_id)
         self._figures.duplicates(dispatched.duplicates)
         await faults.reach("relay.after_enqueue")
-        return _Sent(dispatched, claimed.rows, claimed.at)
+        return _Sent(dispatched, claimed.rows, claimed.at, claimed.trace_id)
 
     async def _settle(self, sent: _Sent, term: Term) -> None:
         if not sent.rows:
@@ -167,8 +173,8 @@ class Pipeline:
         say_relayed(delivered)
         dead = await self._settle_failures(sent.dispatched.failures, term.epoch)
         now = self._clock.monotonic()
-        self._figures.stage("mark", now - at)
-        self._figures.batch(created=created, dead=dead, seconds=now - sent.at)
+        self._figures.stage("mark", now - at, sent.trace_id)
+        self._figures.batch(created=created, dead=dead, seconds=now - sent.at, trace_id=sent.trace_id)
         await faults.reach("relay.after_mark")
 
     async def _settle_failures(self, failures: Sequence[Failure], epoch: int) -> int:

@@ -77,7 +77,7 @@ class Deliveries:
             seconds = self._clock.monotonic() - started
             self._count(stage.job_type, ending)
             _log.info("job ended", ending=ending, seconds=round(seconds, 3))
-            _SECONDS.labels(stage.job_type).observe(seconds)
+            _SECONDS.labels(stage.job_type).observe(seconds, metrics.exemplar())
 
         return deliver
 

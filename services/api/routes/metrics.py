@@ -11,13 +11,13 @@ from services.api.metrics_models import AllNumbers, FallbackNumbers, FsmNumbers,
 from services.api.recent_figures import RecentFigures
 from services.api.routing import Answer, Operation
 from services.api.shared_figures import SharedFigures
+from services.kernel import metrics
 from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.queries import Queries
 
 TAG: Final = "Metrics"
 
-_TEXT_FORMAT = b"text/plain; version=0.0.4; charset=utf-8"
 _WANTS_TEXT = re.compile(rb"text/plain|application/openmetrics-text")
 _QUERIES = Queries.load("services.api", "metrics.sql")
 
@@ -43,7 +43,10 @@ class MetricsRoutes:
     def operations(self) -> list[Operation]:
         """This module's part of the table."""
         handlers = {
-            "/api/trpc/metrics.getAll": (self.get_all, Answer("The numbers", AllNumbers, also=("text/plain",))),
+            "/api/trpc/metrics.getAll": (
+                self.get_all,
+                Answer("The numbers", AllNumbers, also=("text/plain", "application/openmetrics-text")),
+            ),
             "/api/trpc/metrics.getFSM": (self.get_fsm, Answer("The numbers", FsmNumbers)),
             "/api/trpc/metrics.getOutbox": (self.get_outbox, Answer("The numbers", OutboxNumbers)),
             "/api/trpc/metrics.getFallbacks": (self.get_fallbacks, Answer("The numbers", FallbackNumbers)),
@@ -64,10 +67,11 @@ class MetricsRoutes:
         ]
 
     async def get_all(self, request: Request) -> Reply:
-        """All numbers: JSON, or Prometheus' text format for a client that accepts that (TRAP4)."""
+        """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4)."""
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
-            return Reply(200, (await self._figures.text()).encode(), _TEXT_FORMAT)
+            page = metrics.shared_page(accepted.decode("latin-1"), await self._figures.text())
+            return Reply(200, page.body, page.content_type.encode())
         counted, state, last_day = await self._counters.read(), await self._figures.outbox(), await self._last_day()
         recent = self._recent.until(counted)
         return json_reply(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from services.cli.stack.http_get import Answer, get
-from services.kernel.metrics import SHARED_FROM_HERE
+from services.kernel.metrics import CONTENT_TYPE, SHARED_FROM_HERE, Page
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+(?:\s+\S+)?)$")
 _LABELLED = re.compile(r'(^|,)\s*process="')
@@ -50,13 +50,17 @@ def merge(pages: Mapping[str, str]) -> str:
     return "".join(f"{line}\n" for family in families.values() for line in family.lines())
 
 
-async def collect(ports: Mapping[str, int]) -> bytes:
-    """Fetch every process's page from its metrics port and merge them; one that does not answer is left out."""
+async def collect(ports: Mapping[str, int], accept: str = "") -> Page:
+    """Fetch every process's page from its metrics port and merge them; one that does not answer is left out.
+
+    In Prometheus' text format, whatever `accept` asks for: exemplars are on the pages of the processes.
+    """
+    del accept
     answers = await asyncio.gather(*(get(port, "/metrics", seconds=_FETCH_SECONDS) for port in ports.values()))
     pages = {name: text for name, answer in zip(ports, answers, strict=True) if (text := _text(answer)) is not None}
     up = "".join(f'coursegen_process_up{{process="{name}"}} {int(name in pages)}\n' for name in ports)
     head = "# HELP coursegen_process_up Whether the process answered on its metrics port\n"
-    return f"{merge(pages)}{head}# TYPE coursegen_process_up gauge\n{up}".encode()
+    return Page(CONTENT_TYPE, f"{merge(pages)}{head}# TYPE coursegen_process_up gauge\n{up}".encode())
 
 
 def _text(answer: Answer | None) -> str | None:

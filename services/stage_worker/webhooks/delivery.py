@@ -156,7 +156,7 @@ class WebhookDelivery(Stage[Job, Attempt]):
         except AttemptFailed as failure:
             return self._failed(row, None, str(failure), None)
         finally:
-            _SECONDS.observe(self._clock.monotonic() - started)
+            _SECONDS.observe(self._clock.monotonic() - started, metrics.exemplar())
         return self._judged(row, answer)
 
     def _judged(self, row: Row, answer: Answer) -> Attempt:

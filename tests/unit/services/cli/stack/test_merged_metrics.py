@@ -82,6 +82,6 @@ def test_what_is_counted_together_fills_what_no_process_shows() -> None:
 
 async def test_a_process_that_does_not_answer_is_shown_as_down() -> None:
     """The page is still a page."""
-    samples = _samples((await collect({"gone": pick()})).decode())
+    samples = _samples((await collect({"gone": pick()})).body.decode())
 
     assert samples == {("coursegen_process_up", (("process", "gone"),)): 0}
