@@ -20,7 +20,7 @@ from services.api.messages import ChunkSource, ClientGone, Header, Receive, Repl
 from services.api.problems import problem
 from services.api.routing import Operation, RouteTable
 from services.api.streaming import pump
-from services.kernel import metrics, tracing
+from services.kernel import metrics, spans, tracing
 from services.kernel.database import DatabaseRefused
 from services.kernel.errors import CoursegenError, OperatorError, RetryableError
 from services.kernel.ids import new_request_id
@@ -28,6 +28,8 @@ from services.kernel.logs import bind_context, get_logger, scrub_text
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FIXED_HEADERS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 UNKNOWN: Final = "unknown"
 """The operation of a request that meets none."""
@@ -59,6 +61,7 @@ class Api:
         self._cors = cors
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
+        self._unasked = frozenset(each.name for each in routes.operations if each.public)
         self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,6 +158,7 @@ class Api:
             self._meters[key] = meters
         meters[0].inc()
         meters[1].observe(seconds, metrics.exemplar())
+        self._record(request, route, reply, seconds)
         if self._access_log:
             _log.info(
                 "request",
@@ -163,6 +167,20 @@ class Api:
                 status=reply.status,
                 seconds=round(seconds, 4),
             )
+
+    def _record(self, request: Request, route: str, reply: Reply, seconds: float) -> None:
+        """The request's span. Probes ask all day: they have one only where the caller has begun the trace."""
+        trace = tracing.current()
+        if not spans.is_recording() or trace is None or (route in self._unasked and not trace.parent_id):
+            return
+        method = request.method if request.method in _METHODS else "_OTHER"
+        facts: dict[str, spans.Attribute] = {
+            "http.request.method": method,
+            "http.response.status_code": reply.status,
+            "coursegen.operation": route,
+        }
+        failed = reply.status >= 500
+        spans.record(trace, f"{method} {route}", spans.Kind.SERVER, seconds, facts, has_failed=failed)
 
 
 def _request_id(offered: bytes | None) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -26,11 +27,11 @@ from functools import partial
 from importlib import metadata
 from typing import Any, Protocol, TypeVar
 
-from services.kernel import faults, logs, metrics
+from services.kernel import faults, logs, metrics, spans, tracing
 from services.kernel.errors import OperatorError, SettingsInvalid
 from services.kernel.health import HealthRegistry
 from services.kernel.probes import serve_probes
-from services.kernel.settings import ProcessSettings, refuse_supabase_only, secrets_of
+from services.kernel.settings import CommonSettings, ProcessSettings, refuse_supabase_only, secrets_of
 from services.kernel.start_wait import StartWait
 
 EXIT_OK = 0
@@ -72,7 +73,7 @@ def run(name: str, open_service: Open[S], load_settings: Callable[[Mapping[str, 
     logs.configure(settings.log_level, settings.log_format, name)
     logs.conceal(secrets_of(settings))
     metrics.describe_process(name, metadata.version("coursegen"))
-    return run_loop(_supervise(open_service, settings))
+    return run_loop(_traced(name, open_service, settings))
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -83,6 +84,20 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+async def _traced(name: str, open_service: Open[S], settings: S) -> int:
+    """Run it, and tell a collector what it does where one is named."""
+    if not isinstance(settings, CommonSettings):
+        return await _supervise(open_service, settings)
+    tracing.sample(settings.traces_ratio)
+    resource = {
+        "service.name": f"coursegen-{name}",
+        "service.version": metadata.version("coursegen"),
+        "service.instance.id": socket.gethostname(),
+    }
+    async with spans.exporting(settings.traces_endpoint, resource):
+        return await _supervise(open_service, settings)
 
 
 async def _supervise(open_service: Open[S], settings: S) -> int:

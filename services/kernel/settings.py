@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from services.kernel.collectors import parse_endpoint
 from services.kernel.errors import SettingsInvalid
 
 S = TypeVar("S")
@@ -349,6 +350,20 @@ class CommonSettings(ProcessSettings):
         minimum=0.1,
         maximum=3600,
         doc="longest time one statement may take before PostgreSQL ends it",
+    )
+    traces_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default="",
+        parse=parse_endpoint,
+        doc="OpenTelemetry collector that spans are sent to by OTLP/HTTP, as http://collector:4318; empty: nowhere. The trace "
+        "itself is carried on all the same",
+    )
+    traces_ratio: float = setting(
+        "OTEL_TRACES_SAMPLER_ARG",
+        default=1.0,
+        minimum=0,
+        maximum=1,
+        doc="share of the traces begun here whose spans are sent; of a trace that a caller has begun the caller decides",
     )
     acquire_seconds: float = setting(
         "DATABASE_ACQUIRE_SECONDS",

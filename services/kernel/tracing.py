@@ -2,7 +2,7 @@
 
 Promises: a valid `traceparent` is continued, under a new span for each process that works on it; anything else begins a
 trace of our own. It travels like the request id, in the outbox row's metadata and the queued job, and leaves with what we
-call on the request's behalf. We record no spans ourselves; the lines in the logs carry `traceId`.
+call on the request's behalf. The lines in the logs carry `traceId`; `kernel.spans` tells a collector, where one is named.
 """
 
 from __future__ import annotations
@@ -27,6 +27,13 @@ class TraceContext(NamedTuple):
     trace_id: str
     span_id: str
     flags: int = _SAMPLED
+    parent_id: str = ""
+    """The span that this one was begun for; empty for the first of a trace."""
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether its spans are to be recorded; whoever began the trace has said so."""
+        return bool(self.flags & _SAMPLED)
 
     @property
     def header(self) -> str:
@@ -35,7 +42,7 @@ class TraceContext(NamedTuple):
 
     def child(self) -> TraceContext:
         """A new span of the same trace."""
-        return TraceContext(self.trace_id, secrets.token_hex(8), self.flags)
+        return TraceContext(self.trace_id, secrets.token_hex(8), self.flags, self.span_id)
 
 
 def parse(header: object) -> TraceContext | None:
@@ -62,9 +69,21 @@ def begin(header: object = None) -> TraceContext:
     if caller is not None:
         return caller.child()
     identifiers = secrets.token_hex(24)
-    return TraceContext(identifiers[:32], identifiers[32:])
+    trace_id = identifiers[:32]
+    return TraceContext(trace_id, identifiers[32:], _SAMPLED if _is_chosen(trace_id) else 0)
 
 
+def sample(ratio: float) -> None:
+    """Let this share of the traces that begin in this process be recorded; one begun elsewhere keeps its mark."""
+    global _ratio  # noqa: PLW0603 - set once, at start
+    _ratio = ratio
+
+
+def _is_chosen(trace_id: str) -> bool:
+    return _ratio >= 1 or int(trace_id[-14:], 16) < _ratio * 2**56
+
+
+_ratio = 1.0
 _current: ContextVar[TraceContext | None] = ContextVar("trace", default=None)
 
 

@@ -24,6 +24,7 @@ from services.outbox_relay.high_water import HighWater, lanes_of
 from services.outbox_relay.leadership import Term
 from services.outbox_relay.lines import say_failed, say_relayed, trace_of
 from services.outbox_relay.outbox import ClaimLimits, Failure, Outbox, OutboxRow
+from services.outbox_relay.row_spans import record_relayed
 
 PATIENCE: Final = 10
 """One claim in so many chooses the least urgent rows: they advance whatever else is written all the time."""
@@ -173,6 +174,7 @@ class Pipeline:
         say_relayed(delivered)
         dead = await self._settle_failures(sent.dispatched.failures, term.epoch)
         now = self._clock.monotonic()
+        record_relayed(delivered, now - sent.at)
         self._figures.stage("mark", now - at, sent.trace_id)
         self._figures.batch(created=created, dead=dead, seconds=now - sent.at, trace_id=sent.trace_id)
         await faults.reach("relay.after_mark")

@@ -108,22 +108,23 @@ def test_every_pod_has_its_policy(render: Render) -> None:
 
 
 def test_what_is_outside_is_opened_by_name(render: Render) -> None:
-    """Engine, object store and the issuer's keys only where they are needed."""
-    sets = [f"networkPolicy.{each}.enabled=true" for each in ("engine", "objectStore", "jwks", "stream")]
+    """Engine, object store and the issuer's keys only where they are needed; a collector of spans by all."""
+    sets = [f"networkPolicy.{each}.enabled=true" for each in ("engine", "objectStore", "jwks", "stream", "traces")]
     sets += [
         f"networkPolicy.{each}.port={port}"
-        for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3), ("stream", 4))
+        for each, port in (("engine", 1), ("objectStore", 2), ("jwks", 3), ("stream", 4), ("traces", 5))
     ]
     found = _found(render("networkpolicy", *sets))
     added = {component: {ports[0] for _, _, ports in paths - PATHS[component]} for component, paths in found.items()}
 
     assert {component: ports for component, ports in added.items() if ports} == {
-        "api": {2, 3, 4},
-        "persistence-worker": {4},
-        "worker-documents": {1, 2},
-        "worker-analysis": {1, 2},
-        "worker-generation": {1, 2},
-        "worker-webhooks": {2},
+        "outbox-relay": {5},
+        "api": {2, 3, 4, 5},
+        "persistence-worker": {4, 5},
+        "worker-documents": {1, 2, 5},
+        "worker-analysis": {1, 2, 5},
+        "worker-generation": {1, 2, 5},
+        "worker-webhooks": {2, 5},
     }
 
 

@@ -91,6 +91,7 @@ _OUTSIDE = {
     "networkPolicy.engine.enabled": ("config.worker.ENGINE=openai", "stageWorker.queues.analysis.config.ENGINE=openai"),
     "networkPolicy.objectStore.enabled": ("config.api.OBJECT_STORE=s3://courses", "config.worker.OBJECT_STORE=s3://courses"),
     "networkPolicy.stream.enabled": ("config.stream.REDIS_HOST=stream",),
+    "networkPolicy.traces.enabled": ("config.common.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",),
     "networkPolicy.jwks.enabled": ("config.api.JWT_JWKS_URL=https://id.example.org/keys",),
 }  # fmt: skip
 

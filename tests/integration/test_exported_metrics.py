@@ -136,8 +136,8 @@ async def test_every_process_keeps_to_the_conventions(stack: Stack, db: Database
         assert (kind, unbounded(families)) == (kind, [])
         assert "coursegen_build_info{" in page or kind == "operator"
         assert lint(page) == "", kind
-    for kind in after:
-        more = {each for each in series(after[kind]) - series(before[kind]) if not _may_come(each[0])}
+    for kind, page in after.items():
+        more = {each for each in series(page) - series(before[kind]) if not _may_come(each[0])}
         assert (kind, more) == (kind, set())
 
 

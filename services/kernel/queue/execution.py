@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from saq.job import Job, Status
 from saq.utils import now
 
-from services.kernel import tracing
+from services.kernel import spans, tracing
 from services.kernel.envelopes import log_fields
 from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableError, UpstreamUnavailable
 from services.kernel.logs import bind_context, get_logger
@@ -42,12 +43,15 @@ class Execution:
         self._draining = draining
         self.was_set_aside = False
         """Whether the job has ended as a dead one, which somebody must be told of."""
+        self._error = ""
+        """The class of what the handler raised."""
 
     async def run(self) -> None:
         """Run the job to one of its ends. When cancelled, give it back and leave no attempt charged."""
         payload = _payload(self.job)
         trace = tracing.begin(payload.get(tracing.HEADER))
         fields = {**log_fields(payload), "traceId": trace.trace_id}
+        began = time.perf_counter()
         with (
             tracing.working_in(trace),
             bind_context(jobId=self.job.key, queue=self.queue.name, jobType=self.job.function, **fields),
@@ -55,8 +59,28 @@ class Execution:
             try:
                 await self._deliver()
             except asyncio.CancelledError:
+                self._error = "cancelled"
                 await self._cut_off()
                 raise
+            finally:
+                self._record(trace, fields, time.perf_counter() - began)
+
+    def _record(self, trace: tracing.TraceContext, fields: dict[str, str], seconds: float) -> None:
+        if not spans.is_recording():
+            return
+        facts: dict[str, spans.Attribute] = {
+            "messaging.system": "saq",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": self.queue.name,
+            "messaging.message.id": self.job.key,
+            "coursegen.attempt": self.job.attempts,
+        }
+        if "courseId" in fields:
+            facts["coursegen.course_id"] = fields["courseId"]
+        if self._error:
+            facts["error.type"] = self._error
+        name = f"process {self.job.function}"
+        spans.record(trace, name, spans.Kind.CONSUMER, seconds, facts, has_failed=bool(self._error))
 
     async def _deliver(self) -> None:
         job = self.job
@@ -107,6 +131,7 @@ class Execution:
         )
 
     async def _conclude(self, error: Exception | None) -> None:
+        self._error = "" if error is None else type(error).__name__
         if error is None:
             await self._tell(lambda: self.queue.finish(self.job, Status.COMPLETE))
         elif isinstance(error, RetryableError):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import ClassVar, Final
 
-from services.kernel import metrics, tracing
+from services.kernel import metrics, spans, tracing
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Database, Row
 from services.kernel.envelopes import Job
@@ -142,17 +142,19 @@ class WebhookDelivery(Stage[Job, Attempt]):
         secrets = await self._outlet.vault.valid(self._db, row["organization_id"])
         body = row["body"].encode()
         timestamp = int(self._clock.now().timestamp())
-        headers = {
+        headers: dict[str, str] = {
             "Content-Type": "application/json",
             "User-Agent": _USER_AGENT,
             **signed_headers(secrets, str(row["delivery_id"]), timestamp, body),
-            **({"X-Request-ID": job.request_id} if _is_header(job.request_id) else {}),
-            **tracing.outgoing(),
+            **({"X-Request-ID": str(job.request_id)} if _is_header(job.request_id) else {}),
         }
+        facts: dict[str, spans.Attribute] = {"http.request.method": "POST", "server.address": target.host}
         started = self._clock.monotonic()
         try:
-            with on_behalf_of(row["organization_id"]):
-                answer = await self._outlet.sender.post(target, headers, body)
+            with on_behalf_of(row["organization_id"]), spans.calling("POST webhook", facts) as call:
+                answer = await self._outlet.sender.post(target, headers | tracing.outgoing(), body)
+                call.attributes["http.response.status_code"] = answer.status
+                call.has_failed = not answer.is_accepted
         except AttemptFailed as failure:
             return self._failed(row, None, str(failure), None)
         finally:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from services.kernel import tracing
+from services.kernel import spans, tracing
 from services.kernel.errors import PermanentError, UpstreamUnavailable
 from services.kernel.logs import get_logger, scrub_text
 from services.stage_worker.engines.openai.budget import Budget
@@ -178,16 +178,19 @@ class ChatClient:
 
     async def _once(self, request: dict[str, Any]) -> tuple[bytes, Completion]:
         key = self._settings.openai_api_key
-        headers = tracing.outgoing() | ({"Authorization": f"Bearer {key.reveal()}"} if key else {})
+        authorization = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
         address = f"{self._settings.openai_base_url.rstrip('/')}/chat/completions"
+        seconds = self._settings.openai_seconds
         try:
-            async with (
-                asyncio.timeout(self._settings.openai_seconds),
-                self._http.stream(
-                    "POST", address, json=request, headers=headers, timeout=self._settings.openai_seconds
-                ) as reply,
-            ):
-                body = await _read(reply)
+            with spans.calling("POST chat completions", {"http.request.method": "POST"}) as call:
+                headers = tracing.outgoing() | authorization
+                async with (
+                    asyncio.timeout(seconds),
+                    self._http.stream("POST", address, json=request, headers=headers, timeout=seconds) as reply,
+                ):
+                    body = await _read(reply)
+                    call.attributes["http.response.status_code"] = reply.status_code
+                    call.has_failed = not reply.is_success
         except (httpx.TransportError, TimeoutError) as error:
             raise _Passing(type(error).__name__) from error
         _require_success(reply, body)
