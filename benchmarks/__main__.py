@@ -16,6 +16,7 @@ NAMES = (
     "initiation",
     "concurrency",
     "connections",
+    "balancers",
     "watchers",
     "memory",
     "relay_drain",

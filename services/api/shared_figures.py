@@ -24,6 +24,9 @@ LONGEST_SECONDS: Final = 1.5
 FRESH_SECONDS: Final = 1.0
 """How old the health verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
 
+STALE_SECONDS: Final = 5.0
+"""How old it may be while a look takes long, because very many rows wait or PostgreSQL is busy."""
+
 _QUERIES = Queries.load("services.api", "metrics.sql")
 _log = get_logger(__name__)
 
@@ -36,7 +39,9 @@ class SharedFigures:
         self._counters = counters
         self._recent = recent
         self._page = SharedLook(self.text, longest_seconds=LONGEST_SECONDS)
-        self._verdict = SharedLook(self._judge, longest_seconds=LONGEST_SECONDS, fresh_seconds=FRESH_SECONDS)
+        self._verdict = SharedLook(
+            self._judge, longest_seconds=LONGEST_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
+        )
 
     async def outbox(self) -> OutboxState:
         """The outbox and its relay.
@@ -69,7 +74,7 @@ class SharedFigures:
             return metrics_view.UNHEALTHY
 
     async def verdict(self) -> dict[str, Any]:
-        """`healthCheck`, at most `FRESH_SECONDS` old, within the time that a page has.
+        """`healthCheck`, at most `FRESH_SECONDS` or, in hard times, `STALE_SECONDS` old, within the time that a page has.
 
         Without PostgreSQL nothing can be said of three criteria: that is not healthy, in the same body.
         """

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
+SHARE: Final = 100.0
+"""What was seen serves so many times as long as it took to see it: looking never takes more than a hundredth of the time."""
+
 
 class SharedLook(Generic[T]):
-    """What was seen serves for `fresh_seconds`; those who ask while nothing fresh is there share one look, and wait for it no
-    longer than `longest_seconds`. A look that takes too long is left to itself: to break it off can take as long.
+    """What was seen serves for `fresh_seconds`, and up to `stale_seconds` when it took long to see; those who ask while nothing
+    fresh is there share one look, and wait for it no longer than `longest_seconds`. A look that takes too long is left to
+    itself: to break it off can take as long.
     """
 
     def __init__(
@@ -23,11 +27,13 @@ class SharedLook(Generic[T]):
         *,
         longest_seconds: float,
         fresh_seconds: float = 0.0,
+        stale_seconds: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
         self._look = look
         self._longest = longest_seconds
         self._fresh = fresh_seconds
+        self._stale = stale_seconds
         self._clock = clock or SystemClock()
         self._looking: asyncio.Task[T] | None = None
         self._seen: tuple[float, T] | None = None
@@ -39,7 +45,7 @@ class SharedLook(Generic[T]):
             DatabaseUnavailable: the look takes too long.
             CoursegenError: what the look raised; the next one who asks has another look taken.
         """
-        if self._seen is not None and self._clock.monotonic() - self._seen[0] < self._fresh:
+        if self._seen is not None and self._clock.monotonic() < self._seen[0]:
             return self._seen[1]
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._see(), name="shared look")
@@ -57,7 +63,8 @@ class SharedLook(Generic[T]):
     async def _see(self) -> T:
         began = self._clock.monotonic()
         seen = await self._look()
-        self._seen = began, seen
+        took = self._clock.monotonic() - began
+        self._seen = began + max(self._fresh, min(took * SHARE, self._stale)), seen
         return seen
 
 

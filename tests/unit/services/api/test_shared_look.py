@@ -52,6 +52,31 @@ async def test_what_was_seen_serves_as_long_as_it_is_fresh() -> None:
     assert (first, second, await look.result()) == (1, 1, 2)
 
 
+async def test_a_look_that_took_long_serves_longer() -> None:
+    """A hundred times as long as it took, and no longer than told: looking takes a hundredth of the time at most."""
+    clock = StandingClock()
+    taken = 0
+
+    async def look_for(seconds: float) -> int:
+        nonlocal taken
+        taken += 1
+        clock.pass_by(seconds)
+        return taken
+
+    slow = SharedLook(lambda: look_for(0.03), longest_seconds=10, fresh_seconds=1, stale_seconds=5, clock=clock)
+    slower = SharedLook(lambda: look_for(0.3), longest_seconds=10, fresh_seconds=1, stale_seconds=5, clock=clock)
+    seen = [await slow.result()]
+    for pause in (2.96, 0.02):  # 2.99 s and 3.01 s after the first look began
+        clock.pass_by(pause)
+        seen.append(await slow.result())
+    seen.append(await slower.result())
+    for pause in (4.69, 0.02):
+        clock.pass_by(pause)
+        seen.append(await slower.result())
+
+    assert seen == [1, 1, 2, 3, 3, 4]
+
+
 async def test_nobody_waits_longer_than_told_and_the_late_look_still_serves() -> None:
     """Who asks again waits for the same one: a hanging database is asked once."""
     looks = Looks()
