@@ -43,7 +43,7 @@ async def judged(api: RunningApi, *, healthy: bool) -> httpx.Response:
         assert found.json()["healthy"] is healthy
         return found
 
-    return await eventually(answer, within=10)
+    return await eventually(answer, within=30)
 
 
 @pytest.mark.parametrize("path", ROUTES)
