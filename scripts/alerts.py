@@ -1,5 +1,5 @@
-"""Write the alerts for a Prometheus without the operator: config/alerts.yml, prometheus/alerts/phase3-queue.yml and
-config/alerts-coursegen.yml, from the source that the operator has.
+"""Write the alerts for a Prometheus without the operator: config/alerts.yml, prometheus/alerts/phase3-queue.yml,
+config/alerts-coursegen.yml and config/objectives.yml, from the source that the operator has.
 
     python scripts/alerts.py [--runbook-base-url URL] [--check]
 """

@@ -24,7 +24,7 @@ LONGEST_SECONDS: Final = 1.5
 FRESH_SECONDS: Final = 1.0
 """How old the health verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
 
-STALE_SECONDS: Final = 5.0
+STALE_SECONDS: Final = 10.0
 """How old it may be while a look takes long, because very many rows wait or PostgreSQL is busy."""
 
 _QUERIES = Queries.load("services.api", "metrics.sql")

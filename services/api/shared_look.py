@@ -11,8 +11,8 @@ from services.kernel.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-SHARE: Final = 100.0
-"""What was seen serves so many times as long as it took to see it: looking never takes more than a hundredth of the time."""
+SHARE: Final = 200.0
+"""What was seen serves so many times as long as it took to see it: looking takes half a hundredth of the time at most."""
 
 
 class SharedLook(Generic[T]):

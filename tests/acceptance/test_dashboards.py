@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+from reportlab.pdfgen import canvas
 
 from tests.acceptance.conftest import Home
-from tests.support.prometheus import scraping
+from tests.support.prometheus import Prometheus, scraping
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
-_WORDS = {"$__rate_interval": "10s", "$namespace": ".*"}
+_WORDS = {"$__rate_interval": "10s", "$__range": "5m", "$namespace": ".*"}
+_RULES = [REPOSITORY / "config" / name for name in ("alerts.yml", "alerts-coursegen.yml", "objectives.yml")]
 
 
-def expressions(file: str) -> dict[str, list[str]]:
+def expressions(path: str) -> dict[str, list[str]]:
     """The expressions of each panel, with what Grafana fills in."""
-    model: dict[str, Any] = json.loads((REPOSITORY / "monitoring" / "grafana" / file).read_text(encoding="utf-8"))
+    model: dict[str, Any] = json.loads((REPOSITORY / path).read_text(encoding="utf-8"))
     return {panel["title"]: [_filled(each["expr"]) for each in panel["targets"]] for panel in model["panels"]}
 
 
@@ -30,6 +34,29 @@ def _filled(expression: str) -> str:
         expression = expression.replace(word, value)
     assert "$" not in expression
     return expression
+
+
+Shown = dict[str, list[list[float]]]
+"""By panel and line, the values of its series."""
+
+
+def answers(prometheus: Prometheus, asked: dict[str, list[str]]) -> Shown:
+    """What each expression finds now: numbers, and at least one.
+
+    Raises:
+        AssertionError: one finds nothing, or no number.
+    """
+    found = {
+        title: [[float(series["value"][1]) for series in prometheus.ask(each)] for each in panel]
+        for title, panel in asked.items()
+    }
+    lacking = {
+        title: panel
+        for title, panel in found.items()
+        if not all(line and all(value == value for value in line) for line in panel)  # noqa: PLR0124 - NaN
+    }
+    assert lacking == {}
+    return found
 
 
 @contextmanager
@@ -66,16 +93,11 @@ def test_every_panel_of_the_queue_dashboard_has_data(home: Home, tmp_path: Path)
     up = home.start("up", "--port", "0", "--metrics-port", "0", "--json")
     facts = json.loads(up.wrote('"processes"').strip().splitlines()[-1])
     target = facts["metricsUrl"].split("/")[2]
-    asked = expressions("phase3-queue-dashboard.json")
+    asked = expressions("monitoring/grafana/phase3-queue-dashboard.json")
     with sending(facts["apiUrl"]), scraping(tmp_path, target) as prometheus:
 
-        def shown() -> dict[str, list[list[float]]]:
-            found = {
-                title: [[float(series["value"][1]) for series in prometheus.ask(each)] for each in panel]
-                for title, panel in asked.items()
-            }
-            assert all(value == value for panel in found.values() for line in panel for value in line), found  # noqa: PLR0124 - NaN
-            assert all(line for panel in found.values() for line in panel), found
+        def shown() -> Shown:
+            found = answers(prometheus, asked)
             assert found["Enqueue Rate"][0][0] > 0, found
             return found
 
@@ -92,3 +114,79 @@ def test_every_panel_of_the_queue_dashboard_has_data(home: Home, tmp_path: Path)
     assert len(values["Partition Lag"][0]) == 16
     assert values["DLQ Rate"] == [[0]]
     assert 0.1 < values["Idempotent Hit Rate"][0][0] < 0.6
+
+
+def blank_page() -> bytes:
+    """A document without a word."""
+    written = io.BytesIO()
+    paper = canvas.Canvas(written)
+    paper.showPage()
+    paper.save()
+    return written.getvalue()
+
+
+@contextmanager
+def generating(api: str, token: str) -> Iterator[None]:
+    """Courses while the block lasts, each asked for twice; the first has no document that could be read, and fails."""
+    ending = threading.Event()
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def generate() -> None:
+        with httpx.Client(base_url=api, headers=headers, timeout=20) as client:
+            course = client.post("/api/courses", json={"title": "Nothing to read"}).raise_for_status().json()["id"]
+            page = {"file": ("blank.pdf", blank_page())}
+            client.post(f"/api/courses/{course}/documents", files=page).raise_for_status()
+            client.post("/api/coursegen/generate", json={"courseId": course}).raise_for_status()
+            while not ending.wait(0.3):
+                body = {"courseId": str(uuid4()), "title": "Bees"}
+                for _ in range(2):
+                    assert client.post("/api/coursegen/generate", json=body).status_code in {200, 429}
+
+    thread = threading.Thread(target=generate)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(30)
+
+
+def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path: Path) -> None:
+    """The ten of contract.md (k), and the objectives with what is recorded for them, while courses are generated."""
+    up = home.start("up", "--port", "0", "--metrics-port", "0", "--json")
+    facts = json.loads(up.wrote('"processes"').strip().splitlines()[-1])
+    token = home.run("token", "--tier", "PREMIUM").stdout.strip()
+    ten, objectives = (
+        expressions(path) for path in ("config/grafana-dashboard.json", "monitoring/grafana/objectives-dashboard.json")
+    )
+    target = facts["metricsUrl"].split("/")[2]
+    with generating(facts["apiUrl"], token), scraping(tmp_path, target, rules=_RULES) as prometheus:
+        kept = eventually_sync(lambda: answers(prometheus, objectives), within=120, every=0.5)
+
+        def shown() -> Shown:
+            found = answers(prometheus, ten)
+            assert found["Cache Hit Rate"][0][0] > 0, found
+            assert found["System Health Check"] == [[1]], found
+            return found
+
+        values = eventually_sync(shown, within=60, every=0.5)
+
+    assert list(values) == [
+        "FSM Success Rate",
+        "Outbox Queue Depth",
+        "FSM Initialization Latency",
+        "Outbox Batch Processing",
+        "Cache Hit Rate",
+        "Total FSM Operations",
+        "Worker Fallback Activations",
+        "Outbox Processor Health",
+        "Recent FSM Failures",
+        "System Health Check",
+    ]
+    assert values["FSM Success Rate"] == [[100]]
+    assert values["Outbox Processor Health"] == [[1]]
+    assert values["Total FSM Operations"][0][0] >= 1
+    assert len(values["Worker Fallback Activations"][0]) == 2
+    assert values["Recent FSM Failures"][0][0] > 1.7e12, "milliseconds, as Grafana wants times"
+    assert [line[0] > 50 for line in kept["Error Budget Left"]] == [True] * 6
+    assert kept["Restarts"] == [[0]]

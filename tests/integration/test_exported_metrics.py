@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -23,6 +25,7 @@ from services.kernel.database import Database
 from tests.integration.api.test_metrics import relay_lives
 from tests.support.courses import add_course
 from tests.support.pipeline import wait_for_state
+from tests.support.prometheus import scraping
 from tests.support.stack import Process, Stack
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
@@ -187,8 +190,12 @@ def test_a_label_that_anybody_can_fill_is_found() -> None:
     assert unbounded(text_families(f'{head}a{{route="get_all"}} 1\n')) == []
 
 
-async def test_histograms_name_the_trace_of_a_request_a_batch_and_a_job(stack: Stack, db: Database) -> None:
-    """Where OpenMetrics is asked for: the same trace on all three, and on `metrics.getAll` a page that can be read."""
+async def test_histograms_name_the_trace_of_a_request_a_batch_and_a_job(
+    stack: Stack, db: Database, tmp_path: Path
+) -> None:
+    """Where OpenMetrics is asked for: the same trace on all three, on `metrics.getAll` a page that can be read; a Prometheus
+    finds them, too.
+    """
     await relay_lives(db)
     api, relay, worker = await stack.start_all("api", "outbox_relay", "stage_worker")
     course_id = await add_course(db)
@@ -217,3 +224,13 @@ async def test_histograms_name_the_trace_of_a_request_a_batch_and_a_job(stack: S
         "system_healthy",
     }
     assert TRACE not in await page_of(api)
+
+    targets = [f"{ports.LOOPBACK}:{process.metrics_port}" for process in (api, relay, worker)]
+    with scraping(tmp_path, *targets) as prometheus:
+        for name in ("http_request", "outbox_batch", "relay_stage", "stage_job"):
+
+            async def found(series: str = f"{name}_duration_seconds_bucket") -> bool:
+                kept = await asyncio.to_thread(prometheus.examples, series)
+                return TRACE in {example["labels"]["trace_id"] for example in kept}
+
+            await eventually(found, within=30, every=0.2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ class Prometheus:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
+    def examples(self, series: str) -> list[dict[str, Any]]:
+        """The exemplars of these series in the last ten minutes, each with `labels`."""
+        end = time.time()
+        asked = {"query": series, "start": str(end - 600), "end": str(end)}
+        answer = httpx.get(f"{self._url}/api/v1/query_exemplars", params=asked, timeout=10).json()
+        assert answer["status"] == "success", answer
+        return [example for each in answer["data"] for example in each["exemplars"]]
+
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
@@ -57,13 +66,17 @@ def program() -> str:
 
 
 @contextmanager
-def scraping(folder: Path, *targets: str) -> Iterator[Prometheus]:
-    """One that asks these (host:port) every second, while the block lasts."""
+def scraping(folder: Path, *targets: str, rules: Sequence[Path] = (), **labels: str) -> Iterator[Prometheus]:
+    """One that asks these (host:port) every second, while the block lasts, and evaluates `rules` as often.
+
+    `labels` are those of the targets: in a cluster each has its namespace.
+    """
     path, port = program(), ports.pick()
-    job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets)}]}
+    job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets), "labels": labels}]}
     times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
     configuration = folder / "prometheus.yml"
-    configuration.write_text(yaml.safe_dump({"global": times, "scrape_configs": [job]}), encoding="utf-8")
+    whole = {"global": times, "scrape_configs": [job], "rule_files": [str(_hurried(folder, each)) for each in rules]}
+    configuration.write_text(yaml.safe_dump(whole), encoding="utf-8")
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -71,6 +84,7 @@ def scraping(folder: Path, *targets: str) -> Iterator[Prometheus]:
                 f"--config.file={configuration}",
                 f"--storage.tsdb.path={folder / 'prometheus'}",
                 f"--web.listen-address={ports.LOOPBACK}:{port}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -83,3 +97,11 @@ def scraping(folder: Path, *targets: str) -> Iterator[Prometheus]:
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+def _hurried(folder: Path, rules: Path) -> Path:
+    """The same rules, evaluated every second."""
+    groups = yaml.safe_load(rules.read_text(encoding="utf-8"))["groups"]
+    copy = folder / rules.name
+    copy.write_text(yaml.safe_dump({"groups": [{**each, "interval": "1s"} for each in groups]}), encoding="utf-8")
+    return copy

@@ -104,7 +104,7 @@ class MetricsRoutes:
     async def health_check(self, request: Request) -> Reply:
         """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40).
 
-        The verdict may be a second old, and five when PostgreSQL is slow, so that it costs next to nothing however many load
+        The verdict may be a second old, and ten when PostgreSQL is slow, so that it costs next to nothing however many load
         balancers ask.
         """
         del request

@@ -43,7 +43,7 @@ async def judged(api: RunningApi, *, healthy: bool) -> httpx.Response:
         assert found.json()["healthy"] is healthy
         return found
 
-    return await eventually(answer, within=10)
+    return await eventually(answer, within=30)
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -153,7 +153,9 @@ async def test_prometheus_gets_its_own_format(api: RunningApi, accept: str | Non
     answer = await api.client.get(GET_ALL, headers={} if accept is None else {"Accept": accept})
 
     assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain" if is_text else "application/json")
+    modern = accept is not None and accept.startswith("application/openmetrics-text")
+    text = "application/openmetrics-text" if modern else "text/plain"
+    assert answer.headers["content-type"].startswith(text if is_text else "application/json")
     assert ("fsm_initializations_total{" in answer.text) == is_text
 
 

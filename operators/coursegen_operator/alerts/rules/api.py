@@ -21,20 +21,23 @@ from operators.coursegen_operator.alerts.rules.objectives import (
 )
 
 NAME: Final = "coursegen-api"
-_OTHERS: Final = 'route!~"health_check|outbox_health"'
+OTHERS: Final = 'route!~"health_check|outbox_health"'
+"""Requests that count."""
 
 
 def objective(settings: Mapping[str, Any], namespace: str) -> Objective:
     """The api's objective, as the preset's settings have it."""
     within = f',namespace="{namespace}"' if namespace else ""
-    errors = f'http_requests_total{{status=~"5..",{_OTHERS}{within}}}'
-    total = f"http_requests_total{{{_OTHERS}{within}}}"
+    errors = f'http_requests_total{{status=~"5..",{OTHERS}{within}}}'
+    total = f"http_requests_total{{{OTHERS}{within}}}"
+    all_of_them = f"sum by (namespace) (rate({total}[{{{{.window}}}}]))"
     return Objective(
         name=NAME,
         objective=percent_of(settings.get("objective")),
         seconds=max(durations.seconds_of(settings.get("period") or DEFAULT_WINDOW), 1),
-        errors=f"sum by (namespace) (rate({errors}[{{{{.window}}}}]))",
-        total=f"sum by (namespace) (rate({total}[{{{{.window}}}}]))",
+        # A status that was never answered has no series: without this a faultless api would have no figure at all.
+        errors=f"sum by (namespace) (rate({errors}[{{{{.window}}}}])) or 0 * {all_of_them}",
+        total=all_of_them,
         namespace=namespace,
         divisor=int(settings.get("windowDivisor") or 1),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
+from operators.coursegen_operator.alerts.rules.kpis import KPIS
 from operators.coursegen_operator.alerts.rules.rendering import Group, groups
 
 RUNBOOKS: Final = "https://coursegen.github.io/coursegen/runbooks"
@@ -15,6 +16,8 @@ CONTRACTED: Final = {"config/alerts.yml": "transactionalOutbox", "prometheus/ale
 """The files that hold one preset each, with all its alerts, also those that a policy leaves out by default."""
 OURS: Final = "config/alerts-coursegen.yml"
 """The file with all others."""
+OBJECTIVES: Final = "config/objectives.yml"
+"""The product's objectives: recorded shares of errors, and alerts by how fast a budget is used up."""
 INTERVAL: Final = "30s"
 
 
@@ -24,7 +27,11 @@ def files(runbook_base_url: str = RUNBOOKS) -> dict[str, list[Group]]:
     others: dict[str, Mapping[str, Any]] = {
         preset.name: {} for preset in PRESETS if preset.name not in CONTRACTED.values()
     }
-    return {**contracted, OURS: _rendered(others, runbook_base_url)}
+    return {
+        **contracted,
+        OURS: _rendered(others, runbook_base_url),
+        OBJECTIVES: _rendered({}, runbook_base_url, KPIS),
+    }
 
 
 def _everything(name: str) -> Mapping[str, Any]:
@@ -32,10 +39,12 @@ def _everything(name: str) -> Mapping[str, Any]:
     return {"alerts": {alert.name: {"enabled": True} for alert in preset.alerts}}
 
 
-def _rendered(presets: Mapping[str, Mapping[str, Any]], runbook_base_url: str) -> list[Group]:
+def _rendered(
+    presets: Mapping[str, Mapping[str, Any]], runbook_base_url: str, slos: Sequence[Mapping[str, Any]] = ()
+) -> list[Group]:
     return groups(
         presets,
-        (),
+        slos,
         runbook_base_url=runbook_base_url,
         common_labels={},
         common_annotations={},

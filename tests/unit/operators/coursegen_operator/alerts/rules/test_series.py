@@ -39,7 +39,7 @@ def exported() -> set[str]:
         names |= {family.name + suffix for suffix in _suffixes(family.type)}
     state = metrics_view.OutboxState(0, 0.0, None, None, datetime.now(UTC), None, datetime.now(UTC))
     shared = metrics_view.exposition(Snapshot({}), Outcomes(), state, []) + stream_figures.exposition({0: (0, 0)})
-    return names | set(re.findall(r"^(\w+)", shared, re.MULTILINE))
+    return names | set(re.findall(r"^(?:# TYPE )?(\w+)", shared, re.MULTILINE))
 
 
 def _suffixes(kind: str) -> tuple[str, ...]:
