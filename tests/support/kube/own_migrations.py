@@ -55,8 +55,7 @@ def own_secret(installation: Installation, name: str, url: str) -> Iterator[None
     try:
         yield
     finally:
-        installation.kubectl("delete", f"dbm/{name}", "--ignore-not-found", "--timeout=30s")
-        installation.kubectl("delete", f"secret/{name}", "--ignore-not-found")
+        installation.kubectl("delete", f"dbm/{name}", f"secret/{name}", "--ignore-not-found", "--timeout=30s")
 
 
 def asked(installation: Installation, name: str, query: str) -> str:
