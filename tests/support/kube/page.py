@@ -30,7 +30,7 @@ def shell_for(installation: Installation, folder: Path, *, seconds: float = BLOC
     """A shell in which the page's variables name the installation; `folder` takes its values and what the page writes."""
     values = folder / "values.yaml"
     values.write_text(json.dumps(for_cluster(merged(installation.values, tools()))), encoding="utf-8")
-    for each in ("charts", "rollback"):  # the page stands in the folder that has them
+    for each in ("charts", "migrations", "rollback"):  # the page stands in the folder that has them
         (folder / each).symlink_to(REPOSITORY / each)
     names = {
         "NS": installation.namespace,
