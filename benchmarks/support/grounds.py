@@ -65,7 +65,7 @@ def open_grounds(
     options: dict[str, str] | None = None, *, redis_options: dict[str, str] | None = None
 ) -> Iterator[Grounds]:
     """Start both servers, with options beyond the usual ones, in a folder that is removed at the end."""
-    with servers.server_folder() as folder, contextlib.ExitStack() as ending:
+    with servers.server_folder(on_disk=True) as folder, contextlib.ExitStack() as ending:
         postgres = servers.PrivatePostgres(folder, durable=True, options={**POSTGRES_OPTIONS, **(options or {})})
         redis = servers.PrivateRedis(folder, options=redis_options)
         for server in (postgres, redis):

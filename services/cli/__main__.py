@@ -1,7 +1,5 @@
 """The `coursegen` command's way in: an interrupt while its modules are being read ends it without a traceback."""
 
-from __future__ import annotations
-
 import _signal  # type: ignore[import-not-found]  # what `signal` is made of, and in Python itself: there is no file to read
 
 
