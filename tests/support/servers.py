@@ -72,7 +72,7 @@ class PrivatePostgres:
             binaries=binaries,
             account=account,
             durable=durable,
-            options=options,
+            options={"dynamic_shared_memory_type": "mmap", **(options or {})},  # else a killed one leaves it to nobody
         )
         self._process: subprocess.Popen[bytes] | None = None
 
