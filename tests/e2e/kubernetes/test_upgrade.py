@@ -72,7 +72,7 @@ def production() -> Iterator[Production]:
         servers = Installation(namespace, SERVERS, release="servers")
         courses = Installation(namespace, VALUES)
         servers.install()
-        courses.install(chart=PREVIOUS)
+        courses.install(chart=PREVIOUS, unknown={"persistenceWorker"})
         courses.wait_ready()
         yield Production(courses, servers)
 

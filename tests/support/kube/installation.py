@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -75,12 +75,20 @@ class Installation:
         """Objects of its namespace, as data."""
         return items("-n", self.namespace, *arguments)
 
-    def install(self, *further: Values, chart: Path | None = None, flags: tuple[str, ...] = ()) -> str:
-        """`helm upgrade --install`; what helm said. Nothing is waited for but what `flags` ask for."""
-        values = json.dumps(for_cluster(self.values, *further))
-        return self.helm(
-            "upgrade", "--install", self.release, str(chart or self.chart), "-f", "-", *flags, stdin=values
-        )
+    def install(
+        self, *further: Values, chart: Path | None = None, unknown: Container[str] = (), flags: tuple[str, ...] = ()
+    ) -> str:
+        """`helm upgrade --install`; what helm said. Nothing is waited for but what `flags` ask for.
+
+        Args:
+            further: values that win over those of the installation.
+            chart: another than the installation's.
+            unknown: groups of values that this chart has not heard of.
+            flags: of Helm.
+        """
+        values = for_cluster(self.values, *further)
+        told = json.dumps({name: value for name, value in values.items() if name not in unknown})
+        return self.helm("upgrade", "--install", self.release, str(chart or self.chart), "-f", "-", *flags, stdin=told)
 
     def wait_ready(self, *, seconds: float = INSTALL_SECONDS) -> None:
         """Return when the schema is there and every Deployment is rolled out.
