@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -23,6 +23,7 @@ from services.cli.stack import ports
 from services.kernel import metrics
 from services.kernel.database import Database
 from tests.integration.api.test_metrics import relay_lives
+from tests.support.conversations import PARTITIONS
 from tests.support.courses import add_course
 from tests.support.pipeline import wait_for_state
 from tests.support.prometheus import scraping
@@ -128,6 +129,7 @@ async def test_every_process_keeps_to_the_conventions(stack: Stack, db: Database
     processes = await stack.start_all(*PROCESSES)
     await strange_requests(processes[0].url, times=3)
     await eventually(lambda: _is_done(db), within=60)
+    await eventually(lambda: _shows_lag(processes), within=30)
     before = {process.kind: await page_of(process) for process in processes}
     await strange_requests(processes[0].url, times=10)
     await eventually(lambda: _is_done(db), within=90)
@@ -142,6 +144,12 @@ async def test_every_process_keeps_to_the_conventions(stack: Stack, db: Database
     for kind, page in after.items():
         more = {each for each in series(page) - series(before[kind]) if not _may_come(each[0])}
         assert (kind, more) == (kind, set())
+
+
+async def _shows_lag(processes: Sequence[Process]) -> bool:
+    """Whether the persistence-worker has measured every partition, which it does once a second, of those it has by then."""
+    (worker,) = (each for each in processes if each.kind == "persistence_worker")
+    return (await page_of(worker)).count("stream_partition_lag{") == PARTITIONS
 
 
 async def _is_done(db: Database) -> bool:
