@@ -8,19 +8,15 @@ cores that is time the server does not get.
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import msgspec
 
 from benchmarks.support.courses import course_id
-
-REPOSITORY = Path(__file__).parents[2]
+from benchmarks.support.generator import carry_out_beside, cpu_seconds, is_whole, main
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +54,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 async def fire(plan: Plan) -> Result:
     """Carry a plan out in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.support.http_load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY,
-    )  # fmt: skip
-    output, _ = await process.communicate(msgspec.json.encode(plan))
-    assert process.returncode == 0, f"the load generator ended with {process.returncode}"
-    return msgspec.json.decode(output, type=Result)
+    return await carry_out_beside("benchmarks.support.http_load", plan, Result)
 
 
 class _Client(asyncio.Protocol):
@@ -91,8 +81,7 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head = self._received.find(b"\r\n\r\n")
-        if head < 0 or len(self._received) < head + 4 + content_length(self._received[:head]):
+        if not is_whole(self._received):
             return
         self.milliseconds.append((time.perf_counter() - self._sent_at) * 1000)
         self.statuses[int(self._received[9:12])] += 1
@@ -113,13 +102,6 @@ class _Client(asyncio.Protocol):
             return
         self._sent_at = time.perf_counter()
         self._transport.write(request)
-
-
-def content_length(head: bytes) -> int:
-    """Of an answer with this head."""
-    start = head.index(b"content-length: ") + 16
-    end = head.find(b"\r\n", start)
-    return int(head[start:] if end < 0 else head[start:end])
 
 
 def _requests(plan: Plan) -> deque[bytes]:
@@ -155,9 +137,9 @@ async def _carry_out(plan: Plan) -> Result:
     for client in idle:
         await client.begin(iter([_listing(plan)]))
     active = await _open(plan, plan.connections, _draining(queue))
-    cpu, started = _cpu_seconds(), time.perf_counter()
+    cpu, started = cpu_seconds(), time.perf_counter()
     await asyncio.gather(*(client.begin() for client in active))
-    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+    seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     for client in idle:
         client.milliseconds.clear()
         client.statuses.clear()
@@ -179,19 +161,5 @@ def _added(clients: list[_Client]) -> dict[int, int]:
     return dict(total)
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def main() -> int:
-    """Carry out the plan that stands on the standard input."""
-    import uvloop
-
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_carry_out(plan))))
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(Plan, _carry_out))

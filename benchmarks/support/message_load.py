@@ -8,15 +8,13 @@ standard output; `post` does that from a benchmark.
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
 import time
 from collections import Counter, deque
 from typing import cast
 
 import msgspec
 
-from benchmarks.support.http_load import REPOSITORY, content_length
+from benchmarks.support.generator import carry_out_beside, cpu_seconds, is_whole, main
 
 _TICK_SECONDS = 0.002
 
@@ -58,13 +56,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 async def post(plan: Plan) -> Result:
     """Carry a plan out in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.support.message_load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY,
-    )  # fmt: skip
-    output, _ = await process.communicate(msgspec.json.encode(plan))
-    assert process.returncode == 0, f"the load generator ended with {process.returncode}"
-    return msgspec.json.decode(output, type=Result)
+    return await carry_out_beside("benchmarks.support.message_load", plan, Result)
 
 
 class _Poster:
@@ -84,7 +76,7 @@ class _Poster:
         loop = asyncio.get_running_loop()
         for _ in range(self._plan.connections):
             await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._plan.port)
-        cpu, began, number = _cpu_seconds(), time.perf_counter(), 0
+        cpu, began, number = cpu_seconds(), time.perf_counter(), 0
         while number < self._plan.posts:
             now = time.perf_counter()
             while number < self._plan.posts and (at := began + number / self._plan.per_second) <= now:
@@ -95,7 +87,7 @@ class _Poster:
         await self.finished
         return Result(
             seconds=time.perf_counter() - began,
-            cpu_seconds=_cpu_seconds() - cpu,
+            cpu_seconds=cpu_seconds() - cpu,
             statuses=dict(self.statuses),
             milliseconds=self.milliseconds,
         )
@@ -147,31 +139,16 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head = self._received.find(b"\r\n\r\n")
-        if head < 0 or len(self._received) < head + 4 + content_length(self._received[:head]):
+        if not is_whole(self._received):
             return
         self._poster.answered(int(self._received[9:12]), self._at)
         self._received = b""
         self._poster.freed(self)
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 async def _carry_out(plan: Plan) -> Result:
     return await _Poster(plan).carry_out()
 
 
-def main() -> int:
-    """Carry out the plan that stands on the standard input."""
-    import uvloop
-
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_carry_out(plan))))
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(Plan, _carry_out))

@@ -184,44 +184,44 @@ def exposition(counted: Snapshot, recent: Outcomes, state: OutboxState, failures
     """The same numbers in Prometheus' text format, under the names of GAP11 (TRAP4)."""
     lines: list[str] = []
     fsm_counts = {f'result="{each}"': counted.count("fsm_total", each) for each in ("success", "failed")}
-    _family(lines, "fsm_initializations_total", "counter", "Initiations, replays aside, by result", fsm_counts)
+    family(lines, "fsm_initializations_total", "counter", "Initiations, replays aside, by result", fsm_counts)
     _histogram(
         lines, "fsm_initialization_duration_seconds", "Time of an initiation", counted.distribution("fsm_duration")
     )
     cache_counts = {f'result="{each}"': counted.count("fsm_cache", each) for each in ("hit", "miss")}
-    _family(lines, "fsm_cache_lookups_total", "counter", "Initiations by whether they were replays", cache_counts)
+    family(lines, "fsm_cache_lookups_total", "counter", "Initiations by whether they were replays", cache_counts)
     _outbox_families(lines, counted, state)
     fallback_counts = {
         f'layer="{layer[-1]}",result="{result}"': counted.count("fallback", f"{layer}:{result}")
         for layer in ("layer2", "layer3")
         for result in ("success", "failed")
     }
-    _family(lines, "fallback_activations_total", "counter", "Times that Layer 2 or 3 stepped in", fallback_counts)
+    family(lines, "fallback_activations_total", "counter", "Times that Layer 2 or 3 stepped in", fallback_counts)
     durations = counted.distribution("fallback_duration")
     _histogram(lines, "fallback_duration_seconds", "Time that Layer 2 or 3 took to initialise a course", durations)
     healthy = int(health_check(recent, state)["healthy"])
-    _family(lines, "system_healthy", "gauge", _HEALTHY_DOC, {"": healthy})
+    family(lines, "system_healthy", "gauge", _HEALTHY_DOC, {"": healthy})
     slots = {
         f'slot="{slot}",course="{row["entity_id"]}",reason="{_label(row["reason"])}"': row["at"]
         for slot, row in enumerate(failures)
     }
-    _family(lines, "fsm_recent_failure_timestamp_seconds", "gauge", "When the ten latest failures happened", slots)
+    family(lines, "fsm_recent_failure_timestamp_seconds", "gauge", "When the ten latest failures happened", slots)
     return "\n".join(lines) + "\n"
 
 
 def _outbox_families(lines: list[str], counted: Snapshot, state: OutboxState) -> None:
-    _family(lines, "outbox_queue_depth", "gauge", "Outbox rows not processed", {"": state.queue_depth})
-    _family(lines, "outbox_dead_rows", "gauge", "Outbox rows that nothing will try again", {"": state.dead_rows})
-    _family(
+    family(lines, "outbox_queue_depth", "gauge", "Outbox rows not processed", {"": state.queue_depth})
+    family(lines, "outbox_dead_rows", "gauge", "Outbox rows that nothing will try again", {"": state.dead_rows})
+    family(
         lines, "outbox_oldest_pending_seconds", "gauge", "Age of the oldest row still to go", {"": state.oldest_seconds}
     )
     job_counts = {f'result="{each}"': counted.count("outbox_jobs", each) for each in ("created", "failed")}
-    _family(lines, "outbox_jobs_total", "counter", "Outbox rows settled, by result", job_counts)
+    family(lines, "outbox_jobs_total", "counter", "Outbox rows settled, by result", job_counts)
     durations = counted.distribution("outbox_batch_duration")
     _histogram(lines, "outbox_batch_duration_seconds", "From claim to mark of one batch", durations)
     progress = {"": state.last_progress_at.timestamp()} if state.last_progress_at else {}
-    _family(lines, "outbox_last_progress_timestamp_seconds", "gauge", "When the relay last came round", progress)
-    _family(lines, "outbox_relay_epoch", "gauge", "Term of the relay's leader", {"": state.epoch or 0})
+    family(lines, "outbox_last_progress_timestamp_seconds", "gauge", "When the relay last came round", progress)
+    family(lines, "outbox_relay_epoch", "gauge", "Term of the relay's leader", {"": state.epoch or 0})
 
 
 _HEALTHY_DOC: Final = "1 while the system as a whole is healthy, by four criteria"
@@ -229,7 +229,8 @@ UNHEALTHY: Final = f"# HELP system_healthy {_HEALTHY_DOC}\n# TYPE system_healthy
 """All that can be shown while PostgreSQL does not answer."""
 
 
-def _family(lines: list[str], name: str, kind: str, doc: str, values: Mapping[str, float]) -> None:
+def family(lines: list[str], name: str, kind: str, doc: str, values: Mapping[str, float]) -> None:
+    """Add a family of Prometheus' text format: its values by their labels, as they are written there."""
     lines += (f"# HELP {name} {doc}", f"# TYPE {name} {kind}")
     lines.extend(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values.items())
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
+from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.errors import DatabaseUnavailable
 
@@ -49,7 +50,7 @@ class SharedLook(Generic[T]):
             return self._seen[1]
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._see(), name="shared look")
-            self._looking.add_done_callback(_heard)
+            self._looking.add_done_callback(forget)
         done, _ = await asyncio.wait({self._looking}, timeout=self._longest)
         if done and not self._looking.cancelled():
             return self._looking.result()
@@ -66,9 +67,3 @@ class SharedLook(Generic[T]):
         took = self._clock.monotonic() - began
         self._seen = began + max(self._fresh, min(took * SHARE, self._stale)), seen
         return seen
-
-
-def _heard(looking: asyncio.Task[T]) -> None:
-    """Nobody may be left who waits for what it raised, which is no reason to complain."""
-    if not looking.cancelled():
-        looking.exception()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from services.api.metrics_view import family
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import StreamExit
@@ -42,14 +43,13 @@ class StreamFigures:
 
 def exposition(counts: Mapping[int, tuple[int, int]]) -> str:
     """The figures from how many entries of each partition were enqueued and settled."""
-    waiting = {partition: max(0, enqueued - settled) for partition, (enqueued, settled) in counts.items()}
-    settled = {partition: settled for partition, (_, settled) in counts.items()}
-    return _family(
-        "stream_backlog_entries", "gauge", "Entries of the partition not settled yet, as Redis says", waiting
-    ) + _family("stream_settled_entries_total", "counter", "Entries persisted, or put among the dead letters", settled)
-
-
-def _family(name: str, kind: str, doc: str, values: Mapping[int, int]) -> str:
-    lines = [f"# HELP {name} {doc}", f"# TYPE {name} {kind}"]
-    lines += [f'{name}{{partition="{partition}"}} {value}' for partition, value in values.items()]
+    waiting = {_labels(partition): max(0, enqueued - settled) for partition, (enqueued, settled) in counts.items()}
+    done = {_labels(partition): settled for partition, (_, settled) in counts.items()}
+    lines: list[str] = []
+    family(lines, "stream_backlog_entries", "gauge", "Entries of the partition not settled yet, as Redis says", waiting)
+    family(lines, "stream_settled_entries_total", "counter", "Entries persisted, or put among the dead letters", done)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _labels(partition: int) -> str:
+    return f'partition="{partition}"'

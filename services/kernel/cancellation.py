@@ -48,6 +48,12 @@ async def work_until(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
     return True
 
 
+def forget(future: asyncio.Future[Any]) -> None:
+    """A callback of what nobody waits for any more: its error is no news for the event loop."""
+    if not future.cancelled():
+        future.exception()
+
+
 def _present_task() -> asyncio.Task[object] | None:
     try:
         return asyncio.current_task()

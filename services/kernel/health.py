@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.errors import CoursegenError, RetryableError
 
@@ -133,7 +134,7 @@ async def _verdict(check: Check) -> _Verdict | None:
     done, _ = await asyncio.wait({looking}, timeout=_CHECK_SECONDS)
     if not done:  # left to itself: to break it off can take as long
         looking.cancel()
-        looking.add_done_callback(_seen)
+        looking.add_done_callback(forget)
         return _Verdict(f"no answer within {_CHECK_SECONDS:g} s", is_silent=True)
     try:
         looking.result()
@@ -142,8 +143,3 @@ async def _verdict(check: Check) -> _Verdict | None:
     except Exception as error:  # noqa: BLE001 - a check that breaks is a check that fails
         return _Verdict(type(error).__name__)
     return None
-
-
-def _seen(looking: asyncio.Future[Any]) -> None:
-    if not looking.cancelled():
-        looking.exception()

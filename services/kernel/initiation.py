@@ -37,6 +37,7 @@ from uuid import UUID
 import msgspec
 
 from services.kernel.batching import Batcher
+from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.commands import (
     InitializeFSMCommand,
@@ -296,7 +297,7 @@ class CommandHandler:
         """Write, and remember what was sent: a caller who has waited long enough does not end the transaction."""
         visit.write = write = _Write(visit.request, None if visit.permit is None else visit.permit.limits)
         visit.answer = answer = asyncio.ensure_future(writes.submit(write))
-        answer.add_done_callback(_seen)
+        answer.add_done_callback(forget)
         try:
             await asyncio.wait([answer])
         except asyncio.CancelledError:
@@ -430,12 +431,6 @@ class CommandHandler:
         if self._gate is not None and visit.permit is not None:
             settled = visit.outcome if has_begun else InitiationOutcome(status="failed", running=bool(truth.running))
             await self._gate.settle(visit.permit, settled)
-
-
-def _seen(answer: asyncio.Future[InitiationOutcome]) -> None:
-    """An error that nobody waits for any more is no news for the event loop."""
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _landed(visit: _Visit, answer: asyncio.Future[InitiationOutcome]) -> InitiationOutcome:

@@ -97,7 +97,8 @@ class Recovery:
             return await self._touch(share, entry, read_at)
 
     async def _touch(self, share: Share, entry: Entry, read_at: float) -> bool:
-        await self._persister.has(_name_of(entry))  # a worker that is killed while PostgreSQL is away says nothing of the entry
+        # Asked first: a worker that is killed while PostgreSQL is away has not died of the entry.
+        await self._persister.has(_name_of(entry))
         times = await self._stream.touch(share.lease, entry.entry_id)
         if times is None:
             return False

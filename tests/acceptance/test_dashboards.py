@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,18 @@ def answers(prometheus: Prometheus, asked: dict[str, list[str]]) -> Shown:
 
 
 @contextmanager
+def _beside(work: Callable[[], None], ending: threading.Event, *, seconds: float) -> Iterator[None]:
+    """Do `work` in a thread while the block lasts; then it is told to end, and waited for so long."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(seconds)
+
+
+@contextmanager
 def sending(api: str) -> Iterator[None]:
     """Messages of ten conversations, each third one a repeat, while the block lasts."""
     ending = threading.Event()
@@ -79,13 +91,8 @@ def sending(api: str) -> Iterator[None]:
                     body["conversationId"] = f"talk-{(number - 1) % 10}"
                 assert client.post("/api/messages", json=body).status_code == 202
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with _beside(send, ending, seconds=20):
         yield
-    finally:
-        ending.set()
-        thread.join(20)
 
 
 def test_every_panel_of_the_queue_dashboard_has_data(home: Home, tmp_path: Path) -> None:
@@ -142,13 +149,8 @@ def generating(api: str, token: str) -> Iterator[None]:
                 for _ in range(2):
                     assert client.post("/api/coursegen/generate", json=body).status_code in {200, 429}
 
-    thread = threading.Thread(target=generate)
-    thread.start()
-    try:
+    with _beside(generate, ending, seconds=30):
         yield
-    finally:
-        ending.set()
-        thread.join(30)
 
 
 def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from services.api.conversations.lengths import Lengths
 from services.api.conversations.settings import MessageSettings
 from services.kernel import metrics
 from services.kernel.batching import Batcher
+from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
 from services.kernel.errors import BrokerUnavailable, Conflict, DatabaseUnavailable
@@ -218,8 +219,7 @@ class Ingress:
 
     def _asked(self, asking: asyncio.Future[Any]) -> None:
         self._asking.discard(asking)
-        if not asking.cancelled():
-            asking.exception()  # seen: whoever asked goes on without
+        forget(asking)  # whoever asked goes on without
 
 
 def _why(asking: asyncio.Future[Any]) -> str:

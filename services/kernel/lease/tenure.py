@@ -7,6 +7,7 @@ import math
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
+from services.kernel.cancellation import forget
 from services.kernel.clock import Clock
 from services.kernel.lease.api import LeaseApi, LeaseConflict, LeaseUnavailable
 from services.kernel.lease.record import LeaseRecord, Timers
@@ -178,11 +179,5 @@ async def bounded(call: Coroutine[Any, Any, T], seconds: float) -> T:
         return task.result()
     finally:
         if not task.done():
-            task.add_done_callback(_forget)
+            task.add_done_callback(forget)
             task.cancel()
-
-
-def _forget(task: asyncio.Future[Any]) -> None:
-    """Nobody waits for this result any more, nor for its error."""
-    if not task.cancelled():
-        task.exception()

@@ -16,16 +16,18 @@ Argument = str | bytes | int
 _NAMES: Final = ("bury", "read", "repartition", "replay", "settle", "take_over", "touch", "trim")
 
 
+def script(name: str) -> str:
+    """The text of one of the scripts."""
+    folder = resources.files("services.kernel.messages") / "lua"
+    return (folder / f"{name}.lua").read_text(encoding="utf-8")
+
+
 class ConsumerScripts:
     """Runs the scripts on one Redis; each is atomic there."""
 
     def __init__(self, redis: Redis) -> None:
-        folder = resources.files("services.kernel.messages") / "lua"
-        fence = (folder / "fence.lua").read_text(encoding="utf-8")
-        self._scripts: dict[str, Any] = {
-            name: redis.register_script(f"{fence}\n{(folder / f'{name}.lua').read_text(encoding='utf-8')}")
-            for name in _NAMES
-        }
+        prelude = f"{script('order')}\n{script('fence')}"
+        self._scripts: dict[str, Any] = {name: redis.register_script(f"{prelude}\n{script(name)}") for name in _NAMES}
 
     def sha(self, name: str) -> str:
         """The hash that Redis knows a script by."""

@@ -17,7 +17,7 @@ from tests.support.fences import fences
 from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation
 from tests.support.kube.page import Shell, make_tools, shell_for
-from tests.support.kube.readme import marked
+from tests.support.marked import marked
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 

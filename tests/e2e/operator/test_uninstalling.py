@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.operator.conftest import OPERATED
 from tests.support.kube.commands import items, kubectl, run
 from tests.support.kube.installation import Installation, eventually_gone, own_namespace
-from tests.support.kube.operator import KINDS, OperatorRelease, await_condition
+from tests.support.kube.operator import KINDS, OperatorRelease, await_condition, kinds_there
 from tests.support.kube.remains import terminating
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
@@ -36,11 +36,6 @@ def going(operator: OperatorRelease) -> Iterator[Installation]:
     assert operator.pods()
     with own_namespace("going") as namespace:
         yield Installation(namespace, OPERATED)
-
-
-def kinds_there() -> list[str]:
-    """The definitions that the API server has."""
-    return [name for name in KINDS if f"{name}." in kubectl("get", "crd", "-o", "name")]
 
 
 def children(namespace: str) -> list[str]:

@@ -12,16 +12,10 @@ from pathlib import Path
 
 from tests.support.kube.commands import kubectl, run
 from tests.support.kube.values import Values
+from tests.support.marked import marked
 from tests.support.servers import REPOSITORY
 
 README = REPOSITORY / "README.md"
-
-
-def marked(page: Path, name: str) -> str:
-    """The block of a page that is marked with `<!-- tested: NAME -->`, as printed."""
-    block = re.search(rf"<!-- tested: {name} -->\n```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert block, f"{page.name} has no block marked <!-- tested: {name} -->"
-    return block[1]
 
 
 def commands(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from services.kernel.messages import names
+from services.kernel.messages.consumer_scripts import script
 from services.kernel.redis_connection import refusals_translated
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Reservations:
         self._redis: Any = redis
         self._ms = round(seconds * 1000)
         folder = resources.files("services.kernel.messages.kafka") / "lua"
-        self._claim: Any = redis.register_script((folder / "claim.lua").read_text(encoding="utf-8"))
+        claim = (folder / "claim.lua").read_text(encoding="utf-8")
+        self._claim: Any = redis.register_script(f"{script('order')}\n{claim}")
         self._reserve: Any = redis.register_script((folder / "reserve.lua").read_text(encoding="utf-8"))
 
     async def claim(self, messages: Sequence[tuple[str, int]]) -> list[Claim]:

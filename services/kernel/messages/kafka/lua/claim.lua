@@ -2,15 +2,7 @@
 -- ARGV: seconds for which a claim lives, then for each message its id and its partition.
 -- Answers for each message: 1 when the claim is new, 3 when there is one already; 0 and the reservation when it has one, 2 and that when
 -- it lies among the dead letters; 4 while its partition's stream has entries that were not copied into Kafka.
-local function comes_before(one, other)
-    local one_ms, one_no = string.match(one, '^(%d+)-(%d+)$')
-    local other_ms, other_no = string.match(other, '^(%d+)-(%d+)$')
-    if tonumber(one_ms) ~= tonumber(other_ms) then
-        return tonumber(one_ms) < tonumber(other_ms)
-    end
-    return tonumber(one_no) < tonumber(other_no)
-end
-
+-- Comes after order.lua.
 local function is_behind(partition)
     local last = redis.call('XREVRANGE', 'msg:stream:' .. partition, '+', '-', 'COUNT', 1)
     return last[1] and comes_before(redis.call('GET', 'msg:copied:' .. partition) or '0-0', last[1][1])
