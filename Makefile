@@ -24,7 +24,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka audit lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -62,7 +62,7 @@ lint: ## ruff, mypy --strict, import contracts, shellcheck, hadolint, zizmor
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck scripts/*.sh scripts/environment scripts/install-process scripts/lock .ci/run
+	$(BIN)/shellcheck scripts/*.sh scripts/audit scripts/environment scripts/install-process scripts/lock .ci/run
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --offline --quiet .github
 
@@ -112,6 +112,10 @@ prove-checklist: ## what changes something in the deployment checklist, as print
 prove-images: ## every image built twice from nothing, with the same layers; PYTHON_IMAGE names the base (takes a quarter of an hour)
 	@scripts/environment dev
 	@export PROVE_IMAGES=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest tests/images -k second_build --timeout 0 $(ARGS)
+
+audit: ## ask PyPI for known vulnerabilities of everything that the locks name
+	@scripts/environment dev
+	@scripts/audit
 
 lock: ## compile requirements/ anew: make lock [ARGS=--upgrade]
 	@scripts/environment dev

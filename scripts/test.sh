@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
-# an image builder. What runs on a cluster waits most of its time: the operator, the application, and charts and images are tried
-# side by side, then what measures, and at the end what takes something away from all. Arguments go to pytest.
+# an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator and the application; then what
+# builds or measures, with charts and images in the time that is left over from here on; then what restarts and kills its own pods; at
+# the end, with the cluster to itself, what drains the node. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
@@ -89,9 +90,10 @@ go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, wh
     set +m
 }
 
-join() { # what was found beside counts like the rest
+join() { # FROM: what was found beside, by that one and later ones, counts like the rest
     local index its_status its_selected
     for index in "${!beside[@]}"; do
+        [ "$index" -ge "$1" ] || continue
         its_status=1 its_selected=yes
         wait "${beside[index]}" || true
         cat "${words[index]}"
@@ -99,9 +101,8 @@ join() { # what was found beside counts like the rest
         rm -f "${words[index]}" "${words[index]}.ended"
         [ "$its_status" -eq 0 ] || status=$its_status
         [ "$its_selected" = no ] || selected=yes
-        unset "beside[index]"
+        unset "beside[index]" "words[index]"
     done
-    words=()
 }
 
 end_beside() {
@@ -125,13 +126,21 @@ if [ "$part" != local ]; then
         pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     else
         go_beside "($platform) and not alone" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
-        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}"
         pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
-        join
+        join 0
+
+        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}" # to the end
         go_beside "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
-        pytest "($platform) and alone" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
-        join
-        pytest "($platform) and alone and ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
+        pytest "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
+        join 1
+
+        go_beside "($platform) and ($takes_away) and not drains" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
+        go_beside "($platform) and disruptive and not drains" -n 0 -o cache_dir=.pytest_cache/killing tests/e2e/kubernetes
+        pytest "($platform) and rolling" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
+        join 1
+
+        pytest "($platform) and drains" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
+        join 0
     fi
 fi
 if [ "$selected" = no ]; then

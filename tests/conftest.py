@@ -36,13 +36,18 @@ _FOR_GOOD = ("rolling", "disruptive")
 _ALONE = ("rolling", "disruptive", "scaling")
 """What these tests measure, or take away, is everybody's."""
 
-_LONGEST = ("faults/test_storm.py", "api/test_schemathesis.py", "acceptance/test_messages_rollout.py")
-"""Minutes each: begun last, one of them would be waited for by processes that have nothing left to do."""
+_LONGEST = (
+    "faults/test_storm.py", "api/test_schemathesis.py", "acceptance/test_messages_rollout.py", "api/test_ownership.py",
+    "faults/test_slots.py", "acceptance/test_up.py",
+)  # fmt: skip
+"""A minute or more each: begun last, one of them would be waited for by processes that have nothing left to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What must not fail even once is marked so, and what must be alone (see scripts/test.sh); what takes longest comes first."""
     for item in items:
+        if item.get_closest_marker("drains"):
+            item.add_marker("disruptive")
         if any(item.get_closest_marker(each) for each in _FOR_GOOD):
             item.add_marker("no_second_try")
         if any(item.get_closest_marker(each) for each in _ALONE):

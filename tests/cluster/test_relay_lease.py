@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from services.kernel.database import Database
 
-pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.no_second_try]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive]
 
 PAUSED_SECONDS = 40.0
 

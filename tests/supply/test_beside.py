@@ -23,8 +23,7 @@ _CLUSTER = {"PART": "platform", "KUBECONFIG": "of-no-cluster"}
 
 
 def _put(tree: Tree, folder: str, *marks: str, holds: bool = True) -> None:
-    """A test with marks besides; those of the folder `cluster` want to be alone."""
-    marks = ("alone",) if folder == "cluster" else marks
+    """A test with marks besides."""
     name = "_".join(("test", *folder.split("/"), *marks))
     tree.put(
         f"{folder}/{name}.py", _TEST.format(holds=holds, marks="\n".join(f"@pytest.mark.{each}" for each in marks))
@@ -33,31 +32,39 @@ def _put(tree: Tree, folder: str, *marks: str, holds: bool = True) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """One test in each folder of the second part, two more that want to be alone, and they pass."""
+    """One test in each folder of the second part, and of the application one in each of its steps; they pass."""
     tree = Tree(tmp_path)
     for folder in (*_OPERATOR, *_APPLICATION, *_WITHOUT):
         _put(tree, folder)
-    _put(tree, "e2e/kubernetes", "alone")
-    _put(tree, "e2e/kubernetes", "alone", "disruptive")
+    for folder in _APPLICATION:
+        _put(tree, folder, "alone")
+        _put(tree, folder, "alone", "disruptive")
+        _put(tree, folder, "alone", "disruptive", "drains")
+    _put(tree, "e2e/kubernetes", "alone", "rolling")
     return tree
 
 
-def test_all_but_what_must_be_alone_is_side_by_side(tree: Tree) -> None:
-    """The operator, the application, and what needs no cluster; then the rest. The words of each side come whole."""
+def test_each_is_tried_once_and_in_its_step(tree: Tree) -> None:
+    """Side by side; then what builds or measures; what restarts and kills; what drains. The words of each side come whole."""
     done = tree.run(**_CLUSTER)
 
     assert done.returncode == 0, done.stdout + done.stderr
     shown = [
         "test_e2e_operator",
         "test_e2e_kubernetes",
-        "test_images",
         "test_cluster_alone",
         "test_e2e_kubernetes_alone",
+        "test_e2e_kubernetes_alone_rolling",
+        "test_cluster_alone_disruptive",
         "test_e2e_kubernetes_alone_disruptive",
+        "test_e2e_kubernetes_alone_disruptive_drains",
+        "test_images",
     ]
     places = [done.stdout.index(f"{each}.py") for each in shown]
     assert places == sorted(places)
-    assert [done.stdout.count(f"= {many} passed") for many in (1, 2, 3)] == [4, 1, 1]
+    assert {each.name: done.stdout.count(f"/{each.name} ") for each in tree.tests()} == {
+        each.name: 1 for each in tree.tests()
+    }
 
 
 def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
@@ -65,7 +72,7 @@ def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
     done = tree.run(PART="platform")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "= 9 passed" in done.stdout
+    assert f"= {len(tree.tests())} passed" in done.stdout
 
 
 @pytest.mark.parametrize("folder", ["e2e/operator", "charts"])
@@ -75,7 +82,7 @@ def test_a_failure_on_any_side_is_one(tree: Tree, folder: str) -> None:
     done = tree.run(**_CLUSTER)
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count(" passed") == 6
+    assert done.stdout.count(" passed") == 9
 
 
 def test_what_failed_beside_is_tried_again_like_the_rest(tree: Tree) -> None:

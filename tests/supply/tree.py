@@ -36,6 +36,10 @@ class Tree:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
+    def tests(self) -> list[Path]:
+        """The files of all tests."""
+        return sorted((self.folder / "tests").rglob("test_*.py"))
+
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """The script, in one process, with these variables and no others that it heeds."""
         heeded = ("PYTEST_", "COV_", "KUBECONFIG", "TEST_CLUSTER", "SECOND_TRY")

@@ -24,7 +24,7 @@ from tests.support.kube.verdicts import judge
 from tests.support.ledger import Fault
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.depth(3), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.drains, pytest.mark.depth(3), pytest.mark.timeout(900)]
 
 PER_SECOND = 2.0
 CONSENT = "TEST_CLUSTER_MAY_BE_DRAINED"
