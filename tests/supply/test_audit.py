@@ -34,7 +34,7 @@ class _Service(HTTPServer):
 class _Answer(BaseHTTPRequestHandler):
     server: _Service
 
-    def do_POST(self) -> None:  # noqa: N802 (the name is http.server's)
+    def do_POST(self) -> None:
         """One package in one version."""
         name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
         self.server.asked.append(name)
@@ -88,7 +88,13 @@ def audit(tree: Path, service: _Service) -> Audit:
 
 def _vulnerability() -> dict[str, Any]:
     affected = {"package": {"ecosystem": "PyPI", "name": "idna"}, "versions": ["3.20"]}
-    return {"id": _KNOWN, "summary": "something", "aliases": [], "modified": "2026-01-01T00:00:00Z", "affected": [affected]}
+    return {
+        "id": _KNOWN,
+        "summary": "something",
+        "aliases": [],
+        "modified": "2026-01-01T00:00:00Z",
+        "affected": [affected],
+    }
 
 
 def test_every_lock_is_asked_about(audit: Audit, service: _Service) -> None:
