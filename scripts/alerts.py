@@ -1,5 +1,6 @@
 """Write the alerts for a Prometheus without the operator: config/alerts.yml, prometheus/alerts/phase3-queue.yml,
-config/alerts-coursegen.yml and config/objectives.yml, from the source that the operator has.
+config/alerts-coursegen.yml and config/objectives.yml, and the objectives for the chart's AlertPolicy, from the source that the
+operator has.
 
     python scripts/alerts.py [--runbook-base-url URL] [--check]
 """
@@ -17,6 +18,7 @@ REPOSITORY: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from operators.coursegen_operator.alerts.rules.files import RUNBOOKS, files  # noqa: E402
+from operators.coursegen_operator.alerts.rules.kpis import kpis  # noqa: E402
 
 _HEAD: Final = "# Written by scripts/alerts.py; the source is operators/coursegen_operator/alerts/rules.\n"
 
@@ -33,9 +35,13 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def rendered(groups: list[dict[str, Any]]) -> str:
+SHIPPED: Final = "charts/coursegen/files/objectives.yaml"
+"""As `spec.slos` has them; the template puts the release's namespace where `@namespace` stands."""
+
+
+def rendered(content: Any) -> str:
     """One file."""
-    return _HEAD + yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    return _HEAD + yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def main() -> int:
@@ -49,8 +55,10 @@ def main() -> int:
     )
     chosen = options.parse_args()
     stale = []
-    for path, groups in files(chosen.runbook_base_url).items():
-        file, text = REPOSITORY / path, rendered(groups)
+    made: dict[str, Any] = {path: {"groups": groups} for path, groups in files(chosen.runbook_base_url).items()}
+    made[SHIPPED] = list(kpis('namespace="@namespace"'))
+    for path, content in made.items():
+        file, text = REPOSITORY / path, rendered(content)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             stale.append(path)
             if not chosen.check:

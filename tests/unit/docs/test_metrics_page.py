@@ -54,4 +54,4 @@ def test_the_objectives_are_those_that_are_recorded() -> None:
     budgets = {each["legendFormat"]: float(each["expr"].rpartition("/ ")[2].rstrip(")")) for each in left["targets"]}
 
     assert told == {NAME, *(each["name"] for each in KPIS)} == set(budgets)
-    assert budgets == {NAME: 0.001, **{each["name"]: round(1 - each["objective"] / 100, 6) for each in KPIS}}
+    assert budgets == {NAME: 0.001, **{each["name"]: round(1 - float(each["objective"]) / 100, 6) for each in KPIS}}
