@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,13 @@ class Series(msgspec.Struct, frozen=True):
 
     name: str
     labels: dict[str, str]
-    points: list[tuple[float, float]]
-    """Unix time and value; one only, where the panel shows the moment."""
+    points: list[tuple[float, float | None]]
+    """Unix time and value, none where there is no number; one only, where the panel shows the moment."""
+
+    @property
+    def values(self) -> list[float]:
+        """Of all points; NaN where there is no number."""
+        return [math.nan if value is None else value for _, value in self.points]
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -48,13 +54,15 @@ def _asked(prometheus: Prometheus, panel: Panel, begin: float, end: float, step:
             prometheus.ask_range(expression, begin, end, step) if panel.is_over_time else prometheus.ask(expression)
         )
         for each in answers:
-            points = each["values"] if panel.is_over_time else [each["value"]]
-            found.append(
-                Series(
-                    legend_of(target.legend, each["metric"]), each["metric"], [(float(t), float(v)) for t, v in points]
-                )
-            )
+            values = each["values"] if panel.is_over_time else [each["value"]]
+            points = [(float(at), _number(value)) for at, value in values]
+            found.append(Series(legend_of(target.legend, each["metric"]), each["metric"], points))
     return found
+
+
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def save(answers: Answers, path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -98,8 +99,13 @@ def _draw_panel(frame: _Frame, series: Sequence[Series], answers: Answers) -> No
         _draw_tiles(frame, series)
 
 
-def _times(points: Sequence[tuple[float, float]]) -> list[datetime]:
-    return [datetime.fromtimestamp(at, UTC) for at, _ in points]
+def _times(seconds: Iterable[float]) -> list[datetime]:
+    return [datetime.fromtimestamp(at, UTC) for at in seconds]
+
+
+def _numbers(series: Series) -> list[float]:
+    """The values that are numbers, or one that is none."""
+    return [value for value in series.values if math.isfinite(value)] or [math.nan]
 
 
 def _draw_lines(frame: _Frame, series: Sequence[Series], answers: Answers) -> None:
@@ -107,11 +113,12 @@ def _draw_lines(frame: _Frame, series: Sequence[Series], answers: Answers) -> No
     axes = frame.axes(0.75, 0.35 + _LEGEND_LINE * (rows + 1), 0.15, 0.4)
     for number, each in enumerate(series):
         color = _PALETTE[number % len(_PALETTE)]
-        times, values = _times(each.points), [value for _, value in each.points]
+        seconds, values = _with_gaps(each)
+        times = _times(seconds)
         axes.plot(times, values, color=color, linewidth=1)
         axes.fill_between(times, values, color=color, alpha=0.1, linewidth=0)
     _time_axis(axes, answers)
-    top = max((value for each in series for _, value in each.points if math.isfinite(value)), default=0.0)
+    top = max((value for each in series for value in each.values if math.isfinite(value)), default=0.0)
     axes.set_ylim(0, top * 1.05 or 1)
     for step in frame.panel.steps:
         if 0 <= step.at <= axes.get_ylim()[1]:
@@ -119,6 +126,18 @@ def _draw_lines(frame: _Frame, series: Sequence[Series], answers: Answers) -> No
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, frame.panel.unit)))
     _draw_legend(frame, series, rows)
+
+
+def _with_gaps(series: Series) -> tuple[list[float], list[float]]:
+    """Times and values, and a value that is none where looks are missing: the line is broken there."""
+    seconds, values = [at for at, _ in series.points], series.values
+    step = min((later - at for at, later in pairwise(seconds)), default=0.0)
+    whole: list[tuple[float, float]] = []
+    for at, value in zip(seconds, values, strict=True):
+        if whole and at - whole[-1][0] > 1.5 * step:
+            whole.append((whole[-1][0] + step, math.nan))
+        whole.append((at, value))
+    return [at for at, _ in whole], [value for _, value in whole]
 
 
 def _legend_rows(frame: _Frame, series: Sequence[Series]) -> int:
@@ -134,11 +153,14 @@ def _draw_legend(frame: _Frame, series: Sequence[Series], rows: int) -> None:
     frame.text(0.15, top, "Name", color="#3274d9", fontsize=7)
     for x, calculation in zip(columns, frame.panel.legend, strict=True):
         frame.text(x, top, headings[calculation], ha="right", color="#3274d9", fontsize=7)
-    for number, each in enumerate(series[:rows]):
-        y = top - _LEGEND_LINE * (number + 1)
+    ordered = list(enumerate(series))
+    if frame.panel.busiest_first:
+        ordered.sort(key=lambda each: -max(_numbers(each[1])))
+    for place, (number, each) in enumerate(ordered[:rows], 1):
+        y = top - _LEGEND_LINE * place
         frame.text(0.15, y, "▬", color=_PALETTE[number % len(_PALETTE)], fontsize=8)
         frame.text(0.35, y, each.name, fontsize=7)
-        values = [value for _, value in each.points if math.isfinite(value)] or [math.nan]
+        values = _numbers(each)
         found = {"lastNotNull": values[-1], "max": max(values), "mean": sum(values) / len(values)}
         for x, calculation in zip(columns, frame.panel.legend, strict=True):
             frame.text(x, y, shown(found[calculation], frame.panel.unit), ha="right", fontsize=7)
@@ -150,8 +172,7 @@ def _draw_legend(frame: _Frame, series: Sequence[Series], rows: int) -> None:
 
 def _time_axis(axes: Axes, answers: Answers) -> None:
     axes.set_xlim(datetime.fromtimestamp(answers.begin, UTC), datetime.fromtimestamp(answers.end, UTC))
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if answers.end - answers.begin < 180 else "%H:%M", tz=UTC))
-    axes.xaxis.set_major_locator(axes.xaxis.get_major_locator())
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if answers.end - answers.begin < 360 else "%H:%M", tz=UTC))
     axes.tick_params(length=0)
 
 
@@ -163,7 +184,7 @@ def _draw_heatmap(frame: _Frame, series: Sequence[Series], answers: Answers) -> 
     below = dict.fromkeys(times, 0.0)
     rows: list[tuple[str, list[float]]] = []
     for each in ordered:
-        values = below | dict(each.points)
+        values = below | {at: value or 0.0 for at, value in each.points}
         rows.append((each.labels["le"], [max(0.0, values[at] - below[at]) for at in times]))
         below = values
     used = [number for number, (_, row) in enumerate(rows) if any(value > 1e-9 for value in row)]
@@ -171,7 +192,7 @@ def _draw_heatmap(frame: _Frame, series: Sequence[Series], answers: Answers) -> 
     cells = [[value if value > 1e-9 else math.nan for value in row] for _, row in kept]
     most = max((value for row in cells for value in row if value == value), default=1.0)  # noqa: PLR0124 - NaN
     mesh = axes.pcolormesh(
-        _times([(at, 0.0) for at in times]), range(len(kept)), cells, cmap="Spectral_r", shading="nearest",
+        _times(times), range(len(kept)), cells, cmap="Spectral_r", shading="nearest",
         norm=LogNorm(vmin=max(most / 100, 1e-3), vmax=most),
     )  # fmt: skip
     axes.set_yticks(
@@ -196,7 +217,7 @@ def _draw_tiles(frame: _Frame, series: Sequence[Series]) -> None:
 
 
 def _draw_tile(frame: _Frame, series: Series, middle: float, width: float, *, named: bool) -> None:
-    value = series.points[-1][1]
+    value = _numbers(series)[-1]
     word, color = frame.panel.words.get(f"{value:g}", (shown(value, frame.panel.unit), frame.panel.color_of(value)))
     hue = _COLORS.get(color, color)
     if frame.panel.kind == "gauge":
@@ -243,14 +264,14 @@ def _draw_table(frame: _Frame, series: Sequence[Series]) -> None:
         frame.text(frame.width / 2, frame.height / 2, frame.panel.nothing, ha="center", fontsize=18, color="#888888")
         return
     columns = frame.panel.columns
-    rows = sorted(series, key=lambda each: -each.points[-1][1])
+    rows = sorted(series, key=lambda each: -_numbers(each)[-1])
     wide = frame.width / len(columns)
     room = int((frame.height - 0.9) / 0.26)
     for place, (label, heading) in enumerate(columns.items()):
         x = 0.15 + place * wide
         frame.text(x, frame.height - 0.5, heading, color="#3274d9")
         for number, each in enumerate(rows[:room]):
-            value = shown(each.points[-1][1], frame.panel.unit) if label == "Value" else each.labels.get(label, "")
+            value = shown(_numbers(each)[-1], frame.panel.unit) if label == "Value" else each.labels.get(label, "")
             most = int(wide * 13)
             text = value if len(value) <= most else f"{value[: most - 1]}…"
             frame.text(x, frame.height - 0.78 - 0.26 * number, text, fontsize=7.5)

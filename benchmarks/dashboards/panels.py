@@ -53,8 +53,8 @@ class Panel:
     """What stands there without a value."""
     legend: Sequence[str]
     """What the legend adds to each name: `lastNotNull`, `max`."""
-    placement: str
-    """Where it is: `bottom` or `right`."""
+    busiest_first: bool
+    """Whether the legend begins with the line that rises highest."""
 
     @property
     def is_over_time(self) -> bool:
@@ -91,7 +91,7 @@ def _panel(model: Mapping[str, Any]) -> Panel:
         columns=_columns(model),
         nothing=defaults.get("noValue", "No data"),
         legend=legend.get("calcs", []),
-        placement=legend.get("placement", "bottom"),
+        busiest_first=legend.get("sortBy") == "Max" and bool(legend.get("sortDesc")),
     )  # fmt: skip
 
 

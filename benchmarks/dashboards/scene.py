@@ -24,7 +24,7 @@ from tests.support.prometheus import Prometheus, scraping
 from tests.support.servers import REPOSITORY, server_folder
 from tests.support.stack import Process, Stack
 from tests.support.waiting import eventually
-from tests.unit.operators.coursegen_operator.alerts.scene import GOOD_GROUP, policy
+from tests.unit.operators.coursegen_operator.alerts.scene import GOOD_GROUP, NAMESPACE, policy
 
 OUTBOX: Final = "config/grafana-dashboard.json"
 OBJECTIVES: Final = "monitoring/grafana/objectives-dashboard.json"
@@ -163,6 +163,9 @@ async def _changing(api: PretendedApi, seconds: float) -> None:
         policy(presets={"api": {}}),
         policy(extraGroups=[{"name": "broken", "rules": [{}]}]),
     ]
+    api.cluster.add(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "namespace": "", "labels": {}}}
+    )
     for number, each in enumerate(policies):
         each["metadata"] |= {"name": f"platform-{number}", "uid": f"uid-{number}"}
         api.cluster.add(each)

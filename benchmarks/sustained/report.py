@@ -106,9 +106,9 @@ def _kept(outcome: Outcome, failures: list[str]) -> Table:
     broken = broken_promises(outcome.evidence)
     finished = finished_once(outcome.evidence)
     lines = [
-        ("courses asked for", len(outcome.begun), plan.courses),
+        ("courses acknowledged", len(outcome.begun), plan.courses),
         ("acknowledged and finished exactly once", finished, plan.courses),
-        ("errors that clients saw", outcome.troubles.total(), 0),
+        ("answers that were no 2xx, after which clients asked again", outcome.troubles.total(), 0),
         *(
             (f"{kind}, by the ledger", len(broken.get(kind, ())), 0)
             for kind in ("lost", "phantom", "duplicate", "stuck", "divergent")
@@ -128,6 +128,7 @@ def _kept(outcome: Outcome, failures: list[str]) -> Table:
         )
     if outcome.troubles:
         table.notes.append("; ".join(f"{what}: {times}" for what, times in outcome.troubles.most_common()))
+    table.notes += [f"a look failed at {each}" for each in outcome.missed]
     table.notes.append(
         "the ledger compares what clients were told, what PostgreSQL holds, and a file that notes each effect as it happens"
     )

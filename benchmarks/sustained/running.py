@@ -91,6 +91,8 @@ class Outcome:
     dead_letters: int = 0
     ended: list[str] = field(default_factory=list)
     """Processes that did not live to the end."""
+    missed: list[str] = field(default_factory=list)
+    """Looks that failed."""
     loads: tuple[str, str] = ("", "")
     """Load average before and after."""
 
@@ -243,6 +245,7 @@ async def _outcome(scene: Scene, plan: Plan, *, loads: tuple[str, str], **found:
         tables=await watch.tables(),
         message_rows=int(await watch.db.fetchval("SELECT count(*) FROM messages")),
         dead_letters=int(await watch.streams.xlen(names.DEAD_LETTERS)),
+        missed=watch.missed,
         ended=[name for name, group in scene.processes.items() for each in group if each.exit_code is not None],
         loads=loads,
         **found,  # type: ignore[arg-type]

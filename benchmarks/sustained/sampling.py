@@ -71,6 +71,8 @@ class Watch:
     clients: Callable[[], Mapping[str, float]]
     """What the clients have to say: columns of each look."""
     samples: list[Sample] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    """Looks that failed: when, and of what."""
     started: float = field(default_factory=time.monotonic)
     _cpu: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -84,8 +86,12 @@ class Watch:
         number = 0
         while True:
             await asyncio.sleep(max(0.0, self.started + number * EVERY_SECONDS - time.monotonic()))
-            self.samples.append(await self.look())
             number += 1
+            try:
+                self.samples.append(await self.look())
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look may succeed, and the report says so
+                self.missed.append(f"{time.monotonic() - self.started:.0f} s: {error!r}")
+                print(f"  a look failed: {self.missed[-1]}", flush=True)
 
     async def look(self) -> Sample:
         """One look, now."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
 import httpx
@@ -26,6 +26,8 @@ MIX: Final[Sequence[Sequence[Path]]] = ((), EXAMPLES[2:3], (), UNSEEN[:2], (), E
 """The documents of ten courses in a row; six are made from their title. Each course that has any gets one more of its own."""
 _CHAPTERS, _WORDS = 4, 300
 """Of the document that no other course has."""
+PATIENCE_SECONDS: Final = 120.0
+"""How long a client asks again for what was not answered with a 2xx."""
 _TITLED, _DOCUMENTED = "title", "documents"
 KINDS: Final = (_TITLED, _DOCUMENTED)
 
@@ -109,32 +111,40 @@ class Traffic:
 
     async def _ask(self, wish: Wish) -> None:
         driver = self._drivers[wish.tier]
-        try:
-            order = await self._with_documents(driver.client, wish) if wish.documents else _titled(wish)
-        except httpx.HTTPStatusError as refused:
-            self.troubles[f"{refused.request.url.path.rpartition('/')[2]}: {refused.response.status_code}"] += 1
-            return
-        except httpx.HTTPError as failed:
-            self.troubles[f"no answer: {type(failed).__name__}"] += 1
-            return
-        at = time.monotonic() - self._started
-        answer = await driver.send(order)
-        if answer is None:
-            self.troubles["initiate: no answer"] += 1
-        elif answer.status not in SUCCESS:
-            self.troubles[f"initiate: {answer.status}"] += 1
-        else:
-            seconds = self.journal.seconds[answer.attempt]
-            self.begun.append(Begun(order.course_id, wish.kind, at, seconds * 1000))
+        order = await self._with_documents(driver.client, wish) if wish.documents else _titled(wish)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            at = time.monotonic() - self._started
+            answer = await driver.send(order)
+            if answer is not None and answer.status in SUCCESS:
+                self.begun.append(Begun(order.course_id, wish.kind, at, self.journal.seconds[answer.attempt] * 1000))
+                return
+            self.troubles[f"initiate: {'no answer' if answer is None else answer.status}"] += 1
+            await asyncio.sleep(1)
 
     async def _with_documents(self, client: httpx.AsyncClient, wish: Wish) -> Order:
-        made = await client.post("/api/courses", json={"title": wish.title, "style": wish.style})
-        course = UUID(made.raise_for_status().json()["id"])
+        made = await self._insist(client, "/api/courses", json={"title": wish.title, "style": wish.style})
+        course = UUID(made.json()["id"])
         own = (f"chapters-{wish.number}.md", chapters(_CHAPTERS, _WORDS, wish.number).encode())
         for name, content in (*((each.name, each.read_bytes()) for each in wish.documents), own):
-            sent = await client.post(f"/api/courses/{course}/documents", files={"file": (name, content)})
-            sent.raise_for_status()
+            await self._insist(client, f"/api/courses/{course}/documents", files={"file": (name, content)})
         return Order(course, title=None)
+
+    async def _insist(self, client: httpx.AsyncClient, path: str, **content: Any) -> httpx.Response:
+        """Post until the answer is a 2xx, as a client does that waits a moment and asks again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            what = path.rpartition("/")[2]
+            try:
+                answer = await client.post(path, **content)
+            except httpx.TransportError as failed:
+                self.troubles[f"{what}: {type(failed).__name__}"] += 1
+            else:
+                if answer.is_success:
+                    return answer
+                self.troubles[f"{what}: {answer.status_code}"] += 1
+            assert time.monotonic() < deadline, f"{path} was refused for {PATIENCE_SECONDS:g} s"
+            await asyncio.sleep(1)
 
 
 def _titled(wish: Wish) -> Order:
