@@ -21,6 +21,8 @@ NAMES = (
     "memory",
     "relay_drain",
     "commit_to_queue",
+    "messages",
+    "sustained",
     "competitors",
 )
 """In the order in which they run; the last one installs other projects' queues from npm and PyPI at its first run."""
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure coursegen's speed and memory.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which, of {', '.join(NAMES)}; all by default")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, smaller load: a minute or two instead of twenty"
+        "--quick", action="store_true", help="fewer rounds, smaller load: minutes instead of an hour and a half"
     )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(NAMES)

@@ -50,11 +50,11 @@ PHASE3: Final = Dashboard(
             "Near 0 and below 100 is healthy, below 500 the objective; above 1000 QueuePartitionLagHigh fires.",
             "short",
             (
-                Line(f"max by (partition) (stream_partition_lag{{{HERE}}})", "partition {{partition}}"),
                 Line(
                     f"sum(max by (namespace, partition) (stream_backlog_entries{{{HERE}}}))",
                     "all, as the api says",
                 ),
+                Line(f"max by (partition) (stream_partition_lag{{{HERE}}})", "partition {{partition}}"),
             ),
             ((100, "yellow"), (500, "orange"), (1000, "red")),
         ),

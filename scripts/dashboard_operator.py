@@ -34,6 +34,7 @@ OPERATOR: Final = Dashboard(
             below="red",
             words=((1, "leads", "green"), (0, "none", "red")),
             nothing="not scraped",
+            width=6,
         ),
         Table(
             "Conditions of Resources",
@@ -45,6 +46,7 @@ OPERATOR: Final = Dashboard(
             columns=(("kind", "Kind"), ("exported_namespace", "Namespace"), ("name", "Name"), ("type", "Condition")),
             value="Holds",
             nothing="no resources",
+            width=18,
         ),
         Panel(
             "Looks at Resources",
@@ -87,7 +89,10 @@ OPERATOR: Final = Dashboard(
             "A second: calls and renewals of the Lease that failed, Events dropped, watches begun anew. All 0.",
             "cps",
             (
-                Line(f"{_rate('api_failures_total', 'error')} or vector(0)", "call: {{error}}"),
+                Line(
+                    f'{_rate("api_failures_total", "error")} or label_replace(vector(0), "error", "none", "", "")',
+                    "call: {{error}}",
+                ),
                 Line(_rate("lease_failures_total", "reason"), "Lease: {{reason}}"),
                 Line(f'sum(rate({_P}_events_total{{outcome="dropped", {HERE}}}[{WINDOW}]))', "Events dropped"),
                 Line(f"sum(rate({_P}_watch_restarts_total{{{HERE}}}[{WINDOW}]))", "watches begun anew"),

@@ -51,6 +51,7 @@ OUTBOX: Final = Dashboard(
             ),
             ((95, "yellow"), (99, "green")),
             below="red",
+            width=6,
         ),
         Panel(
             "Outbox Queue Depth",
@@ -62,6 +63,7 @@ OUTBOX: Final = Dashboard(
                 Line(f"sum(max by (namespace) (outbox_dead_rows{{{HERE}}}))", "of these dead"),
             ),
             ((100, "yellow"), (500, "orange"), (1000, "red")),
+            width=18,
         ),
         Histogram(
             "FSM Initialization Latency",
@@ -97,6 +99,7 @@ OUTBOX: Final = Dashboard(
             ),
             ((10, "yellow"), (20, "green")),
             below="red",
+            width=6,
         ),
         Now(
             "Total FSM Operations",
@@ -105,6 +108,7 @@ OUTBOX: Final = Dashboard(
             (Line(f"sum({_RESULTS})", "operations"),),
             below="blue",
             nothing="none",
+            width=6,
         ),
         Panel(
             "Worker Fallback Activations",
@@ -127,6 +131,7 @@ OUTBOX: Final = Dashboard(
             below="red",
             words=((1, "alive", "green"), (0, "stopped", "red")),
             nothing="never seen",
+            width=4,
         ),
         Table(
             "Recent FSM Failures",
@@ -137,6 +142,7 @@ OUTBOX: Final = Dashboard(
             columns=(("course", "Course"), ("reason", "Reason")),
             value="When",
             nothing="none",
+            width=16,
         ),
         Now(
             "System Health Check",
@@ -147,6 +153,7 @@ OUTBOX: Final = Dashboard(
             below="red",
             words=((1, "healthy", "green"), (0, "unhealthy", "red")),
             nothing="no api",
+            width=4,
         ),
     ),
 )

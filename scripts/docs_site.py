@@ -1,7 +1,7 @@
 """Make build/site of docs: ``.venv/bin/python scripts/docs_site.py [FOLDER]``. GitHub Pages shows it.
 
 Each page is there as `<name>.html`, so that `runbooks/<Alert>`, the end of an alert's `runbook_url`, is a runbook's address.
-Links between pages lead to these; what lies outside of docs is looked at in the repository.
+Links between pages lead to these, pictures come along; what lies outside of docs is looked at in the repository.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _PAGE = """<!doctype html>
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif; }}
 pre, table {{ overflow-x: auto; display: block; }}
 pre, code {{ background: #f3f3f3; }}
+img {{ max-width: 100%; }}
 td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; text-align: left; vertical-align: top; }}
 </style>
 {body}
@@ -69,7 +71,7 @@ def _lead(token: Token, place: Path) -> None:
 
 
 def build(folder: Path) -> list[Path]:
-    """Write every page of docs into `folder`, and the index of runbooks as its first one; returns what was written."""
+    """Write every page of docs into `folder`, and the index of runbooks as its first one; returns the pages that were written."""
     written = []
     for file in sorted(DOCS.rglob("*.md")):
         place = file.relative_to(DOCS)
@@ -79,6 +81,10 @@ def build(folder: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(page(file.read_text(encoding="utf-8"), place), encoding="utf-8")
             written.append(target)
+    for picture in sorted(DOCS.rglob("*.png")):
+        target = folder / picture.relative_to(DOCS)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, target)
     return written
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -12,7 +12,10 @@ WINDOW: Final = "$__rate_interval"
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _IMPORTED: Final = "${DS_PROMETHEUS}"
-_COLUMNS, _WIDTH, _HEIGHT = 2, 12, 9
+_WHOLE: Final = 24
+"""Columns of Grafana's grid."""
+HALF: Final = _WHOLE // 2
+_HEIGHT: Final = 9
 _SCHEMA_VERSION = 38
 _LATEST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 
@@ -29,7 +32,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: a graph over time. `steps` are values from which on another colour holds than `below`."""
+    """One panel: a graph over time. `steps` are values from which on another colour holds than `below`.
+
+    Panels stand beside each other until a row of 24 columns is full; `width` is a panel's share of them.
+    """
 
     title: str
     description: str
@@ -37,20 +43,21 @@ class Panel:
     lines: Sequence[Line]
     steps: Sequence[tuple[float, str]] = ()
     below: str = "green"
+    width: int = HALF
 
     kind: ClassVar[str] = "timeseries"
     kind_name: ClassVar[str] = "Time series"
 
-    def model(self, place: int) -> dict[str, Any]:
-        """As Grafana keeps it."""
-        row, column = divmod(place, _COLUMNS)
+    def model(self, place: int, corner: tuple[int, int]) -> dict[str, Any]:
+        """As Grafana keeps it: the so-manieth, with its upper left corner there."""
+        left, top = corner
         return {
             "id": place + 1,
             "type": self.kind,
             "title": self.title,
             "description": self.description,
             "datasource": _SOURCE,
-            "gridPos": {"h": _HEIGHT, "w": _WIDTH, "x": column * _WIDTH, "y": row * _HEIGHT},
+            "gridPos": {"h": _HEIGHT, "w": self.width, "x": left, "y": top},
             "targets": [self._target(number, line) for number, line in enumerate(self.lines)],
             "fieldConfig": {"defaults": self._defaults(), "overrides": []},
             "options": self._options(),
@@ -75,6 +82,8 @@ class Panel:
                 "placement": "bottom",
                 "showLegend": True,
                 "calcs": ["lastNotNull", "max"],
+                "sortBy": "Max",  # three or four rows are seen without scrolling
+                "sortDesc": True,
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
@@ -262,8 +271,20 @@ class Dashboard:
             "annotations": {"list": []},
             "links": [],
             "templating": {"list": [_source_list(), _namespace_list(self.namespaces)]},
-            "panels": [panel.model(place) for place, panel in enumerate(self.panels)],
+            "panels": [
+                panel.model(place, corner)
+                for place, (panel, corner) in enumerate(zip(self.panels, self._corners(), strict=True))
+            ],
         }
+
+    def _corners(self) -> Iterator[tuple[int, int]]:
+        """The upper left corner of each panel."""
+        left = top = 0
+        for panel in self.panels:
+            if left + panel.width > _WHOLE:
+                left, top = 0, top + _HEIGHT
+            yield left, top
+            left += panel.width
 
     def _plugins(self) -> list[dict[str, Any]]:
         kinds = {panel.kind: panel.kind_name for panel in self.panels}

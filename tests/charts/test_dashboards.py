@@ -40,8 +40,14 @@ def test_a_dashboard_can_be_imported_with_a_chosen_prometheus(name: str) -> None
     assert {each["datasource"]["uid"] for each in everything} == {"${datasource}"}
     many = len(model["panels"])
     assert [panel["id"] for panel in model["panels"]] == list(range(1, many + 1))
-    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in model["panels"]}
-    assert len(places) == many
+    taken = [
+        (place["x"] + column, place["y"] + row)
+        for place in (panel["gridPos"] for panel in model["panels"])
+        for column in range(place["w"])
+        for row in range(place["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(column for column, _ in taken) == 23
     needed = {each["id"] for each in model["__requires"] if each["type"] == "panel"}
     assert needed == {panel["type"] for panel in model["panels"]}
 

@@ -33,8 +33,21 @@ class Prometheus:
         Raises:
             AssertionError: it cannot be evaluated.
         """
-        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=10).json()
-        assert answer["status"] == "success", f"{answer.get('error')}\nasked: {expression}"
+        return self._asked("query", {"query": expression})
+
+    def ask_range(self, expression: str, begin: float, end: float, step: float) -> list[dict[str, Any]]:
+        """The series that an expression finds between two Unix times, each with `metric` and `values`.
+
+        Raises:
+            AssertionError: it cannot be evaluated.
+        """
+        return self._asked(
+            "query_range", {"query": expression, "start": str(begin), "end": str(end), "step": str(step)}
+        )
+
+    def _asked(self, path: str, asked: dict[str, str]) -> list[dict[str, Any]]:
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=asked, timeout=10).json()
+        assert answer["status"] == "success", f"{answer.get('error')}\nasked: {asked['query']}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
@@ -66,14 +79,16 @@ def program() -> str:
 
 
 @contextmanager
-def scraping(folder: Path, *targets: str, rules: Sequence[Path] = (), **labels: str) -> Iterator[Prometheus]:
-    """One that asks these (host:port) every second, while the block lasts, and evaluates `rules` as often.
+def scraping(
+    folder: Path, *targets: str, rules: Sequence[Path] = (), seconds: int = SCRAPE_SECONDS, **labels: str
+) -> Iterator[Prometheus]:
+    """One that asks these (host:port) every second, or every so many, while the block lasts, and evaluates `rules` each second.
 
     `labels` are those of the targets: in a cluster each has its namespace.
     """
     path, port = program(), ports.pick()
     job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets), "labels": labels}]}
-    times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
+    times = {"scrape_interval": f"{seconds}s", "scrape_timeout": f"{seconds}s"}
     configuration = folder / "prometheus.yml"
     whole = {"global": times, "scrape_configs": [job], "rule_files": [str(_hurried(folder, each)) for each in rules]}
     configuration.write_text(yaml.safe_dump(whole), encoding="utf-8")

@@ -63,6 +63,18 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
                 assert not heading or f'id="{heading}"' in file.read_text(encoding="utf-8"), (each, target)
 
 
+def test_every_picture_is_there(site: Path) -> None:
+    """The dashboards' as well: each page finds its own beside itself."""
+    shown = [
+        each.parent / source
+        for each in site.rglob("*.html")
+        for source in re.findall(r'<img src="([^"]+)"', each.read_text(encoding="utf-8"))
+    ]
+
+    assert len(shown) >= 4
+    assert [str(each) for each in shown if not each.is_file()] == []
+
+
 def test_nothing_of_a_page_is_taken_for_a_template() -> None:
     """As a generator of sites would; text stays text."""
     made = page("# A <b>\n\n`{{ $labels.name }}` and `{% raw %}`\n\n| a |\n|---|\n| b |\n", Path("runbooks/A.md"))
