@@ -25,7 +25,7 @@ class Prometheus:
     """A running one."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression finds now, each with `metric` and `value`.
@@ -33,7 +33,7 @@ class Prometheus:
         Raises:
             AssertionError: it cannot be evaluated.
         """
-        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=10).json()
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
         assert answer["status"] == "success", f"{answer.get('error')}\nasked: {expression}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -42,14 +42,14 @@ class Prometheus:
         """The exemplars of these series in the last ten minutes, each with `labels`."""
         end = time.time()
         asked = {"query": series, "start": str(end - 600), "end": str(end)}
-        answer = httpx.get(f"{self._url}/api/v1/query_exemplars", params=asked, timeout=10).json()
+        answer = httpx.get(f"{self.url}/api/v1/query_exemplars", params=asked, timeout=10).json()
         assert answer["status"] == "success", answer
         return [example for each in answer["data"] for example in each["exemplars"]]
 
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
-            return httpx.get(f"{self._url}/-/ready", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -66,16 +66,19 @@ def program() -> str:
 
 
 @contextmanager
-def scraping(folder: Path, *targets: str, rules: Sequence[Path] = (), **labels: str) -> Iterator[Prometheus]:
+def scraping(
+    folder: Path, *targets: str, rules: Sequence[Path] = (), loads: Path | None = None, **labels: str
+) -> Iterator[Prometheus]:
     """One that asks these (host:port) every second, while the block lasts, and evaluates `rules` as often.
 
-    `labels` are those of the targets: in a cluster each has its namespace.
+    `labels` are those of the targets: in a cluster each has its namespace. Whenever it reloads it takes what lies in `loads`.
     """
     path, port = program(), ports.pick()
     job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets), "labels": labels}]}
     times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
+    files = [*(str(_hurried(folder, each)) for each in rules), *([f"{loads}/*.yml"] if loads else [])]
     configuration = folder / "prometheus.yml"
-    whole = {"global": times, "scrape_configs": [job], "rule_files": [str(_hurried(folder, each)) for each in rules]}
+    whole = {"global": times, "scrape_configs": [job], "rule_files": files}
     configuration.write_text(yaml.safe_dump(whole), encoding="utf-8")
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
@@ -85,6 +88,7 @@ def scraping(folder: Path, *targets: str, rules: Sequence[Path] = (), **labels: 
                 f"--storage.tsdb.path={folder / 'prometheus'}",
                 f"--web.listen-address={ports.LOOPBACK}:{port}",
                 "--enable-feature=exemplar-storage",
+                "--web.enable-lifecycle",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
