@@ -126,8 +126,8 @@ def make_courses(reader: Reader) -> str:
 
     (reader.folder / "notes.md").write_text("# Bees\n\n" + "A queen lays eggs in the hive. " * 40, encoding="utf-8")
     (said,) = reader.follows(README, "readme-http")
-    assert "\n# " in f"\n{said}"
-    assert "Keeping bees" in said
+    assert "# Keeping bees\n" in said
+    assert "- [1] notes.md, " in said
     return reader.asks("SELECT id FROM courses WHERE title = 'Keeping bees'")
 
 
@@ -141,7 +141,7 @@ def follow_it(reader: Reader, course: str) -> None:
     eventually_sync(lambda: reader.finished(course), within=60)
     (lines,) = reader.follows(DOCS / "LOGGING.md", "logging-grep", words=f"cd {reader.home.state}/logs\n")
     found = [json.loads(each) for each in lines.splitlines()]
-    assert {"api", "worker-analysis", "worker-generation"} <= {process for _, process, *_ in found}
+    assert {"api", "stage-worker"} <= {process for _, process, *_ in found}
     assert {each for *_, each, _ in found if each} == {course}
 
 

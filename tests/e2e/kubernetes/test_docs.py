@@ -26,7 +26,7 @@ from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), pytest.mark.timeout(600)]
 
-RUNBOOKS = "runbooks"
+RUNBOOKS = "runbooks-cluster"
 _AT_ONCE = 4
 """Blocks that run side by side: most of their time kubectl waits."""
 _ADDRESSES = {
