@@ -42,6 +42,7 @@ class Reader(Typist):
     def __init__(self, home: Home) -> None:
         self.home = home
         self.read: set[str] = set()
+        self._said: dict[str, str] = {}
         folder = home.folder / "reader"
         folder.mkdir()
         for name in _HERE:
@@ -51,10 +52,12 @@ class Reader(Typist):
         self.environment = json.loads(shown)
 
     def follows(self, page: Path, name: str, *, words: str = "", **variables: str) -> list[str]:
-        """What the blocks of a page with this mark print, each typed behind `words`."""
+        """What the blocks of a page with this mark print, each typed behind `words`; what two pages have is typed once."""
         self.read.add(name)
-        blocks = typed_as(page, name)
-        return [self.types(_behind(words, each), **variables) for each in blocks]
+        for block in typed_as(page, name):
+            if block.text not in self._said:
+                self._said[block.text] = self.types(_behind(words, block), **variables)
+        return [self._said[block.text] for block in typed_as(page, name)]
 
     def asks(self, sql: str) -> str:
         """What the stack's database answers."""
@@ -207,7 +210,9 @@ def keep_house(reader: Reader) -> None:
     assert said == block.printed[0]
 
     (said,) = reader.follows(DOCS / "RETENTION.md", "retention-by-hand")
-    (told,) = re.findall(r"^```json\n(.*?)```", (DOCS / "RETENTION.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (told,) = re.findall(
+        r"^```json\n(.*?)```", (DOCS / "RETENTION.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     assert shape(said.replace(" ", "")) == shape(told.replace("\n ", "").replace(" ", "")), said
 
 

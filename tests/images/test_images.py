@@ -155,7 +155,7 @@ def test_every_file_of_ours_bears_one_date(image: Images, target: str) -> None:
 
 @pytest.mark.parametrize("target", PROCESSES if os.environ.get("PROVE_IMAGES") else ["migrate"])
 def test_a_second_build_makes_the_same_layers(image: Images, tmp_path: Path, target: str) -> None:
-    """With nothing kept of the first, by the commands of docs/IMAGES.md: the smallest in `make test`, all of them in `make prove-images`."""
+    """With nothing kept of the first, by docs/IMAGES.md: the smallest in `make test`, all of them in `make prove-images`."""
     name = build(target, tag="again", flags="--no-cache")
     with removed(name):
         (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
