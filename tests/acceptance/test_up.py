@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import Home, Started, open_home
-from tests.support.marked import MESSAGES, marked
+from tests.support.marked import DOCS, MESSAGES, marked
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
@@ -269,13 +269,12 @@ def test_top_and_verify_see_the_whole_stack(running: tuple[Home, Started], docum
     """By the commands of docs/VERIFICATION.md: a stage that did a job, workers, leader, and ten checks, none of them red."""
     home, _ = running
     assert home.run("generate", str(document), "--out", str(home.out)).returncode == 0
-    page = (REPOSITORY / "docs" / "VERIFICATION.md").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r"<!-- tested: ([\w-]+) -->\n```sh\n(.*?)```", page, re.DOTALL))
+    page = DOCS / "VERIFICATION.md"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     def says(name: str, before: str = "") -> str:
         return subprocess.run(
-            ["/bin/sh", "-c", f"{before}{blocks[name]}"],
+            ["/bin/sh", "-c", f"{before}{marked(page, name)}"],
             env=home.environment(PATH=path),
             cwd=REPOSITORY,
             capture_output=True,
@@ -287,7 +286,6 @@ def test_top_and_verify_see_the_whole_stack(running: tuple[Home, Started], docum
     local, command = says("verification-local"), home.run("verify").stdout
     address = says("verification-address", 'eval "$(coursegen env)"; unset DATABASE_URL REDIS_URL; ')
 
-    assert blocks.keys() == {"top", "verification-local", "verification-address"}
     assert re.search(r"^workers +4 at the queues, 1 for messages$", screen, re.MULTILINE), screen
     assert re.search(r"^leader +\S+, epoch 1, heard of ", screen, re.MULTILINE), screen
     assert re.search(r"^slowest +[A-Z_]+, .* a job since the start$", screen, re.MULTILINE), screen
@@ -298,9 +296,7 @@ def test_top_and_verify_see_the_whole_stack(running: tuple[Home, Started], docum
 
 def _command(name: str) -> str:
     """A command of docs/MESSAGES.md, by its mark, after the word that the page defines."""
-    page = MESSAGES.read_text(encoding="utf-8")
-    word, *_ = re.findall(r"^stream\(\) .*$", page, re.MULTILINE)  # the cluster has another
-    return f"{word}\n{marked(MESSAGES, f'messages-{name}')}"
+    return marked(MESSAGES, "messages-words") + marked(MESSAGES, name)
 
 
 def _says(name: str, shell: dict[str, str]) -> str:
@@ -312,7 +308,7 @@ def _says(name: str, shell: dict[str, str]) -> str:
 
 
 def _figures(shell: dict[str, str]) -> dict[str, float]:
-    lines = re.findall(r"^(\S+) (\S+)$", _says("metrics", shell), re.MULTILINE)
+    lines = re.findall(r"^(\S+) (\S+)$", _says("messages-metrics", shell), re.MULTILINE)
     return {series: float(value) for series, value in lines}
 
 
@@ -321,15 +317,15 @@ def test_the_commands_for_messages_do_what_the_page_says(running: tuple[Home, St
     facts = json.loads(running[1].text().strip().splitlines()[-1])
     shell = {**shell, "METRICS_URL": facts["metricsUrl"]}
     before = _figures(shell)
-    first, again = (json.loads(_says("send", shell)) for _ in range(2))
+    first, again = (json.loads(_says("messages-send", shell)) for _ in range(2))
     assert (first["idempotentHit"], again["idempotentHit"]) == (False, True)
     assert first["messageId"] == again["messageId"]
 
-    assert eventually_sync(lambda: first["messageId"] in _says("table", shell), within=10)
-    assert _says("table", shell).count(first["messageId"]) == 1
-    assert "(0 rows)" in _says("keys", shell)
-    assert eventually_sync(lambda: "settled\n1\n0\n" in _says("stream", shell), within=5)
-    stream = _says("stream", shell)
+    assert eventually_sync(lambda: first["messageId"] in _says("messages-table", shell), within=10)
+    assert _says("messages-table", shell).count(first["messageId"]) == 1
+    assert "(0 rows)" in _says("messages-keys", shell)
+    assert eventually_sync(lambda: "settled\n1\n0\n" in _says("messages-stream", shell), within=5)
+    stream = _says("messages-stream", shell)
     assert stream.count(first["messageId"]) == 1
     assert "enqueued\n1\n" in stream
 

@@ -6,6 +6,7 @@ tests/support/kube/skaffold.py says which variables name the registry and the ba
 from __future__ import annotations
 
 import json
+import shlex
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ import yaml
 
 from tests.support.kube.commands import Object, get, items, kubectl, run
 from tests.support.kube.installation import is_ready, own_namespace
+from tests.support.kube.readme import context_in
 from tests.support.kube.skaffold import Skaffold, copy_of_the_repository, edit, require_skaffold
+from tests.support.marked import DOCS, marked, typed_as
+from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.timeout(3000)]
@@ -34,7 +38,23 @@ KINDS = (
 )  # fmt: skip
 """What the chart makes; Jobs and pods are among "all"."""
 
+PAGE = DOCS / "DEVELOPMENT.md"
+
 Builds = dict[str, str]
+
+
+def printed(name: str, builds: Path) -> list[str]:
+    """The words of the page's command of this name, with the files of a test in the place of the page's."""
+    lines = [shlex.split(line, comments=True) for line in marked(PAGE, "skaffold-commands").splitlines()]
+    ((_, *words),) = (line for line in lines if line[1] == name)
+    files = {"/tmp/images.json": str(builds), "/tmp/rendered.yaml": str(builds.parent / "rendered.yaml")}
+    return [_with_files(word, files) for word in words]
+
+
+def _with_files(word: str, files: dict[str, str]) -> str:
+    for page, test in files.items():
+        word = word.replace(page, test)
+    return word
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +76,7 @@ def deployed(skaffold: Skaffold) -> Skaffold:
 def builds(deployed: Skaffold, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file in which `skaffold build` says what it has built: nothing anew, since all is there."""
     path = tmp_path_factory.mktemp("builds") / "builds.json"
-    said = deployed("build", f"--file-output={path}")
+    said = deployed(*printed("build", path))
     assert "Building [" not in said, said
     return path
 
@@ -118,7 +138,7 @@ def test_a_second_run_upgrades(deployed: Skaffold) -> None:
 
 def test_render_shows_what_would_be_installed(deployed: Skaffold, builds: Path) -> None:
     """The same objects, by the same images."""
-    rendered = deployed("render", "-a", str(builds), f"--output={builds.parent / 'rendered.yaml'}")
+    rendered = deployed(*printed("render", builds))
     text = (builds.parent / "rendered.yaml").read_text(encoding="utf-8")
     objects = [each for each in yaml.safe_load_all(text) if each]
     deployments = {each["metadata"]["name"]: each for each in objects if each["kind"] == "Deployment"}
@@ -130,14 +150,14 @@ def test_render_shows_what_would_be_installed(deployed: Skaffold, builds: Path) 
 
 def test_test_runs_the_unit_tests_of_each_image(deployed: Skaffold, builds: Path) -> None:
     """All of them pass, and each image has some."""
-    said = deployed("test", "-a", str(builds))
+    said = deployed(*printed("test", builds))
 
     assert said.count("Command finished successfully.") == 5, said
 
 
 def test_verify_brings_a_course_through_the_installation(deployed: Skaffold, builds: Path) -> None:
     """The program of `helm test` in a Job, which is gone afterwards."""
-    said = deployed("verify", "-a", str(builds))
+    said = deployed(*printed("verify", builds))
 
     assert "completed" in said, said
     eventually_sync(
@@ -147,6 +167,14 @@ def test_verify_brings_a_course_through_the_installation(deployed: Skaffold, bui
         ),
         within=30,
     )
+
+
+def test_the_page_makes_a_token(deployed: Skaffold, tmp_path: Path) -> None:
+    """Of the secret that the installation has."""
+    environment = {**deployed.environment, "KUBECONFIG": str(context_in(deployed.namespace, tmp_path))}
+    command = ["bash", "-ec", marked(PAGE, "skaffold-token")]
+
+    assert run(command, folder=REPOSITORY, environment=environment).stdout.count(".") == 2
 
 
 def test_delete_leaves_nothing(deployed: Skaffold) -> None:
@@ -177,7 +205,9 @@ EDITS = {
 def test_dev_brings_an_edit_into_running_pods_and_leaves_nothing(skaffold: Skaffold, tmp_path: Path) -> None:
     """The api answers on this machine; an edited line of each process is live within 10 s, in the same pods, without a build."""
     tree = copy_of_the_repository(tmp_path / "tree")
-    with skaffold.dev(tree, "--skip-tests", "--tail=false") as loop:
+    typed = [shlex.split(each.text, comments=True) for each in typed_as(PAGE, "skaffold-dev")]
+    assert typed == [["skaffold", "dev"], ["skaffold", "dev", "-p", "local", "--default-repo", "localhost:5000"]]
+    with skaffold.dev(tree, "--skip-tests", "--tail=false") as loop:  # the second, with the registry that there is
         eventually_sync(lambda: "Watching for changes..." in loop.said(), within=STARTED_SECONDS, every=0.5)
         url = eventually_sync(lambda: loop.forwarded("coursegen-api"), within=FORWARDED_SECONDS, every=0.5)
         eventually_sync(lambda: _answers(f"{url}/openapi.json"), within=FORWARDED_SECONDS, every=0.5)

@@ -15,6 +15,7 @@ from services.kernel.schema import require_relations
 from services.migrate.files import due, find_directory, read_directory
 from services.migrate.runner import apply_all
 from tests.support.courses import add_course, footprint
+from tests.support.marked import DOCS, marked
 from tests.support.servers import psql
 from tests.support.tokens import ORGANIZATION, USER
 
@@ -27,10 +28,15 @@ _CALL = (
 
 
 def run_script(name: str, url: str, *, force: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a script as its header says."""
+    """Run a script by the command of docs/MIGRATIONS.md, which has another one's name."""
+    command = marked(DOCS / "MIGRATIONS.md", "rollback-script")
+    assert "rollback/002_full.sql" in command
     environ = os.environ | ({"PGOPTIONS": "-c coursegen.force=on"} if force else {})
-    argv = [str(psql()), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", str(_SCRIPTS / name)]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    environ |= {"DATABASE_URL": url, "PATH": f"{psql().parent}:{os.environ['PATH']}"}
+    script = command.replace("002_full.sql", name).replace("psql ", "psql -XqAt ")
+    return subprocess.run(
+        ["bash", "-ec", script], env=environ, cwd=_SCRIPTS.parent, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.fences import fences
+from tests.support.marked import commands_of
 from tests.support.servers import REPOSITORY
 
 PAGE: Path = REPOSITORY / "docs" / "DEPLOYMENT-CHECKLIST.md"
-READS = "reads"
-"""Marks a block that changes nothing: ```bash reads."""
+WORDS = "checklist-words"
+"""Marks what the page says once: its variables and its four words."""
+READS = "checklist-reads"
+"""Marks a block that changes nothing."""
 ROWS = "rows"
 """Marks output whose rows are always these: ```text rows."""
 
@@ -27,6 +30,7 @@ class Block:
     where: str
     """The step or heading above it."""
     mark: str
+    """Who types it: the name in its mark."""
     commands: str
     output: str | None
     """Nothing where nothing is printed."""
@@ -42,6 +46,7 @@ def blocks() -> list[Block]:
     """Every block of commands in the page's order. The first two are the page's own words: see `words`."""
     page = text()
     all_fences = fences(page)
+    marks = {each.line: "".join(word for _, word in each.marks) for each in commands_of(PAGE)}
     found = []
     for fence, following in zip(all_fences, [*all_fences[1:], None], strict=True):
         if fence.language != "bash":
@@ -50,7 +55,7 @@ def blocks() -> list[Block]:
         found.append(
             Block(
                 _above(page, fence.begin),
-                fence.mark,
+                marks[page.count("\n", 0, fence.begin) + 1],
                 fence.text,
                 printed.text if printed else None,
                 rows_matter=bool(printed and printed.mark == ROWS),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.clusters import refuse
+from tests.support.marked import DOCS, marked
 from tests.support.servers import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))  # where programs are, not a package
@@ -66,7 +67,7 @@ def require_builder() -> None:
 
 
 def build(target: str, *, tag: str = "test", flags: str = "") -> str:
-    """The name of a new image of a process. `flags` are further arguments of the builder."""
+    """The name of a new image of a process, built by docs/IMAGES.md. `flags` are further arguments of the builder."""
     prefix = "localhost/coursegen-test-"
     environment = {
         **os.environ,
@@ -75,9 +76,12 @@ def build(target: str, *, tag: str = "test", flags: str = "") -> str:
         "IMAGE_TAG": tag,
         "BUILD_FLAGS": f"{os.environ.get('BUILD_FLAGS', '')} {flags}",
     }
+    command = marked(DOCS / "IMAGES.md", "images-build")
+    assert " api " in command
     done = subprocess.run(
-        [REPOSITORY / "scripts" / "build-images.sh", target],
+        ["bash", "-ec", command.replace(" api ", f" {target} ", 1)],
         env=environment,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,

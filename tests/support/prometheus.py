@@ -25,7 +25,7 @@ class Prometheus:
     """A running one."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression finds now, each with `metric` and `value`.
@@ -46,7 +46,7 @@ class Prometheus:
         )
 
     def _asked(self, path: str, asked: dict[str, str]) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self._url}/api/v1/{path}", params=asked, timeout=10).json()
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=asked, timeout=10).json()
         assert answer["status"] == "success", f"{answer.get('error')}\nasked: {asked['query']}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -55,14 +55,14 @@ class Prometheus:
         """The exemplars of these series in the last ten minutes, each with `labels`."""
         end = time.time()
         asked = {"query": series, "start": str(end - 600), "end": str(end)}
-        answer = httpx.get(f"{self._url}/api/v1/query_exemplars", params=asked, timeout=10).json()
+        answer = httpx.get(f"{self.url}/api/v1/query_exemplars", params=asked, timeout=10).json()
         assert answer["status"] == "success", answer
         return [example for each in answer["data"] for example in each["exemplars"]]
 
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
-            return httpx.get(f"{self._url}/-/ready", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -80,17 +80,23 @@ def program() -> str:
 
 @contextmanager
 def scraping(
-    folder: Path, *targets: str, rules: Sequence[Path] = (), seconds: int = SCRAPE_SECONDS, **labels: str
+    folder: Path,
+    *targets: str,
+    rules: Sequence[Path] = (),
+    loads: Path | None = None,
+    seconds: int = SCRAPE_SECONDS,
+    **labels: str,
 ) -> Iterator[Prometheus]:
     """One that asks these (host:port) every second, or every so many, while the block lasts, and evaluates `rules` each second.
 
-    `labels` are those of the targets: in a cluster each has its namespace.
+    `labels` are those of the targets: in a cluster each has its namespace. Whenever it reloads it takes what lies in `loads`.
     """
     path, port = program(), ports.pick()
     job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets), "labels": labels}]}
     times = {"scrape_interval": f"{seconds}s", "scrape_timeout": f"{seconds}s"}
+    files = [*(str(_hurried(folder, each)) for each in rules), *([f"{loads}/*.yml"] if loads else [])]
     configuration = folder / "prometheus.yml"
-    whole = {"global": times, "scrape_configs": [job], "rule_files": [str(_hurried(folder, each)) for each in rules]}
+    whole = {"global": times, "scrape_configs": [job], "rule_files": files}
     configuration.write_text(yaml.safe_dump(whole), encoding="utf-8")
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
@@ -100,6 +106,7 @@ def scraping(
                 f"--storage.tsdb.path={folder / 'prometheus'}",
                 f"--web.listen-address={ports.LOOPBACK}:{port}",
                 "--enable-feature=exemplar-storage",
+                "--web.enable-lifecycle",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,7 @@
-"""What changes something in docs/DEPLOYMENT-CHECKLIST.md, as printed and in the page's order, on the shared installation.
+"""What changes something in docs/DEPLOYMENT-CHECKLIST.md and docs/SECRETS.md, as printed, on the shared installation.
 
-What cannot be tried there is tried elsewhere: the first installation by test_install.py, the dry run by test_dry_run.py, level 4
-and the blocks of `migrations.mode: operator` by tests/e2e/operator. Left out of `make test`; `make prove-checklist` runs it.
+What cannot be tried there is tried elsewhere: the blocks of `migrations.mode: operator` by tests/e2e/operator. Left out of `make
+test`; `make prove-checklist` runs it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation, port_forward
 from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.values import merged
+from tests.support.marked import DOCS, typed_as
 from tests.support.waiting import eventually_sync
 
 pytestmark = [
@@ -38,6 +39,7 @@ SENTENCES = r"Rollback was|NAME|coursegen-"
 """Of level 3: a history is another everywhere."""
 COURSES = 20
 """Of the load test, where the page has a hundred: a machine of tests has two cores."""
+CHANGES = "checklist-changes"
 REVISIONS = "SELECT count(*) FROM supabase_migrations.schema_migrations"
 
 
@@ -48,6 +50,7 @@ class Page:
         self._shell = shell
         self._installation = installation
         self.typed: set[str] = set()
+        self.where: set[str] = set()
 
     def types(self, step: str, holds: str = "", *, lines: str = ".*", **places: str) -> str:
         """What a block prints.
@@ -56,14 +59,12 @@ class Page:
             step: how the heading or step above it begins.
             holds: what its commands hold, where there are several under one step.
             lines: which lines of the page must be seen, as a pattern of their beginning; none when empty.
-            places: what stands where the page has a word in capitals.
+            places: the variables that the page has the reader set.
         """
         (block,) = [each for each in checklist.blocks() if step in each.where and holds in each.commands]
         self.typed.add(block.commands)
-        commands = block.commands
-        for word, value in places.items():
-            commands = re.sub(rf"\b{word}\b", value, commands)
-        said = self.says(commands)
+        self.where.add(block.where)
+        said = self.says("".join(f"{name}={value}\n" for name, value in places.items()) + block.commands)
         wanted = [each for each in (block.output or "").splitlines() if lines and re.match(lines, each)]
         expected = checklist.Block(block.where, "", "", "\n".join(wanted), rows_matter=False)
         assert checklist.unseen(expected, said, self._installation.fullname) == [], (block.where, said)
@@ -105,15 +106,47 @@ def test_what_changes_does_what_the_page_says(page: Page, whole: Installation) -
     mend_schema(page, whole)
     ask_for_help(page, whole)
 
-    assert {each.where for each in checklist.blocks() if each.commands in untried(page)} == set()
+    assert {
+        each.where for each in checklist.blocks() if each.mark == CHANGES and each.commands not in page.typed
+    } == set()
 
 
-def untried(page: Page) -> set[str]:
-    """Blocks that change something and that nobody has tried, here or elsewhere."""
-    elsewhere = re.compile(r"0\.3 |0\.4 |Say once|Level 4|dbm/main")
-    changing = [each for each in checklist.blocks() if each.mark != checklist.READS]
-    ours = [each for each in changing if not elsewhere.search(each.where) and not elsewhere.search(each.commands)]
-    return {each.commands for each in ours} - page.typed
+def test_the_schema_goes_and_comes_back_both_ways(page: Page, whole: Installation) -> None:
+    """Level 4 where a Job migrates: with the backup everything is as before; without it the outbox is empty, and works."""
+    before = whole.sql(f"{REVISIONS}; SELECT count(*) FROM courses; SELECT count(*) FROM job_outbox")
+    go_to_level_4(page, whole)
+    page.types("Back with the backup", "pg_restore --clean", lines="OK")
+    whole.wait_ready()
+    assert whole.sql(f"{REVISIONS}; SELECT count(*) FROM courses; SELECT count(*) FROM job_outbox") == before
+
+    go_to_level_4(page, whole)
+    page.types("Back without it", "migrations.rerun", lines="job.batch")
+    whole.wait_ready()
+    order(whole)
+    eventually_sync(lambda: unfinished(whole) == 0, within=90, every=1)
+    assert {each.where for each in checklist.blocks() if each.mark == "checklist-level-4-job"} <= page.where
+
+
+def go_to_level_4(page: Page, whole: Installation) -> None:
+    """Everything stopped, and the outbox removed; a process that is started then says what it misses."""
+    page.types("Stop everything", "scale deployments", lines="$^")
+    page.types("Remove it", "000_level_4.sql", lines="(?!DELETE)")
+    assert "job_outbox does not exist" in page.types("Remove it", "/readyz", lines="$^")
+    assert whole.sql("SELECT to_regclass('job_outbox') IS NULL") == "t"
+
+
+def test_secrets_are_changed_as_the_page_says(page: Page, whole: Installation, tmp_path: Path) -> None:
+    """Every command of docs/SECRETS.md; test_secrets.py shows, with commands of its own, that no request fails meanwhile."""
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(f"{uuid4()}{uuid4()}", encoding="utf-8")
+    (tmp_path / "store.env").write_text(
+        "OBJECT_STORE_ACCESS_KEY_ID=A\nOBJECT_STORE_SECRET_ACCESS_KEY=b\n", encoding="utf-8"
+    )
+    for block in typed_as(DOCS / "SECRETS.md", "secrets-change"):
+        page.says(block.text)
+
+    names = {each["metadata"]["name"] for each in whole.items("secrets")}
+    assert {f"coursegen-{each}" for each in ("jwt", "database", "database-owner", "engine", "store")} <= names
 
 
 def install_and_try(page: Page) -> None:

@@ -61,7 +61,7 @@ def shell_for(installation: Installation, folder: Path, *, seconds: float = BLOC
 
 def make_tools(shell: Shell, name: str) -> None:
     """Make the tools pod by the page's own command (step 0.4)."""
-    (making,) = [block for block in checklist.blocks() if "templates/tools.yaml" in block.commands]
+    (making,) = [block for block in checklist.blocks() if block.mark == "checklist-tools"]
     made = shell(making.commands)
     assert made.returncode == 0, made.stderr
     assert checklist.unseen(making, made.stdout, name) == []

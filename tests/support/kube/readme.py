@@ -32,7 +32,7 @@ class Reader:
         self.folder = folder
         self._environment = {
             **os.environ,
-            "KUBECONFIG": str(_context(namespace, folder)),
+            "KUBECONFIG": str(context_in(namespace, folder)),
             "COURSEGEN_HOME": str(folder / "state"),
         }
         for name in ("charts", "examples", ".venv"):
@@ -72,7 +72,7 @@ class Reader:
         return f"{line} -f {self._values}" if line.startswith("helm install") else line
 
 
-def _context(namespace: str, folder: Path) -> Path:
+def context_in(namespace: str, folder: Path) -> Path:
     """A copy of the caller's kubeconfig whose context has this namespace."""
     path = folder / "kubeconfig"
     path.touch(mode=0o600)

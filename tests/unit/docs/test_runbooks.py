@@ -26,6 +26,7 @@ from operators.coursegen_operator.migrations import words as migrations
 from operators.coursegen_operator.reconciler import RECONCILE_ERROR, reason_of
 from services.cli.application import build
 from tests.support.fences import fences
+from tests.support.marked import commands_of
 from tests.support.servers import REPOSITORY
 
 DOCS: Final = REPOSITORY / "docs"
@@ -34,7 +35,8 @@ ALERTS: Final = {alert.name: alert for preset in PRESETS for alert in preset.ale
 OF_OBJECTIVES: Final = {alert.name for alert in Objective.of({"name": "x"}).alerts()}
 
 _KUBECTL: Final = {
-    "annotate", "create", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "scale", "top",
+    "annotate", "create", "delete", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "rollout",
+    "scale", "top",
 }  # fmt: skip
 
 
@@ -92,21 +94,39 @@ def test_a_prometheus_without_the_operator_scrapes_as_the_source_says() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_says_all_that_is_asked_at_night(page: Path) -> None:
-    """What it means, what it does, where to look, what to do, whom to call; and the severity that the alert has."""
+    """What it means to users, what confirms it, stops it and mends it, when it is over; and the severity that the alert has."""
     text = page.read_text(encoding="utf-8")
+    head, *parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    said = dict(zip(parts[::2], parts[1::2], strict=True))
 
-    for part in (
-        f"# {page.stem}\n",
-        "**What it means.**",
-        "**Impact.**",
-        "\n## Look\n",
-        "\n## Mend\n",
-        "\n## Escalate\n",
-    ):
-        assert part in text
+    assert head.startswith(f"# {page.stem}\n")
+    assert re.search(r"^\*\*What it means\.\*\* \S.*^\*\*Impact\.\*\* \S", head, re.MULTILINE | re.DOTALL)
+    assert list(said) == ["Confirm", "Stop the bleeding", "Look", "Mend", "Over when", "Escalate"]
+    assert [name for name, words in said.items() if len(words.strip()) < 4] == []
     alert = ALERTS.get(page.stem)
     assert alert is None or text.splitlines()[2].startswith(alert.severity)
     assert len(text) < 5000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_one_command_confirms_it(page: Path) -> None:
+    """And the page says what it shows while the alert is right."""
+    confirming = page.read_text(encoding="utf-8").partition("\n## Confirm\n")[2].partition("\n## ")[0]
+    first = commands_of(page)[0]
+
+    assert confirming.count("```bash\n") == 1
+    assert f"```bash\n{first.text}```\n\nIt is so " in confirming
+    assert len(first.text.splitlines()) == 1
+
+
+def test_the_index_leads_to_what_is_no_alert() -> None:
+    """Five cases and the schema's, four levels, backup and restore, and the checks after one day and three."""
+    index = (DOCS / "RUNBOOKS.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"\[case (\d)\]", index) == list("12345")
+    assert re.findall(r"^\| \[(\d)\]\(DEPLOYMENT-CHECKLIST\.md#level-\1-", index, re.MULTILINE) == list("1234")
+    for link in ("BACKUP.md", "DEPLOYMENT-CHECKLIST.md#24-h-checks", "DEPLOYMENT-CHECKLIST.md#72-h-checks"):
+        assert f"]({link})" in index
 
 
 @pytest.mark.parametrize("page", [DOCS / "RUNBOOKS.md", *PAGES], ids=lambda page: page.stem)

@@ -1,0 +1,141 @@
+"""What README.md, docs/ and the runbooks have a reader type on a cluster, typed as it stands there, on the shared installation.
+
+What test_checklist.py, test_install.py and the proofs type is not repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support import checklist
+from tests.support.kube.commands import kubectl
+from tests.support.kube.installation import Installation
+from tests.support.kube.page import Shell, make_tools, shell_for
+from tests.support.kube.readme import context_in
+from tests.support.marked import DOCS, Commands, marked, typed_as
+from tests.support.servers import REPOSITORY
+from tests.support.typist import finds_or_not
+from tests.support.waiting import eventually_sync
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), pytest.mark.timeout(600)]
+
+RUNBOOKS = "runbooks-cluster"
+_AT_ONCE = 4
+"""Blocks that run side by side: most of their time kubectl waits."""
+_ADDRESSES = {
+    "database.env": "DATABASE_URL=postgresql://coursegen_app:a@postgresql:5432/courses",
+    "owner.env": "DATABASE_URL=postgresql://owner:b@postgresql:5432/courses",
+    "redis.env": "REDIS_URL=redis://:c@redis:6379/0",
+    "tokens.env": f"JWT_SECRET={'d' * 32}",
+}
+"""The files that the checklist's step 0.3 asks for."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pages are read."""
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
+def shell(shared: Installation, folder: Path) -> Iterator[Shell]:
+    """Runs commands in bash behind the checklist's words, for the shared installation, with the tools pod of step 0.4."""
+    shared.wait_ready(seconds=180)
+    run_block = shell_for(shared, folder)
+    make_tools(run_block, shared.fullname)
+    yield lambda commands: run_block(finds_or_not(commands))
+    component = f"{shared.selector},app.kubernetes.io/component=tools"
+    shared.kubectl("delete", "pod,networkpolicy", "-l", component, "--wait=false")
+
+
+def typed(shell: Shell, blocks: list[Commands]) -> dict[str, str]:
+    """What each block prints, by where it stands.
+
+    Raises:
+        AssertionError: a command of one of them failed.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        done = list(pool.map(lambda each: shell(each.text), blocks))
+    failed = {
+        each.where: end.stderr + end.stdout for each, end in zip(blocks, done, strict=True) if end.returncode != 0
+    }
+    assert failed == {}
+    return {each.where: end.stdout for each, end in zip(blocks, done, strict=True)}
+
+
+def test_the_runbooks_can_be_followed(shell: Shell, shared: Installation) -> None:
+    """Every command that confirms an alert, or looks further, ends well; the one that confirms it has something to say."""
+    pages = [each for each in sorted((DOCS / "runbooks").glob("*.md")) if f"tested: {RUNBOOKS} -->" in each.read_text()]
+    blocks = [block for page in pages for block in typed_as(page, RUNBOOKS)]
+    said = typed(shell, blocks)
+
+    confirming = [typed_as(page, RUNBOOKS)[0] for page in pages]
+    assert len(pages) > 20
+    assert [each.where for each in confirming if not said[each.where].strip()] == []
+    assert shared.secret("app-password") not in str(said)
+
+
+def test_the_leader_is_found_and_moved(shell: Shell, whole: Installation) -> None:
+    """By the commands of docs/LEADER-ELECTION.md: another pod leads a moment later."""
+
+    def leader() -> str:
+        return str(whole.get("lease", f"{whole.fullname}-outbox-relay")["spec"].get("holderIdentity", ""))
+
+    before = leader()
+    said = typed(shell, typed_as(DOCS / "LEADER-ELECTION.md", "leader-looks"))
+    assert before in str(said)
+    assert eventually_sync(lambda: leader() not in {"", before}, within=30, every=0.2)
+
+
+def test_ten_checks_of_the_release(shell: Shell, shared: Installation) -> None:
+    """By the command of docs/VERIFICATION.md; a warning is no failure."""
+    (block,) = typed_as(DOCS / "VERIFICATION.md", "verification-namespace")
+    script = block.text.replace("scripts/", f"{REPOSITORY}/scripts/")  # the shell stands beside the repository
+    done = shell(script)
+
+    assert done.returncode in {0, 2}, done.stdout + done.stderr
+    assert f"release {shared.release} in namespace {shared.namespace}" in done.stdout
+    assert "of 10 checks passed" in done.stdout
+
+
+@pytest.fixture
+def made() -> Iterator[list[str]]:
+    """Namespaces that a page has made; they go afterwards."""
+    names: list[str] = []
+    yield names
+    for name in names:
+        kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+
+def test_a_namespace_is_made_ready(shell: Shell, folder: Path, made: list[str]) -> None:
+    """By README.md, for a context of one's own; by the checklist with four Secrets, and the API server takes what would come."""
+    ours, theirs = (f"docs-{secrets.token_hex(3)}" for _ in range(2))
+    made += [ours, theirs]
+    said = subprocess.run(
+        ["bash", "-ec", marked(REPOSITORY / "README.md", "kubernetes-namespace").replace("coursegen", ours)],
+        env={**os.environ, "KUBECONFIG": str(context_in("default", folder))},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith(f"namespace/{ours} created\n")
+
+    for name, line in _ADDRESSES.items():
+        (folder / name).write_text(f"{line}\n", encoding="utf-8")
+    making, looking = (each for each in checklist.blocks() if each.mark == "checklist-first")
+    for block in (making, looking):
+        done = shell(f"NS={theirs}\n{block.commands}")
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr, done.stderr
+        if block is making:
+            assert checklist.unseen(block, done.stdout.replace(theirs, "courses"), "coursegen") == []
+        else:
+            assert "0 chart(s) failed" in done.stdout
+            assert done.stdout.count("(server dry run)") > 15

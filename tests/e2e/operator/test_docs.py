@@ -1,0 +1,101 @@
+"""What docs/ and the runbooks have a reader type where the operator works, typed as it stands there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import checklist
+from tests.support.kube.installation import Installation
+from tests.support.kube.operator import OperatorRelease, await_condition
+from tests.support.kube.page import make_tools, shell_for
+from tests.support.kube.prometheus import has_prometheus
+from tests.support.kube.readme import context_in
+from tests.support.marked import DOCS, Commands, typed_as
+from tests.support.typist import Typist, finds_or_not
+
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
+
+SYSTEM = "coursegen-system"
+"""Where the operator is on the pages."""
+
+Types = Callable[[Commands], str]
+
+
+@pytest.fixture
+def reader(operator: OperatorRelease, operated: Installation, tmp_path: Path) -> Types:
+    """Types what pages have for the namespace of one's context, in that of the application."""
+    typist = Typist({**os.environ, "KUBECONFIG": str(context_in(operated.namespace, tmp_path))}, tmp_path)
+    return lambda block: typist.types(block.text.replace(SYSTEM, operator.namespace))
+
+
+@pytest.fixture
+def tools(operator: OperatorRelease, operated: Installation, tmp_path: Path) -> Iterator[Types]:
+    """Types what pages have behind the checklist's words, with the tools pod."""
+    shell = shell_for(operated, tmp_path)
+    make_tools(shell, operated.fullname)
+
+    def types(block: Commands) -> str:
+        done = shell(finds_or_not(block.text.replace(SYSTEM, operator.namespace)))
+        assert done.returncode == 0, (block.where, done.stdout, done.stderr)
+        return done.stdout
+
+    yield types
+    component = f"{operated.selector},app.kubernetes.io/component=tools"
+    operated.kubectl("delete", "pod,networkpolicy", "-l", component, "--wait=false")
+
+
+def test_the_pages_look_and_wait(reader: Types, operated: Installation) -> None:
+    """The three kinds and their columns, what is seen and applied, what alerts and retention say of themselves."""
+    await_condition(operated.namespace, "dbm", "main", "Ready", reason="Applied", within=60)
+    (looked,) = map(reader, typed_as(DOCS / "OPERATOR.md", "operator-looks"))
+    assert all(kind in looked for kind in ("databasemigration", "retentionpolicy", "alertpolicy"))
+    (waited,) = map(reader, typed_as(DOCS / "OPERATOR.md", "operator-waits"))
+    assert waited == "databasemigration.ops.coursegen.dev/main condition met\n" * 3
+    (failing,) = map(reader, typed_as(DOCS / "OPERATOR.md", "operator-fails"))
+    assert "coursegen-operator" in failing
+
+    said = "".join(map(reader, typed_as(DOCS / "ALERTS.md", "alerts-looks")))
+    assert all(word in said for word in ("ACCEPTED", "platform", "RulesGenerated", "RulesSelected"))
+    (said,) = map(reader, typed_as(DOCS / "RETENTION.md", "retention-looks"))
+    assert all(word in said for word in ("LAST-OK", "fsm-events", "idempotency", "outbox"))
+
+
+def test_retention_is_acted_upon(reader: Types, operated: Installation) -> None:
+    """A run now, one by hand, a look at what would go, suspended and taken up again; in the end it is as before."""
+    before = operated.get("rtp", "outbox")["spec"]
+    try:
+        (said,) = map(reader, typed_as(DOCS / "RETENTION.md", "retention-acts"))
+    finally:
+        operated.kubectl("delete", "job", "manual-1", "--ignore-not-found")
+
+    assert "job.batch/manual-1 created" in said
+    after = operated.get("rtp", "outbox")["spec"]
+    assert {name: after.get(name, False) for name in ("dryRun", "suspend")} == {
+        name: before.get(name, False) for name in ("dryRun", "suspend")
+    }
+
+
+def test_the_runbooks_of_the_operator_can_be_followed(tools: Types) -> None:
+    """Every command that confirms one of its alerts, or looks further, ends well."""
+    if not has_prometheus():
+        pytest.skip("the pages look for the kinds of Prometheus Operator")
+    pages = [
+        each for each in sorted((DOCS / "runbooks").glob("*.md")) if "operator-runbooks" in each.read_text("utf-8")
+    ]
+    said = {block.where: tools(block) for page in pages for block in typed_as(page, "operator-runbooks")}
+
+    assert len(pages) > 8
+    confirmed = [typed_as(page, "operator-runbooks")[0].where for page in pages]
+    assert [each for each in confirmed if not said[each].strip()] == []
+
+
+def test_a_mended_schema_is_tried_again(tools: Types, operated: Installation) -> None:
+    """By the commands that the checklist has for `migrations.mode: operator`."""
+    (block,) = [each for each in checklist.blocks() if each.mark == "checklist-operator"]
+    (commands,) = typed_as(checklist.PAGE, "checklist-operator")
+
+    assert checklist.unseen(block, tools(commands), operated.fullname) == []
