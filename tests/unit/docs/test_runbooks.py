@@ -34,7 +34,8 @@ ALERTS: Final = {alert.name: alert for preset in PRESETS for alert in preset.ale
 OF_OBJECTIVES: Final = {alert.name for alert in Objective.of({"name": "x"}).alerts()}
 
 _KUBECTL: Final = {
-    "annotate", "create", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "scale", "top",
+    "annotate", "create", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "rollout",
+    "scale", "top", "wait",
 }  # fmt: skip
 
 
