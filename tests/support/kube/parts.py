@@ -207,12 +207,13 @@ PARTS: Final = (
     ),
     Part(
         "Database",
-        "the login of the processes is locked",
-        ("SystemHealthCheckFailed", "OutboxRelayNoLeader"),
-        "SystemHealthCheckFailed",
+        "the login of all processes is locked",
+        ("ApiDown",),
+        "ApiDown",
         "mend-login",
-        "is not permitted to log in",
+        r"is not permitted to log in.*waiting to start",
         breaks=_lock_out,
+        also=frozenset({"API"}),
         clears=_statement("ALTER ROLE coursegen_app LOGIN"),
     ),
     Part(

@@ -69,11 +69,12 @@ ALERTS: Final = (
     Alert(
         "ApiDown",
         "critical",
-        # Without any api there is no series of its own: a relay that is there says that one is missed.
-        "max by (namespace) (relay_is_leader@here) unless on (namespace) max by (namespace) (system_healthy@here)",
-        f"There is no api{PLACE}",
-        "A relay runs, and no api shows its metrics: nobody can order a course or send a message. What was accepted goes on. "
-        "Next: @kubectl get pods -l app.kubernetes.io/component=api",
+        # Without any api there is no series of its own, nor while all wait at their start: any process that is there says so.
+        'max by (namespace) (coursegen_build_info{process!="operator"@and_here})\n'
+        "unless on (namespace) max by (namespace) (system_healthy@here)",
+        f"No api answers{PLACE}",
+        "Processes run, and no api shows its figures: there is none, or they wait at their start. Nobody can order a course or "
+        "send a message. Next: @kubectl get pods -l app.kubernetes.io/component=api",
         hold="1m",
     ),
     Alert(
