@@ -24,7 +24,7 @@ TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-kafka audit lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-operations prove-kafka audit lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -98,6 +98,11 @@ prove-operator: ## the operator killed and stopped 20 times each, with 500 resou
 	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
 		tests/operator/test_scale.py tests/e2e/operator/test_contract.py tests/e2e/operator/test_failover.py \
 		tests/e2e/operator/test_level_4.py $(ARGS)
+
+prove-operations: ## break each of the ten parts that verify-deployment.sh looks at, and mend it by its runbook, on the cluster that KUBECONFIG names (takes a quarter of an hour)
+	@scripts/environment dev
+	@export PROVE_OPERATIONS=1 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
+		tests/e2e/operator/test_parts.py $(ARGS)
 
 prove-kafka: ## fetch Kafka, once, and carry messages by it, from Redis and back (needs Java 17 and Maven; takes minutes)
 	@scripts/environment dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,22 @@ import httpx
 from reportlab.pdfgen import canvas
 
 from tests.acceptance.conftest import Home
-from tests.support.prometheus import Prometheus, scraping
+from tests.support.prometheus import scraping
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
 
-_WORDS = {"$__rate_interval": "10s", "$__range": "5m", "$namespace": ".*"}
 _RULES = [REPOSITORY / "config" / name for name in ("alerts.yml", "alerts-coursegen.yml", "objectives.yml")]
 
 
-def expressions(path: str) -> dict[str, list[str]]:
-    """The expressions of each panel, with what Grafana fills in."""
+def expressions(path: str | Path, *, namespace: str = ".*", rate: str = "10s") -> dict[str, list[str]]:
+    """The expressions of each panel, with what Grafana fills in: the namespace, and the window of rates."""
     model: dict[str, Any] = json.loads((REPOSITORY / path).read_text(encoding="utf-8"))
-    return {panel["title"]: [_filled(each["expr"]) for each in panel["targets"]] for panel in model["panels"]}
+    words = {"$__rate_interval": rate, "$__range": "5m", "$namespace": namespace}
+    return {panel["title"]: [_filled(each["expr"], words) for each in panel["targets"]] for panel in model["panels"]}
 
 
-def _filled(expression: str) -> str:
-    for word, value in _WORDS.items():
+def _filled(expression: str, words: Mapping[str, str]) -> str:
+    for word, value in words.items():
         expression = expression.replace(word, value)
     assert "$" not in expression
     return expression
@@ -38,17 +38,18 @@ def _filled(expression: str) -> str:
 
 Shown = dict[str, list[list[float]]]
 """By panel and line, the values of its series."""
+Ask = Callable[[str], list[dict[str, Any]]]
+"""What a Prometheus finds for an expression."""
 
 
-def answers(prometheus: Prometheus, asked: dict[str, list[str]]) -> Shown:
-    """What each expression finds now: numbers, and at least one.
+def answers(ask: Ask, asked: dict[str, list[str]]) -> Shown:
+    """What each expression finds now, when a Prometheus is asked: numbers, and at least one.
 
     Raises:
         AssertionError: one finds nothing, or no number.
     """
     found = {
-        title: [[float(series["value"][1]) for series in prometheus.ask(each)] for each in panel]
-        for title, panel in asked.items()
+        title: [[float(series["value"][1]) for series in ask(each)] for each in panel] for title, panel in asked.items()
     }
     lacking = {
         title: panel
@@ -104,7 +105,7 @@ def test_every_panel_of_the_queue_dashboard_has_data(home: Home, tmp_path: Path)
     with sending(facts["apiUrl"]), scraping(tmp_path, target) as prometheus:
 
         def shown() -> Shown:
-            found = answers(prometheus, asked)
+            found = answers(prometheus.ask, asked)
             assert found["Enqueue Rate"][0][0] > 0, found
             return found
 
@@ -163,10 +164,10 @@ def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path
     )
     target = facts["metricsUrl"].split("/")[2]
     with generating(facts["apiUrl"], token), scraping(tmp_path, target, rules=_RULES) as prometheus:
-        kept = eventually_sync(lambda: answers(prometheus, objectives), within=120, every=0.5)
+        kept = eventually_sync(lambda: answers(prometheus.ask, objectives), within=120, every=0.5)
 
         def shown() -> Shown:
-            found = answers(prometheus, ten)
+            found = answers(prometheus.ask, ten)
             assert found["Cache Hit Rate"][0][0] > 0, found
             assert found["System Health Check"] == [[1]], found
             return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,30 +14,15 @@ from services.cli.verification.checks import NAMES
 from tests.support.breaking import BREAKAGES, REFUSED_INITIATIONS, REFUSED_LOGIN
 from tests.support.kube.commands import run
 from tests.support.kube.installation import Installation, port_forward
-from tests.support.servers import REPOSITORY
+from tests.support.kube.verification import SCRIPT, checks, red
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(2), pytest.mark.timeout(900)]
 
 
-def _checks(installation: Installation, *arguments: str) -> dict[str, dict[str, Any]]:
-    """What the script says of each check, by name; its exit code is the one that follows."""
-    script = str(REPOSITORY / "scripts" / "verify-deployment.sh")
-    done = run([script, "--namespace", installation.namespace, "--json", *arguments], check=False, seconds=120)
-    assert done.stdout, done.stderr
-    document = json.loads(done.stdout)
-    assert done.returncode == {"pass": 0, "fail": 1, "warn": 2}[document["status"]]
-    assert installation.secret("app-password") not in done.stdout + done.stderr
-    return {each["name"]: each for each in document["checks"]}
-
-
-def _red(installation: Installation) -> list[str]:
-    return [name for name, each in _checks(installation).items() if each["status"] == "fail"]
-
-
 def test_it_sees_all_of_a_release(whole: Installation) -> None:
     """Ten checks, none red, none unseen; whatever the release is called."""
-    found = _checks(whole, "--release", whole.release)
+    found = checks(whole, "--release", whole.release)
 
     assert tuple(found) == NAMES
     assert {name: each["problems"] for name, each in found.items() if each["status"] == "fail"} == {}
@@ -63,7 +47,7 @@ def _without(installation: Installation, component: str) -> Iterator[None]:
 
 def _only_red(installation: Installation, name: str) -> dict[str, Any]:
     """What the script says of this check, once it is the one that fails."""
-    found = _checks(installation)
+    found = checks(installation)
     assert [each for each, said in found.items() if said["status"] == "fail"] == [name], found
     return found[name]
 
@@ -76,7 +60,7 @@ def test_a_part_without_pods_is_the_red_one(whole: Installation, component: str,
         assert command.startswith(f"kubectl -n {whole.namespace} ")
         assert run(["sh", "-c", command], check=False).returncode == 0
 
-    assert eventually_sync(lambda: not _red(whole), within=120, every=1)
+    assert eventually_sync(lambda: not red(whole), within=120, every=1)
 
 
 def test_what_statements_break_is_the_red_one(whole: Installation) -> None:
@@ -99,14 +83,13 @@ def test_what_statements_break_is_the_red_one(whole: Installation) -> None:
     finally:
         whole.sql(mending)
 
-    assert _red(whole) == []
+    assert red(whole) == []
 
 
 def test_a_namespace_without_a_release_is_a_wrong_call(shared: Installation) -> None:
     """Exit code 64, and nothing on standard output."""
     del shared
-    script = str(REPOSITORY / "scripts" / "verify-deployment.sh")
-    done = run([script, "--namespace", "kube-public"], check=False)
+    done = run([SCRIPT, "--namespace", "kube-public"], check=False)
 
     assert (done.returncode, done.stdout) == (64, "")
     assert "no coursegen in namespace kube-public" in done.stderr

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from tests.support.clusters import require_cluster
+from tests.support.clusters import refuse, require_cluster
 from tests.support.kube.commands import Object, items
 from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.operator import OperatorRelease, operator_installed
-from tests.support.kube.prometheus import has_prometheus, scraped
+from tests.support.kube.prometheus import FIRED_SECONDS, PROCESSES, has_prometheus, is_scraped, scraped
 from tests.support.kube.signals import stand_beside
 from tests.support.kube.values import CHART, Values, merged
+from tests.support.limits import RAISED
+from tests.support.waiting import eventually_sync
 
 OPERATED: Values = {
     "migrations": {"mode": "operator"},
@@ -29,13 +31,14 @@ OPERATED: Values = {
 """A small application whose schema, retention and alerts are the operator's."""
 
 WATCHED: Values = {
+    "config": {"api": dict(RAISED)},
     "alerts": yaml.safe_load((CHART / "ci" / "quick-alerts-values.yaml").read_text(encoding="utf-8"))["alerts"],
     "networkPolicy": {
         "enabled": True,
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
     },
 }
-"""What is added where there is a Prometheus: it scrapes, and alerts after seconds."""
+"""What is added where there is a Prometheus: it scrapes, and alerts after seconds; parts are broken while courses are ordered."""
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +69,7 @@ def first_look(operator: OperatorRelease) -> Iterator[FirstLook]:
     with own_namespace("operated") as namespace, ExitStack() as stack:
         installation = Installation(namespace, merged(OPERATED, WATCHED if has_prometheus() else {}))
         if has_prometheus():
-            stack.enter_context(scraped(namespace, installation.release))
+            stack.enter_context(scraped(namespace, installation.release, PROCESSES))
         installation.install(flags=("--wait", "--timeout=5m"))
         shown = items("-n", namespace, "coursegen")
         yield FirstLook(installation, shown, installation.items("deployments"), installation.restarts())
@@ -76,3 +79,13 @@ def first_look(operator: OperatorRelease) -> Iterator[FirstLook]:
 def operated(first_look: FirstLook) -> Installation:
     """The application; a test that changes it puts it back."""
     return first_look.installation
+
+
+@pytest.fixture(scope="module")
+def watched(operator: OperatorRelease, operated: Installation) -> Installation:
+    """The application with an AlertPolicy of short windows, seen by Prometheus."""
+    if not has_prometheus():
+        refuse("no Prometheus on the cluster; install Prometheus Operator: https://prometheus-operator.dev")
+    for namespace in (operator.namespace, operated.namespace):
+        eventually_sync(lambda namespace=namespace: is_scraped(namespace), within=FIRED_SECONDS, every=2)
+    return operated

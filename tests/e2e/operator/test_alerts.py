@@ -1,4 +1,7 @@
-"""Alerts that really fire in a real Prometheus, by windows that an AlertPolicy has shortened, and are quiet again afterwards."""
+"""Alerts that really fire in a real Prometheus, by windows that an AlertPolicy has shortened, and are quiet again afterwards.
+
+Those of the parts of a deployment are in test_parts.py.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.clusters import refuse
 from tests.support.kube.installation import Installation
-from tests.support.kube.operator import (
-    OperatorRelease,
-    await_condition,
-    condition,
-    reads,
-)
-from tests.support.kube.prometheus import has_prometheus, hurry, is_scraped, prometheus_says
+from tests.support.kube.operator import await_condition, condition, reads
+from tests.support.kube.prometheus import FIRED_SECONDS, fires, hurry, is_quiet, prometheus_says
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
-
-FIRED_SECONDS = 90.0
-
-
-@pytest.fixture
-def watched(operator: OperatorRelease, operated: Installation) -> Installation:
-    """An application with an AlertPolicy of short windows, seen by Prometheus."""
-    if not has_prometheus():
-        refuse("no Prometheus on the cluster; install Prometheus Operator: https://prometheus-operator.dev")
-    for namespace in (operator.namespace, operated.namespace):
-        eventually_sync(lambda namespace=namespace: is_scraped(namespace), within=FIRED_SECONDS, every=2)
-    return operated
-
-
-def firing(namespace: str) -> set[str]:
-    """The names of the alerts that fire for a namespace."""
-    alerts = prometheus_says("alerts")["alerts"]
-    ours = [each for each in alerts if each["labels"].get("namespace") == namespace and each["state"] == "firing"]
-    return {each["labels"]["alertname"] for each in ours}
-
-
-def fires(installation: Installation, name: str) -> None:
-    """Return when an alert fires."""
-    eventually_sync(lambda: name in firing(installation.namespace), within=FIRED_SECONDS, every=1)
-
-
-def is_quiet(installation: Installation, *alerts: str) -> None:
-    """Return when none of the alerts fires."""
-    eventually_sync(lambda: not set(alerts) & firing(installation.namespace), within=FIRED_SECONDS, every=1)
 
 
 def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
@@ -71,32 +39,19 @@ def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
     eventually_sync(lambda: wanted <= loaded(), within=FIRED_SECONDS, every=1)
 
 
-def test_a_stopped_relay_is_an_alert_until_it_is_back(watched: Installation) -> None:
-    """`OutboxProcessorStalled` and nobody leading; quiet again when it runs."""
-    is_quiet(watched, "OutboxProcessorStalled", "OutboxRelayNoLeader")
-    relay = f"deployment/{watched.fullname}-outbox-relay"
-    watched.kubectl("scale", relay, "--replicas=0")
-    try:
-        fires(watched, "OutboxProcessorStalled")
-        fires(watched, "OutboxRelayNoLeader")
-    finally:
-        watched.kubectl("scale", relay, "--replicas=1")
-    is_quiet(watched, "OutboxProcessorStalled", "OutboxRelayNoLeader")
-
-
 def test_a_broken_migration_is_an_alert_until_it_is_mended(watched: Installation) -> None:
     """`DatabaseMigrationStalled`, from the operator's own metrics."""
     namespace = watched.namespace
-    is_quiet(watched, "DatabaseMigrationStalled")
+    is_quiet(namespace, "DatabaseMigrationStalled")
     _ask_for(watched, targetRevision="20990101000000", retry={"maxAttempts": 1})
     stalled = await_condition(namespace, "dbm", "main", "Stalled", within=180)
-    fires(watched, "DatabaseMigrationStalled")
+    fires(namespace, "DatabaseMigrationStalled")
     assert "kubectl" in condition(stalled, "Stalled")["message"]
 
     _ask_for(watched, targetRevision="head", retry=None)
 
     await_condition(namespace, "dbm", "main", "Ready", within=120)
-    is_quiet(watched, "DatabaseMigrationStalled")
+    is_quiet(namespace, "DatabaseMigrationStalled")
 
 
 def _ask_for(watched: Installation, **spec: Any) -> None:

@@ -23,7 +23,7 @@ async def test_every_panel_of_the_operators_dashboard_has_data(api: PretendedApi
         with scraping(tmp_path, f"127.0.0.1:{port}", namespace="operators") as prometheus:
 
             async def shown() -> Shown:
-                return await asyncio.to_thread(answers, prometheus, asked)
+                return await asyncio.to_thread(answers, prometheus.ask, asked)
 
             found = await eventually(shown, within=60, every=0.5)
             rows = await asyncio.to_thread(prometheus.ask, asked["Conditions of Resources"][0])

@@ -36,7 +36,7 @@ OF_OBJECTIVES: Final = {alert.name for alert in Objective.of({"name": "x"}).aler
 
 _KUBECTL: Final = {
     "annotate", "create", "delete", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "rollout",
-    "scale", "top",
+    "scale", "top", "wait",
 }  # fmt: skip
 
 

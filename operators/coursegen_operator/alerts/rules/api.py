@@ -1,4 +1,4 @@
-"""Group `coursegen_api`: whether the api answers as often as promised, an objective of its own.
+"""Group `coursegen_api`: whether there is an api, and whether it answers as often as promised, an objective of its own.
 
 A request that ends in 5xx is an error. The routes that answer 503 about *others*, such as the health check, are left out.
 """
@@ -67,6 +67,17 @@ _TOLD: Final = (
 
 ALERTS: Final = (
     Alert(
+        "ApiDown",
+        "critical",
+        # Without any api there is no series of its own, nor while all wait at their start: any process that is there says so.
+        'max by (namespace) (coursegen_build_info{process!="operator"@and_here})\n'
+        "unless on (namespace) max by (namespace) (system_healthy@here)",
+        f"No api answers{PLACE}",
+        "Processes run, and no api shows its figures: there is none, or they wait at their start. Nobody can order a course or "
+        "send a message. Next: @kubectl get pods -l app.kubernetes.io/component=api",
+        hold="1m",
+    ),
+    Alert(
         "ApiErrorBudgetBurnFast",
         "critical",
         "@fast",
@@ -87,7 +98,7 @@ ALERTS: Final = (
 PRESET: Final = Preset(
     name="api",
     group="coursegen_api",
-    doc="Alerts on the api's answers, by how fast its budget of errors is used up.",
+    doc="Alerts on the api: that there is one, and how fast its budget of errors is used up.",
     alerts=ALERTS,
     figures=(
         Figure("objective", Form.PERCENT, "99.9", "Percent of requests that are answered without a 5xx."),
