@@ -48,6 +48,8 @@ KINDS = ("api", "outbox_relay", "stage_worker", "persistence_worker")
 PER_SECOND = 8
 TERMS = 2
 """Of the leader, after the dump, where Redis is not emptied: it then knows an epoch that the dump does not."""
+LEFT = 4
+"""Jobs of courses that were accepted after the dump and that nobody has begun: Redis has them when the database does not."""
 _ROWS = """
 SELECT m.id, m.conversationid, m.clientmessageid, coalesce(m.content, p.content) AS content
   FROM messages AS m LEFT JOIN message_payloads AS p ON p.payloadkey = m.payloadkey
@@ -148,6 +150,9 @@ async def test_what_was_acknowledged_before_the_dump_is_made(
             epoch = await db.fetchval("SELECT epoch FROM relay_leadership")
 
         assert flushed or epoch >= before.epoch
+        aside = [line["detail"] for process in stack.processes for line in process.lines("job set aside")]
+        assert len(aside) == (0 if flushed else LEFT)
+        assert all("The job's course does not exist" in each for each in aside)
         assert await asyncio.to_thread(under_way, reader) == 0
 
 
@@ -155,7 +160,7 @@ async def at_work(
     stack: Stack, drive: OpenDriver, said: Said, receiver: Receiver, reader: Typist, *, terms: int
 ) -> Before:
     """Courses, messages and webhooks under way; a dump in the midst of it; and then so much more that Redis knows it."""
-    api, relay, _, keeper = await stack.start_all(*KINDS)
+    api, relay, worker, keeper = await stack.start_all(*KINDS)
     driver, over = drive(api), asyncio.Event()
     journal = driver.journal
     async with Senders([api.url], said, random.Random(8), pause=0.1) as senders, asyncio.TaskGroup() as group:
@@ -176,6 +181,9 @@ async def at_work(
     async with opened(reader.environment["DATABASE_URL"]) as db:
         await come_to_rest(db)
         await eventually(lambda: _all_persisted(db, said), within=30)
+        assert await worker.stopped() == 0
+        later += await driver.load([driver.order() for _ in range(LEFT)], per_second=2 * PER_SECOND)
+        await eventually(lambda: db.fetchval("SELECT bool_and(processed_at IS NOT NULL) FROM job_outbox"), within=30)
     return Before(answers, told, later, accepted, await seen_by(reader.environment["REDIS_URL"]))
 
 

@@ -27,6 +27,8 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), pytest.mark.timeout(600)]
 
 RUNBOOKS = "runbooks-cluster"
+SILENT = ("ApiErrorBudgetBurnFast", "ApiErrorBudgetBurnSlow")
+"""Of these the command shows nothing where nothing is wrong."""
 _AT_ONCE = 4
 """Blocks that run side by side: most of their time kubectl waits."""
 _ADDRESSES = {
@@ -76,7 +78,7 @@ def test_the_runbooks_can_be_followed(shell: Shell, shared: Installation) -> Non
     blocks = [block for page in pages for block in typed_as(page, RUNBOOKS)]
     said = typed(shell, blocks)
 
-    confirming = [typed_as(page, RUNBOOKS)[0] for page in pages]
+    confirming = [typed_as(page, RUNBOOKS)[0] for page in pages if page.stem not in SILENT]
     assert len(pages) > 20
     assert [each.where for each in confirming if not said[each.where].strip()] == []
     assert shared.secret("app-password") not in str(said)

@@ -19,6 +19,8 @@ from tests.support.typist import Typist, finds_or_not
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
+SILENT = ("DatabaseContractFailed", "SloErrorBudgetBurnFast", "SloErrorBudgetBurnSlow", "SloMetricAbsent")
+"""Of these the command shows nothing where nothing is wrong, or nobody has an objective."""
 SYSTEM = "coursegen-system"
 """Where the operator is on the pages."""
 
@@ -89,7 +91,7 @@ def test_the_runbooks_of_the_operator_can_be_followed(tools: Types) -> None:
     said = {block.where: tools(block) for page in pages for block in typed_as(page, "operator-runbooks")}
 
     assert len(pages) > 8
-    confirmed = [typed_as(page, "operator-runbooks")[0].where for page in pages]
+    confirmed = [typed_as(page, "operator-runbooks")[0].where for page in pages if page.stem not in SILENT]
     assert [each for each in confirmed if not said[each].strip()] == []
 
 
