@@ -73,18 +73,19 @@ def _beside(work: Callable[[], None], ending: threading.Event, *, seconds: float
 
 
 @contextmanager
-def sending(api: str) -> Iterator[None]:
-    """Messages of ten conversations, each third one a repeat, while the block lasts."""
+def sending(api: str, token: str = "", sender: str = "alice") -> Iterator[None]:
+    """Messages of ten conversations, each third one a repeat, while the block lasts; an api that asks for it is shown a token."""
     ending = threading.Event()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def send() -> None:
-        with httpx.Client(base_url=api, timeout=10) as client:
+        with httpx.Client(base_url=api, headers=headers, timeout=10) as client:
             number = 0
             while not ending.wait(0.05):
                 number += 1
                 body = {
                     "conversationId": f"talk-{number % 10}",
-                    "senderId": "alice",
+                    "senderId": sender,
                     "content": "Hello",
                     "clientMessageId": str(number - number % 3 // 2),
                 }

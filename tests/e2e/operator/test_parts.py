@@ -17,6 +17,7 @@ import pytest
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from operators.coursegen_operator.alerts.rules.kpis import KPIS
 from tests.acceptance.test_dashboards import answers, expressions, generating, sending
+from tests.e2e.operator.conftest import WATCHED
 from tests.support import tokens
 from tests.support.kube.commands import Object
 from tests.support.kube.installation import Installation, port_forward
@@ -152,11 +153,33 @@ def test_every_dashboard_has_data(site: Site, operator: OperatorRelease) -> None
     installation = site.installation
     namespaces = {"operator-dashboard.json": operator.namespace}
     installation.sql(_A_FAILURE)
-    api = f"service/{installation.fullname}-api"
-    with port_forward(installation, api, 3000) as url, sending(url), generating(url, installation.token()):
-        for path in sorted(DASHBOARDS.glob("*.json")):
-            asked = expressions(path, namespace=namespaces.get(path.name, installation.namespace), rate="20s")
-            eventually_sync(lambda asked=asked: answers(prometheus_finds, asked), within=120, every=2)
+    api, token = f"service/{installation.fullname}-api", installation.token()
+    try:
+        _divide_windows(installation, 1, "5m")
+        with (
+            port_forward(installation, api, 3000) as url,
+            sending(url, token, str(tokens.USER)),
+            generating(url, token),
+        ):
+            for path in sorted(DASHBOARDS.glob("*.json")):
+                asked = expressions(path, namespace=namespaces.get(path.name, installation.namespace), rate="20s")
+                eventually_sync(lambda asked=asked: answers(prometheus_finds, asked), within=120, every=2)
+    finally:
+        installation.sql(f"DELETE FROM courses WHERE user_id = '{tokens.USER}'")
+        _divide_windows(installation, WATCHED["alerts"]["presets"]["api"]["windowDivisor"], "5s")
+
+
+def _divide_windows(installation: Installation, by: int, shortest: str) -> None:
+    """Have the api's objective look back so far, and return when Prometheus records it: dashboards ask for whole windows."""
+    _patch(installation, "alp/platform", {"presets": {"api": {"windowDivisor": by}}})
+
+    def recorded() -> bool:
+        hurry()
+        groups = prometheus_says("rules")["groups"]
+        ours = [each for each in groups if installation.namespace in each["file"] and each["name"] == "coursegen_api"]
+        return any(rule["name"].endswith(f"ratio_rate{shortest}") for each in ours for rule in each["rules"])
+
+    eventually_sync(recorded, within=FIRED_SECONDS, every=2)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ class Objective:
 
     def _record(self, length: int) -> Record:
         errors, total = self._query(self.errors, length), self._query(self.total, length)
-        return Record(self._series(length), f"({errors})\n/\n({total})", self.labels)
+        # Nought by nought is not recorded: one such sample, of a quiet night, would spoil every average over the month.
+        return Record(self._series(length), f"({errors})\n/\n(({total}) > 0)", self.labels)
 
     def alerts(self) -> Iterator[Alert]:
         """A page, a ticket, and one for a query that finds nothing."""

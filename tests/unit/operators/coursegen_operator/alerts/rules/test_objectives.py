@@ -78,7 +78,7 @@ def test_each_window_is_recorded_once_with_its_query() -> None:
     names = [record.name.removeprefix("slo:sli_error:ratio_rate") for record in records]
 
     assert names == ["5m", "30m", "1h", "2h", "6h", "1d", "3d"]
-    assert objective().records()[0].expression == "(bad[5m])\n/\n(all[5m])"
+    assert objective().records()[0].expression == "(bad[5m])\n/\n((all[5m]) > 0)"
     assert dict(records[0].labels) == {"slo": "checkout", "namespace": "shop"}
 
 
