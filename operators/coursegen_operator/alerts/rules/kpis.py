@@ -1,7 +1,7 @@
 """The product's own objectives (contract.md n), as `spec.slos` of a policy has them.
 
-`config/objectives.yml` and the chart's policy are made of them. A percentile below a limit is an objective, too: p95 below 500 ms says that 95 of 100 take no longer. How often the api answers
-without a 5xx is the objective of preset `api`.
+`config/objectives.yml` and the chart's policy are made of them. A percentile below a limit is an objective, too:
+p95 below 500 ms says that 95 of 100 take no longer. How often the api answers without a 5xx is the objective of preset `api`.
 """
 
 from __future__ import annotations
