@@ -172,8 +172,8 @@ def administrate(reader: Reader, course: str) -> None:
     (said,) = reader.follows(DOCS / "ADMIN.md", "admin-commands")
     assert "course-generation:analysis" in said
     assert '"limits"' in said
-    (page,) = reader.follows(DOCS / "BROWSER.md", "browser-open")
-    assert "/admin" in page
+    (address,) = reader.follows(DOCS / "BROWSER.md", "browser-open")
+    assert "/admin" in address
     (reader.folder / "admin.token").write_text(reader.types("coursegen token --role admin"), encoding="utf-8")
     (said,) = reader.follows(DOCS / "ADMIN.md", "admin-elsewhere")
     assert "course-generation:analysis" in said

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,12 +39,12 @@ from tests.support.servers import (
     server_folder,
     with_user,
 )
-from tests.support.stack import Process, Stack, open_stack
-from tests.support.typist import Typist
+from tests.support.stack import Kind, Process, Stack, open_stack
+from tests.support.typist import Typist, shape
 from tests.support.waiting import eventually
 
 PAGE = DOCS / "BACKUP.md"
-KINDS = ("api", "outbox_relay", "stage_worker", "persistence_worker")
+KINDS: Sequence[Kind] = ("api", "outbox_relay", "stage_worker", "persistence_worker")
 PER_SECOND = 8
 TERMS = 2
 """Of the leader, after the dump, where Redis is not emptied: it then knows an epoch that the dump does not."""
@@ -170,7 +170,10 @@ async def at_work(
             journal.ask(f"{course}/told", course)
         await driver.load([driver.order() for _ in range(2 * PER_SECOND)], per_second=PER_SECOND)
         answers, accepted = len(journal.answers), {each for some in said.accepted.values() for each in some}
-        await asyncio.to_thread(reader.types, typed_as(PAGE, "backup-take")[0])
+        (taking,) = typed_as(PAGE, "backup-take")
+        dumped = await asyncio.to_thread(reader.types, taking)
+        assert shape(dumped)[:3] == shape(taking.printed[0])[:3]
+        assert dumped.split()[0] == taking.printed[0].split()[0], "so many tables"
 
         later = await driver.load([driver.order() for _ in range(PER_SECOND)], per_second=PER_SECOND)
         for _ in range(terms):

@@ -120,7 +120,7 @@ def _block(page: Path, text: str, fence: Fence, following: Fence | None) -> Comm
     while before and (mark := _MARK.match(before.pop())):
         marks.append((mark[1], mark[2]))
     lines = textwrap.dedent(fence.text)
-    printed = (following.text,) if following is not None and following.language == "text" else ()
+    printed: tuple[str, ...] = (following.text,) if following is not None and following.language == "text" else ()
     if fence.language == "console":
         lines, printed = _console(lines)
     where = page.relative_to(REPOSITORY).as_posix()

@@ -29,7 +29,7 @@ class Typist:
         self.folder = folder
         self._words = words
 
-    def types(self, block: Commands | str, *, seconds: float = BLOCK_SECONDS, **variables: str) -> str:
+    def types(self, block: Commands | str, **variables: str) -> str:
         """What a block prints, when all of its commands end well; `variables` are those that the page has the reader set.
 
         Raises:
@@ -43,7 +43,7 @@ class Typist:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=BLOCK_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{where}: exit {done.returncode}\n{text}\n{done.stdout}\n{done.stderr}"
