@@ -85,27 +85,14 @@ def site(watched: Installation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if os.environ.get(PROOF):
         _patch(watched, "dbm/main", {"drift": {"intervalSeconds": 30}})
         every_alert = {"transactionalOutbox": {"alerts": {"CacheHitRateLow": {"enabled": True}}}}
-        _patch(
-            watched,
-            "alp/platform",
-            {"presets": every_alert, "slos": [_objective(each, watched.namespace) for each in KPIS]},
-        )
+        _patch(watched, "alp/platform", {"presets": every_alert})
         await_condition(watched.namespace, "alp", "platform", "Ready", within=60)
     try:
         yield Site(watched, shell)
     finally:
         watched.kubectl("delete", "pod,networkpolicy", "-l", f"{watched.selector},app.kubernetes.io/component=tools")
         _patch(watched, "dbm/main", {"drift": None})
-        _patch(watched, "alp/platform", {"presets": {"transactionalOutbox": {"alerts": None}}, "slos": None})
-
-
-def _objective(kpi: Object, namespace: str) -> Object:
-    """One of the product's objectives as a policy has it that counts its own namespace alone."""
-    found: Object = json.loads(json.dumps(kpi))
-    for name, query in found["sli"]["events"].items():
-        series = re.sub(r"(?<=_total|_count)\[", "{}[", query)
-        found["sli"]["events"][name] = re.sub(r"}?\[", f',namespace="{namespace}"}}[', series).replace("{,", "{")
-    return {**found, "objective": str(found["objective"])}
+        _patch(watched, "alp/platform", {"presets": {"transactionalOutbox": {"alerts": None}}})
 
 
 def _patch(installation: Installation, resource: str, spec: Object) -> None:

@@ -68,10 +68,10 @@ class Part:
 
     @property
     def look(self) -> str:
-        """What the first alert's page has one type first."""
+        """What the first alert's page has one type before anything is mended: under Confirm, and under Look."""
         text = _page(self.alerts[0]).read_text(encoding="utf-8")
-        begin = text.index("\n## Look\n")
-        return next(each.text for each in fences(text) if each.begin > begin)
+        begin, end = text.index("\n## Confirm\n"), text.index("\n## Mend\n")
+        return "".join(each.text for each in fences(text) if begin < each.begin < end)
 
     @property
     def runbook(self) -> Path:
