@@ -50,7 +50,7 @@ def cases() -> dict[str, dict[bool, list[dict[str, Any]]]]:
     found: dict[str, dict[bool, list[dict[str, Any]]]] = {}
     for path in CASES:
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
-            for look in test["alert_rule_test"]:
+            for look in test.get("alert_rule_test", ()):
                 kept = found.setdefault(look["alertname"], {True: [], False: []})
                 kept[bool(look["exp_alerts"])].append(look)
     return found
