@@ -35,6 +35,8 @@ PLOTS: Final = {
 }
 """Drawn from the two files of numbers by `benchmarks.sustained.plots`."""
 API_P95_MS: Final = 500.0
+MEMORY_MINUTES: Final = 10.0
+"""A shorter load does not tell growth from warming up: its memory is shown and not judged."""
 WATCHED: Final = {
     "api_mb": "api",
     "relay_mb": "outbox-relay",
@@ -179,7 +181,7 @@ def _memory(outcome: Outcome, failures: list[str]) -> Table:
         name = (WATCHED | STORED)[each.name]
         values = [value for _, value in _points(outcome, each.name)]
         limit, held = "–", ""
-        if each.name in WATCHED:
+        if each.name in WATCHED and outcome.plan.minutes >= MEMORY_MINUTES:
             limit = f"{each.limit:.1f}"
             held = _holds(each.is_flat, f"the memory of {name} rose by {each.rise:.1f} MB in the second half", failures)
         table.add(
