@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +37,8 @@ class Answers(msgspec.Struct, frozen=True):
     panels: list[list[Series]]
 
 
-def ask(prometheus: Prometheus, path: Path, *, seconds: float, scrape: float) -> Answers:
-    """What every panel shows of the last so many seconds."""
-    end = time.time()
+def ask(prometheus: Prometheus, path: Path, *, end: float, seconds: float, scrape: float) -> Answers:
+    """What every panel shows of the so many seconds before the Unix time `end`."""
     step = max(scrape, seconds / _POINTS)
     panels = [_asked(prometheus, each, end - seconds, end, step, scrape) for each in panels_of(path)]
     return Answers(end - seconds, end, panels)
@@ -51,7 +49,9 @@ def _asked(prometheus: Prometheus, panel: Panel, begin: float, end: float, step:
     for target in panel.targets:
         expression = filled(target.expression, shown_seconds=end - begin, step=step, scrape=scrape)
         answers = (
-            prometheus.ask_range(expression, begin, end, step) if panel.is_over_time else prometheus.ask(expression)
+            prometheus.ask_range(expression, begin, end, step)
+            if panel.is_over_time
+            else prometheus.ask(expression, at=end)
         )
         for each in answers:
             values = each["values"] if panel.is_over_time else [each["value"]]

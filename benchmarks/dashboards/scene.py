@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -55,8 +56,11 @@ async def look_at_stack(seconds: float) -> dict[str, Answers]:
 
 
 async def _asked(prometheus: Prometheus, paths: tuple[str, ...], seconds: float) -> dict[str, Answers]:
+    end = time.time()
     return {
-        path: await asyncio.to_thread(ask, prometheus, REPOSITORY / path, seconds=seconds, scrape=SCRAPE_SECONDS)
+        path: await asyncio.to_thread(
+            ask, prometheus, REPOSITORY / path, end=end, seconds=seconds, scrape=SCRAPE_SECONDS
+        )
         for path in paths
     }
 
@@ -106,23 +110,26 @@ async def _courses(url: str) -> None:
 
         async def one(number: int) -> None:
             wish = next(wanted)
-            client_headers = tokens.bearer(UUID(int=0xBEE5 + number % 5), tier=wish.tier)
-            if number % _FAILED == _FAILED // 2:
-                await _generate(client, client_headers, {"courseId": await _blank(client, client_headers)})
-                return
+            headers = tokens.bearer(UUID(int=0xBEE5 + number % 5), tier=wish.tier)
             body = {"courseId": str(uuid4()), "title": wish.title, "style": wish.style}
+            if number % _FAILED == _FAILED // 2:
+                body = {"courseId": await _documented(client, headers, {"blank.pdf": pdf_of_pictures()})}
+            elif wish.documents:
+                files = {each.name: each.read_bytes() for each in wish.documents}
+                body = {"courseId": await _documented(client, headers, files)}
             for _ in range(2 if number % _REPEATED == 0 else 1):
-                await _generate(client, client_headers, body)
+                await _generate(client, headers, body)
 
         await _steadily(_COURSES_A_SECOND, one)
 
 
-async def _blank(client: httpx.AsyncClient, headers: dict[str, str]) -> str:
-    """A course whose only document has no word in it."""
-    made = await client.post("/api/courses", json={"title": "Nothing to read"}, headers=headers)
+async def _documented(client: httpx.AsyncClient, headers: dict[str, str], files: Mapping[str, bytes]) -> str:
+    """A course with these documents."""
+    made = await client.post("/api/courses", json={"title": "Keeping bees"}, headers=headers)
     course = str(made.raise_for_status().json()["id"])
-    page = {"file": ("blank.pdf", pdf_of_pictures())}
-    (await client.post(f"/api/courses/{course}/documents", files=page, headers=headers)).raise_for_status()
+    for name, content in files.items():
+        sent = await client.post(f"/api/courses/{course}/documents", files={"file": (name, content)}, headers=headers)
+        sent.raise_for_status()
     return course
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.support.machine import describe
 from benchmarks.sustained import report
-from benchmarks.sustained.running import Plan, carry_out
+from benchmarks.sustained.running import REDIS, Plan, carry_out
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "benchmarks" / "report"
@@ -44,6 +44,10 @@ def _options(arguments: Sequence[str] | None) -> tuple[Plan, Path, str]:
     parser.add_argument("--minutes", type=float, default=usual.minutes)
     parser.add_argument("--per-minute", type=float, default=usual.per_minute, help="courses")
     parser.add_argument("--workers", type=int, default=usual.workers, help="stage-workers")
+    parser.add_argument(
+        "--concurrency", type=int, default=usual.concurrency, help="jobs of each queue in a worker's hands"
+    )
+    parser.add_argument("--appendfsync", choices=REDIS, default=usual.appendfsync, help="of Redis; no: without any log")
     parser.add_argument("--titles-only", action="store_true", help="no documents")
     parser.add_argument(
         "--messages", type=float, default=usual.messages_per_second, metavar="RATE", help="a second; 0 for none"
@@ -55,6 +59,8 @@ def _options(arguments: Sequence[str] | None) -> tuple[Plan, Path, str]:
         minutes=1.0 if found.quick else found.minutes,
         per_minute=found.per_minute,
         workers=found.workers,
+        appendfsync=found.appendfsync,
+        concurrency=found.concurrency,
         titles_only=found.titles_only,
         messages_per_second=found.messages,
         idle_seconds=5.0 if found.quick else usual.idle_seconds,

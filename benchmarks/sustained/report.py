@@ -35,6 +35,8 @@ PLOTS: Final = {
 }
 """Drawn from the two files of numbers by `benchmarks.sustained.plots`."""
 API_P95_MS: Final = 500.0
+MEMORY_MINUTES: Final = 10.0
+"""A shorter load does not tell growth from warming up: its memory is shown and not judged."""
 WATCHED: Final = {
     "api_mb": "api",
     "relay_mb": "outbox-relay",
@@ -116,10 +118,10 @@ def _kept(outcome: Outcome, failures: list[str]) -> Table:
         ("courses that ended in error", len(broken.get("failed", ())), 0),
         ("processes that ended", len(outcome.ended), 0),
     ]
-    if outcome.messages is not None:
+    if plan.messages:
         lines += [
-            ("messages accepted", outcome.messages.statuses.get(202, 0), plan.messages),
-            ("messages with exactly one row", outcome.message_rows, plan.messages),
+            ("messages accepted", outcome.conversations.accepted, plan.messages),
+            ("rows of messages", outcome.message_rows, plan.messages),
             ("dead letters", outcome.dead_letters, 0),
         ]
     for what, found, wanted in lines:
@@ -150,8 +152,8 @@ def _latencies(outcome: Outcome, failures: list[str]) -> Table:
         p95 = Latencies.of(answers).p95
         held = _holds(p95 < API_P95_MS, f"p95 of the initiation's answer is {p95:.0f} ms", failures)
         table.add("answer to an initiation, ms", *_spread(answers, 1), f"< {API_P95_MS:g}", held)
-    if outcome.messages is not None:
-        table.add("answer to a message, ms", *_spread(outcome.messages.milliseconds, 1), "–", "")
+    if outcome.conversations.milliseconds:
+        table.add("answer to a message, ms", *_spread(outcome.conversations.milliseconds, 1), "–", "")
     return table
 
 
@@ -179,7 +181,7 @@ def _memory(outcome: Outcome, failures: list[str]) -> Table:
         name = (WATCHED | STORED)[each.name]
         values = [value for _, value in _points(outcome, each.name)]
         limit, held = "–", ""
-        if each.name in WATCHED:
+        if each.name in WATCHED and outcome.plan.minutes >= MEMORY_MINUTES:
             limit = f"{each.limit:.1f}"
             held = _holds(each.is_flat, f"the memory of {name} rose by {each.rise:.1f} MB in the second half", failures)
         table.add(
@@ -271,7 +273,8 @@ def _stores(outcome: Outcome) -> Table:
 
 def _page(outcome: Outcome, tables: Sequence[Table], failures: Sequence[str], command: str) -> str:
     plan = outcome.plan
-    what = "courses from titles" if plan.titles_only else "courses, four of ten from documents"
+    workers = f"{plan.workers} stage-worker{'s' * (plan.workers > 1)} with {plan.concurrency} jobs of a queue in hand"
+    what = "from titles" if plan.titles_only else "four of ten from documents"
     held = (
         "**Everything held.**"
         if not failures
@@ -279,9 +282,9 @@ def _page(outcome: Outcome, tables: Sequence[Table], failures: Sequence[str], co
     )
     parts = [
         "# Sustained load",
-        f"`{command}`: {plan.minutes:g} minutes, {plan.per_minute:g} {what} a minute, "
-        f"{plan.messages_per_second:g} messages a second; {plan.workers} stage-worker{'s' * (plan.workers > 1)}, one api, one "
-        "relay, one persistence-worker, PostgreSQL with fsync, Redis with `appendfsync always` and the clients on one machine.",
+        f"`{command}`: {plan.minutes:g} minutes, {plan.per_minute:g} courses a minute, {what}, "
+        f"{plan.messages_per_second:g} messages a second; {workers}, one api, one relay, one persistence-worker, "
+        f"PostgreSQL with fsync, Redis with `appendfsync {plan.appendfsync}` and the clients on one machine.",
         describe(),
         f"Load average before {outcome.loads[0]}, after {outcome.loads[1]} (1, 5 and 15 minutes; the run itself is part of it).",
         held,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from benchmarks.support import message_load
 from benchmarks.support.grounds import Grounds, open_grounds
 from benchmarks.support.machine import load
+from benchmarks.sustained.conversations import Conversations
 from benchmarks.sustained.sampling import DEPTHS, Sample, Subject, Watch
 from benchmarks.sustained.traffic import Begun, Traffic, wishes
 from services.kernel.database import Database
@@ -26,8 +27,8 @@ from tests.support.servers import database_number
 from tests.support.stack import Process
 from tests.support.waiting import eventually
 
-REDIS = {"appendonly": "yes", "appendfsync": "always"}
-"""So that a message is as safe as its answer says."""
+REDIS = {"always": {"appendonly": "yes", "appendfsync": "always"}, "everysec": {"appendonly": "yes"}, "no": {}}
+"""Options by `Plan.appendfsync`: with `always` a message is as safe as its answer says, queues need none."""
 POSTGRES = {"shared_buffers": "256MB", "max_wal_size": "1GB", "checkpoint_timeout": "5min"}
 """Checkpoints come as they do in production."""
 PROGRESS_SECONDS = 10.0
@@ -49,6 +50,10 @@ class Plan:
     """Courses."""
     workers: int = 1
     """Stage-workers; of everything else there is one."""
+    concurrency: int = 2
+    """Jobs of each queue that a stage-worker has in hand, as STAGE_WORKER_CONCURRENCY."""
+    appendfsync: str = "always"
+    """Of Redis; `no` is without any log."""
     titles_only: bool = False
     messages_per_second: float = 5.0
     idle_seconds: float = 20.0
@@ -86,7 +91,7 @@ class Outcome:
     used: Mapping[str, float]
     """What the run took of it, from the first course to the last job; `at` is in seconds."""
     tables: Mapping[str, float]
-    messages: message_load.Result | None = None
+    conversations: Conversations
     message_rows: int = 0
     dead_letters: int = 0
     ended: list[str] = field(default_factory=list)
@@ -106,13 +111,14 @@ class Scene:
     processes: Mapping[str, tuple[Process, ...]]
     watch: Watch
     traffic: Traffic
+    conversations: Conversations
 
 
 @asynccontextmanager
 async def open_scene(plan: Plan) -> AsyncIterator[Scene]:
     """Servers, one process of each kind, and the workers that the plan wants."""
     async with AsyncExitStack() as stack:
-        grounds = stack.enter_context(open_grounds(POSTGRES, redis_options=REDIS))
+        grounds = stack.enter_context(open_grounds(POSTGRES, redis_options=REDIS[plan.appendfsync]))
         processes = await _start(grounds, plan)
         settings = CommonSettings(database_url=Secret(grounds.owner_url), redis_url=Secret(grounds.redis_url))
         db = await Database.open(settings, application="benchmark")
@@ -124,16 +130,19 @@ async def open_scene(plan: Plan) -> AsyncIterator[Scene]:
         api = processes["api"][0]
         traffic = await Traffic.open(api.url)
         stack.push_async_callback(traffic.close)
-        watch = Watch(db, redis, streams, _subjects(grounds, processes), lambda: _seen_by_clients(traffic))
-        yield Scene(grounds, api, processes, watch, traffic)
+        conversations = Conversations(api.url)
+        seen = functools.partial(_seen_by_clients, traffic, conversations)
+        watch = Watch(db, redis, streams, _subjects(grounds, processes), seen)
+        yield Scene(grounds, api, processes, watch, traffic, conversations)
 
 
 async def _start(grounds: Grounds, plan: Plan) -> dict[str, tuple[Process, ...]]:
     stack, env = grounds.stack, {"MESSAGES_REQUIRE_TOKEN": "false"}
+    of_workers = {"STAGE_WORKER_CONCURRENCY": str(plan.concurrency)}
     found = {
         "api": (stack.spawn("api", env=env),),
         "relay": (stack.spawn("outbox_relay"),),
-        "worker": tuple(stack.spawn("stage_worker") for _ in range(plan.workers)),
+        "worker": tuple(stack.spawn("stage_worker", env=of_workers) for _ in range(plan.workers)),
         "persistence": (stack.spawn("persistence_worker", env=env),),
     }
     await asyncio.gather(*(each.ready() for group in found.values() for each in group))
@@ -151,8 +160,13 @@ def _subjects(grounds: Grounds, processes: Mapping[str, tuple[Process, ...]]) ->
     )
 
 
-def _seen_by_clients(traffic: Traffic) -> Mapping[str, float]:
-    return {"asked": traffic.asked, "begun": len(traffic.begun), "errors": traffic.troubles.total()}
+def _seen_by_clients(traffic: Traffic, conversations: Conversations) -> Mapping[str, float]:
+    return {
+        "asked": traffic.asked,
+        "begun": len(traffic.begun),
+        "accepted": conversations.accepted,
+        "errors": traffic.troubles.total() + conversations.troubles.total(),
+    }
 
 
 async def carry_out(plan: Plan) -> Outcome:
@@ -164,14 +178,14 @@ async def carry_out(plan: Plan) -> Outcome:
         looking = asyncio.create_task(scene.watch.keep())
         telling = asyncio.create_task(_tell(scene, plan))
         first = await scene.watch.counters()
-        messages = await _load(scene, plan)
+        await _load(scene, plan)
         await _come_to_rest(scene, plan)
         used = _difference(first, await scene.watch.counters())
         await asyncio.sleep(6)  # one more look, at rest
         for task in (looking, telling):
             task.cancel()
         await asyncio.gather(looking, telling, return_exceptions=True)
-        return await _outcome(scene, plan, idle=idle, used=used, messages=messages, loads=(before, load()))
+        return await _outcome(scene, plan, idle=idle, used=used, loads=(before, load()))
 
 
 async def _idle(scene: Scene, plan: Plan) -> dict[str, float]:
@@ -185,22 +199,11 @@ def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict
     return {name: value - before[name] for name, value in after.items()}
 
 
-async def _load(scene: Scene, plan: Plan) -> message_load.Result | None:
+async def _load(scene: Scene, plan: Plan) -> None:
     wanted = wishes(plan.courses, titles_only=plan.titles_only)
-    sending = asyncio.create_task(scene.traffic.send(wanted, per_minute=plan.per_minute))
-    messages = None
-    if plan.messages_per_second:
-        messages = await message_load.post(
-            message_load.Plan(
-                port=scene.api.port,
-                run="sustained",
-                per_second=plan.messages_per_second,
-                seconds=plan.seconds,
-                connections=4,
-            )
-        )
-    await sending
-    return messages
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scene.traffic.send(wanted, per_minute=plan.per_minute))
+        group.create_task(scene.conversations.send(plan.messages, per_second=plan.messages_per_second))
 
 
 async def _come_to_rest(scene: Scene, plan: Plan) -> None:
@@ -240,7 +243,8 @@ async def _outcome(scene: Scene, plan: Plan, *, loads: tuple[str, str], **found:
         samples=watch.samples,
         begun=traffic.begun,
         ready={str(row["course_id"]): float(row["seconds"]) for row in rows if row["seconds"] is not None},
-        troubles=traffic.troubles,
+        troubles=traffic.troubles + scene.conversations.troubles,
+        conversations=scene.conversations,
         evidence=await collect(watch.db, traffic.journal, sink=scene.grounds.stack.sink, fired={}, wanted={}),
         tables=await watch.tables(),
         message_rows=int(await watch.db.fetchval("SELECT count(*) FROM messages")),

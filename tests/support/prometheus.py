@@ -27,13 +27,13 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression finds now, each with `metric` and `value`.
+    def ask(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The series that an expression finds now, or at a Unix time, each with `metric` and `value`.
 
         Raises:
             AssertionError: it cannot be evaluated.
         """
-        return self._asked("query", {"query": expression})
+        return self._asked("query", {"query": expression, **({"time": str(at)} if at is not None else {})})
 
     def ask_range(self, expression: str, begin: float, end: float, step: float) -> list[dict[str, Any]]:
         """The series that an expression finds between two Unix times, each with `metric` and `values`.

@@ -82,7 +82,9 @@ def test_what_was_measured_says_when() -> None:
 def _rows(heading: str) -> dict[str, list[str]]:
     """The rows of the table below a heading, by their first cell."""
     section = _PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
+    ]
     return {row[0]: row[1:] for row in rows[2:]}
 
 
