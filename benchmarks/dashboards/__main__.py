@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.dashboards import asking, scene
-from benchmarks.dashboards.drawing import draw
 from benchmarks.dashboards.panels import panels_of, title_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of load, before the pictures are taken")
     parser.add_argument("--redraw", action="store_true", help="from the answers of the last time")
     options = parser.parse_args(arguments)
+    if find_spec("matplotlib") is None:
+        parser.error("matplotlib is not installed: scripts/environment pictures")
     if not options.redraw:
         _look(options.minutes * 60)
     empty = [each for path in sorted(_ANSWERS.glob("*.json")) for each in _drawn(path)]
@@ -42,6 +44,8 @@ def _look(seconds: float) -> None:
 
 
 def _drawn(path: Path) -> list[str]:
+    from benchmarks.dashboards.drawing import draw
+
     (file,) = (
         REPOSITORY / each
         for each in (scene.OUTBOX, scene.OBJECTIVES, scene.MESSAGES, scene.OPERATOR)
