@@ -27,7 +27,7 @@ from services.kernel.batching import Batcher
 from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, Conflict, DatabaseUnavailable
+from services.kernel.errors import BrokerUnavailable, CoursegenError, DatabaseUnavailable
 from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
@@ -103,6 +103,7 @@ class Ingress:
         Raises:
             BrokerUnavailable, DatabaseUnavailable: whoever was to keep it does not answer; send it again.
             Conflict: a row that came another way has its key.
+            InvalidInput, DatabaseRefused: PostgreSQL refuses what is in it, where messages are written at once.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
         if self._lengths.is_long(envelope.content or ""):
@@ -148,7 +149,7 @@ class Ingress:
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
 
-    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
         """Write the messages, but those that wait in the stream: what was accepted first must become the row."""
         asking = self._entrance.reserved([each.envelope.id for each in messages])
         reservations = await self._bounded(asking, self._reservations)
@@ -178,7 +179,7 @@ class Ingress:
             self._no_write(error)
             raise DatabaseUnavailable from error
 
-    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
         try:
             answers = await self._store.accept(messages)
         except DatabaseUnavailable as error:

@@ -472,6 +472,24 @@ async def test_a_row_that_came_another_way_is_a_conflict_of_its_message_alone(
     assert await db.fetchval("SELECT count(*) FROM messages") == 5
 
 
+@pytest.mark.parametrize(("sqlstate", "status"), [("P0001", 500), ("22001", 400)])
+async def test_a_message_that_postgresql_refuses_is_refused_alone(
+    postgres_first: RunningApi, db: Database, sqlstate: str, status: int
+) -> None:
+    """Those that travel with it are written, also of its own conversation."""
+    await db.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.content = 'poison' THEN"
+        f" RAISE EXCEPTION 'refused by the table' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    bodies = [message(clientMessageId=f"m-{number}") for number in range(40)]
+    bodies[25]["content"] = "poison"
+    answers = await asyncio.gather(*(postgres_first.client.post("/api/messages", json=each) for each in bodies))
+
+    assert [each.status_code for each in answers] == [202] * 25 + [status] + [202] * 14
+    assert await db.fetchval("SELECT count(*) FROM messages") == 39
+
+
 async def test_only_the_first_message_brings_the_setting_to_redis(
     api: RunningApi, app_database_url: str, redis_url: str, redis: Redis
 ) -> None:
