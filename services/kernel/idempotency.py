@@ -78,7 +78,7 @@ def derived_lookups(user_id: UUID, course_id: UUID) -> list[str]:
 
 
 class Breaker:
-    """Counts failures in a row; after two it stays open for a while, then lets one call try."""
+    """Counts failures in a row; after two, or one that leaves no doubt, it stays open for a while, then lets one call try."""
 
     def __init__(self, clock: Clock, *, threshold: int = 2, pause_seconds: float = 1.0) -> None:
         self._clock = clock
@@ -101,11 +101,12 @@ class Breaker:
         """The call worked: close."""
         self._failures = 0
 
-    def failed(self) -> bool:
-        """The call did not work. True when this opened the breaker."""
-        self._failures += 1
+    def failed(self, *, is_certain: bool = False) -> bool:
+        """The call did not work; `is_certain` that the next will not either. True when this opened the breaker."""
+        was_open = self._failures >= self._threshold
+        self._failures = max(self._failures + 1, self._threshold if is_certain else 0)
         self._closed_again_at = self._clock.monotonic() + self._pause_seconds
-        return self._failures == self._threshold
+        return not was_open and self._failures >= self._threshold
 
 
 class ResultCache:

@@ -142,7 +142,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     folder = tmp_path_factory.mktemp("deployment")
     with servers.server_folder() as home, contextlib.ExitStack() as ending:
         postgres = servers.PrivatePostgres(home)
-        redis = servers.PrivateRedis(home, options={"user": f"verifier on >{REDIS_CANARY} ~* &* +@all"})
+        redis = servers.PrivateRedis(
+            home, options={"appendonly": "yes", "user": f"verifier on >{REDIS_CANARY} ~* &* +@all"}
+        )
         for server in (postgres, redis):
             server.start()
             ending.callback(server.kill)

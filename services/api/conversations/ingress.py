@@ -2,15 +2,15 @@
 
 ::
 
-    post ─▶ long content? ─▶ document store
+    post ─▶ long content, not known yet? ─▶ document store
       │
       ├─ through the stream ─▶ PostgreSQL: a row already? ─▶ Redis: reserved already? else XADD and reserve, in one script
       └─ at once ────────────▶ Redis: reserved already? then it has its way ─▶ PostgreSQL: one insert of all others
 
 Promises: messages that arrive together travel together, so that a message costs a share of three round trips. PostgreSQL is
-asked with a short wait and, when it is away, not at all for a second at a time: then the reservation alone recognises repeats,
-and the row is still written once. Neither Redis nor, for what is written at once, PostgreSQL is waited for once it has failed
-twice: callers are told at once to try again.
+asked with a short wait and, when it is away or late twice in a row, not at all for a second at a time: then the reservation alone
+recognises repeats, and the row is still written once. Neither Redis nor, for what is written at once, PostgreSQL is waited for
+once it has failed twice: callers are told at once to try again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.kernel.batching import Batcher
 from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, Conflict, DatabaseUnavailable
+from services.kernel.errors import BrokerUnavailable, CoursegenError, DatabaseUnavailable
 from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
@@ -83,7 +83,7 @@ class Ingress:
         )
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)
-        self._rows = _Patience(settings.messages_lookup_seconds, once(), "PostgreSQL is not asked for repeats")
+        self._rows = _Patience(settings.messages_lookup_seconds, Breaker(clock), "PostgreSQL is not asked for repeats")
         self._reservations = _Patience(settings.messages_accept_seconds, once(), "Redis is not asked for repeats")
         self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
         self._stream_breaker = Breaker(clock)
@@ -103,15 +103,21 @@ class Ingress:
         Raises:
             BrokerUnavailable, DatabaseUnavailable: whoever was to keep it does not answer; send it again.
             Conflict: a row that came another way has its key.
+            InvalidInput, DatabaseRefused: PostgreSQL refuses what is in it, where messages are written at once.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
-        if self._lengths.is_long(envelope.content or ""):
+        if self._lengths.is_long(envelope.content or "") and not await self._is_known(message):
             message = await self._put_aside(message)
         way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
         acceptance = await (way.submit(message) if way is self._streamed else self._written_in_time(message))
         if not acceptance.is_new:
             self._hits.inc()
         return acceptance
+
+    async def _is_known(self, message: Submission) -> bool:
+        """Whether it is a repeat, whose content nobody would ever read; False when nobody says so in time."""
+        reservations = await self._bounded(self._entrance.reserved([message.envelope.id]), self._reservations)
+        return any(reservations or ()) or bool(await self._known([message]))
 
     async def _put_aside(self, message: Submission) -> Submission:
         """The message with its long content in the document store; as it is, when that does not answer."""
@@ -148,7 +154,7 @@ class Ingress:
         ENQUEUED.inc(sum(each.is_new for each in answers))
         return answers
 
-    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+    async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
         """Write the messages, but those that wait in the stream: what was accepted first must become the row."""
         asking = self._entrance.reserved([each.envelope.id for each in messages])
         reservations = await self._bounded(asking, self._reservations)
@@ -178,7 +184,7 @@ class Ingress:
             self._no_write(error)
             raise DatabaseUnavailable from error
 
-    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | Conflict]:
+    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
         try:
             answers = await self._store.accept(messages)
         except DatabaseUnavailable as error:
@@ -212,7 +218,7 @@ class Ingress:
         if asking.done() and not asking.cancelled() and asking.exception() is None:
             breaker.succeeded()
             return asking.result()
-        if breaker.failed():
+        if breaker.failed(is_certain=asking.done()):  # a late answer alone may be one slow moment
             _log.warning(patience.in_vain, seconds=patience.seconds, error=_why(asking))
         asking.cancel()
         return None

@@ -30,7 +30,7 @@ class MessageSettings(StreamSettings):
     )
     messages_lookup_seconds: float = setting(
         "MESSAGES_LOOKUP_SECONDS",
-        default=0.05,
+        default=0.5,
         unit="s",
         minimum=0,
         maximum=5,

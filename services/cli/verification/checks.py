@@ -30,6 +30,10 @@ FALLBACKS_AN_HOUR = 50
 OLDEST_POSTGRES = 150_000
 FULL = 0.9
 """Of the memory that Redis may use."""
+NO_FILE = (
+    "keeps messages in memory only, and a restart loses what has no row yet: set appendonly yes"
+    " and appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
+)
 
 TABLES = ("job_outbox", "idempotency_keys", "fsm_events")
 INDEXES = (
@@ -51,7 +55,7 @@ DATABASE_AWAY = "not seen: PostgreSQL does not answer"
 
 
 def redis(facts: Facts, case: Case) -> None:
-    """It answers, takes writes, and evicts no jobs (TRAP13)."""
+    """It answers, takes writes, evicts no jobs (TRAP13), and appends what it is told to a file."""
     found, fault = facts.value(names.REDIS), facts.fault(names.REDIS)
     if found is None:
         if fault is None:
@@ -66,6 +70,7 @@ def redis(facts: Facts, case: Case) -> None:
     case.require(str(found.get("loading", 0)) == "0", "is loading its data")
     case.expect(not policy.startswith("allkeys"), f"evicts jobs when it is full, by its policy {policy}")
     case.expect(most == 0 or used < FULL * most, f"is nearly full: {used} of {most} bytes")
+    case.expect(str(found.get("aof_enabled", 1)) != "0", NO_FILE)
 
 
 def database(facts: Facts, case: Case) -> None:

@@ -33,7 +33,7 @@ REQUESTS = {
 _SECONDS = 10.0
 """Longest wait for an answer of anybody."""
 
-_FIGURES = ("redis_version", "role", "loading", "used_memory", "maxmemory", "maxmemory_policy")
+_FIGURES = ("redis_version", "role", "loading", "used_memory", "maxmemory", "maxmemory_policy", "aof_enabled")
 _FIRST = "connection"
 """Where this statement gets no answer, no other will."""
 

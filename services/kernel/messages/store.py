@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from services.kernel.database import Database, Row
-from services.kernel.errors import Conflict
+from services.kernel.database import Database, DatabaseRefused, Row
+from services.kernel.errors import Conflict, CoursegenError, InvalidInput
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
 from services.kernel.queries import Queries
@@ -28,6 +28,8 @@ _QUERIES = Queries.load("services.kernel.messages", "messages.sql")
 _FOREIGN = (
     "A row that came another way has this message's key; nothing was written. Send it with another `clientMessageId`."
 )
+_ROWS_FAULT: Final = frozenset({"22", "23", "54", "P0"})
+"""Classes of SQLSTATE that speak of a value, a constraint, a size or what a trigger raised, as for persistence-workers."""
 _SIGN = 2**31
 _RANGE = 2**32
 
@@ -53,14 +55,27 @@ class MessageStore:
         """
         return {row["id"]: row for row in await self._db.fetch(_QUERIES["known_messages"], message_ids)}
 
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance | Conflict]:
+    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance | CoursegenError]:
         """Write messages, in this order, and return when they are committed; an answer for each.
 
         One whose key has a row under another id, which came another way, is not written: a conflict, and of no other message.
+        One that PostgreSQL refuses for what is in it gets that error, and those beside it are written: they are halved until
+        it is alone.
 
         Raises:
-            DatabaseUnavailable: nothing is promised; send them again.
+            DatabaseUnavailable, DatabaseRefused: nothing is promised; send them again.
         """
+        try:
+            return await self._accept(messages)
+        except CoursegenError as error:
+            if not _is_fault_of_row(error):
+                raise
+            if len(messages) == 1:
+                return [error]
+        middle = len(messages) // 2
+        return [*await self.accept(messages[:middle]), *await self.accept(messages[middle:])]
+
+    async def _accept(self, messages: Sequence[Submission]) -> list[Acceptance | CoursegenError]:
         locks = [_as_integer(each.conversation_hash) for each in messages]
         envelopes = b"[%b]" % b",".join([encode(each.envelope) for each in messages])
         rows = await self._db.fetch(_QUERIES["accept_messages"], locks, envelopes.decode())
@@ -105,8 +120,15 @@ def is_same(row: Row, message: Submission) -> bool:
     return row["contentdigest"] in {None, message.envelope.digest}
 
 
-def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance | Conflict]:
-    answers, answered = list[Acceptance | Conflict](), set[str]()
+def _is_fault_of_row(error: CoursegenError) -> bool:
+    """Whether PostgreSQL speaks of what is in a message; anything else would refuse every message."""
+    if isinstance(error, InvalidInput):
+        return True
+    return isinstance(error, DatabaseRefused) and str(error.details.get("sqlstate"))[:2] in _ROWS_FAULT
+
+
+def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance | CoursegenError]:
+    answers, answered = list[Acceptance | CoursegenError](), set[str]()
     for message in messages:
         row = rows.get(message.envelope.id)
         if row is None:

@@ -77,6 +77,30 @@ async def test_a_frozen_postgres_is_waited_for_briefly(
     assert len(await entries(redis)) == 51
 
 
+async def test_one_late_answer_does_not_hide_the_rows(
+    app_database_url: str, database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """A look-up that waits too long once costs nobody after it the answer from the row; two in a row do."""
+    async with running_api(app_database_url, redis_url, messages_lookup_seconds=0.5, **_TOKENLESS) as api:
+        del api.client.headers["authorization"]
+        session = await connect(database_url)
+        await session.execute(
+            "INSERT INTO messages (id, conversationid, senderid, content) SELECT $1, 'course-1', 'alice', 'Hello'",
+            (await send(api.client))["messageId"],
+        )
+        await redis.flushdb()
+        states = []
+        for late in (1, 2):
+            await session.execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            for number in range(late):
+                await send(api.client, clientMessageId=f"late-{late}-{number}")
+            await session.execute("ROLLBACK")
+            states.append((await send(api.client))["state"])
+        await session.close()
+
+    assert states == ["persisted", "pending"]
+
+
 async def test_a_long_content_is_accepted_while_the_document_store_is_away(
     without_postgres: RunningApi, private_postgres: servers.PrivatePostgres, redis: Redis
 ) -> None:

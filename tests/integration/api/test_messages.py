@@ -379,6 +379,30 @@ async def test_another_long_content_does_not_take_the_firsts_place(api: RunningA
     assert (await api.client.get(f"/api/messages/{_ID}")).json()["content"] == first
 
 
+async def test_long_contents_of_repeats_are_kept_nowhere(api: RunningApi, db: Database, redis: Redis) -> None:
+    """Neither while the first is reserved, nor when only its row knows it."""
+    for letter in "abcdef":
+        reply = await send(api.client, content=letter * 20_000)
+    await persist(db, redis)
+    await redis.flushdb()
+    late = await send(api.client, content="g" * 20_000)
+
+    assert reply["contentMismatch"]
+    assert (late["state"], late["contentMismatch"]) == ("persisted", True)
+    assert await db.fetchval("SELECT string_agg(left(content, 1), '') FROM message_payloads") == "a"
+
+
+async def test_a_content_that_is_sent_again_is_new_again(api: RunningApi, db: Database, redis: Redis) -> None:
+    """One that stayed alone is as old as the message that needs it now: nobody removes it before the row is there."""
+    content = "a" * 20_000
+    await send(api.client, content=content)
+    await redis.flushdb()  # Redis has lost the message, its content stayed
+    await db.execute("UPDATE message_payloads SET createdat = now() - interval '1 year'")
+    await send(api.client, content=content)
+
+    assert await db.fetchval("SELECT now() - createdat < interval '1 minute' FROM message_payloads")
+
+
 async def test_a_page_of_long_contents_ends_early(postgres_first: RunningApi) -> None:
     """At four megabytes and no message lost: seventeen that count a quarter of one each."""
     for number in range(20):
@@ -470,6 +494,24 @@ async def test_a_row_that_came_another_way_is_a_conflict_of_its_message_alone(
     assert [each.status_code for each in answers] == [202, 409, 202, 202, 202]
     assert "clientMessageId" in answers[1].json()["error"]["message"]
     assert await db.fetchval("SELECT count(*) FROM messages") == 5
+
+
+@pytest.mark.parametrize(("sqlstate", "status"), [("P0001", 500), ("22001", 400)])
+async def test_a_message_that_postgresql_refuses_is_refused_alone(
+    postgres_first: RunningApi, db: Database, sqlstate: str, status: int
+) -> None:
+    """Those that travel with it are written, also of its own conversation."""
+    await db.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.content = 'poison' THEN"
+        f" RAISE EXCEPTION 'refused by the table' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    bodies = [message(clientMessageId=f"m-{number}") for number in range(40)]
+    bodies[25]["content"] = "poison"
+    answers = await asyncio.gather(*(postgres_first.client.post("/api/messages", json=each) for each in bodies))
+
+    assert [each.status_code for each in answers] == [202] * 25 + [status] + [202] * 14
+    assert await db.fetchval("SELECT count(*) FROM messages") == 39
 
 
 async def test_only_the_first_message_brings_the_setting_to_redis(

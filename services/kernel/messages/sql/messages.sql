@@ -65,8 +65,10 @@ SELECT r.userid,
  LIMIT $3::integer;
 
 -- name: put_payload
--- Keep a long content $2 under $1; the same key always has the same content.
-INSERT INTO message_payloads (payloadkey, content) VALUES ($1::text, $2::text) ON CONFLICT DO NOTHING;
+-- Keep a long content $2 under $1; the same key always has the same content. It is as old as its last acceptance, so that whoever
+-- removes old ones without a row leaves it to the row that is to come.
+INSERT INTO message_payloads AS p (payloadkey, content) VALUES ($1::text, $2::text)
+    ON CONFLICT (payloadkey) DO UPDATE SET createdat = now();
 
 -- name: payloads
 -- The long contents of the keys $1.

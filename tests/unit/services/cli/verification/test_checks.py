@@ -91,6 +91,7 @@ def test_ten_checks_pass_where_all_is_well() -> None:
         ("Redis", FAIL, "replica", facts.REDIS, {"role": "slave"}),
         ("Redis", FAIL, "loading", facts.REDIS, {"loading": "1"}),
         ("Redis", WARN, "allkeys-lru", facts.REDIS, {"maxmemory_policy": "allkeys-lru"}),
+        ("Redis", WARN, "appendonly yes", facts.REDIS, {"aof_enabled": 0}),
         ("Redis", WARN, "nearly full", facts.REDIS, {"used_memory": "95", "maxmemory": "100"}),
         ("Database", FAIL, "no writes", facts.CONNECTION, {"readOnly": True}),
         ("Database", FAIL, "oldest", facts.CONNECTION, {"versionNumber": 140010}),
