@@ -3,9 +3,9 @@
 ::
 
     adopted ──opened──▶ recovering ──▶ re-reading what is pending ──▶ reading what is new ──▶ leaving ──▶ given back
-       ▲                (only after     ▲                                   │
-       │                 another owner) └──── an outage: nothing in hand ───┤
-       └──────────────────────── Redis did not answer: a new epoch ─────────┘
+       ▲                (only after                                         │
+       │                 another owner)                                     │
+       └── an outage: nothing in hand; a new epoch if Redis did not answer ─┘
 
 An entry of a later version stops its partition (`is_paused`), which is looked at again now and then.
 """
@@ -147,12 +147,11 @@ class Shares:
         self.changed.set()
 
     def read_again(self, *, are_worn: bool) -> None:
-        """Nothing is in hand any more: read what is pending before anything new."""
+        """Nothing is in hand any more: open all anew, for what is pending may be in a stranger's name, and comes before anything new."""
         for share in self._by_partition.values():
             if share.phase == "reading":
-                share.cursor, share.is_paused = PENDING, False
-                if are_worn:
-                    share.is_worn, share.phase = True, "adopted"
+                share.phase, share.cursor, share.is_paused = "adopted", PENDING, False
+                share.is_worn |= are_worn
 
     def advance(self, share: Share, last: str | None) -> None:
         """Entries up to `last` are in hand; None when there were none."""

@@ -74,6 +74,31 @@ async def test_a_message_that_lies_in_the_stream_three_times_is_one_row(
     ledger.compare(await ledger.rows(db))
 
 
+async def test_what_a_stranger_has_claimed_keeps_its_place_after_an_outage(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Somebody claims an entry in the worker's hand by hand, and PostgreSQL breaks off: it is written before what is new."""
+    stream = names.stream(partition_of("talk"))
+    async with persisting():
+        async with db.transaction() as blocker:
+            await blocker.execute("LOCK messages IN ACCESS EXCLUSIVE MODE")
+            await ledger.send(envelope("talk", "m-1"))
+            worker = await eventually(lambda: _waiting(db))
+            await redis.xautoclaim(stream, names.GROUP, "stranger", 0)
+            await ledger.send(envelope("talk", "m-2"))
+            await db.execute("SELECT pg_terminate_backend($1)", worker)
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+
+async def _waiting(db: Database) -> Any:
+    """The backend that waits for the table."""
+    return await db.fetchval("""
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO messages%'
+    """)
+
+
 async def test_a_batch_too_large_for_one_statement_becomes_smaller(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
