@@ -125,10 +125,14 @@ class Shares:
             self.drop(share)
         return gone
 
-    def resume(self, now: float) -> list[Share]:
-        """Have those that were paused until now read again what is pending; they are returned."""
+    def resume(self, now: float, busy: Iterable[int]) -> list[Share]:
+        """Have those that were paused until now read again what is pending; they are returned.
+
+        Not those in `busy`: a read of theirs that was begun before the pause would lead past what is pending.
+        """
+        in_hand = frozenset(busy)
         due = [each for each in self._by_partition.values() if each.is_paused and each.phase == "reading"]
-        due = [each for each in due if each.resumes_at <= now]
+        due = [each for each in due if each.resumes_at <= now and each.partition not in in_hand]
         for share in due:
             share.is_paused, share.cursor = False, PENDING
         return due
