@@ -151,7 +151,7 @@ class Shares:
         self.changed.set()
 
     def read_again(self, *, are_worn: bool) -> None:
-        """Nothing is in hand any more: open all anew, for what is pending may be in a stranger's name, and comes before anything new."""
+        """Nothing is in hand any more: open all again. What is pending, perhaps at a stranger, comes before anything new."""
         for share in self._by_partition.values():
             if share.phase == "reading":
                 share.phase, share.cursor, share.is_paused = "adopted", PENDING, False

@@ -80,7 +80,7 @@ async def test_a_partition_that_waited_goes_on_by_itself(
 async def test_a_pause_that_ends_while_the_next_read_is_under_way_passes_nothing_over(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when writing a batch takes longer than the pause: the entry is looked at again and again, and nothing after it is written."""
+    """As when writing a batch takes longer than the pause: the entry is looked at again and again."""
     looks: list[str] = []
     monkeypatch.setattr(consumer, "LATER_SECONDS", 0.0)
     monkeypatch.setattr(consumer, "say_later", lambda entry, _: looks.append(entry.entry_id))
