@@ -95,7 +95,7 @@ class Consumer:
     async def _turn(self) -> None:
         await self._opening.open_new(self._shares)
         self._shares.changed.clear()
-        for share in self._shares.resume(self._clock.monotonic()):
+        for share in self._shares.resume(self._clock.monotonic(), self._reading.partitions):
             self._held.drop(share.lease)
         deliveries = await self._reading.next(self._held)
         self._reading.begin(self._held)

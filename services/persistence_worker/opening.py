@@ -43,6 +43,7 @@ class Opening:
             await asyncio.wait(self._tasks)
 
     async def _open(self, share: Share, shares: Shares) -> None:
+        before = share.lease if share.was_open else None
         found = TakeOver(share.lease.epoch if share.is_worn else 0, 0, "")
         if not share.is_worn:
             found = await self._stream.take_over(share.lease)
@@ -58,7 +59,8 @@ class Opening:
                 return
         self._undertaker.note_missing(share.partition, found.missing)
         share.last, share.cursor = found.last_delivered, PENDING
-        _log.info(f"Worker started for partition {share.partition}", epoch=share.lease.epoch, pending=found.taken)
+        if share.lease != before:  # it is opened again after every outage
+            _log.info(f"Worker started for partition {share.partition}", epoch=share.lease.epoch, pending=found.taken)
         if found.taken and not share.was_open:
             share.phase = "recovering"
             self._tasks.add(asyncio.create_task(self._recover(share, shares), name=f"recovery {share.partition}"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.kernel.database import Connection, ConnectionLost, Database, DatabaseRefused
+from services.kernel.database import Connection, ConnectionLost, Database, DatabaseRefused, UniqueViolation
 from services.kernel.errors import CoursegenError, InvalidInput
 from services.kernel.faults import reach
 from services.kernel.messages.envelope import encode
@@ -104,12 +104,32 @@ class Persister:
         )
         assert row is not None  # noqa: S101 - a statement without FROM returns its row
         await reach("persistence.after_insert")
-        held = set(row["held"])
+        held, new = set(row["held"]), set(row["new"])
+        done = [each for each in items if each.lease.partition in held]
+        refused = await _refused(session, [each for each in done if each.envelope.id not in new])
+        unwritten = {each.item for each in refused}
         return Outcome(
-            done=[each for each in items if each.lease.partition in held],
-            new=set(row["new"]),
+            done=[each for each in done if each not in unwritten] if unwritten else done,
+            new=new,
+            refused=refused,
             lost={lease for lease in leases if lease.partition not in held},
         )
+
+
+async def _refused(session: Connection, passed_over: Sequence[Item]) -> list[Refusal]:
+    """Those of the items that were passed over without having a row: another message has their key.
+
+    Asked by a statement of its own, for the insert's does not see a row that came while it ran; only repeats need it.
+    """
+    if not passed_over:
+        return []
+    ids, keys = [each.envelope.id for each in passed_over], [each.envelope.key for each in passed_over]
+    holders = {row["id"]: row["holder"] for row in await session.fetch(_QUERIES["unwritten"], ids, keys)}
+    return [
+        Refusal(each, UniqueViolation(f"The message {holders[each.envelope.id]} has its key.", sqlstate="23505"))
+        for each in passed_over
+        if each.envelope.id in holders
+    ]
 
 
 def is_fault_of_row(error: CoursegenError) -> bool:

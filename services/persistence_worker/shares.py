@@ -3,9 +3,9 @@
 ::
 
     adopted ──opened──▶ recovering ──▶ re-reading what is pending ──▶ reading what is new ──▶ leaving ──▶ given back
-       ▲                (only after     ▲                                   │
-       │                 another owner) └──── an outage: nothing in hand ───┤
-       └──────────────────────── Redis did not answer: a new epoch ─────────┘
+       ▲                (only after                                         │
+       │                 another owner)                                     │
+       └── an outage: nothing in hand; a new epoch if Redis did not answer ─┘
 
 An entry of a later version stops its partition (`is_paused`), which is looked at again now and then.
 """
@@ -125,10 +125,14 @@ class Shares:
             self.drop(share)
         return gone
 
-    def resume(self, now: float) -> list[Share]:
-        """Have those that were paused until now read again what is pending; they are returned."""
+    def resume(self, now: float, busy: Iterable[int]) -> list[Share]:
+        """Have those that were paused until now read again what is pending; they are returned.
+
+        Not those in `busy`: a read of theirs that was begun before the pause would lead past what is pending.
+        """
+        in_hand = frozenset(busy)
         due = [each for each in self._by_partition.values() if each.is_paused and each.phase == "reading"]
-        due = [each for each in due if each.resumes_at <= now]
+        due = [each for each in due if each.resumes_at <= now and each.partition not in in_hand]
         for share in due:
             share.is_paused, share.cursor = False, PENDING
         return due
@@ -147,12 +151,11 @@ class Shares:
         self.changed.set()
 
     def read_again(self, *, are_worn: bool) -> None:
-        """Nothing is in hand any more: read what is pending before anything new."""
+        """Nothing is in hand any more: open all again. What is pending, perhaps at a stranger, comes before anything new."""
         for share in self._by_partition.values():
             if share.phase == "reading":
-                share.cursor, share.is_paused = PENDING, False
-                if are_worn:
-                    share.is_worn, share.phase = True, "adopted"
+                share.phase, share.cursor, share.is_paused = "adopted", PENDING, False
+                share.is_worn |= are_worn
 
     def advance(self, share: Share, last: str | None) -> None:
         """Entries up to `last` are in hand; None when there were none."""

@@ -151,13 +151,13 @@ class StreamExit:
         return {int(each) for each in await self._scripts.run("settle", *args)} if entries else set()
 
     async def touch(self, lease: Lease, entry_id: str) -> int | None:
-        """Note that an entry is about to be handled alone; how often that was begun. None: the partition is somebody else's."""
-        succeeded_by, times = await self._scripts.run("touch", *lease, entry_id, 1)
+        """Note that an entry is about to be handled alone; how many have begun that. None: the partition is somebody else's."""
+        succeeded_by, times = await self._scripts.run("touch", *lease, entry_id, 1, self._consumer)
         return None if succeeded_by else times
 
     async def survive(self, lease: Lease, entry_id: str) -> None:
         """Take a note back: whoever handled the entry lives, though it is not settled yet."""
-        await self._scripts.run("touch", *lease, entry_id, -1)
+        await self._scripts.run("touch", *lease, entry_id, -1, self._consumer)
 
     async def bury(self, lease: Lease, entry_id: str, message_id: str, why: Mapping[str, str]) -> bool | None:
         """Put an entry among the dead letters; False when it was settled meanwhile, None: the partition is somebody else's."""

@@ -11,7 +11,7 @@ All keys lie in the database `REDIS_STREAM_DB`. The scripts make some of these n
                              until MESSAGES_RESERVATION_SECONDS after its row is there
     msg:barrier:<partition>  hash: `parent`, and the `last` entry of it that comes before this new partition's first
     msg:epochs               hash: partition -> epoch of its owner; what an earlier owner asks for is refused
-    msg:touching:<partition> hash: entries that are handled alone, and how often that was begun
+    msg:touching:<partition> hash: entries that are handled alone, and how often that was begun; by: the last one, and whose
     msg:dlq                  the dead letters
     msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed or discarded
 """

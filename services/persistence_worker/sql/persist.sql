@@ -35,6 +35,13 @@ WITH fence AS (
 )
 SELECT ARRAY(SELECT partition FROM fence) AS held, ARRAY(SELECT id FROM written) AS new;
 
+-- name: unwritten
+-- Those of the messages $1 that have no row, each with the message that has its key; $2 are their keys.
+SELECT e.id, m.id AS holder
+  FROM unnest($1::text[], $2::text[]) AS e (id, key)
+  LEFT JOIN messages AS m ON m.idempotencykey = e.key
+ WHERE NOT EXISTS (SELECT FROM messages AS r WHERE r.id = e.id);
+
 -- name: answers
 -- Nothing, by a PostgreSQL that answers.
 SELECT 1;

@@ -11,6 +11,7 @@ from services.kernel.database import Database
 from services.kernel.messages import names
 from services.kernel.messages.envelope import encode
 from services.kernel.metrics import REGISTRY
+from services.persistence_worker import consumer
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.support.streamed import Ledger, conversation_in, envelope, partition_of, settled
 from tests.support.waiting import eventually
@@ -74,3 +75,23 @@ async def test_a_partition_that_waited_goes_on_by_itself(
         await redis.xdel(names.stream(TALK), entry)
         await ledger.persisted(db, within=_LOOKS)
         await eventually(lambda: settled(redis))
+
+
+async def test_a_pause_that_ends_while_the_next_read_is_under_way_passes_nothing_over(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when writing a batch takes longer than the pause: the entry is looked at again and again."""
+    looks: list[str] = []
+    monkeypatch.setattr(consumer, "LATER_SECONDS", 0.0)
+    monkeypatch.setattr(consumer, "say_later", lambda entry, _: looks.append(entry.entry_id))
+    entry = await redis.xadd(names.stream(TALK), {"envelope": LATER})
+    await ledger.send(envelope("talk", "after"))
+    other = conversation_in((TALK + 1) % 16)
+    await ledger.send(*(envelope(other, f"m-{n}") for n in range(100)))  # so that there is something to write meanwhile
+    async with persisting(batch_size=1):
+        await eventually(lambda: len(looks) > 3, within=5)
+        assert await db.fetchval("SELECT count(*) FROM messages WHERE conversationid = 'talk'") == 0
+        await redis.xdel(names.stream(TALK), entry)
+        await ledger.persisted(db)
+
+    assert set(looks) == {entry.decode()}

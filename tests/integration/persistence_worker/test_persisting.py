@@ -11,7 +11,7 @@ from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.envelope import encode
 from services.persistence_worker.worker import open_worker
 from tests.integration.persistence_worker.conftest import Persisting, settings_for
-from tests.integration.persistence_worker.test_poison import REFUSE
+from tests.integration.persistence_worker.test_poison import REFUSE, letters
 from tests.support.clocks import StandingClock
 from tests.support.stack import Stack
 from tests.support.streamed import Ledger, envelope, partition_of, settled
@@ -72,6 +72,51 @@ async def test_a_message_that_lies_in_the_stream_three_times_is_one_row(
         await eventually(lambda: settled(redis))
 
     ledger.compare(await ledger.rows(db))
+
+
+async def test_a_message_whose_key_another_one_has_is_a_dead_letter(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """It has no row, so it is no repeat; a true repeat beside it is one, and what comes after becomes a row."""
+    first = envelope("talk", "m-1")
+    await ledger.send(first)
+    async with persisting():
+        await ledger.persisted(db)
+        repeat = await redis.xadd(names.stream(partition_of("talk")), {"envelope": encode(first)})
+        await ledger.send(envelope("talk", "m-1", id="other"), counts=False)
+        await ledger.send(envelope("talk", "m-2"))
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+    (letter,) = await letters(redis)
+
+    assert (letter.reason, letter.attempts, letter.envelope) == ("refused", 3, envelope("talk", "m-1", id="other"))
+    assert first.id in letter.error
+    assert letter.entry_id != repeat.decode()
+
+
+async def test_what_a_stranger_has_claimed_keeps_its_place_after_an_outage(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """Somebody claims an entry in the worker's hand by hand, and PostgreSQL breaks off: it is written before what is new."""
+    stream = names.stream(partition_of("talk"))
+    async with persisting():
+        async with db.transaction() as blocker:
+            await blocker.execute("LOCK messages IN ACCESS EXCLUSIVE MODE")
+            await ledger.send(envelope("talk", "m-1"))
+            worker = await eventually(lambda: _waiting(db))
+            await redis.xautoclaim(stream, names.GROUP, "stranger", 0)
+            await ledger.send(envelope("talk", "m-2"))
+            await db.execute("SELECT pg_terminate_backend($1)", worker)
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+
+async def _waiting(db: Database) -> Any:
+    """The backend that waits for the table."""
+    return await db.fetchval("""
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO messages%'
+    """)
 
 
 async def test_a_batch_too_large_for_one_statement_becomes_smaller(

@@ -10,10 +10,14 @@ import msgspec
 import pytest
 
 from services.kernel.database import Database
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
 from services.kernel.messages.accepting import Acceptance, Found, StreamEntrance, Submission
+from services.kernel.messages.consuming import Lease, StreamExit
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
 from services.kernel.messages.envelope import accepted_at, encode
+from services.persistence_worker import recovery
+from services.persistence_worker.recovery import CRASHES
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.support import crashing
 from tests.support.stack import Stack
@@ -298,6 +302,33 @@ async def test_a_worker_that_recovers_a_refused_message_stops_at_once(
     await ledger.persisted(db)
 
     assert await letters(redis) == []
+
+
+async def test_answers_that_are_lost_are_no_deaths(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis notes an entry of a dead worker, and its answer is lost, four times: one worker has it in hand, who lives."""
+    touch, stream = StreamExit.touch, names.stream(partition_of("talk"))
+    counted: list[int | None] = []
+
+    async def touch_unheard(self: StreamExit, lease: Lease, entry_id: str) -> int | None:
+        counted.append(await touch(self, lease, entry_id))
+        if len(counted) <= CRASHES + 1:
+            raise BrokerUnavailable("Connection reset")
+        return counted[-1]
+
+    await ledger.send(envelope("talk", "m-1"))
+    await redis.xgroup_create(stream, names.GROUP, id="0")
+    await redis.xreadgroup(names.GROUP, "dead", {stream: ">"})
+    monkeypatch.setattr(StreamExit, "touch", touch_unheard)
+    monkeypatch.setattr(recovery, "_AGAIN_SECONDS", 0.02)
+    async with persisting():
+        await ledger.persisted(db, within=5)
+        await eventually(lambda: settled(redis))
+
+    assert counted == [1] * (CRASHES + 2)
+    assert await letters(redis) == []
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []
 
 
 async def test_workers_that_are_killed_while_postgresql_is_away_bury_nothing(

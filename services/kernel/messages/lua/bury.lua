@@ -25,7 +25,7 @@ letter[#letter + 1] = fields['envelope'] or ''
 local dead = redis.call('XADD', 'msg:dlq', '*', unpack(letter))
 redis.call('XACK', stream, GROUP, entry)
 redis.call('HINCRBY', 'msg:count:' .. partition, 'settled', 1)
-redis.call('HDEL', 'msg:touching:' .. partition, entry)
+redis.call('HDEL', 'msg:touching:' .. partition, entry, 'by')
 if message ~= '' then
     redis.call('HSET', 'msg:failed', message, dead)
 end

@@ -21,6 +21,9 @@ while place <= #ARGV do
                 redis.call('HDEL', touching, unpack(ARGV, first, last))
             end
         end
+        if has_marks then
+            redis.call('HDEL', touching, 'by')
+        end
         if settled > 0 then
             redis.call('HINCRBY', 'msg:count:' .. partition, 'settled', settled)
         end

@@ -67,11 +67,11 @@ def test_what_leaves_is_read_no_more_and_given_back_when_nothing_is_in_hand() ->
 
 
 def test_after_an_outage_of_postgresql_what_is_pending_is_read_first() -> None:
-    """Under the same epoch, for Redis has answered every read."""
+    """Of everybody's, so it is opened again; under the same epoch, for Redis has answered every read."""
     shares = _reading(1)
     shares.read_again(are_worn=False)
 
-    assert (_of(shares, 1).cursor, _of(shares, 1).phase) == (PENDING, "reading")
+    assert [(each.cursor, each.is_worn) for each in shares.to_open()] == [(PENDING, False)]
 
 
 def test_after_a_read_without_an_answer_a_partition_is_opened_again() -> None:
