@@ -68,8 +68,7 @@ class Recovery:
                 share.is_paused = True
                 await self._rest(share, _LATER_SECONDS)
             except CoursegenError as error:
-                _log.warning("recovery waits", partition=share.partition, reason=error.message)
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await self._wait_out(share, error)
             else:
                 share.is_paused = False
                 if not after:
@@ -86,15 +85,34 @@ class Recovery:
         if not delivery.entries:
             return ""
         for entry in delivery.entries:
-            if share.is_ending or not await self._handle(share, entry, delivery.read_at):
+            is_handled = await self._handle(share, entry, delivery.read_at)
+            if is_handled is None:
+                return after
+            if not is_handled:
                 return ""
             after = entry.entry_id
         return after
 
-    async def _handle(self, share: Share, entry: Entry, read_at: float) -> bool:
-        """Handle one entry, with no other under a note; False when the partition is somebody else's by now."""
+    async def _handle(self, share: Share, entry: Entry, read_at: float) -> bool | None:
+        """Handle one entry, with no other under a note; None: again, after an outage.
+
+        False: the share is ending, or the partition is somebody else's by now.
+        """
         async with self._alone:
-            return await self._touch(share, entry, read_at)
+            if share.is_ending:
+                return False
+            try:
+                return await self._touch(share, entry, read_at)
+            except LaterVersion:
+                raise
+            except CoursegenError as error:
+                # An outage is everybody's. Nobody begins meanwhile, so a worker that is killed now has nothing in hand.
+                await self._wait_out(share, error)
+                return None
+
+    async def _wait_out(self, share: Share, error: CoursegenError) -> None:
+        _log.warning("recovery waits", partition=share.partition, reason=error.message)
+        await self._rest(share, _AGAIN_SECONDS)
 
     async def _touch(self, share: Share, entry: Entry, read_at: float) -> bool:
         # Asked first: a worker that is killed while PostgreSQL is away has not died of the entry.
