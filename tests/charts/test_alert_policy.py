@@ -33,7 +33,7 @@ def test_the_file_is_up_to_date() -> None:
 
 
 def test_the_products_objectives_are_those_of_the_release(render: Render) -> None:
-    """The five, each series by the namespace; otherwise a neighbour's requests would count."""
+    """All, each series by the namespace; otherwise a neighbour's requests would count."""
     made = _objectives(render, "namespaceOverride=courses-of-others")
 
     assert [each["name"] for each in made] == [each["name"] for each in KPIS]

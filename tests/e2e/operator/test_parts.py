@@ -122,7 +122,7 @@ def test_ten_of_ten_and_every_pod_is_watched(site: Site, operator: OperatorRelea
 
 @by_hand
 def test_every_rule_is_loaded(site: Site) -> None:
-    """The 14 of the contract, all of ours and those of the five objectives, each evaluated without an error."""
+    """The 14 of the contract, all of ours and those of the objectives, each evaluated without an error."""
     ours = [alert.name for preset in PRESETS for alert in preset.alerts]
     wanted = Counter(ours) + Counter({"SloErrorBudgetBurnFast": len(KPIS), "SloErrorBudgetBurnSlow": len(KPIS)})
 

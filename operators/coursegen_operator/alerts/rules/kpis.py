@@ -1,4 +1,4 @@
-"""The product's own objectives (contract.md n), as `spec.slos` of a policy has them.
+"""The product's own objectives (contract.md n, D31), as `spec.slos` of a policy has them.
 
 `config/objectives.yml` and the chart's policy are made of them. A percentile below a limit is an objective, too:
 p95 below 500 ms says that 95 of 100 take no longer. How often the api answers without a 5xx is the objective of preset `api`.
@@ -36,9 +36,11 @@ def _longer_than(limit: str, series: str, *matchers: str) -> tuple[str, str]:
 
 
 def kpis(here: str = "") -> tuple[dict[str, Any], ...]:
-    """The five; `here` is a matcher that every series gets besides, such as `namespace="courses"`."""
+    """All of them; `here` is a matcher that every series gets besides, such as `namespace="courses"`."""
     begun, replaced = "fsm_initializations_total", "fallback_activations_total"
     failed, created = _joined('result="failed"', here), _joined('result="created"', here)
+    taken = "stream_consumer_processed_total"
+    dead, done = _joined('status="dead_letter"', here), _joined('status=~"success|duplicate|dead_letter"', here)
     return (
         _slo(
             "fsm-success",
@@ -54,6 +56,12 @@ def kpis(here: str = "") -> tuple[dict[str, Any], ...]:
             "99",
             f"sum by (namespace) (max by (namespace, layer, result) (rate({replaced}{_joined(here)}{W})))",
             f"max by (namespace) (rate(outbox_jobs_total{created}{W}))",
+        ),
+        _slo(
+            "messages",
+            "99.9",
+            f"sum by (namespace) (rate({taken}{dead}{W}))",
+            f"sum by (namespace) (rate({taken}{done}{W}))",
         ),
     )
 
