@@ -16,6 +16,7 @@ BUDGETS: Final = (
     ("fsm-latency", "0.05"),
     ("outbox-batch-latency", "0.05"),
     ("fallbacks", "0.01"),
+    ("messages", "0.001"),
 )
 """Each objective's share of errors that may be."""
 

@@ -156,7 +156,7 @@ def generating(api: str, token: str) -> Iterator[None]:
 
 
 def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path: Path) -> None:
-    """The ten of contract.md (k), and the objectives with what is recorded for them, while courses are generated."""
+    """The ten of contract.md (k), and the objectives with what is recorded for them, while courses are generated and messages are sent."""
     up = home.start("up", "--port", "0", "--metrics-port", "0", "--json")
     facts = json.loads(up.wrote('"processes"').strip().splitlines()[-1])
     token = home.run("token", "--tier", "PREMIUM").stdout.strip()
@@ -164,7 +164,8 @@ def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path
         expressions(path) for path in ("config/grafana-dashboard.json", "monitoring/grafana/objectives-dashboard.json")
     )
     target = facts["metricsUrl"].split("/")[2]
-    with generating(facts["apiUrl"], token), scraping(tmp_path, target, rules=_RULES) as prometheus:
+    api = facts["apiUrl"]
+    with generating(api, token), sending(api), scraping(tmp_path, target, rules=_RULES) as prometheus:
         kept = eventually_sync(lambda: answers(prometheus.ask, objectives), within=120, every=0.5)
 
         def shown() -> Shown:
@@ -192,5 +193,5 @@ def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path
     assert values["Total FSM Operations"][0][0] >= 1
     assert len(values["Worker Fallback Activations"][0]) == 2
     assert values["Recent FSM Failures"][0][0] > 1.7e12, "milliseconds, as Grafana wants times"
-    assert [line[0] > 50 for line in kept["Error Budget Left"]] == [True] * 6
+    assert [line[0] > 50 for line in kept["Error Budget Left"]] == [True] * 7
     assert kept["Restarts"] == [[0]]
