@@ -156,7 +156,7 @@ def generating(api: str, token: str) -> Iterator[None]:
 
 
 def test_every_panel_of_initiations_and_objectives_has_data(home: Home, tmp_path: Path) -> None:
-    """The ten of contract.md (k), and the objectives with what is recorded for them, while courses are generated and messages are sent."""
+    """The ten of contract.md (k), and the objectives with what is recorded for them, while courses and messages come."""
     up = home.start("up", "--port", "0", "--metrics-port", "0", "--json")
     facts = json.loads(up.wrote('"processes"').strip().splitlines()[-1])
     token = home.run("token", "--tier", "PREMIUM").stdout.strip()

@@ -162,7 +162,8 @@ async def deployer(home: Home) -> AsyncIterator[Deployer]:
 async def test_messages_are_rolled_out_and_back_as_the_page_says(deployer: Deployer) -> None:
     """Shadow, 10 %, 50 %, 100 %; consumers off and on, a repair meanwhile; 0 %, and without the stream: lost 0, duplicate 0."""
     over = asyncio.Event()
-    senders = Senders([deployer.url], deployer.said, random.Random(20251123), pause=0.8)  # starting the stack eight times is work enough
+    # Starting the stack eight times is work enough for the machine.
+    senders = Senders([deployer.url], deployer.said, random.Random(20251123), pause=0.8)
     async with senders, asyncio.TaskGroup() as group:
         first, *_ = marked(MESSAGES, "messages-rollout").splitlines()
         await deployer.step(first)
