@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
-# an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator and the application; then what
-# builds or measures, with charts and images in the time that is left over from here on; then what restarts and kills its own pods; at
+# an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator and the application, and after
+# the latter charts and images in the time that is left over; then what builds or measures; then what restarts and kills its own pods; at
 # the end, with the cluster to itself, what drains the node. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
@@ -76,13 +76,14 @@ build_tools() { # what cannot be built the tests will say
 }
 
 go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, what it says in a file until it is joined
-    local file
+    local file after=${AFTER:-}
     file=$(mktemp)
     echo "Beside it: pytest ${*:2} (tail -f $file)"
     set -m # a process group of its own, so that it can be ended as a whole
     (
         python=(nice -n 10 "${python[@]}")
         trap 'echo "$status $selected" >"$file.ended"' EXIT
+        while [ -n "$after" ] && [ -e "$after" ] && [ ! -e "$after.ended" ]; do sleep 0.5; done # gone: it was joined
         pytest "$@"
     ) >"$file" 2>&1 &
     beside+=("$!")
@@ -90,10 +91,10 @@ go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, wh
     set +m
 }
 
-join() { # FROM: what was found beside, by that one and later ones, counts like the rest
+join() { # FROM [TO]: what was found beside, by that one and later ones before TO, counts like the rest
     local index its_status its_selected
     for index in "${!beside[@]}"; do
-        [ "$index" -ge "$1" ] || continue
+        if [ "$index" -lt "$1" ] || [ "$index" -ge "${2:-$((index + 1))}" ]; then continue; fi
         its_status=1 its_selected=yes
         wait "${beside[index]}" || true
         cat "${words[index]}"
@@ -126,18 +127,18 @@ if [ "$part" != local ]; then
         pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     else
         go_beside "($platform) and not alone" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
+        AFTER=${words[0]} go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}" # to the end
         pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
-        join 0
+        join 0 1
 
-        go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}" # to the end
         go_beside "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
         pytest "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
-        join 1
+        join 2
 
         go_beside "($platform) and ($takes_away) and not drains" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
         go_beside "($platform) and disruptive and not drains" -n 0 -o cache_dir=.pytest_cache/killing tests/e2e/kubernetes
         pytest "($platform) and rolling" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
-        join 1
+        join 2
 
         pytest "($platform) and drains" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
         join 0
