@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(900)
 RELEASE = "coursegen"
 PRODUCTION = "production"
 """A database of its own on the PostgreSQL of the first installation."""
+NUMBER, STREAM_NUMBER = 2, 3
+"""Of Redis, for queues and messages. The first installation has 0 and 1: two systems on one stream take each other's messages."""
 
 
 @dataclass
@@ -126,7 +128,12 @@ def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None
     servers = installed.installation
     with own_namespace("readme-production") as namespace, removed_operator("coursegen-system"):
         small = for_cluster(
-            {"dev": {"enabled": False}, "tests": {"timeoutSeconds": 120}, "migrations": {"mode": "operator"}}
+            {
+                "dev": {"enabled": False},
+                "tests": {"timeoutSeconds": 120},
+                "migrations": {"mode": "operator"},
+                "config": {"stream": {"REDIS_STREAM_DB": STREAM_NUMBER}},
+            }
         )
         alone = {"scope": "namespaced", "watchNamespaces": [namespace]}
         reader = Reader(namespace, tmp_path, small, merged(operator_values(), alone))
@@ -160,7 +167,7 @@ def write_addresses(servers: Installation, folder: Path) -> None:
     def elsewhere(key: str) -> str:
         server, _, name = servers.secret(key).rpartition("/")
         host, colon, port = server.rpartition(":")
-        return f"{host}.{servers.namespace}{colon}{port}/{PRODUCTION if name == 'coursegen' else 1}"
+        return f"{host}.{servers.namespace}{colon}{port}/{PRODUCTION if name == 'coursegen' else NUMBER}"
 
     for file, variable, value in (
         ("database", "DATABASE_URL", elsewhere("database-url")),
