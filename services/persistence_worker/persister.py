@@ -8,19 +8,17 @@ that PostgreSQL crashes of is found, and given up (`suspects`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-from services.kernel.database import Connection, ConnectionLost, Database, DatabaseRefused, UniqueViolation
-from services.kernel.errors import CoursegenError, InvalidInput
+from services.kernel.database import Connection, ConnectionLost, Database, UniqueViolation
+from services.kernel.errors import CoursegenError
 from services.kernel.faults import reach
 from services.kernel.messages.envelope import encode
+from services.kernel.messages.refusal import is_fault_of_row
 from services.kernel.queries import Queries
 from services.persistence_worker.items import Item, Outcome, Refusal
 from services.persistence_worker.suspects import Suspects
 
 _QUERIES = Queries.load("services.persistence_worker", "persist.sql")
-_ROWS_FAULT: Final = frozenset({"22", "23", "54", "P0"})
-"""Classes of SQLSTATE that speak of a value, a constraint, a size or what a trigger raised; others would refuse every message."""
 
 
 class Persister:
@@ -130,10 +128,3 @@ async def _refused(session: Connection, passed_over: Sequence[Item]) -> list[Ref
         for each in passed_over
         if each.envelope.id in holders
     ]
-
-
-def is_fault_of_row(error: CoursegenError) -> bool:
-    """Whether `error` speaks of what is in a message, and not of the database."""
-    if isinstance(error, InvalidInput):
-        return True
-    return isinstance(error, DatabaseRefused) and str(error.details.get("sqlstate"))[:2] in _ROWS_FAULT

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from services.kernel.database import Database, DatabaseRefused, Row
-from services.kernel.errors import Conflict, CoursegenError, InvalidInput
+from services.kernel.database import Database, Row
+from services.kernel.errors import Conflict, CoursegenError
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
+from services.kernel.messages.refusal import is_fault_of_row
 from services.kernel.queries import Queries
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -28,8 +29,6 @@ _QUERIES = Queries.load("services.kernel.messages", "messages.sql")
 _FOREIGN = (
     "A row that came another way has this message's key; nothing was written. Send it with another `clientMessageId`."
 )
-_ROWS_FAULT: Final = frozenset({"22", "23", "54", "P0"})
-"""Classes of SQLSTATE that speak of a value, a constraint, a size or what a trigger raised, as for persistence-workers."""
 _SIGN = 2**31
 _RANGE = 2**32
 
@@ -68,7 +67,7 @@ class MessageStore:
         try:
             return await self._accept(messages)
         except CoursegenError as error:
-            if not _is_fault_of_row(error):
+            if not is_fault_of_row(error):
                 raise
             if len(messages) == 1:
                 return [error]
@@ -118,13 +117,6 @@ class MessageStore:
 def is_same(row: Row, message: Submission) -> bool:
     """Whether the message says what its row says; a row that came another way has nothing to compare."""
     return row["contentdigest"] in {None, message.envelope.digest}
-
-
-def _is_fault_of_row(error: CoursegenError) -> bool:
-    """Whether PostgreSQL speaks of what is in a message; anything else would refuse every message."""
-    if isinstance(error, InvalidInput):
-        return True
-    return isinstance(error, DatabaseRefused) and str(error.details.get("sqlstate"))[:2] in _ROWS_FAULT
 
 
 def _answers(messages: Sequence[Submission], rows: Mapping[str, Row]) -> list[Acceptance | CoursegenError]:

@@ -8,7 +8,7 @@ from services.kernel.database import DatabaseRefused, UniqueViolation
 from services.kernel.errors import CoursegenError, DatabaseDenied, DatabaseUnavailable, InvalidInput, SchemaMissing
 from services.kernel.messages.consuming import Entry
 from services.kernel.messages.envelope import encode
-from services.persistence_worker.persister import is_fault_of_row
+from services.kernel.messages.refusal import is_fault_of_row
 from services.persistence_worker.recovery import _name_of
 from tests.support.streamed import envelope
 
