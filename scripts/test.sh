@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
-# an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator and the application, and after
-# the latter charts and images in the time that is left over; then what builds or measures; then what restarts and kills its own pods; at
-# the end, with the cluster to itself, what drains the node. Arguments go to pytest.
+# an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator, the application, and after
+# the latter charts and images, as soon as the cluster is there, also while the first part goes on; when all of these are through what
+# builds or measures; then what restarts and kills its own pods; at the end, with the cluster to itself, what drains the node. Charts
+# and images take whatever time is left over. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
 #   KUBECONFIG     the cluster of the second part; without one what needs a cluster is skipped, or fails where CI=true
-#   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run between the parts when
+#   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run beside the first part when
 #                  KUBECONFIG is not set
 #   SECOND_TRY     1: what failed runs once more, alone, and only what fails again is a failure; both tries are shown. For busy
 #                  machines that others use as well. What is marked no_second_try fails for good: it says that nothing is ever lost
@@ -22,8 +23,7 @@ part=${PART:-all}
 python=(.venv/bin/python)
 status=0
 selected=no
-beside=() # the process groups of what goes on beside, and the files of what they say
-words=()
+sides=$(mktemp -d) # of what goes on beside, by its name: what it says, its process group, and how it has ended
 
 pytest() { # MARKERS PYTEST-ARGUMENTS...: a part without a selected test is no failure, two are
     local code=0
@@ -75,73 +75,84 @@ build_tools() { # what cannot be built the tests will say
     PATH=$("${python[@]}" scripts/tools.py --bin):$PATH
 }
 
-go_beside() { # MARKERS PYTEST-ARGUMENTS...: with the time that is left over, what it says in a file until it is joined
-    local file after=${AFTER:-}
-    file=$(mktemp)
+go_beside() { # NAME MARKERS PYTEST-ARGUMENTS...: with the time that is left over, what it says in a file until it is joined
+    local name=$1 after=${AFTER:-} file=$sides/$1
+    shift
     echo "Beside it: pytest ${*:2} (tail -f $file)"
     set -m # a process group of its own, so that it can be ended as a whole
     (
         python=(nice -n 10 "${python[@]}")
         trap 'echo "$status $selected" >"$file.ended"' EXIT
-        while [ -n "$after" ] && [ -e "$after" ] && [ ! -e "$after.ended" ]; do sleep 0.5; done # gone: it was joined
+        while [ -n "$after" ] && [ ! -e "$sides/$after.ended" ]; do sleep 0.5; done
         pytest "$@"
     ) >"$file" 2>&1 &
-    beside+=("$!")
-    words+=("$file")
+    echo "$!" >"$sides/$name.group"
     set +m
 }
 
-join() { # FROM [TO]: what was found beside, by that one and later ones before TO, counts like the rest
-    local index its_status its_selected
-    for index in "${!beside[@]}"; do
-        if [ "$index" -lt "$1" ] || [ "$index" -ge "${2:-$((index + 1))}" ]; then continue; fi
+join() { # NAME...: what was found beside counts like the rest
+    local name its_status its_selected
+    for name in "$@"; do
         its_status=1 its_selected=yes
-        wait "${beside[index]}" || true
-        cat "${words[index]}"
-        read -r its_status its_selected <"${words[index]}.ended" || true
-        rm -f "${words[index]}" "${words[index]}.ended"
+        wait "$(cat "$sides/$name.group")" || true
+        rm "$sides/$name.group"
+        cat "$sides/$name"
+        read -r its_status its_selected <"$sides/$name.ended" || true
         [ "$its_status" -eq 0 ] || status=$its_status
         [ "$its_selected" = no ] || selected=yes
-        unset "beside[index]" "words[index]"
     done
 }
 
 end_beside() {
     local group
-    for group in ${beside[@]+"${beside[@]}"}; do
-        kill -- "-$group" 2>/dev/null || true
+    for group in "$sides"/*.group; do
+        [ ! -e "$group" ] || kill -- "-$(cat "$group")" 2>/dev/null || true
     done
+    rm -rf "$sides"
 }
 trap end_beside EXIT
 
-if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
+on_a_cluster() { # the steps; what has a cache of its own is tried again by itself
+    local caches=.pytest_cache
+    go_beside application "($platform) and not alone" -n 0 -o cache_dir=$caches/application "${application[@]}"
+    AFTER=application go_beside without "$platform" -n 0 -o cache_dir=$caches/without "${without[@]}" # to the end
+    pytest "$platform" -n 0 -o cache_dir=$caches/operator "${operator[@]}"
+    join application ${with_local:+local}
+
+    go_beside alone "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=$caches/application tests/e2e/kubernetes
+    pytest "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=$caches/cluster tests/cluster
+    join alone
+
+    go_beside leaders "($platform) and ($takes_away) and not drains" -n 0 -o cache_dir=$caches/cluster tests/cluster
+    go_beside killing "($platform) and disruptive and not drains" -n 0 -o cache_dir=$caches/killing tests/e2e/kubernetes
+    pytest "($platform) and rolling" -n 0 -o cache_dir=$caches/application tests/e2e/kubernetes
+    join leaders killing
+
+    pytest "($platform) and drains" -n 0 -o cache_dir=$caches/application "${application[@]}"
+    join without
+}
+
+machine=("not ($platform)" -n "${JOBS:-auto}" --dist worksteal)
+operator=(tests/operator tests/e2e/operator)
+application=(tests/e2e/kubernetes tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
+without=(tests/images tests/supply tests/charts)
+with_local= # whether the first part goes on beside the second
+if [ "$part" = all ] && [ $# -eq 0 ] && [ -n "${KUBECONFIG:-}${TEST_CLUSTER:-}" ]; then
+    with_local=yes
+    go_beside local "${machine[@]}"
+elif [ "$part" != platform ]; then
+    pytest "${machine[@]}" "$@"
+fi
 if [ "$part" != local ]; then
     find_cluster
     build_tools
-    operator=(tests/operator tests/e2e/operator)
-    application=(tests/e2e/kubernetes tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
-    without=(tests/images tests/supply tests/charts)
     if [ $# -gt 0 ]; then
         pytest "$platform" -n 0 "$@"
-    elif [ -z "${KUBECONFIG:-}" ]; then
-        pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
+    elif [ -n "${KUBECONFIG:-}" ]; then
+        on_a_cluster
     else
-        go_beside "($platform) and not alone" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
-        AFTER=${words[0]} go_beside "$platform" -n 0 -o cache_dir=.pytest_cache/without "${without[@]}" # to the end
-        pytest "$platform" -n 0 -o cache_dir=.pytest_cache/operator "${operator[@]}"
-        join 0 1
-
-        go_beside "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
-        pytest "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
-        join 2
-
-        go_beside "($platform) and ($takes_away) and not drains" -n 0 -o cache_dir=.pytest_cache/cluster tests/cluster
-        go_beside "($platform) and disruptive and not drains" -n 0 -o cache_dir=.pytest_cache/killing tests/e2e/kubernetes
-        pytest "($platform) and rolling" -n 0 -o cache_dir=.pytest_cache/application tests/e2e/kubernetes
-        join 2
-
-        pytest "($platform) and drains" -n 0 -o cache_dir=.pytest_cache/application "${application[@]}"
-        join 0
+        [ -z "$with_local" ] || join local # its cluster has not come up
+        pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     fi
 fi
 if [ "$selected" = no ]; then

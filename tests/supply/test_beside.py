@@ -67,6 +67,29 @@ def test_each_is_tried_once_and_in_its_step(tree: Tree) -> None:
     }
 
 
+def test_what_needs_no_cluster_goes_on_beside(tree: Tree) -> None:
+    """Its words come whole, too, and it is tried again when that is asked for; the steps that measure wait for it."""
+    tree.put("unit/test_unit.py", "def test_it(): pass")
+    tree.put("unit/test_worse.py", "def test_it(): assert False")
+    done = tree.run(KUBECONFIG="of-no-cluster", SECOND_TRY="1")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.count("/test_unit.py ") == 1
+    assert done.stdout.count("What failed is tried once more") == 1
+    assert done.stdout.index("/test_worse.py F") < done.stdout.index("/test_e2e_kubernetes_alone.py")
+
+
+def test_a_cluster_that_does_not_come_up_stops_nobody_else(tree: Tree) -> None:
+    """What needs none is still tried, once, and what needs one says so; the whole has failed."""
+    tree.put("unit/test_unit.py", "def test_it(): pass")
+    done = tree.run(TEST_CLUSTER="false")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "TEST_CLUSTER (false) has brought no cluster up" in done.stderr
+    assert done.stdout.count("/test_unit.py ") == 1
+    assert f"= {len(tree.tests()) - 1} passed, 1 deselected" in done.stdout
+
+
 def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
     """All of it is one run."""
     done = tree.run(PART="platform")
