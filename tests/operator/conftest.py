@@ -14,7 +14,7 @@ from tests.charts.conftest import NEWEST
 from tests.support.clusters import cluster_client, kubeconfig_of, require_cluster
 from tests.support.kube.commands import kubectl, program, run
 from tests.support.kube.installation import own_namespace
-from tests.support.kube.operator import OPERATOR_CHART, RELEASE
+from tests.support.kube.operator import OPERATOR_CHART, RELEASE, await_established
 
 FILES = OPERATOR_CHART / "files" / "crds"
 
@@ -34,12 +34,14 @@ def kinds() -> Iterator[None]:
     require_cluster()
     names = [each["metadata"]["name"] for each in definitions().values()]
     are_there = run(["kubectl", "get", "crd", *names], check=False).returncode == 0
-    if not are_there:
-        kubectl("apply", "--server-side", "-f", str(FILES))
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", *names)
-    yield
-    if not are_there:
-        kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s")
+    try:
+        if not are_there:
+            kubectl("apply", "--server-side", "-f", str(FILES))
+            await_established(*names)
+        yield
+    finally:
+        if not are_there:
+            kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s")
 
 
 @pytest.fixture

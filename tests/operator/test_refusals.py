@@ -18,6 +18,7 @@ from operators.coursegen_operator.schemas.crd import definitions
 from tests.support.clusters import require_cluster
 from tests.support.kube.commands import kubectl, run
 from tests.support.kube.installation import own_namespace
+from tests.support.kube.operator import await_established
 from tests.support.refusals import ACCEPTED, REFUSED, Spec
 
 pytestmark = pytest.mark.cluster
@@ -34,7 +35,7 @@ def group() -> Iterator[str]:
     names = [each["metadata"]["name"] for each in made]
     try:
         kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", *names)
+        await_established(*names)
         yield group
     finally:
         kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s")

@@ -137,6 +137,16 @@ def kinds_there() -> list[str]:
     return [name for name in KINDS if f"{name}." in kubectl("get", "crd", "-o", "name")]
 
 
+def await_established(*names: str) -> None:
+    """Return when the API server answers for these definitions; one that has no conditions yet is waited for as well."""
+
+    def are_established() -> bool:
+        conditions = [get("crd", name).get("status", {}).get("conditions") or [] for name in names]
+        return all(any(each["type"] == "Established" and each["status"] == "True" for each in of) for of in conditions)
+
+    eventually_sync(are_established, within=60, every=0.5)
+
+
 @contextmanager
 def operator_installed(*layers: Values) -> Iterator[OperatorRelease]:
     """The operator and its kinds while the block lasts, in a namespace of its own."""
