@@ -323,8 +323,9 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   upgrades leave it alone. Kubernetes goes back to one pod when a number that Helm has set is left out, so before you turn it
   on under load, with Helm 4, scale by hand to another number: `kubectl scale deployment/coursegen-api --replicas=3`. To turn
   it off: `helm upgrade --force-conflicts`.
-- **Scaling by hand**: `kubectl scale`. Until the values say the same number Helm 4 refuses the next upgrade (a conflict on
-  `.spec.replicas`); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.
+- **Scaling by hand**: `kubectl scale`. A Deployment that was scaled to 0, and from there to any number, the next upgrade puts
+  back to its values. Any other number Helm 4 refuses until the values say the same (a conflict on `.spec.replicas`: Kubernetes
+  notes who set a number, not who set none); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.
 - Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
 
 ## Values

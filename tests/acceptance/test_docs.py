@@ -181,9 +181,6 @@ def administrate(reader: Reader, course: str) -> None:
     dead = _dead_row(reader)
     (said,) = reader.follows(DOCS / "ADMIN.md", "admin-letters", OUTBOX_ID=dead)
     assert reader.asks(f"SELECT retry_count FROM job_outbox WHERE outbox_id = '{dead}'") == "0", said
-    for page in sorted((DOCS / "runbooks").glob("*.md")):
-        if "<!-- tested: runbooks-command -->" in page.read_text(encoding="utf-8"):
-            assert all(reader.follows(page, "runbooks-command"))
     reader.types("coursegen admin resume course-generation:analysis")
 
     (secret,) = reader.follows(DOCS / "WEBHOOKS.md", "webhooks-secret")

@@ -27,6 +27,7 @@ from tests.support.conversations import PARTITIONS
 from tests.support.courses import add_course
 from tests.support.pipeline import wait_for_state
 from tests.support.prometheus import scraping
+from tests.support.servers import REPOSITORY
 from tests.support.stack import Process, Stack
 from tests.support.tokens import bearer
 from tests.support.waiting import eventually
@@ -50,6 +51,15 @@ FREE: Final = {
     ("python_info", "version"): "Python's own",
 }
 """Labels whose values are no words of ours, and why they are bounded all the same."""
+
+
+def test_the_page_names_what_is_free() -> None:
+    """docs/METRICS.md, in the sentence that says that labels have few values: series and labels of ours."""
+    told = (REPOSITORY / "docs" / "METRICS.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    ours = {(series, label) for series, label in FREE if not series.startswith("python_")}
+
+    assert [each for each in ours if not all(f"`{name}`" in told for name in each)] == []
+    assert set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", told)) == {series for series, _ in ours}
 
 
 async def page_of(process: Process, **headers: str) -> str:

@@ -147,5 +147,5 @@ def test_only_kubectl_is_needed() -> None:
     words = set(re.findall(r"^(\w+)\(\) \{", marked(MESSAGES, "messages-cluster-words"), re.MULTILINE))
     lines = [each for each in marked(MESSAGES, "messages-cluster").splitlines() if not each.startswith("#")]
 
-    assert {each.split()[0] for each in lines} == words | {"sql", "ask", "kubectl"}
+    assert {each.split()[0] for each in lines} == words | {"sql", "ask", "stream", "kubectl"}
     assert {each for line in lines for each in re.findall(r"\| (\w+)", line)} == {"grep"}

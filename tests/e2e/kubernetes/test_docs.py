@@ -6,6 +6,7 @@ What test_checklist.py, test_install.py and the proofs type is not repeated here
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.support.kube.installation import Installation
 from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.readme import context_in
 from tests.support.marked import DOCS, Commands, marked, typed_as
+from tests.support.rehearsal import rehearsed, typed_inline
 from tests.support.servers import REPOSITORY
 from tests.support.typist import finds_or_not
 from tests.support.waiting import eventually_sync
@@ -27,6 +29,8 @@ from tests.support.waiting import eventually_sync
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), pytest.mark.timeout(600)]
 
 RUNBOOKS = "runbooks-cluster"
+ELSEWHERE = ("sql", "owner", "admin")
+"""What these are followed by is typed where more may be changed: tests/integration/test_sql_on_pages.py, test_admin_word.py."""
 SILENT = ("ApiErrorBudgetBurnFast", "ApiErrorBudgetBurnSlow")
 """Of these the command shows nothing where nothing is wrong."""
 _AT_ONCE = 4
@@ -82,6 +86,65 @@ def test_the_runbooks_can_be_followed(shell: Shell, shared: Installation) -> Non
     assert len(pages) > 20
     assert [each.where for each in confirming if not said[each.where].strip()] == []
     assert shared.secret("app-password") not in str(said)
+
+
+def test_what_stands_in_sentences_can_be_typed(shell: Shell, shared: Installation) -> None:
+    """Every command between code marks of the runbooks, but for those of the operator, so that nothing changes by it."""
+    jobs = shared.items("jobs", "-l", f"{shared.selector},app.kubernetes.io/component=migrate")
+    history = shared.helm("history", shared.release, "-o", "json")
+    names = {
+        "POD": min(shared.pod_names("api")),
+        "JOB": jobs[-1]["metadata"]["name"],
+        "REVISION": re.findall(r'"revision":(\d+)', history)[0],
+    }
+    ours = [each for each in typed_inline() if not each.needs_the_operator and each.word not in ELSEWHERE]
+    blocks = [Commands(each.page, 0, (), f"{rehearsed(each, names)}\n", ()) for each in ours]
+    typed(shell, blocks)
+
+    assert len(blocks) > 25
+    assert shared.helm("history", shared.release, "-o", "json") == history
+
+
+def test_an_administrator_needs_kubectl_alone(shell: Shell, shared: Installation) -> None:
+    """The checklist's word pauses a queue, changes a limit and takes both back, and shows what would become of dead letters."""
+    (block,) = (each for each in checklist.blocks() if each.mark == "checklist-admin")
+    done = shell(block.commands)
+
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert checklist.unseen(block, done.stdout, shared.fullname) == []
+    assert shared.sql("SELECT count(*) FROM queue_controls WHERE paused") == "0"
+    assert shared.sql("SELECT count(*) FROM concurrency_limits") == "0"
+    assert (
+        shared.sql("SELECT DISTINCT user_id FROM admin_actions WHERE action LIKE 'queue.%'")
+        == "00000000-0000-4000-8000-0000000000ad"
+    )
+    assert shared.secret("jwt-secret") not in done.stdout + done.stderr
+
+    refused = shell("admin POST queues/course-generation:nothing/pause")
+    assert refused.returncode != 0
+    assert '"error"' in refused.stdout
+
+
+def test_one_pod_is_asked_by_its_name(shell: Shell, shared: Installation) -> None:
+    """As by the loop over all of them."""
+    for pod in shared.pod_names("api"):
+        assert shell(f"ask pod/{pod} 3000 /api/trpc/metrics.healthCheck queueDepth").stdout.startswith("queueDepth ")
+
+
+def test_a_word_makes_the_pod_that_it_needs(shell: Shell, shared: Installation) -> None:
+    """When there is none, and when its time is over; beside one that runs it makes no other."""
+    name = f"{shared.fullname}-tools"
+    shared.kubectl("delete", "pod", name)
+    assert shell('sql "SELECT 1 AS one"').stdout.startswith(" one ")
+    first = shared.get("pod", name)["metadata"]["uid"]
+    assert shell("stream PING").stdout == "PONG\n"
+    assert shared.get("pod", name)["metadata"]["uid"] == first
+
+    shared.kubectl("patch", "pod", name, "-p", '{"spec":{"activeDeadlineSeconds":1}}')
+    shared.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
+    done = shell("redis PING")
+    assert (done.returncode, done.stdout) == (0, "PONG\n"), done.stderr
+    assert f"pod/{name} replaced" in done.stderr
 
 
 def test_the_leader_is_found_and_moved(shell: Shell, whole: Installation) -> None:

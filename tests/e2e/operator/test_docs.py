@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.support.kube.page import make_tools, shell_for
 from tests.support.kube.prometheus import has_prometheus
 from tests.support.kube.readme import context_in
 from tests.support.marked import DOCS, Commands, typed_as
+from tests.support.rehearsal import rehearsed, typed_inline
 from tests.support.typist import Typist, finds_or_not
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
@@ -93,6 +96,41 @@ def test_the_runbooks_of_the_operator_can_be_followed(tools: Types) -> None:
     assert len(pages) > 8
     confirmed = [typed_as(page, "operator-runbooks")[0].where for page in pages if page.stem not in SILENT]
     assert [each for each in confirmed if not said[each].strip()] == []
+
+
+def test_what_stands_in_sentences_can_be_typed(tools: Types, operated: Installation) -> None:
+    """Every command between code marks of the runbooks that is about the operator or its kinds, so that nothing changes by it."""
+    cronjob = operated.get("rtp", "outbox")["status"]["cronJobName"]
+    before = operated.get("dbm", "main")["metadata"]["generation"]
+    ours = [each for each in typed_inline() if each.needs_the_operator]
+    for each in ours:
+        tools(Commands(each.page, 0, (), f"{rehearsed(each, {'CRONJOB': cronjob, 'REVISION': '1'})}\n", ()))
+
+    assert len(ours) > 15
+    assert operated.get("dbm", "main")["metadata"]["generation"] == before
+    assert "manual-1" not in operated.kubectl("get", "jobs", "-o", "name")
+
+
+def test_a_plan_that_destroys_is_allowed_with_a_backup(tools: Types, operated: Installation) -> None:
+    """By the commands of the page of DatabaseMigrationStalled; test_contract.py has such a plan."""
+    (block,) = typed_as(DOCS / "runbooks" / "DatabaseMigrationStalled.md", "mend-destructive")
+    try:
+        tools(replace(block, text=f"BACKUP=from-the-page\n{block.text}"))
+        found = operated.get("dbm", "main")
+    finally:
+        undone = '{"metadata":{"annotations":{"ops.coursegen.dev/backup":null}},"spec":{"policy":{"destructive":null}}}'
+        operated.kubectl("patch", "dbm/main", "--type=merge", "-p", undone)
+
+    assert found["metadata"]["annotations"]["ops.coursegen.dev/backup"] == "from-the-page"
+    assert found["spec"]["policy"]["destructive"] == "Allow"
+
+
+def test_prometheus_is_asked_as_the_checklist_says(tools: Types, watched: Installation) -> None:
+    """After a day for alerts that fire, test_parts.py has one; after three for durations and repeats."""
+    firing, durations = typed_as(checklist.PAGE, "checklist-prometheus")
+
+    assert re.fullmatch(r'nothing\n|("metric":.*"alertname":.*\n)+', tools(firing)), watched.namespace
+    assert re.fullmatch(r'((nothing|"metric":\{\},"value":\[\S+,"\S+"\])\n){3}', tools(durations))
 
 
 def test_a_mended_schema_is_tried_again(tools: Types, operated: Installation) -> None:

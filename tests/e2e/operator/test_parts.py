@@ -19,6 +19,7 @@ from operators.coursegen_operator.alerts.rules.kpis import KPIS
 from tests.acceptance.test_dashboards import answers, expressions, generating, sending
 from tests.e2e.operator.conftest import WATCHED
 from tests.support import tokens
+from tests.support.checklist import PAGE
 from tests.support.kube.commands import Object
 from tests.support.kube.installation import Installation, port_forward
 from tests.support.kube.operator import OperatorRelease, await_condition
@@ -35,7 +36,7 @@ from tests.support.kube.prometheus import (
 )
 from tests.support.kube.values import CHART
 from tests.support.kube.verification import checks, red
-from tests.support.marked import marked
+from tests.support.marked import marked, typed_as
 from tests.support.waiting import eventually_sync
 
 PROOF = "PROVE_OPERATIONS"
@@ -46,6 +47,7 @@ TOLD_SECONDS = 180.0
 BACK_SECONDS = 180.0
 """To green checks after the mending: pods start, and processes find their servers again."""
 DASHBOARDS = CHART / "files" / "dashboards"
+CRITICAL = {alert.name for preset in PRESETS for alert in preset.alerts if alert.severity == "critical"}
 _A_FAILURE = f"""
     INSERT INTO auth.users (id) VALUES ('{tokens.USER}') ON CONFLICT DO NOTHING;
     INSERT INTO courses (id, title, slug, user_id, organization_id)
@@ -192,7 +194,8 @@ def test_a_broken_part_is_seen_and_told_of_and_its_page_brings_it_back(site: Sit
         part.breaks(installation)
         eventually_sync(is_told, within=TOLD_SECONDS, every=1)
         eventually_sync(lambda: _tells(site, part), within=30, every=2)
-        site.types(marked(part.runbook, part.mark))
+        eventually_sync(lambda: _is_found_after_a_day(site, part), within=30, every=2)
+        site.types(part.given + marked(part.runbook, part.mark))
         part.makes_up(installation)
         eventually_sync(lambda: not red(installation), within=BACK_SECONDS, every=2)
         is_quiet(installation.namespace, *part.alerts)
@@ -203,4 +206,11 @@ def test_a_broken_part_is_seen_and_told_of_and_its_page_brings_it_back(site: Sit
 def _tells(site: Site, part: Part) -> bool:
     said = site.looks(part.look)
     assert re.search(part.sign, said), said
+    return True
+
+
+def _is_found_after_a_day(site: Site, part: Part) -> bool:
+    """The checklist's step D.5 shows every critical alert of the part."""
+    said = site.types(typed_as(PAGE, "checklist-prometheus")[0].text)
+    assert [each for each in part.alerts if each in CRITICAL and f'"{each}"' not in said] == []
     return True

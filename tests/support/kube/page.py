@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +42,10 @@ def shell_for(installation: Installation, folder: Path, *, seconds: float = BLOC
     }
     given = "".join(f"export {name}={value}\n" for name, value in names.items())
     variables, functions, *_ = (block.commands for block in checklist.blocks())
-    selector = next(line for line in variables.splitlines() if line.startswith("export PROCESSES="))
+    others = "\n".join(re.findall(r"^export (?:PROCESSES|PROMETHEUS)=.*$", variables, re.MULTILINE))
 
     def run_block(commands: str) -> subprocess.CompletedProcess[str]:
-        script = f"set -eo pipefail\n{given}{selector}\n{functions}\n{commands}"
+        script = f"set -eo pipefail\n{given}{others}\n{functions}\n{commands}"
         return subprocess.run(
             ["bash"],
             input=script,

@@ -25,7 +25,7 @@ RUNBOOKS: Final = REPOSITORY / "docs" / "runbooks"
 TITLE: Final = "Ordered while a part was broken"
 """Of every course that is ordered here."""
 WRITER: Final = "importer"
-"""The login that writes jobs by itself, as the runbook calls it."""
+"""The login that writes jobs by itself."""
 IMPORTED: Final = 60
 """More courses than the check lets pass within an hour."""
 DEAD_ROWS: Final = 1001
@@ -65,6 +65,8 @@ class Part:
     """What happens after the mending, before the check can be green again."""
     also: frozenset[str] = frozenset()
     """Checks that turn red with it."""
+    given: str = ""
+    """The variables that the page has the reader set, for the block that mends."""
 
     @property
     def look(self) -> str:
@@ -165,6 +167,7 @@ _IMPORT: Final = f"""
 def _import(installation: Installation) -> None:
     installation.sql(f"INSERT INTO auth.users (id) VALUES ('{tokens.USER}') ON CONFLICT DO NOTHING")
     installation.sql(f"CREATE ROLE {WRITER} LOGIN IN ROLE service_role")
+    installation.sql(f"GRANT INSERT ON job_outbox TO {WRITER}")  # a second way to the same right
     installation.sql(_IMPORT)
 
 
@@ -180,7 +183,8 @@ def _let_an_hour_pass(installation: Installation) -> None:
 
 def _forget_the_writer(installation: Installation) -> None:
     forget_orders(installation)
-    installation.sql(f"DROP ROLE IF EXISTS {WRITER}")
+    if installation.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{WRITER}'"):
+        installation.sql(f"DROP OWNED BY {WRITER}; DROP ROLE {WRITER}")
 
 
 _DEAD: Final = f"""
@@ -278,6 +282,7 @@ PARTS: Final = (
         breaks=_import,
         makes_up=_let_an_hour_pass,
         clears=_forget_the_writer,
+        given=f"LOGIN={WRITER}\n",
     ),
     Part(
         "Pending Jobs",

@@ -23,7 +23,7 @@ from tests.support.fences import fences
 from tests.support.previous import present_version, previous_version
 from tests.support.servers import REPOSITORY
 
-ALLOWED = {"kubectl", "helm", "sql", "owner", "redis", "ask", "grep"}
+ALLOWED = {"kubectl", "helm", "sql", "owner", "redis", "stream", "ask", "admin", "prometheus", "grep"}
 SHELL = {"export", "for", "do", "done", "read", "echo", "sort", "tail", "true", "date", "{", "}"}
 """What a shell brings along."""
 

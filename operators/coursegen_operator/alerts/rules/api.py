@@ -62,7 +62,7 @@ def _is_off(alert: str) -> str:
 
 _TOLD: Final = (
     "{{ $value | humanizePercentage }} of the requests ended in a 5xx lately; @budget % may, over @period. "
-    "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m"
+    "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m --tail=-1"
 )
 
 ALERTS: Final = (

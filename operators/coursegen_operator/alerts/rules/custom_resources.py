@@ -99,7 +99,7 @@ OPERATOR: Final = Preset(
             '(increase(coursegen_operator_reconcile_total{outcome=~"failed|refused|hindered"}[@window])) > @reconcileErrors',
             "The operator fails to reconcile {{ $labels.kind }} resources",
             "{{ $value | humanize }} passes over {{ $labels.kind }} resources failed in the last @window; the limit is "
-            "@reconcileErrors. Next: @kubectl logs -l app.kubernetes.io/name=coursegen-operator --since=15m",
+            "@reconcileErrors. Next: @kubectl logs -l app.kubernetes.io/name=coursegen-operator --since=15m --tail=-1",
             hold="0s",
         ),
         Alert(

@@ -15,7 +15,7 @@ ALERTS: Final = (
         "More than @partitionLag messages wait in partition {{ $labels.partition }}",
         "Partition {{ $labels.partition }} has {{ $value | humanize }} messages that no consumer has persisted; the limit "
         "is @partitionLag. They are safe in Redis. Next: @kubectl logs -l app.kubernetes.io/component=persistence-worker "
-        "--since=10m",
+        "--since=10m --tail=-1",
     ),
     Alert(
         "QueueDLQRateHigh",
@@ -24,7 +24,7 @@ ALERTS: Final = (
         "More than @deadLettersPerSecond messages a second become dead letters",
         "{{ $value | humanize }} messages a second went to msg:dlq in the last @window; the limit is "
         "@deadLettersPerSecond. Each says why. Next: @kubectl logs -l app.kubernetes.io/component=persistence-worker "
-        "--since=10m",
+        "--since=10m --tail=-1",
     ),
     Alert(
         "ConsumerProcessingErrors",
@@ -32,7 +32,8 @@ ALERTS: Final = (
         'rate(stream_consumer_processed_total{status="error"@and_here}[@window]) > @errorsPerSecond',
         "Consumers of messages fail more than @errorsPerSecond times a second",
         "{{ $value | humanize }} attempts a second failed in the last @window; the limit is @errorsPerSecond. Each is "
-        "tried again, then set aside. Next: @kubectl logs -l app.kubernetes.io/component=persistence-worker --since=10m",
+        "tried again, then set aside. Next: @kubectl logs -l app.kubernetes.io/component=persistence-worker "
+        "--since=10m --tail=-1",
     ),
 )
 

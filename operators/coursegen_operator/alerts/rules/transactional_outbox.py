@@ -33,7 +33,7 @@ ALERTS: Final = (
         f"More than @failureRatio_percent of initiations fail{PLACE}",
         "{{ $value | humanizePercentage }} of the initiations of the last @window failed; the limit is "
         "@failureRatio_percent. Each left its reason in the api's log. Next: @kubectl logs -l "
-        "app.kubernetes.io/component=api --since=10m",
+        "app.kubernetes.io/component=api --since=10m --tail=-1",
     ),
     Alert(
         "OutboxQueueDepthHigh",
@@ -68,7 +68,7 @@ ALERTS: Final = (
         ") > @workerFailureRatio",
         f"More than @workerFailureRatio_percent of the workers' jobs or rescues fail{PLACE}",
         "{{ $value | humanizePercentage }} of the stage jobs, or of layer 3's rescues, of the last @window failed; the "
-        "limit is @workerFailureRatio_percent. Next: @kubectl logs -l @workers --since=10m",
+        "limit is @workerFailureRatio_percent. Next: @kubectl logs -l @workers --since=10m --tail=-1",
     ),
     Alert(
         "SystemHealthCheckFailed",
@@ -77,7 +77,7 @@ ALERTS: Final = (
         f"The health check fails{PLACE}",
         "At least one api answers metrics.healthCheck with healthy: false: the relay is silent, rows wait without "
         "progress, too many wait, initiations fail, or PostgreSQL does not answer. The body says which. "
-        "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m",
+        "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m --tail=-1",
     ),
     Alert(
         "CacheHitRateLow",
@@ -89,7 +89,7 @@ ALERTS: Final = (
         f"Fewer than @cacheHitRatio_percent of requests are replays{PLACE}",
         "{{ $value | humanizePercentage }} of the requests of the last @cacheWindow were repeats with a known answer; the "
         "limit is @cacheHitRatio_percent. That tells of clients, not of a fault: they repeat little, or with new keys. "
-        "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m",
+        "Next: @kubectl logs -l app.kubernetes.io/component=api --since=10m --tail=-1",
         is_on=False,
     ),
     Alert(
@@ -128,7 +128,7 @@ ALERTS: Final = (
         '{{ $value | printf "%.0f" }} courses were initialised by a worker in the last @fallbackWindow; the limit is '
         "@fallbackActivations. "
         "Something writes outbox rows without going through the api. "
-        "Next: @kubectl logs -l @workers --since=10m",
+        "Next: @kubectl logs -l @workers --since=10m --tail=-1",
         hold="0s",
     ),
     Alert(
@@ -142,7 +142,7 @@ ALERTS: Final = (
         f"More than @layer2FailureRatio_percent of layer 2's rescues fail{PLACE}",
         "{{ $value | humanizePercentage }} of layer 2's attempts of the last @window to initialise a course failed; the "
         "limit is @layer2FailureRatio_percent. Layer 3 tries again when the job runs. "
-        "Next: @kubectl logs -l @workers --since=10m",
+        "Next: @kubectl logs -l @workers --since=10m --tail=-1",
     ),
 )
 

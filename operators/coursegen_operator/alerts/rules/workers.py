@@ -32,7 +32,7 @@ ALERTS: Final = (
         f"More than @failureRatio_percent of {{{{ $labels.job_type }}}} jobs fail{PLACE}",
         "{{ $value | humanizePercentage }} of the {{ $labels.job_type }} jobs of the last @failureWindow failed for good; "
         "the limit is @failureRatio_percent. Each failed course says why. "
-        "Next: @kubectl logs -l @workers --since=15m",
+        "Next: @kubectl logs -l @workers --since=15m --tail=-1",
     ),
 )
 
