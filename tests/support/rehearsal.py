@@ -85,7 +85,8 @@ def rehearsed(command: Inline, names: Mapping[str, str]) -> str:
         command: of a runbook.
         names: what stands for a name that the reader fills in, such as POD, JOB or REVISION.
     """
-    text = re.sub(r"(?<![$\w])([A-Z]{3,})\b(?![\"'=])", lambda found: names.get(found[1], found[1]), command.text)
+    text = command.text.replace('"$REVISION"', "REVISION")
+    text = re.sub(r"(?<![$\w])([A-Z]{3,})\b(?![\"'=])", lambda found: names.get(found[1], found[1]), text)
     if text.startswith("helm upgrade "):
         return f"{text} --dry-run=server"
     if text.startswith("helm rollback "):
