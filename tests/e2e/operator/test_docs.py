@@ -98,13 +98,16 @@ def test_the_runbooks_of_the_operator_can_be_followed(tools: Types) -> None:
     assert [each for each in confirmed if not said[each].strip()] == []
 
 
-def test_what_stands_in_sentences_can_be_typed(tools: Types, operated: Installation) -> None:
+def test_what_stands_in_sentences_can_be_typed(tools: Types, operator: OperatorRelease, operated: Installation) -> None:
     """Every command between code marks of the runbooks that is about the operator or its kinds, so that nothing changes by it."""
-    cronjob = operated.get("rtp", "outbox")["status"]["cronJobName"]
+    names = {
+        "CRONJOB": operated.get("rtp", "outbox")["status"]["cronJobName"],
+        "REVISION": re.findall(r'"revision":(\d+)', operator.helm("history", "coursegen-operator", "-o", "json"))[0],
+    }
     before = operated.get("dbm", "main")["metadata"]["generation"]
     ours = [each for each in typed_inline() if each.needs_the_operator]
     for each in ours:
-        tools(Commands(each.page, 0, (), f"{rehearsed(each, {'CRONJOB': cronjob, 'REVISION': '1'})}\n", ()))
+        tools(Commands(each.page, 0, (), f"{rehearsed(each, names)}\n", ()))
 
     assert len(ours) > 15
     assert operated.get("dbm", "main")["metadata"]["generation"] == before
