@@ -7,6 +7,7 @@ import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -126,6 +127,30 @@ def test_a_word_makes_the_pod_unless_it_runs(tmp_path: Path, phase: str, made: i
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert log.count("replace --force") == made
     assert log.count("exec ") == 2
+
+
+_ONE: Final = '{"data":{"result":[{"metric":{"alertname":"A"},"value":[1,"1"]},{"metric":{},"value":[1,"NaN"]}]}}'
+_LINES: Final = '"metric":{"alertname":"A"},"value":[1,"1"]\n"metric":{},"value":[1,"NaN"]\n'
+
+
+@pytest.mark.parametrize(("answer", "shown"), [(_ONE, _LINES), ('{"data":{"result":[]}}', "nothing\n")])
+def test_prometheus_is_asked_whatever_the_query_has(tmp_path: Path, answer: str, shown: str) -> None:
+    """Quotes, braces and signs arrive; a series is a line, and none is said."""
+    (tmp_path / "kubectl").write_text('#!/bin/bash\nprintf %s "$3" >"$LOG"\nprintf %s "$ANSWER"\n', encoding="utf-8")
+    (tmp_path / "kubectl").chmod(0o755)
+    query = 'sum(rate(a_total{b="c",d=~"|e|f-g"}[3d])) / 2 > 100%'
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", f'{checklist.words()}\nprometheus "$QUERY"'],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LOG": str(tmp_path / "log"), "ANSWER": answer, "QUERY": query},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
+    asked = urlsplit((tmp_path / "log").read_text(encoding="utf-8"))
+    assert parse_qs(asked.query) == {"query": [query]}
 
 
 @pytest.mark.parametrize("page", [*RUNBOOKS, checklist.PAGE], ids=lambda page: page.stem)
