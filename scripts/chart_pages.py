@@ -325,7 +325,7 @@ helm install coursegen charts/coursegen --namespace coursegen -f charts/coursege
   it off: `helm upgrade --force-conflicts`.
 - **Scaling by hand**: `kubectl scale`. A Deployment that was scaled to 0, and from there to any number, the next upgrade puts
   back to its values. Any other number Helm 4 refuses until the values say the same (a conflict on `.spec.replicas`: Kubernetes
-  notes who set a number, not who set none); `--force-conflicts` returns to the values. Helm 3 returns to them unasked.
+  notes who set a number, not who set none): scale back first, or `--force-conflicts`. Helm 3 returns to the values unasked.
 - Helm 3 and 4; Kubernetes 1.31 or newer; a namespace that enforces the restricted Pod Security Standard.
 
 ## Values

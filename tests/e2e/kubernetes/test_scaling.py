@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.clusters import refuse
 from tests.support.kube.clients import load_on
-from tests.support.kube.commands import run
+from tests.support.kube.commands import CommandFailed, run
 from tests.support.kube.endings import Endings, assert_ended_well
 from tests.support.kube.installation import Installation
 from tests.support.kube.values import Values
@@ -63,6 +63,29 @@ def test_workers_from_one_to_four_to_none_and_back(whole: Installation) -> None:
     assert not verdict.dead, verdict
     assert verdict.acked == len(report["accepted"]) > WAITING
     assert charged(whole, user) == []
+
+
+def test_the_next_upgrade_after_a_number_was_set_by_hand(whole: Installation) -> None:
+    """From 0 it puts the values' number back; any other Helm 4 refuses until the values say it, or it is taken back."""
+    worker, usual, more = "persistence-worker", 2, 3
+    try:
+        for number in (0, more):
+            by_hand(whole, worker, number)
+        whole.install()
+        assert replicas(whole, worker) == usual
+
+        by_hand(whole, worker, more)
+        if _applies_on_the_server(whole):
+            with pytest.raises(CommandFailed, match=r"\.spec\.replicas"):
+                whole.install()
+        whole.install({"persistenceWorker": {"replicaCount": more}})
+        assert replicas(whole, worker) == more
+        by_hand(whole, worker, usual)
+        whole.install()
+        assert replicas(whole, worker) == usual
+    finally:
+        by_hand(whole, worker, usual)
+        whole.install(flags=("--force-conflicts",) if _applies_on_the_server(whole) else ())
 
 
 MEASURED_SECONDS = 90.0
@@ -155,6 +178,11 @@ def deployment(installation: Installation, component: str) -> dict[str, Any]:
 
 def _applies_on_the_server(installation: Installation) -> bool:
     return "--force-conflicts" in installation.helm("upgrade", "--help")  # Helm 4
+
+
+def by_hand(installation: Installation, component: str, replicas: int) -> None:
+    """As an operator scales one Deployment."""
+    installation.kubectl("scale", f"deployment/{installation.fullname}-{component}", f"--replicas={replicas}")
 
 
 def scale(installation: Installation, replicas: int) -> None:
