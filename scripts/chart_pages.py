@@ -260,8 +260,8 @@ class ApplicationPages(Pages):
 
 _README = """# coursegen
 
-The api, the outbox-relay, one Deployment of stage-workers for each queue, the persistence-workers, and what migrates the database: a
-resource for the operator, or a Job. This file is made from values.yaml by `scripts/chart_pages.py`.
+The api, the outbox-relay, one Deployment of stage-workers for each queue, the persistence-workers, and what migrates the
+database: a resource for the operator, or a Job. This file is made from values.yaml by `scripts/chart_pages.py`.
 
 ## Try it
 
@@ -294,7 +294,7 @@ kubectl -n courses create secret generic coursegen-database-owner --from-env-fil
 kubectl -n courses create secret generic coursegen-redis --from-env-file=redis.env            # REDIS_URL=redis://:…@host:6379/0
 kubectl -n courses create secret generic coursegen-jwt --from-env-file=tokens.env             # JWT_SECRET=…
 helm install coursegen charts/coursegen --namespace courses -f charts/coursegen/ci/minimal-values.yaml
-kubectl -n courses wait dbm/main --for=condition=Ready --timeout=10m                          # what is wrong: kubectl -n courses describe dbm main
+kubectl -n courses wait dbm/main --for=condition=Ready --timeout=10m                          # why not: kubectl describe dbm main
 ```
 
 Without the operator the first line falls away and the last two are:
@@ -306,12 +306,12 @@ kubectl -n courses wait job -l app.kubernetes.io/component=migrate --for=conditi
 
 `examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
-- **Migrations** are the operator's: the release has a DatabaseMigration, `main`, and `kubectl describe dbm main` says how it stands
-  and what to do ([OPERATOR.md](../../docs/OPERATOR.md)). Where the operator's kinds are missing `helm install` and `helm upgrade` refuse.
-  With `migrations.mode: job` they run as a Job whose name says what it runs, so that another image is another Job; there is no
-  hook. When it has failed, `kubectl logs job/…` says why and what to do. Values of `migrations` or `database.migrations` that are
-  corrected make another Job at `helm upgrade`; where only the Secret was wrong, any new text as `migrations.rerun` does. Either
-  way pods wait until the schema is there, alive and not Ready, and the pods before them go on.
+- **Migrations** are the operator's: the release has a DatabaseMigration, `main`, and `kubectl describe dbm main` says how it
+  stands and what to do ([OPERATOR.md](../../docs/OPERATOR.md)). Where the operator's kinds are missing `helm install` and
+  `helm upgrade` refuse. With `migrations.mode: job` they run as a Job whose name says what it runs, so that another image is
+  another Job; there is no hook. When it has failed, `kubectl logs job/…` says why and what to do. Values of `migrations` or
+  `database.migrations` that are corrected make another Job at `helm upgrade`; where only the Secret was wrong, any new text as
+  `migrations.rerun` does. Either way pods wait until the schema is there, alive and not Ready, and the pods before them go on.
 - **Messages** go through a stream in Redis and are written by the persistence-workers, which share its partitions. A message
   is as safe as that Redis until it has its row: have it append with `appendfsync always`, or set
   `config.api.MESSAGES_DURABILITY: postgres`. `kubectl scale deployment/coursegen-persistence-worker --replicas=0` leaves

@@ -130,7 +130,7 @@ def test_the_schema_goes_and_comes_back_both_ways(page: Page, whole: Installatio
 
 
 def test_a_first_installation_with_the_least_values(tmp_path: Path) -> None:
-    """Phases 0 and 1 where a Job migrates, on servers that know nothing of coursegen: the login is made, and lets everybody in."""
+    """Phases 0 and 1 where a Job migrates, on servers that know nothing of coursegen: the login is made, and lets all in."""
     require_cluster()
     with own_namespace("servers") as servers:
         namespace = servers.replace("servers", "first")

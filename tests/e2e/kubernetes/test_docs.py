@@ -147,7 +147,7 @@ def test_a_namespace_is_made_ready(shell: Shell, folder: Path, made: list[str]) 
 
 
 def test_the_least_values_are_looked_at(shell: Shell, folder: Path) -> None:
-    """Where the operator's kinds are missing the page has the reader find so, twice; with `migrations.mode: job` a Job would come."""
+    """Where the operator's kinds are missing the reader finds so, twice; with `migrations.mode: job` a Job would come."""
     least = CHART / "ci" / "minimal-values.yaml"
     by_job = folder / "by-job-values.yaml"
     by_job.write_text(least.read_text(encoding="utf-8") + "migrations: {mode: job}\n", encoding="utf-8")

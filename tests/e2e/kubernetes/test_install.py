@@ -126,9 +126,9 @@ def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
 def test_production_is_a_statement_and_eight_lines(installed: Installed, tmp_path: Path) -> None:
     """A login, the operator, four Secrets from files and `helm install`, on servers elsewhere; `helm test` passes.
 
-    PostgreSQL has never heard of coursegen, and its owner is no superuser. Before the operator is there helm refuses, with the line
-    that comes first; what the checklist looks for then is there. The operator looks after this one namespace: it has no right
-    beyond it, and needs none.
+    PostgreSQL has never heard of coursegen, and its owner is no superuser. Before the operator is there helm refuses, with the
+    line that comes first; what the checklist looks for is then there. The operator looks after this one namespace: it has no
+    right beyond it, and needs none.
     """
     servers = installed.installation
     with own_namespace("readme-production") as namespace, removed_operator("coursegen-system"):

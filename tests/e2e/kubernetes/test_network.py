@@ -166,10 +166,7 @@ def _beyond(landscape: Landscape) -> set[tuple[str, str, tuple[str, int]]]:
     outside_pods = {each.name for each in landscape.others}
     trials = [trial for trial in landscape.expected(ALLOWED) if trial[0] == SEALED and trial[1] in outside_pods]
     closed = {
-        trial
-        for paths in (ALLOWED, OPERATED)
-        for trial, must in landscape.expected(paths).items()
-        if must == "dropped"
+        trial for paths in (ALLOWED, OPERATED) for trial, must in landscape.expected(paths).items() if must == "dropped"
     }
     deadline = time.monotonic() + 10
     while True:

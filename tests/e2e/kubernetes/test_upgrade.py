@@ -56,7 +56,7 @@ VALUES: Values = {
 }
 """One of each: nobody takes over for a pod that leaves too early, or comes too late."""
 AGAIN: Values = {"config": {"relay": {"LOG_LEVEL": "warn"}}}
-"""The same release once more, as most steps of the checklist make it: the revision before the last is not the previous release."""
+"""The same release once more, as most steps of the checklist make it: the revision before is not that of the previous release."""
 ROLLBACK_SECONDS = 700.0
 PER_SECOND = 1.5
 """Of each of the two clients of a load."""

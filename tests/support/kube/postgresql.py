@@ -12,7 +12,8 @@ OWNER = "owner"
 DATABASE = "courses"
 _NAME = "elsewhere"
 _PORT = 5432
-_FOLDERS = {"data": "/var/lib/postgresql/data", "run": "/var/run/postgresql", "tmp": "/tmp"}  # noqa: S108 - of the pod
+_IS_READY = ["pg_isready", "-h", "127.0.0.1", "-U", "postgres"]
+_FOLDERS = {"data": "/var/lib/postgresql/data", "run": "/var/run/postgresql", "tmp": "/tmp"}
 
 
 class OwnPostgresql:
@@ -22,7 +23,9 @@ class OwnPostgresql:
         self._namespace = namespace
         self._host = str(get("-n", namespace, "pod", _NAME)["status"]["podIP"])
         self._password = secrets.token_hex(12)
-        self.sql(f"CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{self._password}'", user="postgres", database="postgres")
+        self.sql(
+            f"CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{self._password}'", user="postgres", database="postgres"
+        )
         self.sql(f"CREATE DATABASE {DATABASE} OWNER {OWNER}", user="postgres", database="postgres")
 
     @property
@@ -70,8 +73,7 @@ def _pod(namespace: str) -> Object:
                     ],
                     "ports": [{"containerPort": _PORT}],
                     "securityContext": CHART_VALUES["securityContext"],
-                    "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "127.0.0.1", "-U", "postgres"]}, "periodSeconds": 1,
-                                       "timeoutSeconds": 5},
+                    "readinessProbe": {"exec": {"command": _IS_READY}, "periodSeconds": 1, "timeoutSeconds": 5},
                     "resources": {"requests": {"cpu": "5m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
                     "volumeMounts": [{"name": name, "mountPath": path} for name, path in _FOLDERS.items()],
                 }
