@@ -18,8 +18,10 @@ import pytest
 from tests.support import checklist
 from tests.support.kube.commands import kubectl
 from tests.support.kube.installation import Installation
+from tests.support.kube.operator import kinds_there
 from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.readme import context_in
+from tests.support.kube.values import CHART
 from tests.support.marked import DOCS, Commands, marked, typed_as
 from tests.support.rehearsal import rehearsed, typed_inline
 from tests.support.servers import REPOSITORY
@@ -205,3 +207,21 @@ def test_a_namespace_is_made_ready(shell: Shell, folder: Path, made: list[str]) 
         else:
             assert "0 chart(s) failed" in done.stdout
             assert done.stdout.count("(server dry run)") > 15
+
+
+def test_the_least_values_are_looked_at(shell: Shell, folder: Path) -> None:
+    """Where the operator's kinds are missing the reader finds so, twice; with `migrations.mode: job` a Job would come."""
+    least = CHART / "ci" / "minimal-values.yaml"
+    by_job = folder / "by-job-values.yaml"
+    by_job.write_text(least.read_text(encoding="utf-8") + "migrations: {mode: job}\n", encoding="utf-8")
+    kinds, *_ = (each for each in checklist.blocks() if each.mark == "checklist-operator")
+    *_, looking = (each for each in checklist.blocks() if each.mark == "checklist-first")
+
+    found = shell(kinds.commands)
+    operated, alone = (shell(f"VALUES={values}\n{looking.commands}") for values in (least, by_job))
+
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) == len(kinds_there())
+    assert ('no matches for kind "DatabaseMigration"' in operated.stderr) is (kinds_there() == []), operated.stderr
+    assert alone.returncode == 0, alone.stderr
+    assert re.search(r"^job\.batch/\S+-migrate-\w+ created \(server dry run\)$", alone.stdout, re.MULTILINE)
