@@ -260,8 +260,8 @@ class ApplicationPages(Pages):
 
 _README = """# coursegen
 
-The api, the outbox-relay, one Deployment of stage-workers for each queue, the persistence-workers, and the Job that migrates the
-database. This file is made from values.yaml by `scripts/chart_pages.py`.
+The api, the outbox-relay, one Deployment of stage-workers for each queue, the persistence-workers, and what migrates the
+database: a resource for the operator, or a Job. This file is made from values.yaml by `scripts/chart_pages.py`.
 
 ## Try it
 
@@ -276,27 +276,42 @@ helm test coursegen --namespace coursegen --logs
 
 ## Install it
 
-1. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
+1. The operator, once per cluster: it migrates, removes old rows and writes alerting rules. Without it set `migrations.mode: job`;
+   then a Job of the release migrates, and the rest is yours to do.
+2. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
    The owner must be able to create roles, since the first migration does: `ALTER ROLE owner CREATEROLE`, unless it is a
-   superuser. That migration makes `coursegen_app` too unless it is there; it needs a password:
-   `CREATE ROLE coursegen_app LOGIN PASSWORD '…'`.
-2. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
+   superuser. The other login is the owner's to make, in psql, before anything is installed:
+   `CREATE ROLE coursegen_app LOGIN PASSWORD '…';`. The migration leaves it as it is; one that it had to make itself would have no
+   password, and no process would get in.
+3. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
    be read by others):
 
 ```bash
-kubectl -n coursegen create secret generic coursegen-database --from-env-file=database.env      # DATABASE_URL=postgresql://coursegen_app:…@host:5432/coursegen
-kubectl -n coursegen create secret generic coursegen-database-owner --from-env-file=owner.env   # DATABASE_URL=postgresql://owner:…@host:5432/coursegen
-kubectl -n coursegen create secret generic coursegen-redis --from-env-file=redis.env            # REDIS_URL=redis://:…@host:6379/0
-kubectl -n coursegen create secret generic coursegen-jwt --from-env-file=tokens.env             # JWT_SECRET=…
-helm install coursegen charts/coursegen --namespace coursegen -f charts/coursegen/ci/minimal-values.yaml
+helm upgrade --install coursegen-operator charts/coursegen-operator --namespace coursegen-system --create-namespace --wait
+kubectl create namespace courses
+kubectl -n courses create secret generic coursegen-database --from-env-file=database.env      # DATABASE_URL=postgresql://coursegen_app:…@host:5432/courses
+kubectl -n courses create secret generic coursegen-database-owner --from-env-file=owner.env   # DATABASE_URL=postgresql://owner:…@host:5432/courses
+kubectl -n courses create secret generic coursegen-redis --from-env-file=redis.env            # REDIS_URL=redis://:…@host:6379/0
+kubectl -n courses create secret generic coursegen-jwt --from-env-file=tokens.env             # JWT_SECRET=…
+helm install coursegen charts/coursegen --namespace courses -f charts/coursegen/ci/minimal-values.yaml
+kubectl -n courses wait dbm/main --for=condition=Ready --timeout=10m                          # why not: kubectl describe dbm main
+```
+
+Without the operator the first line falls away and the last two are:
+
+```bash
+helm install coursegen charts/coursegen --namespace courses -f charts/coursegen/ci/minimal-values.yaml --set migrations.mode=job
+kubectl -n courses wait job -l app.kubernetes.io/component=migrate --for=condition=Complete --timeout=10m
 ```
 
 `examples/` has the values for CloudNativePG, and for a Redis that Sentinel watches and a proxy stands before.
 
-- **Migrations** run as a Job whose name says what it runs, so that another image is another Job; there is no hook.
-  Until it is done pods wait, alive and not Ready. When it has failed, `kubectl logs job/…` says why and what to do, and the
-  pods before it go on. Values of `migrations` or `database.migrations` that are corrected make another Job at `helm upgrade`;
-  where only the Secret was wrong, any new text as `migrations.rerun` does.
+- **Migrations** are the operator's: the release has a DatabaseMigration, `main`, and `kubectl describe dbm main` says how it
+  stands and what to do ([OPERATOR.md](../../docs/OPERATOR.md)). Where the operator's kinds are missing `helm install` and
+  `helm upgrade` refuse. With `migrations.mode: job` they run as a Job whose name says what it runs, so that another image is
+  another Job; there is no hook. When it has failed, `kubectl logs job/…` says why and what to do. Values of `migrations` or
+  `database.migrations` that are corrected make another Job at `helm upgrade`; where only the Secret was wrong, any new text as
+  `migrations.rerun` does. Either way pods wait until the schema is there, alive and not Ready, and the pods before them go on.
 - **Messages** go through a stream in Redis and are written by the persistence-workers, which share its partitions. A message
   is as safe as that Redis until it has its row: have it append with `appendfsync always`, or set
   `config.api.MESSAGES_DURABILITY: postgres`. `kubectl scale deployment/coursegen-persistence-worker --replicas=0` leaves

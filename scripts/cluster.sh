@@ -144,12 +144,33 @@ install_chart() {
         --set-string "image.registry=${IMAGE_PREFIX%%/*},image.repositoryPrefix=${IMAGE_PREFIX#*/},image.tag=$IMAGE_TAG" "${flags[@]}" >/dev/null
 }
 
-await() { # KIND CONDITION SELECTOR
-    on_cluster -n "$namespace" wait "$1" -l "app.kubernetes.io/instance=$release$3" --for="condition=$2" --timeout="${WAIT_SECONDS:-600}s" ||
-        {
-            on_cluster -n "$namespace" get pods -l "app.kubernetes.io/instance=$release" >&2 || true
-            die "Not all is ready. See why: kubectl ${context[*]} -n $namespace describe pods -l app.kubernetes.io/instance=$release"
-        }
+not_ready() { # what there is, and the next command
+    on_cluster -n "$namespace" get pods -l "app.kubernetes.io/instance=$release" >&2 || true
+    die "Not all is ready. See why: kubectl ${context[*]} -n $namespace describe pods -l app.kubernetes.io/instance=$release"
+}
+
+failed_job() { # SELECTOR: one that Kubernetes has given up; nothing when there is none
+    on_cluster -n "$namespace" get job -l "$1" \
+        -o 'jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Failed")].status}{"\n"}{end}' | sed -n 's/ True$//p' | head -1
+}
+
+await_migration() { # of the release's own Job: that it is done, or why it has failed
+    local jobs="app.kubernetes.io/instance=$release,app.kubernetes.io/managed-by=Helm" end=$((SECONDS + ${WAIT_SECONDS:-600})) failed
+    [ -n "$(on_cluster -n "$namespace" get job -l "$jobs" -o name)" ] || return 0
+    until on_cluster -n "$namespace" wait job -l "$jobs" --for=condition=Complete --timeout=3s 2>/dev/null; do
+        failed=$(failed_job "$jobs" || true)
+        if [ -n "$failed" ]; then
+            on_cluster -n "$namespace" logs "job/$failed" --tail=30 >&2 || true
+            die "The migration has failed: kubectl ${context[*]} -n $namespace logs job/$failed" \
+                "Mend what it says, and have it run anew: HELM_FLAGS='--set-string migrations.rerun=$(date +%s)' make deploy"
+        fi
+        [ "$SECONDS" -lt "$end" ] || not_ready
+        sleep 1 # a server that does not answer is not asked without a pause
+    done
+}
+
+await_deployments() {
+    on_cluster -n "$namespace" wait deployment -l "app.kubernetes.io/instance=$release" --for=condition=Available --timeout="${WAIT_SECONDS:-600}s" || not_ready
 }
 
 say_how_to_reach_it() {
@@ -177,8 +198,8 @@ deploy() {
     scripts/build-images.sh
     bring_images
     install_chart
-    [ -z "$(on_cluster -n "$namespace" get job -l "app.kubernetes.io/instance=$release" -o name)" ] || await job Complete ""
-    await deployment Available ""
+    await_migration
+    await_deployments
     say_how_to_reach_it
 }
 

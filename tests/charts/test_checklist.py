@@ -11,6 +11,8 @@ import yaml
 from tests.charts.conftest import CHART, Object, Render
 from tests.charts.objects import of_kind, pods
 from tests.support import checklist
+from tests.support.fences import fences
+from tests.support.marked import LANGUAGES, marked, pages
 from tests.support.servers import REPOSITORY
 
 _PAGE = checklist.text()
@@ -91,6 +93,82 @@ def test_the_readmes_make_them_from_the_same_files() -> None:
     made = [dict(re.findall(r"create secret generic (\S+) --from-env-file=(\S+)", page)) for page in pages]
 
     assert made[0] == made[1] == made[2] != {}
+
+
+def test_what_would_come_is_what_the_least_values_make(render: Render) -> None:
+    """As the page has the API server show it; with `migrations.mode: job` a Job in the place of the operator's resources."""
+    *_, looking = [each for each in checklist.blocks() if each.mark == "checklist-first"]
+    said = re.findall(r"^([a-z]+)(?:\.\S+)?/(\S+) created \(server dry run\)$", looking.output or "", re.MULTILINE)
+    operated, by_job = (
+        render("minimal", _FULLNAME, "tests.enabled=false", *sets) for sets in ([], ["migrations.mode=job"])
+    )
+    (job,) = of_kind(by_job, "Job")
+
+    assert set(said) <= {(each["kind"].lower(), each["metadata"]["name"]) for each in operated}
+    assert ("databasemigration", "main") in said
+    assert of_kind(operated, "Job") == of_kind(by_job, "DatabaseMigration") == {}
+    assert re.fullmatch(re.findall(r"`job\.batch/(coursegen-migrate-)\w+`", _PAGE)[0] + r"\w+", job)
+
+
+def test_who_waits_for_the_job_of_a_release_has_one() -> None:
+    """The operator migrates unless values say otherwise: then there is none, or one of the operator's that is not the last."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    found = 0
+    for page in [*pages(), CHART / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        for block in fences(text):
+            if block.language in LANGUAGES and re.search(r"wait job\b.*component=migrate", block.text):
+                found += 1
+                before = text[: block.begin].rsplit("```", 1)[-1]
+                said = "migrations.mode: job" in before or re.search(r"migrations\.mode=job|dev-values", block.text)
+                assert said, (page.name, block.text)
+
+    assert values["migrations"]["mode"] == "operator"
+    assert yaml.safe_load((CHART / "ci" / "dev-values.yaml").read_text(encoding="utf-8"))["migrations"]["mode"] == "job"
+    assert found > 5
+
+
+def test_the_operator_comes_first_on_every_page() -> None:
+    """By one and the same line, before the release whose values leave the migration to it; with the way without it beside."""
+    line = marked(REPOSITORY / "README.md", "kubernetes-operator")
+    for page, installing in (
+        (REPOSITORY / "README.md", "-f charts/coursegen/ci/minimal-values.yaml"),
+        (CHART / "README.md", "-f charts/coursegen/ci/minimal-values.yaml"),
+        (checklist.PAGE, 'helm upgrade --install "$RELEASE"'),
+    ):
+        text = page.read_text(encoding="utf-8")
+        assert 0 < text.find(line) < text.find(installing), page
+        assert "migrations.mode: job" in text[: text.find(installing)], page
+
+
+def test_the_charts_readme_installs_as_that_of_the_repository() -> None:
+    """Which a test types; here in a namespace that is made for it, beside the one of the trial."""
+    root, own = REPOSITORY / "README.md", (CHART / "README.md").read_text(encoding="utf-8")
+    block = next(each.text for each in fences(own.partition("## Install it")[2]) if each.language == "bash")
+    typed = [line for name in ("operator", "production") for line in marked(root, f"kubernetes-{name}").splitlines()]
+
+    def bare(line: str) -> str:
+        return re.sub(r" (?:-n|--namespace) courses\b", "", re.sub(r"\s+#.*", "", line))
+
+    lines = [bare(line) for line in block.splitlines()]
+    assert [each for each in lines if each != "kubectl create namespace courses"] == [bare(each) for each in typed[:-1]]
+    assert lines.index("kubectl create namespace courses") == 1
+    assert "--namespace coursegen " in own.partition("## Install it")[0]
+
+
+def test_the_login_is_made_before_the_migration() -> None:
+    """By the same statement everywhere, since the migration leaves a role alone that is there, and gives its own no password."""
+    statement = "CREATE ROLE coursegen_app LOGIN PASSWORD '…';"
+    migration = (REPOSITORY / "migrations" / "20251001000000_create_base_schema.sql").read_text(encoding="utf-8")
+
+    for page, installing in (
+        (REPOSITORY / "README.md", "-f charts/coursegen/ci/minimal-values.yaml"),
+        (CHART / "README.md", "-f charts/coursegen/ci/minimal-values.yaml"),
+        (checklist.PAGE, "## Phase 1"),
+    ):
+        assert statement in page.read_text(encoding="utf-8").partition(installing)[0], page
+    assert "CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS p WHERE p.rolname = v_role.name);" in migration
+    assert "PASSWORD" not in migration
 
 
 def test_values_are_those_of_the_chart() -> None:

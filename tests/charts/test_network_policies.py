@@ -10,12 +10,33 @@ from services.kernel.webhooks.addresses import REFUSED
 from tests.charts.conftest import CHART, Render
 from tests.charts.objects import of_kind, pods
 from tests.charts.policies import PUBLIC, paths_in
-from tests.support.network_paths import ANYWHERE, PATHS, with_clients, without_lease
+from tests.support.network_paths import (
+    ANYWHERE,
+    PATHS,
+    with_clients,
+    without_lease,
+    without_operator,
+    without_retention,
+)
 
 
 def test_the_paths_are_these(render: Render) -> None:
     """Both directions of every component, exactly."""
     assert paths_in(render("networkpolicy")) == PATHS
+
+
+def test_without_the_operator_nobody_passes_for_a_pod_of_its(render: Render) -> None:
+    """Neither the tasks that it has nor the test that asks for its resources have a path."""
+    assert paths_in(render("networkpolicy", "migrations.mode=job")) == without_operator(PATHS)
+
+
+def test_without_retention_nobody_passes_for_it(render: Render) -> None:
+    """Whether it is off as a whole, or has nothing to do."""
+    none = [f"retention.policies.{each}=null" for each in ("outbox", "idempotency", "fsm-events")]
+
+    for sets in (["retention.enabled=false"], none):
+        assert paths_in(render("networkpolicy", *sets)) == without_retention(PATHS), sets
+    assert paths_in(render("networkpolicy", *none[1:])) == PATHS
 
 
 def test_named_clients_are_the_only_ones(render: Render) -> None:
@@ -64,12 +85,14 @@ def test_what_is_made_when_it_is_needed_has_its_paths(render: Render) -> None:
 
 
 def test_every_pod_has_its_policy(render: Render) -> None:
-    """No pod is left open."""
-    objects = render("networkpolicy")
-    policies = of_kind(objects, "NetworkPolicy")
+    """No pod is left open; and no policy is of pods that are never made."""
+    for mode in ("operator", "job"):
+        objects = render("networkpolicy", f"migrations.mode={mode}")
+        policies = of_kind(objects, "NetworkPolicy")
+        made = {name if name in policies else name.rpartition("-")[0] for name, _ in pods(objects)}
+        by_operator = {"cg-coursegen-migrate", "cg-coursegen-retention"} if mode == "operator" else set()
 
-    for name, _ in pods(objects):
-        assert name in policies or name.rpartition("-")[0] in policies, name
+        assert made | by_operator == policies.keys(), mode
 
 
 def test_what_is_outside_is_opened_by_name(render: Render) -> None:

@@ -103,12 +103,21 @@ def test_psql_alone_is_enough(postgres_server: Postgres, empty_database_url: str
     assert postgres_server.run_sql("SELECT count(*) FROM cron.job", url=empty_database_url) == "3"
 
 
-async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivatePostgres) -> None:
-    """As on a managed service: a database owner who may create roles; then the application works under row security."""
+@pytest.mark.parametrize(
+    "login", ["", "CREATE ROLE coursegen_app LOGIN PASSWORD 'of-the-login'"], ids=["alone", "made"]
+)
+async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivatePostgres, login: str) -> None:
+    """As on a managed service: a database owner who may create roles; then the application works under row security.
+
+    The login that the owner has made before, as the pages have it, is left as it is, with its password.
+    """
     server = Postgres(private_postgres.url())
     server.run_sql("CREATE ROLE migrator LOGIN CREATEROLE")
     server.run_sql("CREATE DATABASE managed OWNER migrator TEMPLATE template0")
     url = server.url("managed")
+    server.run_sql(login, url=with_user(url, "migrator"))
+    password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'coursegen_app'"
+    before = server.run_sql(password)
     await apply_all(with_user(url, "migrator"))
     application = await connect(with_user(url, APPLICATION_ROLE))
     request = {"courseId": str(uuid4()), "userId": str(uuid4()), "organizationId": str(uuid4()), "title": "Managed"}
@@ -116,6 +125,8 @@ async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivateP
 
     assert outcomes[0]["status"] == "accepted"
     assert await application.execute("DELETE FROM courses") == "DELETE 1"
+    assert server.run_sql(password) == before
+    assert bool(before) is bool(login)
     await application.close()
 
 

@@ -7,6 +7,7 @@ what kind 0.33 understands. tests/e2e does the rest on a real cluster.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -235,6 +236,38 @@ def test_what_does_not_become_ready_is_shown(ground: Ground) -> None:
     assert done.returncode == 1
     assert "the-pods" in done.stderr
     assert "describe pods" in done.stderr
+
+
+def test_a_migration_that_has_failed_is_not_waited_for(ground: Ground) -> None:
+    """Its log is shown at once, and what to do; the Deployments, which wait for the schema, are not waited for either."""
+    ground.stand_in(
+        "kubectl",
+        'case "$*" in *"wait job"*) exit 1 ;; *"get job"*jsonpath*) printf "done \\nm-1 True\\n" ;; '
+        '*"get job"*) echo job/m-1 ;; *logs*) echo "permission denied for schema public" ;; esac',
+    )
+    done = ground.run("deploy", KUBECONFIG="/a/kubeconfig", LOAD_IMAGES="true", BUILDER="docker", WAIT_SECONDS="50")
+
+    assert done.returncode == 1
+    assert "permission denied for schema public" in done.stderr
+    assert "The migration has failed: kubectl  -n coursegen logs job/m-1\n" in done.stderr
+    assert re.search(r"HELM_FLAGS='--set-string migrations\.rerun=\d+' make deploy\n$", done.stderr)
+    assert [each for each in ground.called("kubectl") if "wait deployment" in each] == []
+    assert any("logs job/m-1" in each for each in ground.called("kubectl"))
+
+
+def test_a_migration_that_is_not_done_is_waited_for(ground: Ground) -> None:
+    """Until it is, while none has failed."""
+    tried = ground.folder / "tried"
+    ground.stand_in(
+        "kubectl",
+        f'case "$*" in *"wait job"*) [ -e {tried} ] || {{ touch {tried}; exit 1; }} ;; *"get job"*jsonpath*) echo "m-1 " ;; '
+        '*"get job"*) echo job/m-1 ;; *service*) echo service/coursegen-api ;; esac',
+    )
+    done = ground.run("deploy", KUBECONFIG="/a/kubeconfig", LOAD_IMAGES="true", BUILDER="docker")
+
+    assert done.returncode == 0, done.stderr
+    assert len([each for each in ground.called("kubectl") if "wait job" in each]) == 2
+    assert len([each for each in ground.called("kubectl") if "wait deployment" in each]) == 1
 
 
 def test_an_unknown_word(ground: Ground) -> None:

@@ -53,7 +53,7 @@ PATHS: Final[Paths] = {
     ),
     "redis": _let_in("redis", "api", "outbox-relay", "persistence-worker", "tools", *_WORKERS),
 }
-"""With a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
+"""With the operator, a Lease, PostgreSQL and Redis inside, and a Prometheus in `monitoring`."""
 
 
 OPERATOR_PATHS: Final[Paths] = {"operator": frozenset({_DNS, _SERVER, _SCRAPE})}
@@ -63,6 +63,17 @@ OPERATOR_PATHS: Final[Paths] = {"operator": frozenset({_DNS, _SERVER, _SCRAPE})}
 def with_clients(paths: Paths, *clients: str) -> Paths:
     """The same where `networkPolicy.apiFrom` names the clients of the api."""
     return {**paths, "api": (paths["api"] - {_CLIENTS}) | _let_in("http", *_TESTS, *clients)}
+
+
+def without_retention(paths: Paths) -> Paths:
+    """The same where no pod removes old rows: nobody who calls himself so is let in."""
+    kept = {component: ways for component, ways in paths.items() if component != "retention"}
+    return {**kept, "postgresql": paths["postgresql"] - _let_in("postgresql", "retention")}
+
+
+def without_operator(paths: Paths) -> Paths:
+    """The same where a Job of the release migrates: nothing removes old rows, and there are no resources to ask for."""
+    return {name: ways for name, ways in without_retention(paths).items() if name != "test-resources"}
 
 
 def without_lease(paths: Paths) -> Paths:

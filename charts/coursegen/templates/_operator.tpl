@@ -6,6 +6,15 @@
 app.kubernetes.io/part-of: coursegen
 {{- end }}
 
+{{/* Whether pods of the release remove old rows: "true", or nothing. */}}
+{{- define "coursegen.retains" -}}
+{{- $policies := list -}}
+{{- range $name, $policy := .Values.retention.policies -}}
+{{- if not (kindIs "invalid" $policy) -}}{{- $policies = append $policies $name -}}{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.migrations.mode "operator") .Values.retention.enabled $policies -}}true{{- end -}}
+{{- end }}
+
 {{/* Of Deployments and their pods: which migrations they were rolled out with, so that the operator sees `kubectl rollout undo`. */}}
 {{- define "coursegen.migrationsLabel" -}}
 {{- if eq .Values.migrations.mode "operator" -}}

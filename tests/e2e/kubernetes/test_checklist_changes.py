@@ -14,12 +14,16 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 
 from tests.support import checklist
+from tests.support.clusters import require_cluster
 from tests.support.kube.commands import run
-from tests.support.kube.installation import Installation, port_forward
+from tests.support.kube.installation import Installation, own_namespace, port_forward
 from tests.support.kube.page import Shell, make_tools, shell_for
-from tests.support.kube.values import merged
+from tests.support.kube.postgresql import own_postgresql
+from tests.support.kube.stream_redis import stream_redis
+from tests.support.kube.values import CHART, merged
 from tests.support.marked import DOCS, typed_as
 from tests.support.waiting import eventually_sync
 
@@ -35,8 +39,6 @@ pytestmark = [
 
 PASSED = r"  pass |.*: passed|TEST SUITE|Phase:"
 """Of what a test pod prints: which states of a course it sees is a matter of chance."""
-SENTENCES = r"Rollback was|NAME|coursegen-"
-"""Of level 3: a history is another everywhere."""
 COURSES = 20
 """Of the load test, where the page has a hundred: a machine of tests has two cores."""
 CHANGES = "checklist-changes"
@@ -96,7 +98,7 @@ def page(whole: Installation, tmp_path: Path) -> Iterator[Page]:
 
 
 def test_what_changes_does_what_the_page_says(page: Page, whole: Installation) -> None:
-    """Backup, upgrade, both tests, monitoring, the rollback's levels 1 to 3, and what mends a fault that was made before."""
+    """Backup, upgrade, both tests, monitoring, the rollback's first levels, and what mends a fault that was made before."""
     page.types("0.7 The backup", "pg_dump")
     install_and_try(page)
     watch_and_clean(page, whole)
@@ -127,6 +129,45 @@ def test_the_schema_goes_and_comes_back_both_ways(page: Page, whole: Installatio
     assert {each.where for each in checklist.blocks() if each.mark == "checklist-level-4-job"} <= page.where
 
 
+def test_a_first_installation_with_the_least_values(tmp_path: Path) -> None:
+    """Phases 0 and 1 where a Job migrates, on servers that know nothing of coursegen: the login is made, and lets all in."""
+    require_cluster()
+    with own_namespace("servers") as servers:
+        namespace = servers.replace("servers", "first")
+        postgresql, redis = own_postgresql(servers), stream_redis(servers)
+        redis.begin("of-redis")
+        for file, line in (
+            ("database.env", f"DATABASE_URL={postgresql.url('coursegen_app', 'of-the-login')}"),
+            ("owner.env", f"DATABASE_URL={postgresql.owner_url}"),
+            ("redis.env", f"REDIS_URL=redis://:of-redis@{redis.host}:6379/0"),
+            ("tokens.env", f"JWT_SECRET={'d' * 32}"),
+            ("login.sql", "CREATE ROLE coursegen_app LOGIN PASSWORD 'of-the-login';"),
+        ):
+            (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
+        least = yaml.safe_load((CHART / "ci" / "minimal-values.yaml").read_text(encoding="utf-8"))
+        first = Installation(namespace, merged(least, {"dev": {"enabled": False}}), release="coursegen")
+        try:
+            install_first(first, tmp_path)
+        finally:
+            first.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def install_first(first: Installation, folder: Path) -> None:
+    """What the page has in its order; the schema is then right, and every process is in."""
+    shell = shell_for(first, folder, seconds=900)
+    page = Page(shell, first)
+    page.types("0.3 Namespace, Secrets, values", "create namespace", lines="secret/")
+    page.types("0.3 Namespace, Secrets, values", "helm lint", lines="1 chart")
+    make_tools(shell, first.fullname)
+    (login,) = typed_as(checklist.PAGE, "checklist-login")
+    assert [page.says(login.text)] == list(login.printed)
+    page.types("1.1 Install, or upgrade", "helm upgrade", lines="Release")
+    page.types("1.1 Install, or upgrade", "wait job", lines="job.batch/")
+    page.types("1.2 Every Deployment is rolled out")
+    page.types("1.5 The schema is right")
+    assert first.restarts() == {}
+
+
 def go_to_level_4(page: Page, whole: Installation) -> None:
     """Everything stopped, and the outbox removed; a process that is started then says what it misses."""
     page.types("Stop everything", "scale deployments", lines="$^")
@@ -151,8 +192,9 @@ def test_secrets_are_changed_as_the_page_says(page: Page, whole: Installation, t
 
 def install_and_try(page: Page) -> None:
     """Phases 1 to 3."""
-    upgraded = page.types("1.1 Install, or upgrade", lines="job.batch/")
+    upgraded = page.types("1.1 Install, or upgrade", "helm upgrade", lines="$^")
     assert 'Release "coursegen" has been upgraded.' in upgraded
+    page.types("1.1 Install, or upgrade", "wait job", lines="job.batch/")
     page.types("1.6 One relay leads", "get lease")
     smoke = page.types("2.1 Run it", lines=PASSED)
     job = re.findall(r"course \S+, job (\S+)", smoke)[0]
@@ -171,7 +213,10 @@ def watch_and_clean(page: Page, whole: Installation) -> None:
 
 
 def go_back(page: Page, whole: Installation) -> None:
-    """The rollback's levels 1 to 3. At level 2 a course is accepted and waits; level 3 takes a setting back."""
+    """The rollback's levels 1 and 2, at which a course is accepted and waits, and what comes before level 3.
+
+    Level 3 itself is typed by test_upgrade.py, which has a release to go back to.
+    """
     ours = {each: whole.pod_names(each) for each in whole.processes()}
     page.types("Level 1: monitoring off")
     assert {each: whole.pod_names(each) for each in whole.processes()} == ours
@@ -182,10 +227,10 @@ def go_back(page: Page, whole: Installation) -> None:
     page.types("Level 2: relay off", "--replicas=2")
     eventually_sync(lambda: pending(whole) == 0, within=30, every=0.5)
 
-    whole.install({"config": {"relay": {"LOG_LEVEL": "warn"}}})
-    whole.rolled_out("outbox-relay")
-    page.types("Level 3: the previous release", lines=SENTENCES)
-    assert "LOG_LEVEL" not in whole.get("configmap", f"{whole.fullname}-outbox-relay")["data"]
+    said = page.types("Level 3: the previous release", "MESSAGES_STREAM_PERCENT=0")
+    assert {line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("stream_backlog_entries")} == {"0"}
+    whole.install()
+    whole.rolled_out("api")
 
 
 def mend_processes(page: Page, whole: Installation) -> None:

@@ -6,6 +6,7 @@ What test_checklist.py, test_install.py and the proofs type is not repeated here
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import pytest
 
 from tests.support import checklist
 from tests.support.kube.commands import kubectl
-from tests.support.kube.installation import Installation
+from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.operator import kinds_there
 from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.readme import context_in
+from tests.support.kube.values import CHART
 from tests.support.marked import DOCS, Commands, marked, typed_as
 from tests.support.servers import REPOSITORY
 from tests.support.typist import finds_or_not
@@ -141,3 +144,23 @@ def test_a_namespace_is_made_ready(shell: Shell, folder: Path, made: list[str]) 
         else:
             assert "0 chart(s) failed" in done.stdout
             assert done.stdout.count("(server dry run)") > 15
+
+
+def test_the_least_values_are_looked_at(shell: Shell, folder: Path) -> None:
+    """Where the operator's kinds are missing the reader finds so, twice; with `migrations.mode: job` a Job would come."""
+    least = CHART / "ci" / "minimal-values.yaml"
+    by_job = folder / "by-job-values.yaml"
+    by_job.write_text(least.read_text(encoding="utf-8") + "migrations: {mode: job}\n", encoding="utf-8")
+    kinds, *_ = (each for each in checklist.blocks() if each.mark == "checklist-operator")
+    *_, looking = (each for each in checklist.blocks() if each.mark == "checklist-first")
+
+    found = shell(kinds.commands)
+    with own_namespace("docs") as namespace:
+        words = (f"NS={namespace}\nVALUES={values}\n" for values in (least, by_job))
+        operated, alone = (shell(each + looking.commands) for each in words)
+
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) == len(kinds_there())
+    assert ('no matches for kind "DatabaseMigration"' in operated.stderr) is (kinds_there() == []), operated.stderr
+    assert alone.returncode == 0, alone.stderr
+    assert re.search(r"^job\.batch/\S+-migrate-\w+ created \(server dry run\)$", alone.stdout, re.MULTILINE)

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import checklist
 from tests.support.clusters import require_cluster
+from tests.support.fences import fences
 from tests.support.kube.commands import CommandFailed, kubectl, warnings_in
 from tests.support.kube.installation import Installation, is_available, own_namespace
 from tests.support.kube.operator import operator_values, removed_operator
-from tests.support.kube.readme import Reader, commands
-from tests.support.kube.values import for_cluster, merged
+from tests.support.kube.postgresql import OwnPostgresql, own_postgresql
+from tests.support.kube.readme import README, Reader, commands
+from tests.support.kube.values import CHART_VALUES, for_cluster, merged
+from tests.support.marked import marked
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(900)]
 
 RELEASE = "coursegen"
-PRODUCTION = "production"
-"""A database of its own on the PostgreSQL of the first installation."""
+LOGIN_PASSWORD = "the-password-of-production"
 NUMBER, STREAM_NUMBER = 2, 3
 """Of Redis, for queues and messages. The first installation has 0 and 1: two systems on one stream take each other's messages."""
 
@@ -120,10 +123,12 @@ def test_helm_test_says_what_does_not_work(installed: Installed) -> None:
 
 @pytest.mark.depth(2)
 @pytest.mark.alone
-def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None:
-    """The operator, four Secrets from files and `helm install`, on a PostgreSQL and a Redis elsewhere; `helm test` passes.
+def test_production_is_a_statement_and_eight_lines(installed: Installed, tmp_path: Path) -> None:
+    """A login, the operator, four Secrets from files and `helm install`, on servers elsewhere; `helm test` passes.
 
-    The operator looks after this one namespace: it has no right beyond it, and needs none.
+    PostgreSQL has never heard of coursegen, and its owner is no superuser. Before the operator is there helm refuses, with the
+    line that comes first; what the checklist looks for is then there. The operator looks after this one namespace: it has no
+    right beyond it, and needs none.
     """
     servers = installed.installation
     with own_namespace("readme-production") as namespace, removed_operator("coursegen-system"):
@@ -131,17 +136,26 @@ def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None
             {
                 "dev": {"enabled": False},
                 "tests": {"timeoutSeconds": 120},
-                "migrations": {"mode": "operator"},
+                "migrations": {"mode": CHART_VALUES["migrations"]["mode"]},  # the chart's own
                 "config": {"stream": {"REDIS_STREAM_DB": STREAM_NUMBER}},
             }
         )
         alone = {"scope": "namespaced", "watchNamespaces": [namespace]}
         reader = Reader(namespace, tmp_path, small, merged(operator_values(), alone))
-        write_addresses(servers, tmp_path)
-        said = reader.types(*commands("kubernetes-operator"), *commands("kubernetes-production"))
+        server = own_postgresql(servers.namespace)
+        write_addresses(servers, server, tmp_path)
+        server.sql(statement().replace("…", LOGIN_PASSWORD))
+        *making, install, wait, look = commands("kubernetes-production")
+        said = reader.types(*making)
+        (bring_operator,) = commands("kubernetes-operator")
+        with pytest.raises(CommandFailed) as refused:
+            reader.types(install)
+        said += reader.types(bring_operator, install, wait, look)
         installation = installation_in(namespace)
         installation.rolled_out(*installation.processes())
 
+        assert bring_operator in str(refused.value)
+        assert_the_checklist_finds_it(reader, bring_operator)
         assert_nothing_was_refused(installation, said)
         assert "databasemigration.ops.coursegen.dev/main condition met" in said
         assert (
@@ -157,22 +171,33 @@ def test_production_is_eight_lines(installed: Installed, tmp_path: Path) -> None
         )
         assert reader.types(f"helm test {RELEASE}").count("Succeeded") == 3
         assert installation.restarts() == {}
-        assert servers.sql(f"\\c {PRODUCTION}\nSELECT to_regclass('public.courses') IS NOT NULL") == "t"
+        assert server.sql("SELECT to_regclass('public.courses') IS NOT NULL") == "t"
 
 
-def write_addresses(servers: Installation, folder: Path) -> None:
-    """The files that the Secrets are made from: a database and a number of Redis that nobody else uses."""
-    servers.sql(f"CREATE DATABASE {PRODUCTION}")
+def statement() -> str:
+    """What README.md has the owner of the database say in psql."""
+    (found,) = (each.text for each in fences(README.read_text(encoding="utf-8")) if each.language == "sql")
+    return found
 
-    def elsewhere(key: str) -> str:
-        server, _, name = servers.secret(key).rpartition("/")
-        host, colon, port = server.rpartition(":")
-        return f"{host}.{servers.namespace}{colon}{port}/{PRODUCTION if name == 'coursegen' else NUMBER}"
 
+def assert_the_checklist_finds_it(reader: Reader, bring_operator: str) -> None:
+    """Its step 0.1 brings the operator by the same line, and finds the kinds; `main` is waited for in 1.1."""
+    blocks = [each for each in checklist.blocks() if each.mark == "checklist-operator"]
+    kinds, main, *_ = blocks
+    said = reader.types(kinds.commands, f"export NS={reader.namespace}", main.commands)
+
+    assert marked(checklist.PAGE, "checklist-operator-first").strip() == bring_operator
+    assert [missing for each in (kinds, main) if (missing := checklist.unseen(each, said, "coursegen"))] == []
+
+
+def write_addresses(servers: Installation, server: OwnPostgresql, folder: Path) -> None:
+    """The files that the Secrets are made from: a server and a number of Redis that nobody else uses."""
+    place, _, _ = servers.secret("redis-url").rpartition("/")
+    host, colon, port = place.rpartition(":")
     for file, variable, value in (
-        ("database", "DATABASE_URL", elsewhere("database-url")),
-        ("owner", "DATABASE_URL", elsewhere("owner-database-url")),
-        ("redis", "REDIS_URL", elsewhere("redis-url")),
+        ("database", "DATABASE_URL", server.url("coursegen_app", LOGIN_PASSWORD)),
+        ("owner", "DATABASE_URL", server.owner_url),
+        ("redis", "REDIS_URL", f"{host}.{servers.namespace}{colon}{port}/{NUMBER}"),
         ("tokens", "JWT_SECRET", "a-secret-of-production-0123456789abcdef"),
     ):
         (folder / f"{file}.env").write_text(f"{variable}={value}\n", encoding="utf-8")

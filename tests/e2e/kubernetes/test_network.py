@@ -8,19 +8,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import yaml
 
 from tests.e2e.kubernetes.conftest import OUTSIDE, outside
 from tests.support.kube.clients import client_pods
-from tests.support.kube.commands import Object, apply, get, items, kubectl
+from tests.support.kube.commands import Object, apply, get, items, kubectl, program, run
 from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.reachability import Landscape, Place, Pod
-from tests.support.network_paths import PATHS, Party, Paths, with_clients
+from tests.support.kube.values import CHART, for_cluster
+from tests.support.network_paths import PATHS, Party, Paths, with_clients, without_operator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.network, pytest.mark.timeout(900)]
 
 SEALED = "sealed"
 """A pod that nothing leaves and nothing enters, by a policy of the test's own: what it reaches the cluster does not close."""
-ALLOWED: Paths = {**PATHS, SEALED: frozenset()}
+ALLOWED: Paths = {**without_operator(PATHS), SEALED: frozenset()}
+"""A Job of the installation migrates."""
+OPERATED: Paths = {**PATHS, SEALED: frozenset()}
+OPERATORS = ("retention", "test-resources")
+"""Components whose pods there are with `migrations.mode: operator` alone: until then nobody gains by their labels."""
 SERVER, SERVICE, DNS = "the API server", "the API server's Service", "the DNS"
 MAY_BE_ON_THE_NODE = {SERVER, SERVICE, DNS}
 """All of which it may be said that this cluster does not close it."""
@@ -86,6 +92,32 @@ def test_a_policy_that_is_missing_shows(shared: Installation, landscape: Landsca
     assert landscape.wrong(ALLOWED, of="redis") == []
 
 
+def test_the_pods_of_the_operator_have_their_paths(shared: Installation, landscape: Landscape) -> None:
+    """With the policies of `migrations.mode: operator` those of retention reach PostgreSQL, and the test the API server alone."""
+    rendered = operator_policies(shared)
+    name = f"{shared.fullname}-postgresql"
+    before = _bare(shared.get("networkpolicy", name))
+    chosen = [rendered[each] for each in (name, *(f"{shared.fullname}-{each}" for each in OPERATORS))]
+    apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": chosen}))
+    try:
+        wrong = [sentence for each in OPERATORS for sentence in landscape.wrong(OPERATED, of=each)]
+    finally:
+        shared.kubectl("delete", "networkpolicy", *(each["metadata"]["name"] for each in chosen))
+        apply(json.dumps(before))
+
+    assert wrong == []
+    assert landscape.wrong(ALLOWED, of="postgresql") == []
+
+
+def operator_policies(installation: Installation) -> dict[str, Object]:
+    """The policies of the installation as the chart makes them where the operator migrates, by their names."""
+    values = for_cluster(installation.values, {"migrations": {"mode": "operator"}})
+    shown = ["--show-only", "templates/networkpolicies.yaml", "-f", "-"]
+    command = [program("helm"), "template", installation.release, str(CHART), "-n", installation.namespace, *shown]
+    policies = yaml.safe_load_all(run(command, stdin=json.dumps(values)).stdout)
+    return {each["metadata"]["name"]: each for each in policies if each}
+
+
 def test_named_clients_are_the_only_ones(shared: Installation, landscape: Landscape) -> None:
     """`networkPolicy.apiFrom` closes the api to all but them and the pods of `helm test`; no pod starts anew for it."""
     before = {each.name for each in landscape.pods}
@@ -130,16 +162,18 @@ def _seal(namespace: str) -> Object:
 
 
 def _beyond(landscape: Landscape) -> set[tuple[str, str, tuple[str, int]]]:
-    """What even the sealed pod reaches outside pods, for every pod from which it must be closed."""
-    expected = landscape.expected(ALLOWED)
+    """What even the sealed pod reaches outside pods, for every pod from which it must be closed, with the operator or without."""
     outside_pods = {each.name for each in landscape.others}
-    trials = [trial for trial in expected if trial[0] == SEALED and trial[1] in outside_pods]
+    trials = [trial for trial in landscape.expected(ALLOWED) if trial[0] == SEALED and trial[1] in outside_pods]
+    closed = {
+        trial for paths in (ALLOWED, OPERATED) for trial, must in landscape.expected(paths).items() if must == "dropped"
+    }
     deadline = time.monotonic() + 10
     while True:
         came = landscape.attempt(trials)
         reached = {trial[1:] for trial, outcome in came.items() if outcome != "dropped"}
         if not reached or time.monotonic() > deadline:
-            return {trial for trial, must in expected.items() if must == "dropped" and trial[1:] in reached}
+            return {trial for trial in closed if trial[1:] in reached}
 
 
 def _bare(policy: Object) -> Object:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import checklist
 from tests.support.clusters import require_cluster
 from tests.support.kube.clients import PROGRAMS, Client, client_pod, load_on
 from tests.support.kube.installation import Installation, is_available, own_namespace
+from tests.support.kube.page import Shell, shell_for
 from tests.support.kube.values import CHART, Values
 from tests.support.limits import RAISED
 from tests.support.previous import PREVIOUS, present_version, previous_version
@@ -52,6 +55,9 @@ VALUES: Values = {
     "config": {"api": dict(RAISED)},
 }
 """One of each: nobody takes over for a pod that leaves too early, or comes too late."""
+AGAIN: Values = {"config": {"relay": {"LOG_LEVEL": "warn"}}}
+"""The same release once more, as most steps of the checklist make it: the revision before is not that of the previous release."""
+ROLLBACK_SECONDS = 700.0
 PER_SECOND = 1.5
 """Of each of the two clients of a load."""
 
@@ -102,9 +108,35 @@ def migrations_of(installation: Installation) -> set[str]:
     return {each["metadata"]["name"] for each in jobs}
 
 
-def test_upgrade_and_rollback_lose_no_request_and_no_course(production: Production) -> None:
-    """0 of the orders fail, each is one course that is finished, and what was made before is there unchanged."""
+def goes_back(shell: Shell, installation: Installation) -> None:
+    """Level 3 of the checklist, as printed, with the revision that a reader chooses from the history by what the page says."""
+    blocks = [each for each in checklist.blocks() if each.mark == "checklist-level-3"]
+    looking, going = blocks
+    assert "the last that is `superseded` and whose `CHART` or `APP VERSION` is another" in checklist.text()
+    seen = shell(looking.commands)
+    assert seen.returncode == 0, seen.stderr
+    heading, *rows = ([part.strip() for part in line.split("\t")] for line in seen.stdout.splitlines() if line.strip())
+    history = [dict(zip(heading, row, strict=True)) for row in rows]
+    *earlier, last = history
+    others = [
+        each["REVISION"]
+        for each in earlier
+        if each["STATUS"] == "superseded"
+        and (each["CHART"], each["APP VERSION"]) != (last["CHART"], last["APP VERSION"])
+    ]
+    done = shell(f"REVISION={others[-1]}\n{going.commands}")
+    assert done.returncode == 0, (done.stdout, done.stderr, installation.story())
+    expected = checklist.Block(going.where, "", "", "Rollback was a success! Happy Helming!\n", rows_matter=False)
+    assert checklist.unseen(expected, done.stdout, installation.fullname) == []
+
+
+def test_upgrade_and_rollback_lose_no_request_and_no_course(production: Production, tmp_path: Path) -> None:
+    """0 of the orders fail, each is one course that is finished, and what was made before is there unchanged.
+
+    The way back is level 3 of the checklist, after two upgrades to this version.
+    """
     installation, servers = production.courses, production.servers
+    shell = shell_for(installation, tmp_path, seconds=ROLLBACK_SECONDS)
     url, token = f"http://{installation.fullname}-api:3000", servers.token()
     with (
         client_pod(installation.namespace, "author", environment={"API_URL": url, "API_TOKEN": token}) as author,
@@ -116,7 +148,9 @@ def test_upgrade_and_rollback_lose_no_request_and_no_course(production: Producti
             if step == "upgrade":
                 installation.install(chart=CHART)
             else:
-                installation.helm("rollback", installation.release, "1")
+                installation.install(AGAIN, chart=CHART)
+                installation.wait_ready()
+                goes_back(shell, installation)
             installation.wait_ready()
             jobs.append(migrations_of(installation))
             assert [
@@ -143,12 +177,13 @@ def assert_all_are_finished(servers: Installation, accepted: list[str]) -> None:
 
 
 def assert_the_history(installation: Installation) -> None:
-    """Three revisions: the previous version, this one, and the way back."""
+    """Four revisions: the previous version, this one twice, and the way back."""
     history = json.loads(installation.helm("history", installation.release, "-o", "json"))
 
     assert [(each["revision"], each["status"], each["chart"]) for each in history] == [
         (1, "superseded", f"coursegen-{previous_version()}"),
         (2, "superseded", f"coursegen-{present_version()}"),
-        (3, "deployed", f"coursegen-{previous_version()}"),
+        (3, "superseded", f"coursegen-{present_version()}"),
+        (4, "deployed", f"coursegen-{previous_version()}"),
     ]
-    assert history[2]["description"] == "Rollback to 1"
+    assert history[3]["description"] == "Rollback to 1"

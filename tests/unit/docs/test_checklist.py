@@ -20,6 +20,7 @@ from services.kernel.counters import Snapshot
 from services.migrate.files import find_directory, read_directory
 from tests.support import checklist
 from tests.support.fences import fences
+from tests.support.marked import pages
 from tests.support.previous import present_version, previous_version
 from tests.support.servers import REPOSITORY
 
@@ -166,10 +167,43 @@ def test_the_inventory_of_migrations_is_right() -> None:
 
 
 def test_the_way_back_is_shown_from_the_chart_that_there_is() -> None:
-    """Level 3 leaves the version of the tree for the one before it."""
-    history = re.findall(r"\t(superseded|deployed) *\tcoursegen-([\d.]+)\t", _PAGE)
+    """Level 3 leaves the version of the tree for the last of the one before it, which is not the revision before."""
+    history = re.findall(r"^(\d+) *\t[^\t]+\t(superseded|deployed) *\tcoursegen-([\d.]+)", _PAGE, re.MULTILINE)
+    *_, (before, *_), (_, state, present) = history
+    others = [revision for revision, status, chart in history if status == "superseded" and chart != present]
+    going = [each.commands for each in _BLOCKS if "helm rollback" in each.commands]
 
-    assert history == [("superseded", previous_version()), ("deployed", present_version())]
+    assert {chart for _, _, chart in history} == {previous_version(), present_version()}
+    assert (state, present) == ("deployed", present_version())
+    assert f"Here it is {others[-1]}:" in _PAGE
+    assert others[-1] != before
+    assert len(going) == 1
+    assert 'helm rollback "$RELEASE" "$REVISION" ' in going[0]
+
+
+def test_no_page_goes_back_to_the_revision_before() -> None:
+    """That is the same release once more, after most steps of the checklist: `REVISION` is chosen."""
+    found = [
+        (page.name, each)
+        for page in pages()
+        for each in re.findall(r'helm rollback "\$RELEASE" \S+', page.read_text("utf-8"))
+    ]
+
+    assert [each for each in found if each[1] != 'helm rollback "$RELEASE" "$REVISION"'] == []
+    assert len(found) > 5
+
+
+def test_a_relay_comes_back_as_often_as_before() -> None:
+    """`kubectl scale` asks no chart whether two may run: wherever a page makes them two it says when they must not be."""
+    found: list[tuple[str, bool]] = []
+    for page in pages():
+        for section in re.split(r"^#+ ", page.read_text("utf-8"), flags=re.MULTILINE):
+            parts = [each for each in re.split(r"\n\n|\n(?=\|)", section) if "outbox-relay" in each]
+            scaling = [each for each in parts if "--replicas=2" in each]
+            found += [(page.name, "(1 with `" in (section if "```" in each else each)) for each in scaling]
+
+    assert [name for name, is_said in found if not is_said] == []
+    assert len(found) > 5
 
 
 def test_links_and_files_exist() -> None:

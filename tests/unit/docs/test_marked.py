@@ -29,6 +29,9 @@ _BLOCKS = [block for page in pages() for block in commands_of(page)]
 _TYPED = [each for each in _BLOCKS if each.marks and each.marks[0][0] == "tested"]
 _UNTYPED = [each for each in _BLOCKS if each.marks and each.marks[0][0] == "needs"]
 _LISTED = DOCS / "DEVELOPMENT.md"
+_CHARTS = sorted((REPOSITORY / "charts").glob("*/README.md"))
+_SAYS_A_PASSWORD = re.compile(r"\b(?:sql|owner|psql|exec|redis|redis-cli)\b[^`\n]*[\"'][^`\n]*PASSWORD\s+\\?'")
+"""A command with a password among its arguments."""
 
 
 def _where(block: Commands) -> str:
@@ -105,6 +108,19 @@ def test_most_is_typed() -> None:
     assert {"docs/DEPLOYMENT-CHECKLIST.md", "docs/SECRETS.md", "docs/runbooks/OutboxLagHigh.md"} <= {
         each.page for each in _BLOCKS
     }
+
+
+def test_no_password_is_an_argument() -> None:
+    """Of a command that a page has anybody type, in a block or a sentence: arguments can be read by others, files cannot."""
+    lines = [(page, line) for page in [*pages(), *_CHARTS] for line in page.read_text(encoding="utf-8").splitlines()]
+
+    assert [(page.name, line) for page, line in lines if _SAYS_A_PASSWORD.search(line)] == []
+    for each in (
+        """`owner "ALTER ROLE coursegen_app PASSWORD '…'"`""",
+        """kubectl exec "$NAME-tools" -- psql -c "ALTER ROLE a PASSWORD 'b'\"""",
+    ):
+        assert _SAYS_A_PASSWORD.search(each)
+    assert not _SAYS_A_PASSWORD.search("in psql: `ALTER ROLE coursegen_app PASSWORD '…'`")
 
 
 def test_faults_are_found() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.network_paths import PATHS, Party, is_open, with_clients, without_lease
+from tests.support.network_paths import PATHS, Party, Paths, is_open, with_clients, without_lease, without_operator
 
 API = Party("api", {"http": 3000, "metrics": 9090})
 RELAY = Party("outbox-relay", {"metrics": 9090})
@@ -37,19 +37,25 @@ def test_a_path_needs_both_ends(source: Party, target: Party, port: int, *, expe
 
 
 def test_what_values_take_away() -> None:
-    """Named clients close the api to others but the pods of `helm test`; without a Lease the relay stays inside."""
+    """Named clients close the api to others but the pods of `helm test`; without a Lease the relay stays inside.
+
+    Without the operator who calls himself one of its pods is let in by nobody.
+    """
     named = with_clients(PATHS, "monitoring")
 
     assert not is_open(named, STRANGER, API, 3000)
     assert is_open(named, Party("monitoring"), API, 3000)
     assert is_open(named, Party("test-round-trip"), API, 3000)
     assert not is_open(without_lease(PATHS), RELAY, Party("kubernetes"), 443)
+    assert is_open(PATHS, Party("retention"), POSTGRESQL, 5432)
+    assert not is_open(without_operator(PATHS), Party("retention"), POSTGRESQL, 5432)
 
 
-def test_the_two_directions_say_the_same() -> None:
+@pytest.mark.parametrize("paths", [PATHS, without_operator(PATHS)], ids=["operator", "job"])
+def test_the_two_directions_say_the_same(paths: Paths) -> None:
     """Between two components of the chart nobody may leave who is not let in, and nobody is let in who may not leave."""
-    named = with_clients(PATHS)
-    pairs = [(way, component, peer) for component, paths in named.items() for way, peer, _ in paths if peer in named]
+    named = with_clients(paths)
+    pairs = [(way, component, peer) for component, ways in named.items() for way, peer, _ in ways if peer in named]
 
     leaving = {(component, peer) for way, component, peer in pairs if way == "out"}
     entering = {(peer, component) for way, component, peer in pairs if way == "in"}
