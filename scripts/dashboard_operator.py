@@ -39,7 +39,7 @@ OPERATOR: Final = Dashboard(
         Table(
             "Conditions of Resources",
             "What holds of each DatabaseMigration, RetentionPolicy and AlertPolicy: 1 is true, 0 is false. Ready is to be 1, "
-            "all others but RulesSelected 0.",
+            "RulesSelected and RulesAccepted too, all others 0.",
             "none",
             (Line(f"max by (kind, exported_namespace, name, type) ({_P}_resource_condition{{{HERE}}})", "condition"),),
             below="text",

@@ -12,7 +12,16 @@ OUTCOMES: Final = ("unchanged", "changed", "gone", "refused", "retried", "hinder
 """`refused`: the API server does not accept a child; `retried`: it did not answer; `hindered`: it did not, look after look;
 `failed`: a defect of the operator."""
 VERBS: Final = ("get", "list", "watch", "create", "apply", "patch", "delete")
-TOLD: Final = ("Ready", "Stalled", "ContractFailed", "DriftDetected", "Overdue", "GuardTripped", "RulesSelected")
+TOLD: Final = (
+    "Ready",
+    "Stalled",
+    "ContractFailed",
+    "DriftDetected",
+    "Overdue",
+    "GuardTripped",
+    "RulesSelected",
+    "RulesAccepted",
+)
 """The conditions that are shown as a gauge."""
 
 

@@ -46,6 +46,8 @@ class Taken:
     selection: Selection
     absent: tuple[str, ...] = ()
     """Kinds of ours that the API server does not know: their definitions are not installed."""
+    absent_children: frozenset[str] = frozenset()
+    """Kinds of children that it does not know: whoever brings them may do so later."""
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Inventory:
                 tuple(each for each in taking.namespaces if each),
             ),
             tuple(each.kind for each in self._own if each in taking.absent),
+            frozenset(each.kind for each in self._children if each in taking.absent),
         )
 
     async def _take_own(self, taking: _Round, namespace: str | None) -> bool:

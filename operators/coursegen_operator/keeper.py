@@ -2,7 +2,7 @@
 
 ::
 
-    inventory ──▶ watches ──ended, listed anew, or the resync is due──▶ inventory ──▶ the same watches, or others
+    inventory ──▶ watches ──ended, listed anew, missed, or the resync is due──▶ inventory ──▶ the same watches, or others
 """
 
 from __future__ import annotations
@@ -87,12 +87,19 @@ class Keeper:
         self._clock = clock
         self._resync_seconds = resync_seconds
         self._watch: Watching | None = None
+        self._absent: frozenset[str] = frozenset()
+        self._missed = asyncio.Event()
         self._failures = 0
         self._endings = 0
 
     def age(self) -> float:
         """Since when the quietest watch has not been opened; 0 when there is none."""
         return self._watch.age() if self._watch is not None else 0.0
+
+    def miss(self, kinds: frozenset[str]) -> None:
+        """Children of `kinds` are wanted and not watched: if that is because there was no such kind, another inventory is due."""
+        if kinds & self._absent:
+            self._missed.set()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the store true until `stopping` is set."""
@@ -114,11 +121,13 @@ class Keeper:
                 self._watch.let_go()  # it only reads: nobody need wait for it
 
     async def _take(self) -> Taken | None:
+        self._missed.clear()
         try:
             taken = await self._inventory.take()
         except (RetryableError, NotPermitted) as error:
             self._note(error.message)
             return None
+        self._absent = taken.absent_children
         self._note(_missing(taken) or self._unsteady())
         self._watched(taken.selection)
         return taken
@@ -151,7 +160,7 @@ class Keeper:
             return False
         until = self._clock.monotonic() + seconds
         if not await first(LEAST_SECONDS, stopping, watch.ended):
-            await first(until - self._clock.monotonic(), stopping, watch.ended, watch.listed)
+            await first(until - self._clock.monotonic(), stopping, watch.ended, watch.listed, self._missed)
         return stopping.is_set() or not watch.ended.is_set()
 
     def _unsteady(self) -> str:

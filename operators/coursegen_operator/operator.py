@@ -116,6 +116,7 @@ class Leader:
         )
         inventory = Inventory(cluster, self._store, kinds, settings.watch_namespaces, self._queue.add)
         self._keeper = Keeper(inventory, self._watch, self._watched, figures, clock, settings.resync_seconds)
+        self._reconciler.missed = self._keeper.miss
         figures.queue(self._queue.depth, self._queue.age)
         figures.watching(self._keeper.age)
 

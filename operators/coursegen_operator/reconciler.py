@@ -11,7 +11,7 @@ child that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from operators.coursegen_operator.child import uid_of
@@ -83,7 +83,9 @@ class Teller(Protocol):
 class StoredReader:
     """Reads what is watched from the store, and the rest from the API server.
 
-    One that is confined to namespaces asks for nothing beyond them: the answer would be the same, and an alarm in an audit.
+    One that is confined to namespaces reads nothing of all namespaces and nothing of the cluster: the answer would be the same,
+    and an alarm in an audit. A namespace that is named is read, also beyond its own: a kind asks for one only where its resource
+    says so, as `prometheusSelector` does.
     """
 
     def __init__(
@@ -140,6 +142,8 @@ class Reconciler:
         """`is_confined`: it looks after some namespaces only, and reads nothing beyond them."""
         self.watched: frozenset[str] = frozenset()
         """The kinds that the store has all of."""
+        self.missed: Callable[[frozenset[str]], None] = lambda _: None
+        """Told the kinds of children that are wanted and not watched: nobody would see an edit of one."""
         self._cluster = cluster
         self._store = store
         self._kinds = {kind.type.kind: kind for kind in kinds}
@@ -147,6 +151,7 @@ class Reconciler:
         self._figures = figures
         self._clock = clock
         self._is_confined = is_confined
+        """But for what a resource names beyond them: see `StoredReader`."""
         self._children = Children(cluster, store)
         self._failures: dict[ObjectKey, int] = {}
         """Looks in a row that another one may put right."""
@@ -223,6 +228,8 @@ class Reconciler:
 
     async def _carry_out(self, kind: Kind, resource: Object, plan: Plan) -> tuple[str, Verdict]:
         written = await self._children.bring_about(resource, plan, kind.child_types)
+        if unwatched := frozenset(child.type.kind for child in plan.children) - self.watched:
+            self.missed(unwatched)
         told = await self._write_status(kind, resource, plan.status)
         if told:
             for notice in plan.notices:

@@ -19,7 +19,8 @@ class OperatorSettings(ProcessSettings):
         "OPERATOR_WATCH_NAMESPACES",
         default=(),
         doc="namespaces that it looks after, comma-separated; all of them when empty. With names, no call goes beyond those "
-        "namespaces, so that no ClusterRole is needed",
+        "namespaces but that for the Prometheus or ThanosRuler which an AlertPolicy names (prometheusSelector): no ClusterRole "
+        "is needed",
     )
     election: str = setting(
         "OPERATOR_ELECTION",

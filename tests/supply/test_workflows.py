@@ -162,6 +162,7 @@ def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
     assert [each for how, each in left_out if how == "ignore"] == [
         "tests/cluster/test_skaffold.py",
         "tests/e2e/operator/test_alerts.py",
+        "tests/e2e/operator/test_parts.py",
     ]
     assert "skaffold run -p kind" in commands
     for _, each in left_out:

@@ -53,7 +53,7 @@ class AlertKind:
     child_types: tuple[ResourceType, ...] = (PROMETHEUS_RULE,)
 
     def __init__(self, namespaces: Sequence[str] = ()) -> None:
-        """Look after AlertPolicies everywhere, or in `namespaces`: then nothing is read beyond them."""
+        """Look after AlertPolicies everywhere, or in `namespaces`: then nothing is read beyond them but what a policy names."""
         self._namespaces = tuple(namespaces)
 
     async def observe(self, cluster: Reader, resource: Object) -> Mapping[str, Sequence[Object]]:

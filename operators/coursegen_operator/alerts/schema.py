@@ -230,7 +230,8 @@ SPEC: Final = obj(
         "interval": duration("How often the rules are evaluated.", default=spec.INTERVAL),
         "scope": string(
             "Namespace: presets count only series with the label namespace of this resource's namespace, as the monitors of the "
-            "chart make them. Cluster: all series that Prometheus has.",
+            "chart make them; but the preset operator, which is about the operator and about every AlertPolicy: one whose rules "
+            "no Prometheus has cannot say so itself. Cluster: all series that Prometheus has.",
             enum=("Namespace", "Cluster"),
             default="Namespace",
         ),

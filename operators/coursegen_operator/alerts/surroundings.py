@@ -83,7 +83,7 @@ class Surroundings:
 
 
 async def read(cluster: Reader, resource: Object, namespaces: Sequence[str] = ()) -> Mapping[str, Sequence[Object]]:
-    """What there is around `resource`; with `namespaces`, only what these have.
+    """What there is around `resource`; with `namespaces`, only what these have, and the Prometheus that the policy names.
 
     Raises:
         ClusterUnavailable: no answer.

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support import checklist
 from tests.support.kube.commands import kubectl
-from tests.support.kube.installation import Installation
+from tests.support.kube.installation import Installation, own_namespace
 from tests.support.kube.operator import kinds_there
 from tests.support.kube.page import Shell, make_tools, shell_for
 from tests.support.kube.readme import context_in
@@ -218,7 +218,9 @@ def test_the_least_values_are_looked_at(shell: Shell, folder: Path) -> None:
     *_, looking = (each for each in checklist.blocks() if each.mark == "checklist-first")
 
     found = shell(kinds.commands)
-    operated, alone = (shell(f"VALUES={values}\n{looking.commands}") for values in (least, by_job))
+    with own_namespace("docs") as namespace:
+        words = (f"NS={namespace}\nVALUES={values}\n" for values in (least, by_job))
+        operated, alone = (shell(each + looking.commands) for each in words)
 
     assert found.returncode == 0, found.stderr
     assert len(found.stdout.splitlines()) == len(kinds_there())

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.kube.installation import Installation
-from tests.support.kube.operator import await_condition, condition, reads
+from tests.support.kube.commands import apply, kubectl
+from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.operator import GROUP, await_condition, condition, reads
 from tests.support.kube.prometheus import FIRED_SECONDS, fires, hurry, is_quiet, prometheus_says
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
+
+REPAIR_SECONDS = 10.0
 
 
 def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
@@ -58,13 +61,43 @@ def _ask_for(watched: Installation, **spec: Any) -> None:
     watched.kubectl("patch", "dbm/main", "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
-def test_an_edited_rule_is_put_right(watched: Installation) -> None:
+def test_rules_that_no_prometheus_has_are_an_alert_by_those_of_another_namespace(watched: Installation) -> None:
+    """`AlertRulesNotSelected`, of the policy of the application, for one elsewhere that cannot say so itself; then of nobody."""
+    spec = {
+        "runbookBaseURL": "https://runbooks.example",
+        "presets": {"outbox": {}},
+        "prometheusSelector": {"auto": False},
+        "ruleLabels": {"release": "nobody"},
+    }
+    manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AlertPolicy", "metadata": {"name": "unheard"}, "spec": spec}
+    is_quiet(watched.namespace, "AlertRulesNotSelected")
+    with own_namespace("unheard") as namespace:
+        apply(json.dumps(manifest), "-n", namespace)
+        unheard = await_condition(namespace, "alp", "unheard", "RulesGenerated", within=30)
+        assert condition(unheard, "RulesSelected")["reason"] == "NotSelected"
+        fires(namespace, "AlertRulesNotSelected")
+
+        chosen = {"spec": {"ruleLabels": {"release": "prometheus"}}}
+        kubectl("-n", namespace, "patch", "alp/unheard", "--type=merge", "-p", json.dumps(chosen))
+        await_condition(namespace, "alp", "unheard", "RulesSelected", within=30)
+        is_quiet(namespace, "AlertRulesNotSelected")
+
+
+def test_an_edited_or_deleted_rule_is_put_right(watched: Installation) -> None:
     """Within ten seconds; and one whose PromQL does not parse is never written, the old one stays."""
     namespace = watched.namespace
     name = reads(namespace, "alp", "platform")["status"]["prometheusRule"]["name"]
-    before = watched.get("prometheusrule", name)["spec"]
+    found = watched.get("prometheusrule", name)
+    before, uid = found["spec"], found["metadata"]["uid"]
     watched.kubectl("patch", "prometheusrule", name, "--type=merge", "-p", json.dumps({"spec": {"groups": []}}))
-    eventually_sync(lambda: watched.get("prometheusrule", name)["spec"] == before, within=10, every=0.2)
+    eventually_sync(lambda: watched.get("prometheusrule", name)["spec"] == before, within=REPAIR_SECONDS, every=0.2)
+    watched.kubectl("delete", "prometheusrule", name, "--wait=false")
+
+    def is_back() -> bool:
+        found = watched.get("prometheusrule", name)
+        return bool(found["metadata"]["uid"] != uid and found["spec"] == before)
+
+    eventually_sync(is_back, within=REPAIR_SECONDS, every=0.2)
 
     broken = [{"name": "own", "rules": [{"alert": "Broken", "expr": "sum(((", "labels": {"severity": "info"},
                "annotations": dict.fromkeys(("summary", "description", "runbook_url"), "x")}]}]  # fmt: skip

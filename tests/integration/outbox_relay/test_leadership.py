@@ -61,6 +61,21 @@ async def test_a_stale_leader_changes_nothing_in_postgresql(db: Database, course
     assert await _leader(db) == (2, "new")
 
 
+async def test_a_term_whose_commit_is_lost_counts_for_nothing(db: Database) -> None:
+    """As after a failover to a standby that was behind: the epoch before counts again, and the lost number is given once more."""
+    before = Term(db, await begin_term(db, "before"))
+    lost = Term(db, await begin_term(db, "lost"))
+    await db.execute("UPDATE relay_leadership SET epoch = $1, holder = 'before'", before.epoch)
+
+    await before.beat(0.0, 1000)
+    with pytest.raises(StaleLeader):
+        await lost.beat(0.0, 1000)
+    assert await begin_term(db, "again") == lost.epoch
+    with pytest.raises(StaleLeader):
+        await before.beat(0.0, 1000)
+    await lost.beat(0.0, 1000)  # of a relay that was paused meanwhile: by its number it is the leader
+
+
 async def test_a_stale_leader_puts_nothing_into_redis(redis: Redis) -> None:
     """The queue remembers the highest epoch it has seen and refuses a lower one, whole batch and all."""
     producer = Producer(redis)

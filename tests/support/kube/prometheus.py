@@ -39,6 +39,12 @@ def has_prometheus() -> bool:
     return await_what_comes(lambda: bool(run(ask, check=False).stdout.strip()))
 
 
+def has_prometheus_operator() -> bool:
+    """Whether the cluster knows PrometheusRules; what is still being brought is waited for."""
+    ask = ["kubectl", "get", "crd", "prometheusrules.monitoring.coreos.com", "-o", "name"]
+    return await_what_comes(lambda: bool(run(ask, check=False).stdout.strip()))
+
+
 def prometheus_says(what: str) -> Any:
     """The data of an answer of its API: "alerts", "rules"…"""
     return json.loads(kubectl("get", "--raw", f"{_READ}/{what}"))["data"]

@@ -13,17 +13,38 @@ from operators.coursegen_operator.alerts.rules.figures import Figure, Form
 
 
 def holds(kind: str, condition: str, value: int = 1) -> str:
-    """Resources of `kind` whose `condition` is 1 (true) or 0 (false)."""
+    """Resources of `kind` within the policy's scope whose `condition` is 1 (true) or 0 (false)."""
+    return _found(kind, condition, value, "@exported", "@and_here")
+
+
+def holds_anywhere(kind: str, condition: str, value: int = 1) -> str:
+    """Likewise of every namespace, whatever the policy's scope."""
+    return _found(kind, condition, value, 'exported_namespace!=""', "")
+
+
+def _found(kind: str, condition: str, value: int, exported: str, here: str) -> str:
     series = f'coursegen_operator_resource_condition{{kind="{kind}",type="{condition}"'
     return (
         "max by (kind, namespace, name) (\n"
-        f'  label_replace({series},@exported}}, "namespace", "$1", "exported_namespace", "(.+)")\n'
-        f'  or {series},exported_namespace=""@and_here}}\n'
+        f'  label_replace({series},{exported}}}, "namespace", "$1", "exported_namespace", "(.+)")\n'
+        f'  or {series},exported_namespace=""{here}}}\n'
         f") == {value}"
     )
 
 
 _NAMED: Final = "{{ $labels.namespace }}/{{ $labels.name }}"
+_OUT_OF_FORCE: Final = "\nor\n".join(
+    (
+        holds_anywhere("AlertPolicy", "Stalled"),
+        holds_anywhere("AlertPolicy", "RulesSelected", 0),
+        holds_anywhere("AlertPolicy", "RulesAccepted", 0),
+    )
+)
+"""Wherever the policy is: it cannot say so itself, since its rules are those that nobody has."""
+_WHY_OUT_OF_FORCE: Final = (
+    "{{ if eq $value 1.0 }}is Stalled: its rules are not written, and at best those before them are in force"
+    "{{ else }}has rules that no Prometheus selects, or that the Prometheus Operator refuses: its alerts cannot fire{{ end }}"
+)
 
 MIGRATIONS: Final = Preset(
     name="migrations",
@@ -114,10 +135,10 @@ OPERATOR: Final = Preset(
         Alert(
             "AlertRulesNotSelected",
             "warning",
-            holds("AlertPolicy", "RulesSelected", 0),
-            f"No Prometheus has taken the alerts of {_NAMED}",
-            f"The rules of the AlertPolicy {_NAMED} exist, and no Prometheus selects them: its alerts cannot fire. "
-            "Next: @kubectl get alp/{{ $labels.name }} -o yaml",
+            _OUT_OF_FORCE,
+            f"Prometheus does not watch what {_NAMED} asks for",
+            f"The AlertPolicy {_NAMED} {_WHY_OUT_OF_FORCE}. Its conditions say why. "
+            "Next: @kubectl describe alp/{{ $labels.name }}",
         ),
     ),
     figures=(

@@ -57,7 +57,7 @@ def groups(
         common_annotations: of every alert; summary, description and runbook_url are its own.
         keep_firing_for: how long an alert goes on after its condition has ended; `0s`: not at all.
         interval: how often the rules are evaluated.
-        namespace: only series of this namespace count; all when empty.
+        namespace: only series of this namespace count, but for the preset `operator`; all when empty.
     """
     dress = Dress(runbook_base_url, common_labels, common_annotations, keep_firing_for, interval, namespace)
     asked = [(preset, presets.get(preset.name)) for preset in PRESETS]

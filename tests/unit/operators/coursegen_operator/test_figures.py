@@ -34,6 +34,15 @@ def test_a_condition_is_one_nought_or_absent() -> None:
     figures.forget(KEY)
 
 
+def test_what_is_said_of_rules_is_shown() -> None:
+    """Whether a Prometheus selects them, and whether the Prometheus Operator has refused them."""
+    figures = Figures()
+    said = [{"type": "RulesSelected", "status": "True"}, {"type": "RulesAccepted", "status": "False"}]
+    figures.conditions(KEY, said)
+    assert [_condition(each["type"]) for each in said] == [1, 0]
+    figures.forget_all()
+
+
 def test_looks_are_counted_by_kind_and_outcome() -> None:
     """From nought, so that a rate is seen from the first one on."""
     figures = Figures(["Counted"])

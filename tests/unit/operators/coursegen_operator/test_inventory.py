@@ -59,6 +59,7 @@ async def test_a_kind_that_is_absent_is_not_watched() -> None:
 
     assert taken.selection.types == (JOB, POD)
     assert taken.absent == (RETENTION_POLICY.kind,)
+    assert taken.absent_children == {CRON_JOB.kind}
 
 
 async def test_a_kind_that_may_not_be_seen_is_not_watched() -> None:

@@ -16,6 +16,8 @@ from operators.coursegen_operator.watching import Selection
 from tests.support.virtual_time import Process, run_virtually, world
 
 ALL = Selection((RETENTION_POLICY, CRON_JOB))
+CHILDREN = frozenset({CRON_JOB.kind})
+WITHOUT = Taken(Selection((RETENTION_POLICY,)), absent_children=CHILDREN)
 
 
 class PretendedWatch:
@@ -156,6 +158,43 @@ def test_another_selection_makes_other_watches() -> None:
         run_virtually(play())
     (said,) = [each["reason"] for each in lines if each["log_level"] == "warning"]
     assert "RetentionPolicy are not installed; `kubectl apply" in said
+
+
+def test_a_child_of_a_kind_that_has_come_is_watched_at_once() -> None:
+    """Not at the resync: until then nobody would see an edit of it. Once it is watched, nobody asks any more."""
+
+    async def play() -> None:
+        it = Play(lambda count: WITHOUT if count < 3 else Taken(ALL))
+        await asyncio.sleep(100)
+        it.keeper.miss(CHILDREN)
+        await asyncio.sleep(1)
+        assert it.taken_at == [0.0, LEAST_SECONDS, 100.0]
+        assert [each.selection for each in it.watches] == [WITHOUT.selection, ALL]
+        it.keeper.miss(CHILDREN)
+        await asyncio.sleep(100)
+        await it.end()
+        assert it.taken_at[3:] == [100 + LEAST_SECONDS]
+
+    run_virtually(play())
+
+
+def test_a_kind_that_does_not_come_is_no_flood() -> None:
+    """At most an inventory every five seconds, however often it is missed; one that may not be watched is not asked for."""
+
+    async def play() -> None:
+        it = Play(lambda _: WITHOUT)
+        for _ in range(600):
+            it.keeper.miss(CHILDREN)
+            await asyncio.sleep(0.1)
+        assert 10 <= len(it.taken_at) <= 14
+        before = len(it.taken_at)
+        for _ in range(100):
+            await asyncio.sleep(5)
+            it.keeper.miss(frozenset({"Job"}))
+        assert len(it.taken_at) <= before + 1
+        await it.end()
+
+    run_virtually(play())
 
 
 def test_an_api_server_without_an_answer_is_asked_again() -> None:

@@ -24,6 +24,7 @@ from operators.coursegen_operator.resources import (
     LABEL_MANAGED_BY,
     LABEL_OWNER_UID,
     NAMESPACE,
+    RETENTION_POLICY,
     Object,
     ObjectKey,
 )
@@ -425,6 +426,22 @@ async def test_what_is_watched_is_read_from_the_store(grounds: Grounds) -> None:
     assert grounds.cluster.calls.total() == 3
     await reader.get(NAMESPACE, "", "default")  # a Role in it is enough
     assert grounds.cluster.calls["get", NAMESPACE.kind] == 1
+
+
+async def test_a_child_of_a_kind_that_nobody_watches_is_missed(grounds: Grounds) -> None:
+    """With every look that wants it, once it is there; not when all is watched, and not when no child is wanted."""
+    missed: list[frozenset[str]] = []
+    reconciler = grounds.reconciler
+    reconciler.missed = missed.append
+    reconciler.watched = frozenset({RETENTION_POLICY.kind, JOB.kind})
+    for _ in range(2):
+        await reconciler.look(KEY)
+        assert grounds.children(CRON_JOB.kind) == ["sample"]
+    assert missed == [frozenset({CRON_JOB.kind})] * 2
+
+    reconciler.watched |= {CRON_JOB.kind}
+    await reconciler.look(KEY)
+    assert len(missed) == 2
 
 
 _SPECS = st.fixed_dictionaries(

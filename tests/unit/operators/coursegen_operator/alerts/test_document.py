@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +12,11 @@ import yaml
 from operators.coursegen_operator.alerts.rules.alert import Preset
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from operators.coursegen_operator.alerts.rules.figures import Form
-from tests.unit.operators.coursegen_operator.alerts.scene import Scene, policy, prometheus, told
+from tests.unit.operators.coursegen_operator.alerts.scene import NAMESPACE, Scene, policy, prometheus, told
 
-DOCUMENT = (Path(__file__).parents[5] / "docs" / "ALERTS.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).parents[5]
+CHART = REPOSITORY / "charts" / "coursegen"
+DOCUMENT = (REPOSITORY / "docs" / "ALERTS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: str(preset.name))
@@ -46,7 +49,18 @@ def test_the_example_counts_errors_as_the_rules_do() -> None:
 
 
 def test_the_printed_message_is_the_one_that_is_told() -> None:
-    """Of the policy that the chart brings."""
-    scene = Scene(policy(presets={preset.name: {} for preset in PRESETS}), [prometheus()])
+    """Of the policy that the chart brings, with its objectives; and so is the number of alerts in the columns."""
+    plan = Scene(policy(**_of_the_chart()), [prometheus()]).plan()
+    row = re.search(r"^platform +True +Applied +(\d+) ", DOCUMENT, re.MULTILINE)
 
-    assert scene.plan().status["conditions"][0]["message"] in DOCUMENT
+    assert row is not None
+    assert int(row[1]) == plan.status["alertCount"]
+    assert plan.status["conditions"][0]["message"] in DOCUMENT
+
+
+def _of_the_chart() -> dict[str, Any]:
+    """What its template makes of its values."""
+    alerts = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["alerts"]
+    assert alerts["objectives"] is True
+    objectives = (CHART / "files" / "objectives.yaml").read_text(encoding="utf-8").replace("@namespace", NAMESPACE)
+    return {"presets": alerts["presets"], "slos": yaml.safe_load(objectives), **alerts["spec"]}

@@ -10,7 +10,9 @@ from operators.coursegen_operator.alerts.planner import AlertKind
 from operators.coursegen_operator.alerts.surroundings import Surroundings
 from operators.coursegen_operator.errors import ClusterUnavailable
 from operators.coursegen_operator.planning import Observed
+from operators.coursegen_operator.reconciler import StoredReader
 from operators.coursegen_operator.resources import LABEL_OWNER_UID, Object
+from operators.coursegen_operator.store import Store
 from tests.unit.operators.coursegen_operator.alerts.scene import NAMESPACE, NOW, RULE, FakeReader, policy, prometheus
 
 OWNER = {"controller": True, "uid": "uid-1", "kind": "AlertPolicy", "name": "platform"}
@@ -106,6 +108,20 @@ async def test_nothing_is_asked_beyond_the_namespaces_of_a_namespaced_operator()
     assert _names(found) == ["own", "k8s", "t"]
     assert not found.sees_all
     assert not [call for call in reader.calls if call.startswith("list") and call.endswith("None")]
+
+
+async def test_beyond_them_the_named_prometheus_is_asked_for_and_nothing_else() -> None:
+    """By its name, through the reader of a namespaced operator; without a name nothing is."""
+    for named, asked in ((None, []), ({"name": "k8s", "namespace": "monitoring"}, ["prometheuses", "thanosrulers"])):
+        reader = FakeReader(WORLD)
+        resource = policy(**({"prometheusSelector": named} if named else {}))
+        confined = StoredReader(reader, Store(), resource, frozenset(), is_confined=True)
+        around = await AlertKind([NAMESPACE]).observe(confined, resource)
+
+        beyond = [call for call in reader.calls if not call.endswith(f" {NAMESPACE}")]
+        assert beyond == [*(f"get {plural} monitoring" for plural in asked), "get namespaces "]  # its own, by its name
+        seen = _names(Surroundings.of(resource, Observed(NOW, (), around)))
+        assert seen == (["own", "k8s"] if named else ["own"])
 
 
 async def test_without_the_prometheus_operator_nothing_else_is_read() -> None:

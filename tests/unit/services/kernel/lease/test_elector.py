@@ -210,6 +210,29 @@ def test_a_deleted_lease_is_not_taken_while_its_holder_may_still_work() -> None:
     run_virtually(play())
 
 
+def test_a_deleted_lease_is_taken_by_who_has_never_seen_it() -> None:
+    """One that starts after the deletion leads at once, beside a holder whose calls hang; what that writes changes nothing."""
+
+    async def play() -> None:
+        scene = Scene()
+        first, late = scene.candidate("first"), scene.candidate("late")
+        async with running(first):
+            await until(lambda: first.acting, within=1)
+            await asyncio.sleep(5)
+            first.api.network.to = hanging
+            scene.server.delete()
+            async with running(late):
+                await until(lambda: late.acting, within=1)
+                await asyncio.sleep(TIMERS.renew_seconds)
+                assert scene.acting == {"late"}
+                first.api.network.to = quick
+        assert [each.names for each in scene.overlaps()] == [("first", "late")]
+        epochs = [epoch for _, epoch, _ in scene.fence.accepted]
+        assert epochs == sorted(epochs)
+
+    run_virtually(play())
+
+
 def test_clocks_an_hour_wrong_or_at_double_rate_change_nothing() -> None:
     """The hosts' times of day jump by hours and one clock is twice as fast: nobody's term ends, nobody takes over early."""
 

@@ -130,6 +130,14 @@ def test_a_policy_may_watch_its_own_namespace_only() -> None:
     assert 'namespace="shop"' not in json.dumps(made(presets))
 
 
+def test_a_policy_that_nobody_has_loaded_is_told_of_by_those_of_other_namespaces() -> None:
+    """Its own rules are not in force: the part `operator` counts all series."""
+    scoped, whole = (made({"operator": {}}, namespace=namespace) for namespace in ("shop", ""))
+
+    assert "shop" not in json.dumps(scoped)
+    assert scoped == whole
+
+
 def test_what_an_api_server_defaults_changes_nothing() -> None:
     """A preset with all the schema's defaults written out is the same as an empty one."""
     for name, schema in PRESET_SCHEMAS.items():

@@ -76,6 +76,19 @@ def test_the_series_exist(preset: object) -> None:
     assert found - exported() - ELSEWHERE == set()
 
 
+def test_the_conditions_are_shown() -> None:
+    """Each that an alert asks for: of one that is not among the figures, nobody would ever hear."""
+    conditions = [alert.condition for preset in PRESETS for alert in preset.alerts]
+    found = {
+        each
+        for condition in conditions
+        if "coursegen_operator_resource_condition" in condition
+        for each in re.findall(r'type="(\w+)"', condition)
+    }
+
+    assert {"Stalled", "RulesSelected", "RulesAccepted", "Overdue"} <= found <= set(operator_figures.TOLD)
+
+
 def test_pages_name_series_that_exist() -> None:
     """In code marks, with a prefix of ours."""
     known = exported() | ELSEWHERE
