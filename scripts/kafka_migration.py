@@ -24,6 +24,7 @@ from services.api.settings import load_settings as load_api_settings
 from services.kernel import lifecycle
 from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.installation import STREAM, Claim
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.kafka.broker import GROUP, Broker, chosen, place
 from services.kernel.messages.kafka.comparing import compare, directly
@@ -35,6 +36,7 @@ from services.kernel.messages.kafka.switching import Routes, switched
 from services.kernel.messages.settings import stream_address
 from services.kernel.messages.transport import Entrance, Transport
 from services.kernel.redis_connection import open_redis
+from services.kernel.schema import installation_of
 from services.persistence_worker.settings import PersistenceSettings
 from services.persistence_worker.worker import open_streams, open_worker
 
@@ -186,15 +188,16 @@ async def replay(_asked: Sequence[int]) -> int:
     return 0
 
 
-async def _switched(settings: PersistenceSettings, node: str, stack: AsyncExitStack) -> Transport:
-    streams = await open_streams(settings, node, stack)
+async def _switched(settings: PersistenceSettings, node: str, db: Database, stack: AsyncExitStack) -> Transport:
+    streams = await open_streams(settings, node, db, stack)
     redis = open_redis(stream_address(settings, settings.redis_url), name="persistence-worker", socket_timeout=10.0)
     stack.push_async_callback(redis.aclose)
     found = await stack.enter_async_context(topics(servers(), redis, reservation_seconds=settings.reservation_seconds))
     return switched(redis, streams, found)
 
 
-async def _topic_entrance(settings: ApiSettings, redis: Redis, stack: AsyncExitStack) -> Entrance:
+async def _topic_entrance(settings: ApiSettings, redis: Redis, db: Database, stack: AsyncExitStack) -> Entrance:
+    await Claim(redis, await installation_of(db), STREAM).begin()  # it remembers messages by their ids
     found = await stack.enter_async_context(topics(servers(), redis, patience_seconds=settings.messages_accept_seconds))
     return found.entrance
 

@@ -25,6 +25,7 @@ from packageurl import PackageURL
 
 _METADATA = re.compile(r"(^|/)[^/]+\.dist-info/METADATA$")
 _DEBIAN = "var/lib/dpkg/status"
+_RELEASE = "usr/lib/os-release"
 
 
 def bill(image: ImageArchive) -> Bom:
@@ -67,15 +68,36 @@ def _python_packages(image: ImageArchive) -> Iterator[Component]:
 
 
 def _debian_packages(image: ImageArchive) -> Iterator[Component]:
+    """What dpkg knows, each with its release and its source: advisories name sources, and say for which release they are."""
     if _DEBIAN not in image.files:
         return
+    name, version = _release(image)
+    if version:
+        yield Component(name=name, version=version, type=ComponentType.OPERATING_SYSTEM, bom_ref="operating-system")
+    distro = f"{name}-{version}" if version else name
     for paragraph in image.read([_DEBIAN])[_DEBIAN].decode().strip().split("\n\n"):
         fields = HeaderParser().parsestr(paragraph)
         if str(fields["Status"]).endswith(" installed"):
             name, version = str(fields["Package"]), str(fields["Version"])
-            yield _component(
-                name, version, PackageURL("deb", "debian", name, version, {"arch": str(fields["Architecture"])})
-            )
+            told = {
+                "arch": str(fields["Architecture"]),
+                "distro": distro,
+                "upstream": _source(str(fields["Source"] or name)),
+            }
+            yield _component(name, version, PackageURL("deb", "debian", name, version, told))
+
+
+def _release(image: ImageArchive) -> tuple[str, str]:
+    """Name and version of the distribution, as its advisories have them; no version where the image does not say."""
+    lines = image.read([_RELEASE])[_RELEASE].decode().splitlines() if _RELEASE in image.files else []
+    found = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    return found.get("ID", "debian"), found.get("VERSION_ID", "")
+
+
+def _source(field: str) -> str:
+    """Of "glibc (2.41-12)", which names a version only where it is not the package's own: glibc@2.41-12."""
+    name, _, version = field.partition(" ")
+    return f"{name}@{version.strip('()')}" if version else name
 
 
 def _component(name: str, version: str, address: PackageURL, licence: str = "") -> Component:

@@ -56,6 +56,7 @@ from services.kernel.errors import RetryableError
 from services.kernel.health import Figures, HealthRegistry
 from services.kernel.idempotency import ResultCache
 from services.kernel.initiation import CommandHandler
+from services.kernel.installation import STREAM, Claim
 from services.kernel.listening import Listener
 from services.kernel.messages.accepting import StreamEntrance
 from services.kernel.messages.consuming import StreamExit
@@ -66,7 +67,7 @@ from services.kernel.messages.transport import Entrance
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema
+from services.kernel.schema import hold_schema, installation_of, require_relations
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
 from services.kernel.webhooks.secrets import SecretVault
@@ -97,8 +98,8 @@ _RELATIONS = (
     *ADMIN_RELATIONS,
 )
 _CACHE_SECONDS = 0.2
-OpenEntrance = Callable[[ApiSettings, "Redis", AsyncExitStack], Awaitable[Entrance]]
-"""Opens where messages are accepted, given a client of the stream's Redis; the stack closes it."""
+OpenEntrance = Callable[[ApiSettings, "Redis", Database, AsyncExitStack], Awaitable[Entrance]]
+"""Opens where messages are accepted, given a client of the stream's Redis and the database; the stack closes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,16 @@ class ApiService:
         await self._parts.commands.drain()
 
 
-async def open_streams(settings: ApiSettings, redis: Redis, _stack: AsyncExitStack) -> Entrance:
-    """Where messages are accepted: the streams of Redis."""
-    return StreamEntrance(redis, partitions=settings.stream_partitions)
+async def open_streams(settings: ApiSettings, redis: Redis, db: Database, _stack: AsyncExitStack) -> Entrance:
+    """Where messages are accepted: the streams of Redis.
+
+    Raises:
+        RedisOccupied: they are another installation's, and messages are to go through them.
+    """
+    installation = await installation_of(db)
+    if settings.stream_percent:
+        await Claim(redis, installation, STREAM).begin()
+    return StreamEntrance(redis, partitions=settings.stream_partitions, installation=installation)
 
 
 @asynccontextmanager
@@ -176,6 +184,7 @@ async def open_api(
     Raises:
         SchemaMissing: the database lacks a relation or a migration; the message names it (TRAP33).
         DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
+        RedisOccupied: the stream of messages is another installation's.
         SettingsInvalid: a key file cannot be used.
     """
     async with open_parts(settings, health, open_entrance) as parts:
@@ -192,7 +201,8 @@ async def open_parts(
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen-api")
         stack.push_async_callback(db.close)
-        entrance = await _entrance(settings, stack, open_entrance)
+        await require_relations(db, _RELATIONS)  # before anything else is asked of it
+        entrance = await _entrance(settings, db, stack, open_entrance)
         substitute = entrance.ping if settings.ready_without_database and settings.stream_percent else None
         await hold_schema(db, _RELATIONS, health, substitute=substitute)
         health.register("database", db.ping, substitute=substitute)
@@ -274,7 +284,9 @@ def _together(*pages: Figures) -> Figures:
     return page
 
 
-async def _entrance(settings: ApiSettings, stack: AsyncExitStack, open_entrance: OpenEntrance) -> Entrance:
+async def _entrance(
+    settings: ApiSettings, db: Database, stack: AsyncExitStack, open_entrance: OpenEntrance
+) -> Entrance:
     redis = open_redis(
         stream_address(settings, settings.redis_url),
         name="coursegen-api-messages",
@@ -283,7 +295,7 @@ async def _entrance(settings: ApiSettings, stack: AsyncExitStack, open_entrance:
         max_connections=16,
     )
     stack.push_async_callback(redis.aclose)
-    return await open_entrance(settings, redis, stack)
+    return await open_entrance(settings, redis, db, stack)
 
 
 def _messages(

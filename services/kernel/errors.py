@@ -6,6 +6,7 @@
     ├── RetryableError            nothing was decided: the same call may succeed later, nothing is charged
     │   ├── DatabaseUnavailable
     │   ├── BrokerUnavailable
+    │   │   └── RedisOccupied     another installation has that database of Redis
     │   └── UpstreamUnavailable   (knows `retry_after`)
     ├── PermanentError            will never succeed as it stands
     │   ├── InvalidInput          400
@@ -66,6 +67,10 @@ class BrokerUnavailable(RetryableError):
     """Redis does not answer; the call may be repeated."""
 
     code = "broker_unavailable"
+
+
+class RedisOccupied(BrokerUnavailable):
+    """This database of Redis belongs to another installation; a person must give this one another."""
 
 
 class UpstreamUnavailable(RetryableError):

@@ -65,6 +65,16 @@ async def require_revision(db: Database, revision: str = REVISION) -> None:
         )
 
 
+async def installation_of(db: Database) -> str:
+    """The identity of the installation that has this database (see `installation`); empty when the list does not say.
+
+    Raises:
+        SchemaMissing: there is no list of migrations; run `coursegen migrate`.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    return str(await db.fetchval(_QUERIES["installation"]) or "")
+
+
 async def hold_schema(
     db: Database,
     names: Sequence[str],

@@ -325,7 +325,7 @@ class CommonSettings(ProcessSettings):
         "REDIS_URL",
         default=Secret("redis://localhost:6379"),
         parse=redis_address,
-        doc="Redis to use: redis://host:6379/0, rediss:// for TLS",
+        doc="Redis to use: redis://host:6379/0, rediss:// for TLS; its number is this installation's alone",
     )
     pool_min_size: int = setting(
         "DATABASE_POOL_MIN",

@@ -24,6 +24,7 @@ from services.kernel.errors import (
     DatabaseDenied,
     DatabaseUnavailable,
     OperatorError,
+    RedisOccupied,
     RetryableError,
     SchemaMissing,
 )
@@ -126,6 +127,8 @@ class StartWait:
 
 def reason_of(error: CoursegenError) -> str:
     """What is missing, and the next thing to do."""
+    if isinstance(error, RedisOccupied):  # it answers, and the error says what to do
+        return error.message
     steps = [step for kind, step in _NEXT_STEPS.items() if isinstance(error, kind)]
     return "; ".join([error.message, *steps])
 

@@ -13,13 +13,14 @@ from services.kernel.clock import Clock, SystemClock
 from services.kernel.concurrency import Book
 from services.kernel.counters import Counters
 from services.kernel.database import Database
-from services.kernel.errors import CoursegenError, RetryableError, StaleLeader, causes
+from services.kernel.errors import CoursegenError, RedisOccupied, RetryableError, StaleLeader, causes
 from services.kernel.health import HealthRegistry
+from services.kernel.installation import QUEUES, Claim
 from services.kernel.logs import get_logger
 from services.kernel.pauses import pause
 from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema
+from services.kernel.schema import hold_schema, installation_of
 from services.outbox_relay import queue_keeper
 from services.outbox_relay.dispatch import Dispatcher
 from services.outbox_relay.figures import Figures
@@ -82,6 +83,8 @@ SHOW_SECONDS: Final = 5.0
 """How often a relay shows itself in `relay_nodes`, and the leader measures the backlog."""
 STEP_DOWN_SECONDS: Final = 1.0
 """Pause between the loss of a term and the next attempt to lead."""
+CLAIM_SECONDS: Final = 2.0
+"""How often the leader looks whether Redis is still its installation's: an emptied one may have been taken by another."""
 LATE_SECONDS: Final = 30.0
 """A loop that has not come round for so long hangs."""
 
@@ -98,6 +101,7 @@ class Relay:
         queues: QueueKeeper,
         slots: SlotKeeper,
         elector: Elector,
+        claim: Claim,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -106,6 +110,7 @@ class Relay:
         self._reconciler = reconciler
         self._queues = queues
         self._slots = slots
+        self._claim = claim
         self._role = "standby"
 
     @classmethod
@@ -116,6 +121,7 @@ class Relay:
         Raises:
             SchemaMissing: a relation or a migration is missing; run `coursegen migrate`.
             DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
+            RedisOccupied: the queues are another installation's.
             SettingsInvalid: a Lease is asked for, and there is no Kubernetes.
         """
         async with AsyncExitStack() as stack:
@@ -124,6 +130,8 @@ class Relay:
             await hold_schema(db, RELATIONS, health)
             redis = open_redis(settings.redis_url, name="outbox-relay")
             stack.push_async_callback(redis.aclose)
+            claim = Claim(redis, await installation_of(db), QUEUES)
+            await claim.begin()
             figures = Figures(await stack.enter_async_context(Counters(db).writing()))
             producer, inspector = Producer(redis), Inspector(redis)
             clock = SystemClock()
@@ -137,14 +145,14 @@ class Relay:
             )
             heartbeat = health.progress("relay loop", LATE_SECONDS)
             health.register("database", db.ping)
-            health.register("redis", producer.ping)
+            health.register("redis", claim.hold)
             loop = RelayLoop(pipeline, Outbox(db), producer, Listener(db), figures, heartbeat, clock)
             collect_rarely()
             reconciler = Reconciler(db, inspector, producer, figures)
             slots = SlotKeeper(Book(db, redis), redis, clock)
             queues = QueueKeeper(inspector, QueueControls(db, inspector), figures)
             elector = await stack.enter_async_context(open_elector(settings, db, figures, clock))
-            yield cls(settings, db, loop, reconciler, queues, slots, elector)
+            yield cls(settings, db, loop, reconciler, queues, slots, elector, claim)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Lead whenever it is this relay's turn, until told to stop."""
@@ -181,8 +189,8 @@ class Relay:
         is_succeeded = False
         try:
             await work_until_lost(term, self._work(term, stopping))
-        except* StaleLeader as stale:
-            _log.warning("stepping down", reason="; ".join(map(str, causes(stale))), epoch=term.epoch)
+        except* (StaleLeader, RedisOccupied) as over:
+            _log.warning("stepping down", reason="; ".join(map(str, causes(over))), epoch=term.epoch)
             is_succeeded = True
         finally:
             self._role = "standby"
@@ -190,6 +198,7 @@ class Relay:
         return is_succeeded
 
     async def _work(self, term: Term, stopping: asyncio.Event) -> None:
+        await self._claim.begin()
         self._slots.begin()
         async with asyncio.TaskGroup() as group:
             side = [
@@ -199,6 +208,7 @@ class Relay:
                 group.create_task(self._every(self._settings.reconcile_seconds, lambda: self._reconcile(term))),
                 group.create_task(self._every(queue_keeper.LOOK_SECONDS, self._queues.look)),
                 group.create_task(self._every(LOOK_SECONDS, self._slots.look)),
+                group.create_task(self._every(CLAIM_SECONDS, self._claim.hold)),
             ]
             await self._loop.run(term, stopping)
             for task in side:
@@ -222,10 +232,12 @@ class Relay:
             _log.info("the node's row is left to others", reason=error.message)
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` again and again; an outage of a server is not the end of it, a lost term is."""
+        """Do `work` again and again; an outage of a server is not the end of it. A lost term is, and somebody else's Redis."""
         while True:
             try:
                 await work()
+            except RedisOccupied:
+                raise
             except RetryableError as error:
                 _log.debug("left for the next time", reason=error.message)
             await asyncio.sleep(seconds)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.kernel.clock import Clock
-from services.kernel.errors import BrokerUnavailable, CoursegenError
+from services.kernel.errors import BrokerUnavailable, CoursegenError, RedisOccupied
 from services.kernel.faults import reach
 from services.kernel.health import Heartbeat
 from services.kernel.logs import get_logger
@@ -157,9 +157,11 @@ class Consumer:
 
     async def _wait_out(self, error: CoursegenError, stopping: asyncio.Event) -> None:
         is_broker = isinstance(error, BrokerUnavailable)
-        server = "Redis" if is_broker else "PostgreSQL"
-        if self._reminder.is_due(server):
-            _log.warning(f"{server} is unreachable, consuming pauses; no message is charged", reason=error.message)
+        trouble = "Redis is unreachable" if is_broker else "PostgreSQL is unreachable"
+        if isinstance(error, RedisOccupied):
+            trouble = "the stream is another installation's"
+        if self._reminder.is_due(trouble):
+            _log.warning(f"{trouble}, consuming pauses; no message is charged", reason=error.message)
         self._held.clear()
         is_broker |= not await self._reading.drop()
         self._reading.begin_small()

@@ -12,13 +12,14 @@ from services.kernel.clock import SystemClock
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
 from services.kernel.health import HealthRegistry
+from services.kernel.installation import STREAM, Claim
 from services.kernel.logs import get_logger
 from services.kernel.messages.partitions import PartitionBook
 from services.kernel.messages.settings import stream_address
 from services.kernel.messages.transport import Transport, streams
 from services.kernel.pauses import pause
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema
+from services.kernel.schema import hold_schema, installation_of
 from services.persistence_worker.consumer import Consumer
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import Held
@@ -40,8 +41,8 @@ TRIM_SECONDS: Final = 5.0
 """How often what was persisted is cut off."""
 _LONGEST_TURN_SECONDS: Final = 60.0
 """A loop that has not come round for so long hangs."""
-OpenTransport = Callable[[PersistenceSettings, str, AsyncExitStack], Awaitable[Transport]]
-"""Opens what carries the messages, for the worker of that name; the stack closes it."""
+OpenTransport = Callable[[PersistenceSettings, str, Database, AsyncExitStack], Awaitable[Transport]]
+"""Opens what carries the messages, for the worker of that name on that database; the stack closes it."""
 _log = get_logger(__name__)
 
 
@@ -157,11 +158,23 @@ class PersistenceWorker:
             await pause(stopping, seconds)
 
 
-async def open_streams(settings: PersistenceSettings, node: str, stack: AsyncExitStack) -> Transport:
-    """The streams of Redis, for the worker `node`."""
+async def open_streams(settings: PersistenceSettings, node: str, db: Database, stack: AsyncExitStack) -> Transport:
+    """The streams of Redis, for the worker `node`.
+
+    Raises:
+        RedisOccupied: they are another installation's.
+    """
     redis = open_redis(stream_address(settings, settings.redis_url), name="persistence-worker", socket_timeout=10.0)
     stack.push_async_callback(redis.aclose)
-    return streams(redis, node, partitions=settings.stream_partitions, reservation_seconds=settings.reservation_seconds)
+    installation = await installation_of(db)
+    await Claim(redis, installation, STREAM).begin()
+    return streams(
+        redis,
+        node,
+        partitions=settings.stream_partitions,
+        reservation_seconds=settings.reservation_seconds,
+        installation=installation,
+    )
 
 
 @asynccontextmanager
@@ -173,6 +186,7 @@ async def open_worker(
     Raises:
         SchemaMissing: a relation or a migration is missing; run `coursegen migrate`.
         DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
+        RedisOccupied: the streams are another installation's.
     """
     async with AsyncExitStack() as stack:
         db = await Database.open(settings, application="coursegen persistence-worker")
@@ -180,4 +194,4 @@ async def open_worker(
         await hold_schema(db, RELATIONS, health)
         health.register("database", db.ping)
         node = settings.new_node()
-        yield PersistenceWorker(settings, node, await open_transport(settings, node, stack), db, health)
+        yield PersistenceWorker(settings, node, await open_transport(settings, node, db, stack), db, health)

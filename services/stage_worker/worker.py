@@ -17,11 +17,12 @@ from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.errors import SettingsInvalid
 from services.kernel.health import HealthRegistry
+from services.kernel.installation import QUEUES, Claim
 from services.kernel.logs import get_logger
 from services.kernel.objects import open_store
-from services.kernel.queue import Producer, QueueWorker
+from services.kernel.queue import QueueWorker
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema
+from services.kernel.schema import hold_schema, installation_of
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks import deliveries as deliveries_of_webhooks
 from services.stage_worker import builtin
@@ -100,6 +101,7 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
     Raises:
         SettingsInvalid: a queue that no stage serves, an unknown engine, a plugin that cannot be loaded.
         SchemaMissing: the database has not been migrated.
+        RedisOccupied: the queues are another installation's.
     """
     registry = Registry()
     builtin.register(registry)
@@ -124,9 +126,11 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
         runner = StageRunner(db, counters, wakeup, EffectSink(settings.effect_sink), releases)
         deliveries = Deliveries(runner, registry, stages, counters)
         health.register("postgres", db.ping)
-        health.register("redis", Producer(redis).ping)
+        claim = Claim(redis, await installation_of(db), QUEUES)
+        await claim.begin()
+        health.register("redis", claim.hold)
         yield StageWorker(
-            {queue: _queue_worker(queue, settings, redis, deliveries, health) for queue in stages},
+            {queue: _queue_worker(queue, settings, redis, claim, deliveries, health) for queue in stages},
             _listener(settings, redis, db, counters, health),
             _keeper(settings, db, wakeup, health),
             releases,
@@ -147,7 +151,7 @@ def _served(
 
 
 def _queue_worker(
-    queue: str, settings: WorkerSettings, redis: Redis, deliveries: Deliveries, health: HealthRegistry
+    queue: str, settings: WorkerSettings, redis: Redis, claim: Claim, deliveries: Deliveries, health: HealthRegistry
 ) -> QueueWorker:
     return QueueWorker(
         redis,
@@ -157,6 +161,7 @@ def _queue_worker(
         drain_seconds=settings.drain_seconds,
         dead_letter=deliveries.bury,
         beat=health.progress(f"queue {queue}", _LONGEST_TURN_SECONDS).beat,
+        guard=claim.hold,
     )
 
 

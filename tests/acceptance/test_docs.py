@@ -161,6 +161,9 @@ def send_messages(reader: Reader) -> None:
     assert looked.startswith("12\n")
     assert looked.count(message) == 2
     assert "(0 rows)" in looked
+    (owner,) = reader.follows(MESSAGES, "messages-owner")
+    name, _, table = owner.partition("\n")
+    assert name.rstrip("Z").replace("T", " ").rstrip("0") in table, owner
     (count,) = reader.follows(MESSAGES, "messages-words", words="", SAYS="PONG")
     assert count == ""
     (removed,) = reader.follows(MESSAGES, "messages-payloads")

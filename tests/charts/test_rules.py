@@ -37,17 +37,42 @@ _ALL = pytest.mark.parametrize("file", values_files(), ids=lambda each: each.ste
 
 @_ALL
 def test_pods_are_restricted(render: Render, file: Path) -> None:
-    """The restricted standard, a root that cannot be written, and no token but of those that ask the API server."""
+    """The restricted standard, a root that cannot be written, and no token but of the relay that has a Lease."""
     objects = render(file)
     for name, pod in pods(objects):
-        assert_restricted(name, pod, token=_asks_the_api_server(objects, name))
+        assert_restricted(name, pod, token=_elects_by_lease(objects, name))
         if file.stem != "dev-values":
             assert_memory_is_reserved(name, pod)
 
 
-def _asks_the_api_server(objects: list[Object], name: str) -> bool:
-    elects = name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
-    return elects or name.endswith("test-resources")
+def _elects_by_lease(objects: list[Object], name: str) -> bool:
+    return name.endswith("outbox-relay") and settings(objects, name)["RELAY_ELECTION"] == "lease"
+
+
+@_ALL
+def test_a_test_pod_has_a_token_of_ten_minutes_or_none(render: Render, file: Path) -> None:
+    """The one that asks for the release's resources, when there are any: of its pod alone. No other pod is given one so."""
+    objects = render(file)
+    projected = {name: found for name, pod in pods(objects) if (found := _projected_tokens(pod))}
+    asking = {name for name, _ in pods(objects) if name.endswith("test-resources")}
+
+    assert projected.keys() == asking
+    assert bool(asking) == (any(each["kind"] == "DatabaseMigration" for each in objects) and _has_tests(objects))
+    for tokens in projected.values():
+        assert tokens == [{"path": "token", "expirationSeconds": 600}]  # the shortest that Kubernetes gives
+
+
+def _projected_tokens(pod: Object) -> list[Object]:
+    return [
+        source["serviceAccountToken"]
+        for volume in pod.get("volumes", [])
+        for source in volume.get("projected", {}).get("sources", [])
+        if "serviceAccountToken" in source
+    ]
+
+
+def _has_tests(objects: list[Object]) -> bool:
+    return any(name.endswith("-test-health") for name, _ in pods(objects))
 
 
 @_ALL

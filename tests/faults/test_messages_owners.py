@@ -118,6 +118,7 @@ async def _grown(db: Database, count: int) -> bool:
     return await ledger_rows(db) >= count
 
 
+@pytest.mark.no_second_try
 async def test_killed_workers_lose_nothing(
     stack: Stack, db: Database, redis: Redis, ledger: Ledger, trials: Trials
 ) -> None:

@@ -1,7 +1,7 @@
 """Case 15: a release's migrations are applied while the api is asked, and somebody holds what they need (R17).
 
 Both phases are, one after the other: what they cost the code that runs. One code does, this one, which uses nothing of what the
-files bring and take away; an older one beside it is not tried here.
+files bring and take away; an older one beside it is in test_older_code.py.
 """
 
 from __future__ import annotations

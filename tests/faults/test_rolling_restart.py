@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+import pytest
 
 from services.cli.stack import ports
 from services.kernel.database import Database
@@ -21,6 +22,7 @@ PER_SECOND = 10
 KINDS: tuple[Kind, ...] = ("api", "outbox_relay", "stage_worker")
 
 
+@pytest.mark.no_second_try
 async def test_a_rolling_restart_costs_no_request(
     stack: Stack, db: Database, redis: Any, journal: Journal, drive: OpenDriver, trials: Trials
 ) -> None:

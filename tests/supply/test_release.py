@@ -17,6 +17,8 @@ from tests.support.servers import REPOSITORY
 
 _VERSION = str(tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 _FILES = ("scripts/release.py", "pyproject.toml", "charts/coursegen/Chart.yaml", "charts/coursegen-operator/Chart.yaml")
+_VALUES = "charts/coursegen/values.yaml"
+_SERVERS = {"postgresql": f"sha256:{'8' * 64}", "redis": f"sha256:{'9' * 64}"}
 _DIGESTS = {
     target: f"sha256:{letter * 64}"
     for target, letter in zip(
@@ -28,7 +30,7 @@ _DIGESTS = {
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what the script reads."""
-    for name in _FILES:
+    for name in (*_FILES, _VALUES):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     return tmp_path
@@ -73,9 +75,12 @@ def test_one_that_was_forgotten_is_noticed(tree: Path, file: str) -> None:
 
 def test_values_name_each_image_by_its_digest(tree: Path) -> None:
     """Under the names that the chart's values have, in the registry of the release."""
-    done = _release(tree, "values", "ghcr.io/somebody/coursegen-", given=json.dumps(_DIGESTS))
+    done = _release(
+        tree, "values", "ghcr.io/somebody/coursegen-", given=f"{json.dumps(_DIGESTS)} {json.dumps(_SERVERS)}"
+    )
     assert done.returncode == 0, done.stderr
     values = yaml.safe_load(done.stdout)
+    dev = values.pop("dev")
 
     assert values.pop("image") == {
         "registry": "ghcr.io",
@@ -84,6 +89,8 @@ def test_values_name_each_image_by_its_digest(tree: Path) -> None:
     }
     assert {each["image"]["digest"] for each in values.values()} == set(_DIGESTS.values()) - {_DIGESTS["operator"]}
     assert values["outboxRelay"]["image"]["digest"] == _DIGESTS["outbox-relay"]
+    named = yaml.safe_load((tree / _VALUES).read_text(encoding="utf-8"))["dev"]
+    assert dev == {each: {"image": f"{named[each]['image']}@{digest}"} for each, digest in _SERVERS.items()}
 
 
 def test_the_operator_has_values_of_its_own(tree: Path) -> None:
@@ -99,12 +106,22 @@ def test_the_operator_has_values_of_its_own(tree: Path) -> None:
     }
 
 
+def test_images_of_others_are_named_for_whoever_looks_their_digests_up(tree: Path) -> None:
+    """A line for each, as the chart has it."""
+    named = yaml.safe_load((tree / _VALUES).read_text(encoding="utf-8"))["dev"]
+    done = _release(tree, "servers")
+
+    assert done.returncode == 0, done.stderr
+    assert dict(line.split() for line in done.stdout.splitlines()) == {each: named[each]["image"] for each in _SERVERS}
+
+
+@pytest.mark.parametrize("target", ["migrate", "postgresql"])
 @pytest.mark.parametrize("digest", [None, "", "sha256:abc"])
-def test_an_image_without_a_digest_is_no_release(tree: Path, digest: str | None) -> None:
-    """Of an image that was not pushed nothing may be offered."""
-    given = {**_DIGESTS, "migrate": digest}
-    left = {target: each for target, each in given.items() if each is not None}
+def test_an_image_without_a_digest_is_no_release(tree: Path, target: str, digest: str | None) -> None:
+    """Of an image that was not pushed, or not found, nothing may be offered."""
+    given = {**_DIGESTS, **_SERVERS, target: digest}
+    left = {name: each for name, each in given.items() if each is not None}
 
     done = _release(tree, "values", "ghcr.io/somebody/coursegen-", given=json.dumps(left))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no digest for migrate" in done.stderr
+    assert f"no digest for {target}" in done.stderr

@@ -150,6 +150,32 @@ def test_the_digests_of_a_release_are_offered_as_values() -> None:
     assert f"`{offered['path']}`" in (REPOSITORY / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
 
 
+def test_the_servers_of_the_chart_are_looked_up_when_it_is_released() -> None:
+    """Digests of PostgreSQL and Redis go the way of ours."""
+    found = jobs(_RELEASE)
+    (looked_up,) = (each for each in found["release"]["steps"] if each.get("id") == "servers")
+    (written,) = (each["run"] for each in found["values"]["steps"] if "run" in each)
+
+    assert "scripts/release.py servers" in looked_up["run"]
+    assert "docker buildx imagetools inspect" in looked_up["run"]
+    assert found["values"]["env"]["SERVERS"] == "${{ needs.release.outputs.servers }}"
+    assert 'values "$PREFIX" <<< "$DIGESTS $SERVERS"' in written
+
+
+@pytest.mark.parametrize(("workflow", "job"), [("release-images", "image"), ("audit", "images")])
+def test_the_bill_of_every_image_is_scanned(workflow: str, job: str) -> None:
+    """Debian's packages as well: what is high and mended ends a release before anything is pushed, and is told every Monday."""
+    found = jobs(GITHUB / "workflows" / f"{workflow}.yml")[job]
+    said = [each.get("uses", "").partition("@")[0] or each.get("run", "") for each in found["steps"]]
+    scan = found["steps"][said.index("anchore/scan-action")]["with"]
+
+    assert found["strategy"]["matrix"]["target"] == jobs(_RELEASE)["image"]["strategy"]["matrix"]["target"]
+    assert said.index('make sbom TARGETS="$TARGET"') < said.index("anchore/scan-action")
+    assert all(said.index("anchore/scan-action") < number for number, each in enumerate(said) if "make push" in each)
+    assert scan["sbom"] == "build/sbom/coursegen-${{ matrix.target }}.cdx.json"
+    assert (scan["severity-cutoff"], scan["only-fixed"], scan.get("fail-build", True)) == ("high", True, True)
+
+
 def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
     """What is named is there; a whole file only where all of it needs a registry or a Prometheus.
 

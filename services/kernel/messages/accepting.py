@@ -2,7 +2,8 @@
 
 Promises: `accept` returns when Redis has the messages, each in its partition's stream with a reservation under its id, in one
 script for all of them. A message whose reservation is there is answered from it and written nowhere. Whether it survives a
-kill of Redis is for Redis to say: with `appendfsync always` it answers after the disk has it.
+kill of Redis is for Redis to say: with `appendfsync always` it answers after the disk has it. Into the stream of another
+installation nothing is put, and what is reserved there is not believed.
 
 When Redis does not answer, nothing was promised, though the messages may be there all the same: a repeat finds them.
 """
@@ -14,6 +15,7 @@ from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from services.kernel.installation import KEY, STREAM, Claim
 from services.kernel.messages import names
 from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
 from services.kernel.redis_connection import refusals_translated
@@ -27,6 +29,7 @@ State = Literal["pending", "persisted", "failed"]
 
 _NEW: Final = b"1"
 _FAILED: Final = b"2"
+_OCCUPIED: Final = b"!"
 
 
 class Acceptance(NamedTuple):
@@ -71,15 +74,17 @@ class Found(NamedTuple):
 class StreamEntrance:
     """The entrance of Redis' streams."""
 
-    def __init__(self, redis: Redis, *, partitions: int) -> None:
+    def __init__(self, redis: Redis, *, partitions: int, installation: str = "") -> None:
         """Accept into the streams of `redis`.
 
         Args:
             redis: a client of the database REDIS_STREAM_DB.
             partitions: how many there are to be when this Redis has taken no message yet; else it says so itself.
+            installation: whose the streams must be; empty when nobody asks.
         """
         self._redis = redis
-        self._partitions = str(partitions)
+        self._claim = Claim(redis, installation, STREAM)
+        self._head = (str(partitions), installation)
         script = resources.files("services.kernel.messages") / "lua" / "accept.lua"
         self._script = redis.register_script(script.read_text(encoding="utf-8"))
 
@@ -88,32 +93,40 @@ class StreamEntrance:
 
         Raises:
             BrokerUnavailable: nothing is promised; send them again.
+            RedisOccupied: nothing was written, for the stream is another installation's.
         """
         keys = [names.SEEN_PREFIX + envelope.id for envelope, _ in messages]
-        args: list[str | bytes] = [self._partitions]
+        args: list[str | bytes] = [*self._head]
         for envelope, conversation_hash in messages:
             args += (str(conversation_hash), envelope.digest, encode(envelope))
         text = await _asked(self._script(keys=keys, args=args))
+        if text.startswith(_OCCUPIED):
+            self._claim.require(text.removeprefix(_OCCUPIED))
         return [_acceptance(line, message) for line, message in zip(text.split(b"\n"), messages, strict=True)]
 
     async def ping(self) -> None:
-        """Return when Redis answers; a readiness check.
+        """Return when Redis answers, and the stream is this installation's; a readiness check.
 
         Raises:
             BrokerUnavailable: it does not.
+            RedisOccupied: it is another installation's.
         """
-        await _asked(self._redis.ping())
+        await self._claim.hold()
 
     async def reserved(self, message_ids: Sequence[str]) -> list[Reservation | None]:
         """The reservations of these messages; None for those that have none (any more).
 
         Raises:
             BrokerUnavailable: Redis does not answer.
+            RedisOccupied: what is remembered there is another installation's.
         """
-        async with self._redis.pipeline(transaction=True) as both:
-            both.mget([names.seen(each) for each in message_ids])
-            both.hmget(names.FAILED, list(message_ids))
-            values, letters = await _asked(both.execute())
+        async with self._redis.pipeline(transaction=True) as all_of_them:
+            all_of_them.get(KEY)
+            all_of_them.mget([names.seen(each) for each in message_ids])
+            all_of_them.hmget(names.FAILED, list(message_ids))
+            owner, values, letters = await _asked(all_of_them.execute())
+        if owner is not None:
+            self._claim.require(owner)
         return [
             None if value is None else _reservation(value, has_failed=letter is not None)
             for value, letter in zip(values, letters, strict=True)

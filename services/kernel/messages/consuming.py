@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from services.kernel.installation import STREAM, Claim
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
 
@@ -79,26 +80,32 @@ class TakeOver(NamedTuple):
 class StreamExit:
     """The consumers' side of the streams in one Redis."""
 
-    def __init__(self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0) -> None:
+    def __init__(
+        self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0, installation: str = ""
+    ) -> None:
         """Consume from `redis`.
 
         Args:
             redis: a client of the database REDIS_STREAM_DB.
             consumer: a name that no other worker has or had.
             reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
+            installation: whose the streams must be; empty when nobody asks.
         """
+        self._claim = Claim(redis, installation, STREAM)
+        self._installation = installation
         self._reservation_ms = round(reservation_seconds * 1000)
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
         self._scripts = ConsumerScripts(redis)
         self._consumer = consumer
 
     async def ping(self) -> None:
-        """Return when Redis answers; a readiness check.
+        """Return when Redis answers, and the streams are this installation's; a readiness check.
 
         Raises:
             BrokerUnavailable: it does not.
+            RedisOccupied: they are another installation's.
         """
-        await answered(self._redis.ping())
+        await self._claim.hold()
 
     async def prepare(self) -> None:
         """Make the group of the dead letters, unless it is there.
@@ -117,10 +124,17 @@ class StreamExit:
         return default if value is None else int(value)
 
     async def take_over(self, lease: Lease) -> TakeOver:
-        """Begin to own a partition; what others were given and have not settled is this consumer's from now on."""
-        succeeded_by, taken, last, missing = await self._scripts.run(
-            "take_over", lease.partition, lease.epoch, self._consumer
+        """Begin to own a partition; what others were given and have not settled is this consumer's from now on.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+            RedisOccupied: the streams are another installation's.
+        """
+        succeeded_by, taken, last, missing, owner = await self._scripts.run(
+            "take_over", lease.partition, lease.epoch, self._consumer, self._installation
         )
+        if owner:
+            self._claim.require(owner)
         return TakeOver(succeeded_by, taken, last.decode(), tuple(each.decode() for each in missing))
 
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:

@@ -31,7 +31,8 @@ class StreamSettings:
         default=1,
         minimum=0,
         maximum=16_383,
-        doc="database of the stream, on whichever server; not the one of the queues, so that each can be looked at alone",
+        doc="database of the stream, on whichever server; not the one of the queues, so that each can be looked at alone, and "
+        "no other installation's, whose messages it would take: refused at start",
     )
     stream_partitions: int = setting(
         "STREAM_PARTITIONS",

@@ -125,7 +125,9 @@ class Transport(NamedTuple):
     trimming: Trimming
 
 
-def streams(redis: Redis, consumer: str, *, partitions: int, reservation_seconds: float = 3600.0) -> Transport:
+def streams(
+    redis: Redis, consumer: str, *, partitions: int, reservation_seconds: float = 3600.0, installation: str = ""
+) -> Transport:
     """The streams of one Redis.
 
     Args:
@@ -133,10 +135,11 @@ def streams(redis: Redis, consumer: str, *, partitions: int, reservation_seconds
         consumer: a name that no other worker has or had.
         partitions: how many there are, unless Redis itself says so.
         reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
+        installation: whose they must be; empty when nobody asks.
     """
     return Transport(
-        StreamEntrance(redis, partitions=partitions),
-        StreamExit(redis, consumer, reservation_seconds=reservation_seconds),
+        StreamEntrance(redis, partitions=partitions, installation=installation),
+        StreamExit(redis, consumer, reservation_seconds=reservation_seconds, installation=installation),
         DeadMessages(redis, partitions=partitions),
         Upkeep(redis),
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -51,6 +52,7 @@ class QueueWorker:
         dead_letter: DeadLetter | None = None,
         most_crashes: int = MOST_CRASHES,
         beat: Callable[[], None] = lambda: None,
+        guard: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare a worker.
 
@@ -64,6 +66,8 @@ class QueueWorker:
             dead_letter: is told of jobs set aside, until it returns without an error.
             most_crashes: workers that may die with a job before it is set aside.
             beat: called whenever the loop has come round; for a liveness check.
+            guard: asked before jobs are taken, every `LOOK_SECONDS` and after each outage; while it raises `BrokerUnavailable`
+                nothing is taken.
         """
         self.worker_id = worker_id or uuid4().hex
         self.queues = [CourseQueue(redis, name, worker_id=self.worker_id) for name in queues]
@@ -72,6 +76,8 @@ class QueueWorker:
         self._concurrency = concurrency
         self._drain_seconds = drain_seconds
         self._beat = beat
+        self._guard = guard
+        self._guarded_until = 0.0
         self._draining = asyncio.Event()
         self._running: dict[asyncio.Task[None], Execution] = {}
         self._slot_free = asyncio.Event()
@@ -101,15 +107,22 @@ class QueueWorker:
         while not stopping.is_set():
             self._beat()
             try:
+                await self._be_sure()
                 if not await self._fill(stopping):
                     await _unless(stopping, wait_for_any(self._redis, self.queues, LOOK_SECONDS))
                 pause = FIRST_PAUSE_SECONDS
                 reminder.forget()
             except BrokerUnavailable as error:
+                self._guarded_until = 0.0
                 if reminder.is_due(error.message):
                     logger.warning("the queue is unreachable", reason=error.message)
                 await _unless(stopping, asyncio.sleep(pause * (0.5 + random.random() / 2)))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _be_sure(self) -> None:
+        if self._guard is not None and time.monotonic() >= self._guarded_until:
+            await self._guard()
+            self._guarded_until = time.monotonic() + LOOK_SECONDS
 
     async def _fill(self, stopping: asyncio.Event) -> int:
         """Fill the free slots; how many values were taken. Waits for a free slot, if need be."""

@@ -9,3 +9,8 @@ SELECT wanted.name AS name
 -- Whether the migration $1 was applied, and the newest one that was.
 SELECT coalesce(bool_or(version = $1::text), false) AS is_applied, max(version) AS newest
   FROM supabase_migrations.schema_migrations;
+
+-- name: installation
+-- When the list of migrations was begun, to the microsecond: no other installation's was, and every backup of this one says the same.
+SELECT to_char(min(executed_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+  FROM supabase_migrations.schema_migrations;

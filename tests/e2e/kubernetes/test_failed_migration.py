@@ -49,7 +49,10 @@ def next_database(installation: Installation, *, password: str) -> Values:
         return installation.secret(key).rpartition("/")[0] + f"/{NEXT}"
 
     owner = elsewhere("owner-database-url").replace(installation.secret("owner-password"), password)
-    return {"database": {"url": elsewhere("database-url"), "migrations": {"url": owner}}}
+    stream = {
+        "stream": {"REDIS_STREAM_DB": 2}
+    }  # another database is another installation: the old one's stream is refused
+    return {"database": {"url": elsewhere("database-url"), "migrations": {"url": owner}}, "config": stream}
 
 
 def failed_job(installation: Installation) -> str:

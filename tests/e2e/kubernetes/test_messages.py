@@ -12,7 +12,7 @@ from tests.support.kube.conversations import dead_letters, judge_messages, owner
 from tests.support.kube.installation import Installation
 from tests.support.waiting import eventually_sync
 
-pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600), pytest.mark.no_second_try]
 
 PER_SECOND = 4.0
 """Messages in each of eight conversations."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,6 +37,7 @@ return sum
 """
 
 
+@pytest.mark.no_second_try
 def test_workers_from_one_to_four_to_none_and_back(whole: Installation) -> None:
     """Orders come in all along; without workers they wait, and are done after the return, once; every worker exits 0."""
     user = uuid4()
@@ -44,11 +46,11 @@ def test_workers_from_one_to_four_to_none_and_back(whole: Installation) -> None:
             scale(whole, 4)
             whole.rolled_out(*(f"worker-{each}" for each in QUEUES))
             workers = names(whole)
-            eventually_sync(lambda: done(whole, user) > 0, within=30, every=0.5)
+            eventually_sync(lambda: done(whole, user) > 0, within=120, every=0.5)
             scale(whole, 0)
             assert_ended_well(endings.of(workers), within=END_SECONDS)
             before = done(whole, user)
-            eventually_sync(lambda: waiting(whole) >= WAITING, within=60, every=0.5)
+            eventually_sync(lambda: waiting(whole) >= WAITING, within=120, every=0.5)
             assert done(whole, user) == before
             scale(whole, 1)
             whole.rolled_out(*(f"worker-{each}" for each in QUEUES))
@@ -126,6 +128,10 @@ def autoscaled(whole: Installation) -> Iterator[Installation]:
     whole.install(flags=("--force-conflicts",) if _applies_on_the_server(whole) else ())
 
 
+_FOUND: list[dict[str, Any]] = []
+"""What the two loads of the next test reported."""
+
+
 def test_pods_grow_under_load_and_shrink_after_it(autoscaled: Installation) -> None:
     """Up within 90 s, down within 120 s, no request refused meanwhile; and an upgrade leaves their number alone."""
     api, workers = "api", "worker-generation"
@@ -134,26 +140,45 @@ def test_pods_grow_under_load_and_shrink_after_it(autoscaled: Installation) -> N
     with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=0.25, name="few") as few:
         began = time.monotonic()
         with load_on(autoscaled.namespace, url=autoscaled.url, token=token, per_second=8, name="many") as many:
-            eventually_sync(lambda: replicas(autoscaled, api) == MOST, within=GROWN_SECONDS, every=1)
-            eventually_sync(lambda: replicas(autoscaled, workers) > 1, within=GROWN_SECONDS, every=1)
-            grown = time.monotonic() - began
+            grown = max(
+                _seconds_until(began, GROWN_SECONDS, lambda: replicas(autoscaled, api) == MOST),
+                _seconds_until(began, GROWN_SECONDS, lambda: replicas(autoscaled, workers) > 1),
+            )
             autoscaled.rolled_out(api, workers)
-            changed = generation(autoscaled)
+            changed, number = generation(autoscaled), replicas(autoscaled, api)
             autoscaled.install(AUTOSCALED, {"revisionHistoryLimit": 4})
-            assert generation(autoscaled) > changed
-            assert replicas(autoscaled, api) == MOST
-            reports = [many.report()]
+            kept = generation(autoscaled) > changed and replicas(autoscaled, api) == number
+            _FOUND.append(many.report())
         began = time.monotonic()
-        for each in (api, workers):
-            eventually_sync(lambda name=each: replicas(autoscaled, name) == 1, within=SHRUNK_SECONDS, every=1)
-        shrunk = time.monotonic() - began
-        reports.append(few.report())
-    sent = sum(each["attempts"] for each in reports)
-    print(f"{sent} requests; up in {grown:.0f} s, down in {shrunk:.0f} s")
+        shrunk = max(
+            _seconds_until(began, SHRUNK_SECONDS, lambda name=each: replicas(autoscaled, name) == 1)
+            for each in (api, workers)
+        )
+        _FOUND.append(few.report())
+    print(f"{sum(each['attempts'] for each in _FOUND)} requests; up in {grown:.0f} s, down in {shrunk:.0f} s")
 
     assert grown <= GROWN_SECONDS
     assert shrunk <= SHRUNK_SECONDS
-    assert [each["failures"] for each in reports] == [[], []]
+    assert kept
+    assert [each["failures"] for each in _FOUND] == [[], []]
+
+
+@pytest.mark.no_second_try
+def test_pods_that_come_and_go_turn_no_request_away() -> None:
+    """Of the test before: that it took too long may be the machine's fault, a request that failed is not."""
+    if len(_FOUND) < 2:
+        pytest.skip("the test before this one has not come so far")
+
+    assert [each["failures"] for each in _FOUND] == [[], []]
+
+
+def _seconds_until(began: float, limit: float, check: Callable[[], bool]) -> float:
+    """How long it took; infinite when it took too long, which is said in the end."""
+    try:
+        eventually_sync(check, within=limit, every=1)
+    except AssertionError:
+        return math.inf
+    return time.monotonic() - began
 
 
 def answers(*arguments: str) -> bool:

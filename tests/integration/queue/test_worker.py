@@ -236,3 +236,27 @@ async def test_a_damaged_key_stops_neither_the_worker_nor_its_other_queues(
         await eventually(lambda: _idle(redis))
 
     assert sorted(call.key for call in ran.calls) == ["a", "b"]
+
+
+async def test_nothing_is_taken_while_the_guard_refuses(redis: Redis, producer: Producer) -> None:
+    """Redis may be somebody else's by now: asked before the first job, and again after each refusal."""
+    done: list[str] = []
+    refuses = asyncio.Event()
+    refuses.set()
+    asked = 0
+
+    async def guard() -> None:
+        nonlocal asked
+        asked += 1
+        if refuses.is_set():
+            raise BrokerUnavailable
+
+    async def work(_payload: dict[str, Any], job: JobContext) -> None:
+        done.append(job.key)
+
+    await producer.enqueue_batch(QUEUE, [row("one")], 1)
+    async with working(redis, {"WORK": work}, guard=guard):
+        await eventually(lambda: asked >= 3)
+        assert done == []
+        refuses.clear()
+        await eventually(lambda: done == ["one"])

@@ -39,11 +39,12 @@ def test_the_page_on_kubernetes_shows_a_digest_for_every_image() -> None:
     release = runpy.run_path(str(REPOSITORY / "scripts" / "release.py"))
     page = (REPOSITORY / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
     (shown,) = (each for each in fences(page) if each.language == "yaml" and "digest" in each.text)
-    offered = yaml.safe_load(
-        release["values"]("ghcr.io/OWNER/coursegen-", dict.fromkeys(release["PARTS"], _DIGEST), "1")
-    )
+    digests = dict.fromkeys([*release["PARTS"], *release["SERVERS"]], _DIGEST)
+    offered = yaml.safe_load(release["values"]("ghcr.io/OWNER/coursegen-", digests, "1"))
 
-    assert [line.partition(":")[0] for line in shown.text.splitlines()] == list(offered)
+    assert list(yaml.safe_load(shown.text)) == list(offered)
+    servers = {name: each["image"].partition("@")[0] for name, each in yaml.safe_load(shown.text)["dev"].items()}
+    assert servers == {name: each["image"].partition("@")[0] for name, each in offered["dev"].items()}
     assert {part for part, own in yaml.safe_load(shown.text).items() if "digest" in own.get("image", {})} == set(
         release["PARTS"].values()
     )

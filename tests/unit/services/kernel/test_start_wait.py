@@ -15,6 +15,7 @@ from services.kernel.errors import (
     DatabaseDenied,
     DatabaseUnavailable,
     OperatorError,
+    RedisOccupied,
     SchemaMissing,
     SettingsInvalid,
 )
@@ -127,6 +128,16 @@ def test_each_reason_names_the_next_command(error: CoursegenError) -> None:
 
     assert reason.startswith(error.message)
     assert "`" in reason.removeprefix(error.message)
+
+
+def test_a_redis_of_somebody_else_s_is_waited_for_and_not_pinged(lines: _Lines) -> None:
+    """It answers: what is to be set stands in the error, and nothing is added; whoever frees it lets the process start."""
+    occupied = RedisOccupied("another installation's; give this one another REDIS_STREAM_DB")
+
+    _, opened, _ = _wait(60, occupied, occupied)
+
+    assert opened == "open"
+    assert lines.waiting == [("warning", occupied.message)]
 
 
 def test_a_wait_that_is_over_ends_with_the_last_reason(lines: _Lines) -> None:
