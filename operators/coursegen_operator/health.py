@@ -19,7 +19,8 @@ from services.kernel.pauses import pause
 TICK_SECONDS: Final = 5.0
 LATE_SECONDS: Final = 60.0
 QUEUE_SECONDS: Final = LOOK_SECONDS + 60.0
-"""One that is due waits for those before it, each of which may take `LOOK_SECONDS`; a queue that moves is never so late."""
+"""A look ends after `LOOK_SECONDS`: where none has for longer, or none begins that is due, the queue does not move. How long
+one has been due says nothing: of thousands at a cold start the last one waits for all of them."""
 
 
 class Vital:
@@ -28,11 +29,11 @@ class Vital:
     def __init__(
         self,
         health: HealthRegistry,
-        queue_age: Callable[[], float],
+        standstill: Callable[[], float],
         watch_age: Callable[[], float],
         obstacle: Callable[[], str],
     ) -> None:
-        self._queue_age = queue_age
+        self._standstill = standstill
         self._watch_age = watch_age
         self._obstacle = obstacle
         self._queue = health.progress("queue", LATE_SECONDS)
@@ -47,7 +48,7 @@ class Vital:
 
     def beat(self) -> None:
         """Say what moves."""
-        if self._queue_age() <= QUEUE_SECONDS:
+        if self._standstill() <= QUEUE_SECONDS:
             self._queue.beat()
         if self._watch_age() <= LONGEST_SILENCE_SECONDS:
             self._watches.beat()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ class KeyedQueue:
         self._heap: list[tuple[float, int, ObjectKey]] = []
         self._turns = itertools.count()
         self._changed = asyncio.Event()
+        self._moved_at = -math.inf
+        """When a look last began or ended."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -116,6 +119,17 @@ class KeyedQueue:
         now = self._clock.monotonic()
         since = (place.due if place.in_hand_since is None else place.in_hand_since for place in self._places.values())
         return max(0.0, now - min(since, default=now))
+
+    def standstill(self) -> float:
+        """For how long nothing has moved that should: the longest look in hand, or what is due while no look begins or ends.
+
+        However many are due, and however long they have been, it is short as long as looks end.
+        """
+        now = self._clock.monotonic()
+        places = self._places.values()
+        begun = min((place.in_hand_since for place in places if place.in_hand_since is not None), default=now)
+        due = min((place.due for place in places if place.in_hand_since is None), default=now)
+        return max(0.0, now - begun, now - max(due, self._moved_at))
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Look at whatever is due until `stopping` is set; then finish what is in hand."""
@@ -150,6 +164,7 @@ class KeyedQueue:
             place = self._places.get(key)
             if place is not None and place.turn == turn and place.in_hand_since is None:
                 place.in_hand_since, place.is_dirty = now, False
+                self._moved_at = now
                 return key
         return None
 
@@ -164,6 +179,7 @@ class KeyedQueue:
             _log.debug("to be looked at again", key=str(key), seconds=round(delay, 1), error=str(error))
         else:
             if verdict.is_gone and not place.is_dirty:
+                self._moved_at = self._clock.monotonic()
                 del self._places[key]
                 return
             place.failures = 0
@@ -171,7 +187,7 @@ class KeyedQueue:
         self._release(key, place, 0.0 if place.is_dirty else delay)
 
     def _release(self, key: ObjectKey, place: _Place, delay: float) -> None:
-        now = self._clock.monotonic()
+        now = self._moved_at = self._clock.monotonic()
         place.looks = max(0.0, place.looks - (now - place.looked_at) / SPACING_SECONDS) + 1
         place.looked_at = now
         place.not_before = now + SPACING_SECONDS if place.looks > BURST else now

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from operators.coursegen_operator.health import LATE_SECONDS, QUEUE_SECONDS, Vital
+from operators.coursegen_operator.keyed_queue import KeyedQueue, Verdict
+from operators.coursegen_operator.resources import ObjectKey
 from operators.coursegen_operator.watching import LONGEST_SILENCE_SECONDS
 from services.kernel.health import HealthRegistry
 from tests.support.clocks import StandingClock
+from tests.support.virtual_time import Process, run_virtually
 
 
 class Grounds:
@@ -17,10 +20,10 @@ class Grounds:
         self.clock = StandingClock()
         self.health = HealthRegistry(self.clock)
         self.health.started = True
-        self.queue_age = 0.0
+        self.standstill = 0.0
         self.watch_age = 0.0
         self.obstacle = ""
-        self.vital = Vital(self.health, lambda: self.queue_age, lambda: self.watch_age, lambda: self.obstacle)
+        self.vital = Vital(self.health, lambda: self.standstill, lambda: self.watch_age, lambda: self.obstacle)
 
     def pass_by(self) -> list[str]:
         """More than a minute; returns what is late then."""
@@ -31,19 +34,48 @@ class Grounds:
 
 
 def test_what_moves_is_alive() -> None:
-    """A queue with work for a minute, a watch that has been quiet for five."""
+    """A look for a minute, a watch that has been quiet for five."""
     grounds = Grounds()
-    grounds.queue_age, grounds.watch_age = 60.0, 300.0
+    grounds.standstill, grounds.watch_age = 60.0, 300.0
     assert grounds.pass_by() == []
 
 
 def test_a_queue_that_does_not_move_and_a_watch_that_is_not_opened_anew_are_dead() -> None:
     """Each by its name."""
     grounds = Grounds()
-    grounds.queue_age = QUEUE_SECONDS + 1
+    grounds.standstill = QUEUE_SECONDS + 1
     assert grounds.pass_by() == ["queue"]
-    grounds.queue_age, grounds.watch_age = 0.0, LONGEST_SILENCE_SECONDS + 1
+    grounds.standstill, grounds.watch_age = 0.0, LONGEST_SILENCE_SECONDS + 1
     assert grounds.pass_by() == ["watches"]
+
+
+def test_a_queue_that_is_long_is_alive_as_long_as_it_moves() -> None:
+    """Thousands at a cold start: the last one waits for all of them, for minutes."""
+
+    async def takes_a_second(_: ObjectKey) -> Verdict:
+        await asyncio.sleep(1)
+        return Verdict()
+
+    async def play() -> None:
+        clock, stopping = Process(), asyncio.Event()
+        queue = KeyedQueue(takes_a_second, clock, workers=16, resync_seconds=3600)
+        health = HealthRegistry(clock)
+        health.started = True
+        vital = Vital(health, queue.standstill, lambda: 0.0, lambda: "")
+        for number in range(8_000):
+            queue.add(ObjectKey("Sample", "default", str(number)))
+        tasks = [asyncio.create_task(each) for each in (queue.run(stopping), vital.run(stopping))]
+        longest = 0.0
+        for _ in range(50):
+            await asyncio.sleep(10)
+            longest = max(longest, queue.age())
+            assert health.late() == []
+        assert longest > QUEUE_SECONDS + LATE_SECONDS, "the queue was not long"
+        assert queue.depth() == 0
+        stopping.set()
+        await asyncio.gather(*tasks)
+
+    run_virtually(play())
 
 
 async def test_one_that_leads_is_ready_when_it_sees_what_there_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,6 +262,31 @@ def test_depth_and_age_tell_of_what_waits() -> None:
         await asyncio.sleep(200)
         assert (it.queue.depth(), it.queue.age()) == (0, 0.0)
         await it.end()
+
+    run_virtually(play())
+
+
+def test_a_standstill_is_one_of_looks_not_of_the_queue() -> None:
+    """One look of many that does not end, or none that begins though one is due; not a key that waits for its turn."""
+
+    async def one_hangs(key: ObjectKey, __: int) -> Verdict:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(10_000 if key == KEY else 60)
+        await asyncio.sleep(100 if key == KEY else 0)  # it does not heed that its time is over
+        return Verdict()
+
+    async def play() -> None:
+        it = Play(one_hangs)
+        for key in (KEY, *(ObjectKey("Sample", "default", name) for name in "abcd")):
+            it.queue.add(key)
+        await asyncio.sleep(200)
+        assert 199 < it.queue.standstill() < 201
+        await asyncio.sleep(45)
+        assert it.queue.standstill() < 60
+        await it.end()
+        it.queue.add(ObjectKey("Sample", "default", "due"))
+        await asyncio.sleep(70)
+        assert 69 < it.queue.standstill() < 71, "nobody works"
 
     run_virtually(play())
 
