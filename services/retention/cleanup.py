@@ -56,7 +56,7 @@ class Cleanup:
         self._settings = settings
         self._stopping = stopping
         self._clock = clock or SystemClock()
-        self._guard = Guard(settings.max_delete_fraction, settings.min_keep_rows)
+        self._guard = Guard(settings.max_delete_fraction, settings.min_keep_rows, settings.free_rows)
         self._surveyor = Surveyor(db, count_seconds=settings.count_seconds)
 
     async def run(self) -> RunReport:

@@ -28,6 +28,13 @@ class RetentionSettings(CommonSettings):
         maximum=1,
         doc="a rule that would remove a larger share of its rows is refused as a whole",
     )
+    free_rows: int = setting(
+        "RETENTION_FREE_ROWS",
+        default=0,
+        unit="rows",
+        minimum=0,
+        doc="so many rows of a rule may go whatever their share is",
+    )
     min_keep_rows: int = setting(
         "RETENTION_MIN_KEEP_ROWS",
         default=0,

@@ -120,6 +120,7 @@ def _environment(spec: RetentionSpec) -> dict[str, str]:
         "RETENTION_RULES": json.dumps(spec.rules, separators=(",", ":"), ensure_ascii=False),
         "RETENTION_DRY_RUN": "true" if spec.dry_run else "false",
         "RETENTION_MAX_DELETE_FRACTION": spec.max_delete_fraction,
+        "RETENTION_FREE_ROWS": str(spec.free_rows),
         "RETENTION_MIN_KEEP_ROWS": str(spec.min_keep_rows),
         "RETENTION_MAX_RUN_SECONDS": str(spec.max_run_seconds),
         "REPORT_FILE": TERMINATION_LOG,

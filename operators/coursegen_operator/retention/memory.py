@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.conditions import moment_of, timestamp
 from operators.coursegen_operator.resources import Object, part
 from operators.coursegen_operator.retention.report import FAILURES, Run
+
+LATE: Final = timedelta(seconds=60)
+"""How long after another one a run may be seen that ended before it: the end of a Job is dated before it is written."""
+MOST_COUNTED: Final = 32
+"""Runs within `LATE` that are remembered by name; more than a CronJob and people make in a minute."""
 
 _GOOD: Final = frozenset({"Succeeded", "Partial"})
 _BROKEN: Final = frozenset({"Failed", "Unreachable"})
@@ -21,6 +26,8 @@ class Memory:
 
     last_run: Object
     """As the status has it; empty before the first."""
+    counted: tuple[tuple[str, str], ...] = ()
+    """The places of the runs that are counted and ended within `LATE` before the last one, with its own; the newest last."""
     consecutive_failures: int = 0
     last_successful: datetime | None = None
     last_completed: datetime | None = None
@@ -38,6 +45,7 @@ class Memory:
         scheduled = part(status, "scheduled")
         return cls(
             last_run=part(status, "lastRun"),
+            counted=tuple((str(each["finishedAt"]), str(each["jobName"])) for each in status.get("countedRuns") or ()),
             consecutive_failures=_number(status.get("consecutiveFailures")),
             last_successful=moment_of(status.get("lastSuccessfulTime")),
             last_completed=moment_of(status.get("lastCompletedTime")),
@@ -48,10 +56,24 @@ class Memory:
         )
 
     @property
-    def place(self) -> tuple[str, str]:
-        """Where the last run that was counted stands among all."""
-        finished = moment_of(self.last_run.get("finishedAt"))
-        return ("", "") if finished is None else (timestamp(finished), str(self.last_run.get("jobName", "")))
+    def last_end(self) -> datetime | None:
+        """When the last run ended that was counted."""
+        return moment_of(self.last_run.get("finishedAt"))
+
+    def is_news(self, run: Run) -> bool:
+        """Whether `run` is still to be counted. Never twice: one that is seen too late to tell is taken for counted.
+
+        Two may end in one second, and the one that is seen last may have ended first: those within `LATE` are known by name. A
+        status that an older operator has written names none, and goes by the last run's moment and name.
+        """
+        last = self.last_end
+        if last is None:
+            return True
+        if not self.counted:
+            return run.place > (timestamp(last), str(self.last_run.get("jobName", "")))
+        if run.place in self.counted:
+            return False
+        return run.finished_at > last or (run.finished_at > last - LATE and len(self.counted) < MOST_COUNTED)
 
     @property
     def outcome(self) -> str:
@@ -69,20 +91,20 @@ class Memory:
         starts = (moment_of(self.last_run.get("startedAt")), self.last_schedule)
         return max((start for start in starts if start is not None), default=None)
 
-    def counting(self, runs: Sequence[Run]) -> Memory:
-        """With runs that have ended since."""
+    def counting(self, runs: Sequence[Run], ended: Sequence[Run]) -> Memory:
+        """With runs that have ended since, of all of which is seen that they have `ended`."""
         memory = self
         for run in runs:
             is_good = run.outcome in _GOOD
-            failures = self._failures_after(memory.consecutive_failures, run)
+            is_late = memory.last_end is not None and run.finished_at < memory.last_end
             memory = replace(
                 memory,
-                last_run=run.as_object(),
-                consecutive_failures=failures,
+                last_run=memory.last_run if is_late else run.as_object(),
+                consecutive_failures=memory._failures_after(run, is_late=is_late),
                 last_successful=_later(memory.last_successful, run.finished_at if is_good else None),
                 last_completed=_later(memory.last_completed, run.finished_at if run.outcome not in _BROKEN else None),
             )
-        return memory
+        return replace(memory, counted=memory._lately({*self.counted, *(run.place for run in ended)}))
 
     def scheduled_as(self, schedule: str, now: datetime) -> Memory:
         """With `schedule` in force from `now` on, unless it was before; an empty one is none."""
@@ -105,6 +127,7 @@ class Memory:
         found: Object = {
             "consecutiveFailures": self.consecutive_failures,
             "lastRun": self.last_run or None,
+            "countedRuns": [{"jobName": job, "finishedAt": at} for at, job in self.counted] or None,
             "lastSuccessfulTime": _written(self.last_successful),
             "lastCompletedTime": _written(self.last_completed),
             "lastScheduleTime": _written(self.last_schedule),
@@ -113,11 +136,18 @@ class Memory:
         }
         return {key: value for key, value in found.items() if value is not None}
 
-    @staticmethod
-    def _failures_after(before: int, run: Run) -> int:
+    def _lately(self, places: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Those of `places` that ended within `LATE` before the last run."""
+        if self.last_end is None:
+            return ()
+        since = timestamp(self.last_end - LATE)
+        return tuple(sorted(place for place in places if place[0] > since)[-MOST_COUNTED:])
+
+    def _failures_after(self, run: Run, *, is_late: bool) -> int:
+        """A run that ended before another one that is counted makes good nothing that came after it."""
         if run.outcome in FAILURES:
-            return before + 1
-        return 0 if run.outcome in _GOOD else before
+            return self.consecutive_failures + 1
+        return 0 if run.outcome in _GOOD and not is_late else self.consecutive_failures
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

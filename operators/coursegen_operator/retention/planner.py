@@ -108,7 +108,7 @@ class _Planning:
         fresh, memory = self._counted()
         reason = "InvalidTimeZone" if message.startswith("time zone") else "InvalidSchedule"
         conditions = (
-            *standing.unusable(reason, message, has_cron_job=self._cron_job is not None),
+            *standing.unusable(reason, message, self._place, has_cron_job=self._cron_job is not None),
             standing.last_run_succeeded(memory, self._place),
             standing.guard_tripped(memory, self._previous, self._place),
             Condition(OVERDUE, "Unknown", reason, message),
@@ -150,8 +150,8 @@ class _Planning:
 
     def _counted(self) -> tuple[tuple[Run, ...], Memory]:
         """The runs that have ended since the last look, and what is remembered with them."""
-        fresh = tuple(self._explained(run) for run in self._runs.after(self._before.place))
-        return fresh, self._before.counting(fresh).seeing(self._cron_job or {})
+        fresh = tuple(self._explained(run) for run in self._runs.ended if self._before.is_news(run))
+        return fresh, self._before.counting(fresh, self._runs.ended).seeing(self._cron_job or {})
 
     def _explained(self, run: Run) -> Run:
         """A run whose pod never started is told with the reason that was seen while it waited."""

@@ -60,10 +60,6 @@ class Runs:
             waiting=next(hindered, None),
         )
 
-    def after(self, place: tuple[str, str]) -> tuple[Run, ...]:
-        """Those that have ended since the run at `place`."""
-        return tuple(run for run in self.ended if run.place > place)
-
 
 def jobs_of(resource: Object, observed: Observed) -> list[Object]:
     """The Jobs of `resource`, whoever made them, each once; the oldest first."""

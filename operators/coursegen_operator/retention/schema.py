@@ -8,6 +8,7 @@ from operators.coursegen_operator.jobs import fields
 from operators.coursegen_operator.jobs.ending import ERROR_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNOTATION_RUN_NOW
 from operators.coursegen_operator.retention import spec
+from operators.coursegen_operator.retention.memory import MOST_COUNTED
 from operators.coursegen_operator.retention.report import MOST_RULES, OUTCOMES
 from operators.coursegen_operator.schemas.openapi import (
     boolean,
@@ -110,6 +111,11 @@ _GUARD: Final = obj(
         "maxDeleteFraction": fraction(
             "The largest share of its rows that a rule may remove in one go, from 0 to 1.",
             default=spec.MAX_DELETE_FRACTION,
+        ),
+        "freeRows": integer(
+            "So many rows may go whatever their share is: of a small table a quiet month is everything. 0: none.",
+            default=spec.FREE_ROWS,
+            minimum=0,
         ),
         "minKeepRows": integer("So many rows must be left.", default=spec.MIN_KEEP_ROWS, minimum=0),
     },
@@ -256,6 +262,19 @@ STATUS: Final = obj(
         "nextScheduleTime": date_time("When it is due next; nothing while it is suspended."),
         "consecutiveFailures": integer("Runs that failed since the last that succeeded."),
         "lastRun": _LAST_RUN,
+        "countedRuns": list_map(
+            "The last run, and those that ended within a minute before it: each is counted once, whichever is seen first.",
+            obj(
+                "One run.",
+                {
+                    "jobName": string("Its Job.", max_length=63),
+                    "finishedAt": date_time("When it ended."),
+                },
+                required=("jobName", "finishedAt"),
+            ),
+            keys=("jobName", "finishedAt"),
+            max_items=MOST_COUNTED,
+        ),
         "scheduled": obj(
             "The schedule in force; nothing while it is suspended.",
             {

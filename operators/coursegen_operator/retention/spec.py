@@ -13,6 +13,7 @@ TIME_ZONE: Final = "Etc/UTC"
 STARTING_DEADLINE_SECONDS: Final = 3600
 MAX_RUN_SECONDS: Final = 1800
 MAX_DELETE_FRACTION: Final = "0.5"
+FREE_ROWS: Final = 0
 MIN_KEEP_ROWS: Final = 0
 BATCH_SIZE: Final = 1000
 PAUSE_MILLIS: Final = 50
@@ -40,6 +41,7 @@ class RetentionSpec:
     dry_run: bool
     max_run_seconds: int
     max_delete_fraction: str
+    free_rows: int
     min_keep_rows: int
     rules: tuple[Object, ...]
     """As the process reads them."""
@@ -69,6 +71,7 @@ class RetentionSpec:
             dry_run=bool(spec.get("dryRun", False)),
             max_run_seconds=number(spec, "maxRunSeconds", MAX_RUN_SECONDS),
             max_delete_fraction=str(guard.get("maxDeleteFraction") or MAX_DELETE_FRACTION),
+            free_rows=number(guard, "freeRows", FREE_ROWS),
             min_keep_rows=number(guard, "minKeepRows", MIN_KEEP_ROWS),
             rules=tuple(_rule(rule) for rule in spec.get("rules") or ()),
             successful_history=number(history, "successful", HISTORY_LIMIT),

@@ -36,6 +36,15 @@ def test_shares_and_remainders(present: int, matched: int, fraction: float, keep
     assert (complaint or "") in (objection or "")
 
 
+@pytest.mark.parametrize(
+    ("matched", "free", "keep", "is_refused"),
+    [(1000, 1000, 0, False), (1001, 1000, 0, True), (1000, 0, 0, True), (1000, 1000, 1, True)],
+)
+def test_few_rows_may_go_whatever_their_share_is(matched: int, free: int, keep: int, is_refused: bool) -> None:
+    """All of a small table, after a quiet month; what must be left must be left all the same."""
+    assert (Guard(0.5, keep, free).objection(seen(matched, matched)) is not None) == is_refused
+
+
 def test_an_estimate_is_called_one() -> None:
     """A person who reads it knows how far to trust it."""
     assert (Guard(0.1, 0).objection(seen(1000, 900, is_estimate=True)) or "").startswith("about 900 of 1000")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from operators.coursegen_operator.retention.memory import MOST_COUNTED
 from services.kernel.settings import load
 from services.retention.rules import parse_rules
 from services.retention.settings import RetentionSettings
@@ -77,7 +78,9 @@ def test_the_process_understands_what_it_is_told() -> None:
         {"name": "old", "target": "FsmEvents", "keep": "90d", "batchSize": 10},
         {"name": "visits", "target": "Custom", "keep": "5d", "table": "app.visits", "timestampColumn": "at"},
     ]
-    made = world(rules=rules, dryRun=True, guard={"maxDeleteFraction": "0.25", "minKeepRows": 7}, maxRunSeconds=99)
+    made = world(
+        rules=rules, dryRun=True, guard={"maxDeleteFraction": "0.25", "freeRows": 9, "minKeepRows": 7}, maxRunSeconds=99
+    )
     assert made.cron_job is not None
     container = made.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
     environ = {each["name"]: each.get("value", "postgresql://db/x") for each in container["env"]}
@@ -88,6 +91,7 @@ def test_the_process_understands_what_it_is_told() -> None:
     assert settings.rules == parse_rules(environ["RETENTION_RULES"])
     assert [rule.name for rule in settings.rules] == ["old", "visits"]
     assert (settings.dry_run, settings.max_delete_fraction, settings.min_keep_rows) == (True, 0.25, 7)
+    assert settings.free_rows == 9
     assert (settings.max_run_seconds, str(settings.report_file)) == (99, "/dev/termination-log")
 
 
@@ -209,6 +213,86 @@ def test_runs_that_nobody_saw_are_counted_afterwards() -> None:
     assert made.status["consecutiveFailures"] == 1
     assert made.status["lastRun"]["jobName"] == "c"
     assert made.reasons() == ["RunFailed", "RunSucceeded", "RunFailed"]
+
+
+@pytest.mark.parametrize(("seconds", "last"), [(0, "a"), (3, "b"), (59, "b")])
+def test_runs_that_end_together_are_each_counted_in_whatever_order_they_are_seen(seconds: int, last: str) -> None:
+    """In one second by names that sort either way, or a little before one that is counted: once, and never again."""
+    made = world()
+    for name in "abc":
+        made.start_job(name, by_hand=True)
+    made.end_job("b", report("failed", error="x"), failed=True)
+    ended = made.now
+    made.settle()
+    made.now = ended - timedelta(seconds=seconds + 5)
+    made.end_job("a", report("failed", error="y"), failed=True)
+    made.now = ended + timedelta(seconds=1)
+    made.settle()
+
+    assert made.status["consecutiveFailures"] == 2
+    assert made.status["lastRun"]["jobName"] == last
+    assert made.reasons().count("RunFailed") == 2
+    before = dict(made.status)
+    made.now += timedelta(seconds=5)
+    made.settle()
+    assert made.status == before
+    made.now = ended + timedelta(minutes=2)
+    made.end_job("c", report())
+    made.settle()
+    assert made.status["countedRuns"] == [{"jobName": "c", "finishedAt": "2026-11-28T12:02:10Z"}]
+    assert made.status["consecutiveFailures"] == 0
+
+
+def test_a_success_that_is_seen_late_makes_good_nothing_that_came_after_it() -> None:
+    """It went before the failure."""
+    made = world()
+    for name in "ab":
+        made.start_job(name, by_hand=True)
+    made.end_job("b", report("failed", error="x"), failed=True)
+    ended = made.now
+    made.settle()
+    made.now = ended - timedelta(seconds=10)
+    made.end_job("a", report())
+    made.now = ended
+    made.settle()
+
+    assert (made.status["consecutiveFailures"], made.status["lastRun"]["jobName"]) == (1, "b")
+    assert made.status["lastSuccessfulTime"] == "2026-11-28T12:00:00Z"
+    assert [each for each in made.reasons() if each != "RunStarted"] == ["RunFailed", "RunSucceeded"]
+
+
+def test_a_status_of_an_older_operator_counts_nothing_twice() -> None:
+    """It has no names beside the last run's: whatever ended before that is counted."""
+    made = world()
+    for name in "ab":
+        made.start_job(name, by_hand=True)
+        made.end_job(name, report("failed", error="x"), failed=True)
+    made.settle()
+    del made.resource["status"]["countedRuns"]
+    told = list(made.reasons())
+    made.settle()
+    assert (made.status["consecutiveFailures"], made.reasons()) == (2, told)
+
+    made.run("c", report("failed", error="x"), failed=True)
+    assert made.status["consecutiveFailures"] == 3
+    assert [each["jobName"] for each in made.status["countedRuns"]] == ["a", "b", "c"]
+
+
+def test_more_runs_than_are_remembered_are_never_counted_twice() -> None:
+    """Somebody makes them by the hundred, and all end in one second."""
+    made = world()
+    for number in range(3 * MOST_COUNTED):
+        made.start_job(f"j{number:03}", by_hand=True)
+    began = made.now
+    for name in list(made.jobs):
+        made.now = began
+        made.end_job(name, report("failed", error="x"), failed=True)
+    made.settle()
+    before = made.status["consecutiveFailures"]
+    made.settle()
+
+    assert made.status["consecutiveFailures"] == before == 3 * MOST_COUNTED
+    assert len(made.status["countedRuns"]) == MOST_COUNTED
 
 
 def test_a_job_made_by_hand_from_the_cron_job_counts_as_a_run() -> None:
