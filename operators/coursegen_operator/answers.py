@@ -1,47 +1,137 @@
-"""What an answer of the API server that is no success means. Pure: the one place that knows its codes and words."""
+"""What an answer of the API server that is no success means. Pure: the one place that knows its codes and words.
+
+403 has four meanings, which only its words tell apart: RBAC refuses the caller, a quota is used up, a webhook or a policy of
+the cluster does not let the object in, or the namespace is going. Each asks for something else of whoever reads it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Any, Final
 
 from operators.coursegen_operator.errors import (
+    AdmissionDenied,
     AlreadyThere,
     ClusterUnavailable,
     KindAbsent,
     NotPermitted,
     ObjectGone,
     ObjectRefused,
+    QuotaExceeded,
     WriteConflict,
 )
+from operators.coursegen_operator.identity import Identity
 from operators.coursegen_operator.resources import ResourceType
 from services.kernel.errors import CoursegenError
+from services.kernel.logs import scrub_text
+from services.kernel.texts import shortened
+
+SAID_BYTES: Final = 480
+"""As much of the API server's words as a message repeats, so that the command behind them is not cut off."""
 
 _VERBS = {"apply": "patch"}
 """What RBAC calls ours."""
 _UNTYPED = "typed patch object"
 """How an API server refuses to apply a field that it does not know, or one of another type: with 500, as if it were broken."""
+_FINAL: Final = frozenset({400, 405, 406, 413, 415, 422})
+_DENYING: Final = frozenset({*_FINAL, 403, 409})
+"""The codes with which a webhook or a policy denies: it may choose one."""
+
+_UNPERMITTED: Final = re.compile(r'User "([^"]+)" cannot ')
+_QUOTA: Final = re.compile(r"is forbidden: (exceeded quota|insufficient quota|status unknown for quota)")
+_WEBHOOK: Final = re.compile(r'admission webhook "[^"]*" denied the request')
+_POLICY: Final = re.compile(r"ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' denied request")
+_BUILT_IN: Final = re.compile(r"is forbidden: ")
+_WEBHOOKS: Final = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
 
 
 def error_of(
-    code: int, status: Any, verb: str, resource_type: ResourceType, namespace: str | None, name: str
+    code: int,
+    status: Any,
+    verb: str,
+    resource_type: ResourceType,
+    namespace: str | None,
+    name: str,
+    identity: Identity | None = None,
 ) -> CoursegenError:
-    """The error to raise for an answer with `code` and the JSON body `status` (None when it was none)."""
-    status = status if isinstance(status, dict) else {}
-    said = str(status.get("message") or f"code {code}")
-    where = "/".join(part for part in (resource_type.plural, namespace or "", name) if part)
-    if code in {401, 403} and not _is_ending(status):
-        return NotPermitted(f"{said}; see `{can_i(verb, resource_type, namespace)}`")
-    if code == 404 and not is_absent_object(status):
-        return KindAbsent(f"the API server does not know {resource_type.kind} ({resource_type.api_version})")
-    if code in {403, 404}:
-        return ObjectGone(f"{where} is not there any more")
-    if code == 409:
-        is_there = status.get("reason") == "AlreadyExists"
-        return AlreadyThere(f"{where} is there already") if is_there else WriteConflict(f"{where}: {said}")
-    if code == 500 and _UNTYPED in said:
-        return ObjectRefused(f"{where}: {' '.join(said.split())}; {_definition_of(resource_type)}")
-    is_final = code in {400, 405, 406, 413, 415, 422}
-    return ObjectRefused(f"{where}: {said}") if is_final else ClusterUnavailable(f"the API server says {code}: {said}")
+    """The error to raise for an answer with `code` and the JSON body `status` (None when it was none), to `identity`."""
+    known = status if isinstance(status, dict) else {}
+    words = " ".join(str(known.get("message") or f"code {code}").split())
+    answer = _Answer(code, known, words, verb, resource_type, namespace, name, identity or Identity())
+    return answer.gone() or answer.denied() or answer.forbidden() or answer.refused()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer, and what was asked. Each method says what it means, or None where it speaks of something else."""
+
+    code: int
+    status: dict[str, Any]
+    words: str
+    verb: str
+    type: ResourceType
+    namespace: str | None
+    name: str
+    identity: Identity
+
+    def gone(self) -> CoursegenError | None:
+        """What was asked for is not there, or is going."""
+        if self.code == 404 and not is_absent_object(self.status):
+            return KindAbsent(
+                f"the API server does not know {self.type.kind} ({self.type.api_version}); "
+                f"see: kubectl api-resources --api-group={self.type.group}"
+            )
+        is_gone = self.code == 404 or (self.code == 403 and _is_ending(self.status))
+        return ObjectGone(f"{self._where} is not there any more") if is_gone else None
+
+    def denied(self) -> CoursegenError | None:
+        """A webhook or a policy of the cluster has spoken, by whatever code it likes."""
+        if self.code not in _DENYING:
+            return None
+        policy = _POLICY.search(self.words)
+        if policy is None and not _WEBHOOK.search(self.words):
+            return None
+        step = _WEBHOOKS if policy is None else f"kubectl describe validatingadmissionpolicy {policy[1]}"
+        return AdmissionDenied(f"{self._where}: {self._said}; see: {step}")
+
+    def forbidden(self) -> CoursegenError | None:
+        """RBAC has, or a quota, or what the API server itself looks at before it lets something in."""
+        if self.code == 401 and self.identity.account:
+            step = f"kubectl -n {self.identity.namespace} get serviceaccount {self.identity.account}"
+            return NotPermitted(f"the API server does not accept the operator's token ({self._said}); see: {step}")
+        if self.code not in {401, 403}:
+            return None
+        refused = _UNPERMITTED.search(self.words)
+        if refused is None and self.namespace and _QUOTA.search(self.words):
+            return QuotaExceeded(f"{self._said}; see: kubectl -n {self.namespace} describe quota")
+        if refused is None and self.namespace and _BUILT_IN.search(self.words):
+            return AdmissionDenied(f"{self._said}; see: kubectl describe namespace {self.namespace}")
+        user = self.identity.user if refused is None else refused[1]
+        return NotPermitted(f"{self._said}; see: {can_i(self.verb, self.type, self.namespace, user)}")
+
+    def refused(self) -> CoursegenError:
+        """What is left: the object is not accepted as it stands, or nothing was decided."""
+        if self.code == 409:
+            is_there = self.status.get("reason") == "AlreadyExists"
+            return AlreadyThere(f"{self._where} is there already") if is_there else WriteConflict(self._sentence)
+        if self.code == 500 and _UNTYPED in self.words:
+            return ObjectRefused(f"{self._sentence}; {_definition_of(self.type)}")
+        if self.code in _FINAL:
+            return ObjectRefused(self._sentence)
+        return ClusterUnavailable(f"the API server says {self.code}: {self._said}")
+
+    @property
+    def _said(self) -> str:
+        return shortened(scrub_text(self.words), SAID_BYTES)
+
+    @property
+    def _where(self) -> str:
+        return "/".join(part for part in (self.type.plural, self.namespace or "", self.name) if part)
+
+    @property
+    def _sentence(self) -> str:
+        return f"{self._where}: {self._said}"
 
 
 def is_absent_object(status: Any) -> bool:
@@ -52,11 +142,11 @@ def is_absent_object(status: Any) -> bool:
     return isinstance(details, dict) and bool(details.get("name"))
 
 
-def can_i(verb: str, resource_type: ResourceType, namespace: str | None) -> str:
-    """The command that shows whether RBAC allows this."""
+def can_i(verb: str, resource_type: ResourceType, namespace: str | None, user: str) -> str:
+    """The command that shows whether RBAC allows this to `user`; an empty one is whoever types it."""
     plural = f"{resource_type.plural}.{resource_type.group}" if resource_type.group else resource_type.plural
     scope = f"-n {namespace}" if namespace else "--all-namespaces"
-    return f"kubectl auth can-i {_VERBS.get(verb, verb)} {plural} {scope} --as=system:serviceaccount:NAMESPACE:ACCOUNT"
+    return f"kubectl auth can-i {_VERBS.get(verb, verb)} {plural} {scope}" + (f" --as={user}" if user else "")
 
 
 def _definition_of(resource_type: ResourceType) -> str:

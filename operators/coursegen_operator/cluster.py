@@ -27,6 +27,7 @@ from lightkube.config.models import User
 from operators.coursegen_operator.answers import error_of
 from operators.coursegen_operator.errors import ClusterUnavailable, ObjectGone, WriteConflict
 from operators.coursegen_operator.figures import Figures
+from operators.coursegen_operator.identity import Identity
 from operators.coursegen_operator.resources import FIELD_MANAGER, Object, ResourceType
 from services.kernel.errors import CoursegenError, SettingsInvalid
 from services.kernel.lease.kubernetes import read_access
@@ -62,8 +63,12 @@ class Access:
 class Cluster:
     """Reads and writes objects; as `planning.Reader`, and more."""
 
-    def __init__(self, http: httpx2.AsyncClient, call_seconds: float, figures: Figures, access: Access) -> None:
+    def __init__(
+        self, http: httpx2.AsyncClient, call_seconds: float, figures: Figures, access: Access, identity: Identity
+    ) -> None:
         self.access = access
+        self.identity = identity
+        """Who asks."""
         self.guard: Callable[[], None] = lambda: None
         """Called before every write; raises when this process may not write any more."""
         self._http = http
@@ -72,8 +77,8 @@ class Cluster:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, call_seconds: float, figures: Figures) -> AsyncIterator[Cluster]:
-        """Prepare the connection; nothing is sent yet.
+    async def open(cls, call_seconds: float, figures: Figures, pod: str = "") -> AsyncIterator[Cluster]:
+        """Prepare the connection, for the process of `pod` if it is in one; nothing is sent yet.
 
         Raises:
             SettingsInvalid: there is no cluster to speak to, or its description cannot be used.
@@ -86,8 +91,9 @@ class Cluster:
             )
         transport: Any = httpx2.AsyncHTTPTransport(verify=trust)  # lightkube's type knows the other kind only
         http = AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(call_seconds), transport=transport))
+        access = Access(config.cluster.server, trust, user)
         async with http:
-            yield cls(http, call_seconds, figures, Access(config.cluster.server, trust, user))
+            yield cls(http, call_seconds, figures, access, _identity(access, pod))
 
     async def get(self, resource_type: ResourceType, namespace: str, name: str) -> Object | None:
         """As `Reader.get`."""
@@ -208,12 +214,18 @@ class Cluster:
             response = await _answer(self._http, request, self._call_seconds)
             if response.status_code < _OK:
                 return _json(response.content)
-            raise error_of(
-                response.status_code, _status(response.content), verb, resource_type, namespace, name.partition("/")[0]
-            )
+            asked = (verb, resource_type, namespace, name.partition("/")[0])
+            raise error_of(response.status_code, _status(response.content), *asked, self.identity)
         except CoursegenError as error:
             self._figures.call_failed(error.code)
             raise
+
+
+def _identity(access: Access, pod: str) -> Identity:
+    try:
+        return Identity.of(access.authorization(), pod)
+    except OSError:  # the file of the token: whoever asks is told
+        return Identity(pod=pod)
 
 
 _METHODS: Final = {

@@ -4,12 +4,14 @@
 
     RetryableError
     ├── ClusterUnavailable   no answer, or "later": the same call may succeed
+    ├── QuotaExceeded        a quota of the namespace is used up, which frees itself when something goes
     └── WriteConflict        somebody else has written in between
     OperatorError
     ├── NotPermitted         RBAC refuses this call
     └── KindAbsent           the API server does not know the kind: its CRD is not installed
     PermanentError
     ├── ObjectRefused        the API server does not accept the object as it stands
+    ├── AdmissionDenied      it would, and a policy of the cluster does not
     ├── AlreadyThere         an object of that name exists
     └── ObjectGone           the object to be written, or its namespace, is not there any more
     CoursegenError
@@ -25,6 +27,12 @@ class ClusterUnavailable(RetryableError):
     """The API server does not answer for the moment."""
 
     code = "cluster_unavailable"
+
+
+class QuotaExceeded(RetryableError):
+    """A quota of the namespace is used up for the moment."""
+
+    code = "quota_exceeded"
 
 
 class WriteConflict(RetryableError):
@@ -49,6 +57,12 @@ class ObjectRefused(PermanentError):
     """The API server does not accept the object."""
 
     code = "object_refused"
+
+
+class AdmissionDenied(PermanentError):
+    """A policy of the cluster does not let the object in."""
+
+    code = "admission_denied"
 
 
 class AlreadyThere(PermanentError):

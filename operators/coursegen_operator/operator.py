@@ -69,7 +69,7 @@ class Operator:
         kinds = all_kinds(settings.watch_namespaces) if kinds is None else kinds
         figures = Figures([kind.type.kind for kind in kinds])
         async with (
-            Cluster.open(settings.call_seconds, figures) as cluster,
+            Cluster.open(settings.call_seconds, figures, settings.pod_name) as cluster,
             open_elector(settings, figures, clock) as elector,
         ):
             yield cls(settings, health, cluster, elector, kinds, figures, clock)
@@ -109,7 +109,14 @@ class Leader:
         self._store = Store()
         self._recorder = Recorder(cluster, clock, figures, settings.instance)
         self._reconciler = Reconciler(
-            cluster, self._store, kinds, self._recorder, figures, clock, is_confined=bool(settings.watch_namespaces)
+            cluster,
+            self._store,
+            kinds,
+            self._recorder,
+            figures,
+            clock,
+            identity=cluster.identity,
+            is_confined=bool(settings.watch_namespaces),
         )
         self._queue = KeyedQueue(
             self._reconciler.look, clock, workers=settings.workers, resync_seconds=settings.resync_seconds
@@ -122,7 +129,7 @@ class Leader:
 
     async def run(self, stopping: asyncio.Event, health: HealthRegistry) -> None:
         """Reconcile until `stopping` is set; then finish what is in hand, and what is to be told."""
-        vital = Vital(health, self._queue_age, self._keeper.age, lambda: self._keeper.obstacle)
+        vital = Vital(health, self._standstill, self._keeper.age, lambda: self._keeper.obstacle)
         quiet = asyncio.Event()
         await together(
             stopping,
@@ -149,9 +156,9 @@ class Leader:
         finally:
             quiet.set()
 
-    def _queue_age(self) -> float:
+    def _standstill(self) -> float:
         """Before the first inventory nothing can move."""
-        return self._queue.age() if self._keeper.ready.is_set() else 0.0
+        return self._queue.standstill() if self._keeper.ready.is_set() else 0.0
 
     def _watch(self, selection: Selection) -> Watch:
         return Watch(self._cluster.access, selection, self, self._clock)

@@ -19,14 +19,17 @@ from operators.coursegen_operator.children import ChildRefused, Children
 from operators.coursegen_operator.comparison import without_nothing
 from operators.coursegen_operator.conditions import Condition, merged, stuck, working
 from operators.coursegen_operator.errors import (
+    AdmissionDenied,
     KindAbsent,
     LeadershipLost,
     NotPermitted,
     ObjectGone,
     ObjectRefused,
+    QuotaExceeded,
     WriteConflict,
 )
 from operators.coursegen_operator.figures import Figures
+from operators.coursegen_operator.identity import Identity
 from operators.coursegen_operator.keyed_queue import Verdict
 from operators.coursegen_operator.planning import Kind, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
@@ -52,6 +55,8 @@ RECONCILE_ERROR: Final = "ReconcileError"
 """The reason for a defect of the operator itself."""
 PATIENCE: Final = 5
 """So many looks in a row that fail are told, though nobody need act: some ten seconds. From then on they count as errors."""
+_REFUSALS: Final = (ChildRefused, ObjectRefused, AdmissionDenied, NotPermitted, KindAbsent)
+"""What another look does not put right, unless a person acts."""
 
 
 class Writer(Reader, Protocol):
@@ -137,9 +142,10 @@ class Reconciler:
         figures: Figures,
         clock: Clock,
         *,
+        identity: Identity | None = None,
         is_confined: bool = False,
     ) -> None:
-        """`is_confined`: it looks after some namespaces only, and reads nothing beyond them."""
+        """`identity` is who looks; `is_confined`: it looks after some namespaces only, and reads nothing beyond them."""
         self.watched: frozenset[str] = frozenset()
         """The kinds that the store has all of."""
         self.missed: Callable[[frozenset[str]], None] = lambda _: None
@@ -150,6 +156,7 @@ class Reconciler:
         self._recorder = recorder
         self._figures = figures
         self._clock = clock
+        self._identity = identity or Identity()
         self._is_confined = is_confined
         """But for what a resource names beyond them: see `StoredReader`."""
         self._children = Children(cluster, store)
@@ -174,9 +181,10 @@ class Reconciler:
                 if self._failed_again(key):
                     outcome = "hindered"
                     _log.warning("cannot reconcile now", reason=error.message)
-                    await self._lose_patience(key, error)
                 else:
                     _log.info("cannot reconcile now", reason=error.message)
+                if outcome == "hindered" or isinstance(error, QuotaExceeded):  # the cluster's word, and no lost call
+                    await self._lose_patience(key, error)
                 raise
             except Exception:
                 outcome = "failed"
@@ -197,14 +205,15 @@ class Reconciler:
             return await self._carry_out(kind, resource, await self._plan(kind, resource))
         except ObjectGone:  # deleted meanwhile; the watch will say so
             return "gone", Verdict(look_again_seconds=REFUSED_SECONDS)
-        except (ChildRefused, ObjectRefused, NotPermitted, KindAbsent) as error:
+        except _REFUSALS as error:
             _log.warning("refused", reason=error.message)
-            await self._tell_fault(kind, resource, stuck(reason_of(error), error.message))
+            said = f"{error.message}; next: kubectl -n {key.namespace} edit {kind.type.short}/{key.name}"
+            await self._tell_fault(kind, resource, stuck(reason_of(error), _once(error.message, said)))
             return "refused", Verdict(look_again_seconds=REFUSED_SECONDS)
         except (RetryableError, LeadershipLost):
             raise
         except Exception as error:
-            said = f"the operator failed ({type(error).__name__}) and tries again; see its log for {key}"
+            said = f"the operator failed ({type(error).__name__}) and tries again; see: {self._log_of(kind, key)}"
             await self._tell_fault(kind, resource, working(RECONCILE_ERROR, said))
             raise
 
@@ -217,8 +226,14 @@ class Reconciler:
         """Say what is in the way; whoever waits for the resource waits for that."""
         resource = self._store.get(key)
         if resource is not None:
+            kind = self._kinds[key.kind]
             said = f"{error.message}; the operator tries again"
-            await self._tell_fault(self._kinds[key.kind], resource, working(reason_of(error), said))
+            told = _once(said, f"{said}; see: {self._log_of(kind, key)}")
+            await self._tell_fault(kind, resource, working(reason_of(error), told))
+
+    def _log_of(self, kind: Kind, key: ObjectKey) -> str:
+        """The command that shows what this process has said about it; without a pod, what it has told of it."""
+        return self._identity.log or f"kubectl -n {key.namespace} describe {kind.type.short}/{key.name}"
 
     async def _plan(self, kind: Kind, resource: Object) -> Plan:
         reader = StoredReader(self._cluster, self._store, resource, self.watched, is_confined=self._is_confined)
@@ -288,6 +303,11 @@ class Reconciler:
                 self._recorder.tell(resource, Notice(conditions[0].reason, conditions[0].message, warning=True))
         except CoursegenError as error:
             _log.warning("cannot say what is wrong", reason=error.message)
+
+
+def _once(said: str, with_command: str) -> str:
+    """`said` where it names a command already."""
+    return said if "kubectl " in said else with_command
 
 
 def reason_of(error: CoursegenError) -> str:

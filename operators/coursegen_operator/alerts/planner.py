@@ -83,7 +83,7 @@ class _Look:
         if self._around.is_absent(RULES):
             return self._without_rule(self._telling.operator_absent())
         if self._around.is_forbidden(RULES):
-            return self._plan(self._telling.not_permitted(), self._kept())
+            return self._plan(self._telling.not_permitted(self._around.refusal), self._kept())
         labels = self._labels()
         manifest = self._manifest(labels)
         found = manifest["spec"]["groups"]

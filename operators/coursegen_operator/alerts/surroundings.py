@@ -31,7 +31,7 @@ RULES: Final = PROMETHEUS_RULE.plural
 EVENTS: Final = EVENT.plural
 NAMESPACES: Final = NAMESPACE.plural
 DENIED: Final = "denied"
-"""Items are `{"what": <plural>, "why": "Forbidden" | "Absent"}`."""
+"""Items are `{"what": <plural>, "why": "Forbidden" | "Absent"}`, of rules with the API server's words as `said`."""
 
 SELECTING: Final = (PROMETHEUS, THANOS_RULER)
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
@@ -52,6 +52,8 @@ class Surroundings:
     namespace_labels: Labels
     events: tuple[Object, ...]
     denied: frozenset[tuple[str, Why]]
+    refusal: str = ""
+    """Why rules may not be read, and the command that shows it."""
 
     @classmethod
     def of(cls, resource: Object, observed: Observed) -> Surroundings:
@@ -66,6 +68,7 @@ class Surroundings:
             _labels_of(namespace, around.get(NAMESPACES, ())),
             tuple(around.get(EVENTS, ())),
             frozenset((item["what"], item["why"]) for item in around.get(DENIED, ())),
+            next((item["said"] for item in around.get(DENIED, ()) if item["what"] == RULES and "said" in item), ""),
         )
 
     def is_absent(self, what: str) -> bool:
@@ -155,8 +158,8 @@ class _Reading:
     ) -> list[Object] | None:
         try:
             found = await self._cluster.list(kind, namespace, labels=labels)
-        except NotPermitted:
-            self._deny(kind, "Forbidden")
+        except NotPermitted as error:
+            self._deny(kind, "Forbidden", **({"said": error.message} if kind == PROMETHEUS_RULE else {}))
             return None
         except KindAbsent:
             self._deny(kind, "Absent")
@@ -165,9 +168,9 @@ class _Reading:
         self._found[kind.plural] = [*self._found.get(kind.plural, ()), *listed]
         return listed
 
-    def _deny(self, kind: ResourceType, why: Why) -> None:
+    def _deny(self, kind: ResourceType, why: Why, **more: str) -> None:
         if (kind.plural, why) not in self._marks:
-            self._denied.append({"what": kind.plural, "why": why})
+            self._denied.append({"what": kind.plural, "why": why, **more})
 
     @property
     def _marks(self) -> set[tuple[str, str]]:

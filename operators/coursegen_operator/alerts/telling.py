@@ -61,12 +61,10 @@ class Telling:
         message = f"no preset is enabled, and there are no slos and no extraGroups. Next: {self._kubectl('edit')}"
         return self._no_rule_wanted("NothingEnabled", message)
 
-    def not_permitted(self) -> Told:
-        """No rule can be written."""
-        message = (
-            "the operator may not list PrometheusRules in this namespace. Next: kubectl auth can-i list "
-            f"prometheusrules.monitoring.coreos.com -n {self._namespace} --as system:serviceaccount:<namespace>:<operator>"
-        )
+    def not_permitted(self, refusal: str) -> Told:
+        """No rule can be written; `refusal` is how the API server has said so, and the command that shows it."""
+        shows = f"kubectl auth can-i list prometheusrules.monitoring.coreos.com -n {self._namespace}"
+        message = f"the operator may not list PrometheusRules in this namespace: {refusal or f'see: {shows}'}"
         generated = Condition(GENERATED, "False", "NotPermitted", message)
         return (*stuck("NotPermitted", message), generated, *self.no_rule("NotPermitted"))
 
@@ -118,7 +116,7 @@ class Telling:
         return Condition(ACCEPTED, found.standing, found.reason, shortened(found.message, 700) + hint)
 
     def _hidden(self, unsure: Sequence[Selection], around: Surroundings) -> str:
-        look = "Next: kubectl get prometheuses,thanosrulers -A -o yaml | grep -A6 -i rule.*selector"
+        look = "Next: kubectl get prometheuses,thanosrulers -A -o yaml | grep -A6 -i 'rule.*selector'"
         if unsure:
             return f"{_names(unsure)} may select the rule: {unsure[0].message}. {look}"
         what = " and ".join(sorted(what for what, why in around.denied if why == "Forbidden" and what != NAMESPACES))

@@ -38,7 +38,8 @@ class Facts:
     pods: Sequence[Object]
     deployments: Sequence[Object] | None
     """None: not looked at."""
-    may_see_deployments: bool
+    refusal: str
+    """Why the Deployments may not be looked at, and the command that shows it; empty when they may."""
     approve: str
     backup: str
     """The id of a backup; empty when none is named, or none that can be."""
@@ -57,7 +58,7 @@ class Facts:
             jobs={each["metadata"]["name"]: each for each in jobs},
             pods=observed.around.get(PODS, ()),
             deployments=observed.around.get(DEPLOYMENTS),
-            may_see_deployments=DEPLOYMENTS_REFUSED not in observed.around,
+            refusal="; ".join(str(each["message"]) for each in observed.around.get(DEPLOYMENTS_REFUSED, ())),
             approve=str(annotations.get(ANNOTATION_APPROVE) or "").strip(),
             backup=backup if backup.isprintable() and len(backup) <= BACKUP_LENGTH else "",
             reconcile_at=str(annotations.get(ANNOTATION_RECONCILE_AT) or ""),
@@ -85,9 +86,8 @@ class Facts:
 
     def rollout(self) -> Rollout:
         """How far the Deployments are that the contract phase waits for."""
-        if not self.may_see_deployments:
-            command = f"{self.commands.kubectl} auth can-i list deployments --as=<the operator's service account>"
-            return Rollout(f"the operator may not see the Deployments; see: {command}")
+        if self.refusal:
+            return Rollout(f"the operator may not see the Deployments: {self.refusal}")
         if self.deployments is None:
             return Rollout(f"the Deployments are looked at next; see: {self.commands.kubectl} get deployments")
         return rollout_of(self.resource, self.spec.contract.wait_for, self.deployments)

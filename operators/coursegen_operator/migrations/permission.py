@@ -119,7 +119,7 @@ def _loss_hold(facts: Facts, memory: Memory, task: Task, what: str) -> Hold | No
 
 def _rollout_hold(facts: Facts, memory: Memory) -> Hold | None:
     rollout = facts.rollout()
-    if rollout.waiting and facts.deployments is None and facts.may_see_deployments:
+    if rollout.waiting and facts.deployments is None and not facts.refusal:
         return Hold(words.RECONCILING, rollout.waiting, look_seconds=NEXT_SECONDS)
     if rollout.waiting:
         return Hold(words.WAITING_FOR_ROLLOUT, rollout.waiting, look_seconds=WATCH_SECONDS)

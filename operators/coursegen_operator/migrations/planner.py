@@ -37,8 +37,8 @@ class MigrationKind:
             return found
         try:
             found[DEPLOYMENTS] = await _deployments(cluster, facts, namespace)
-        except NotPermitted:
-            found[DEPLOYMENTS_REFUSED] = []
+        except NotPermitted as error:
+            found[DEPLOYMENTS_REFUSED] = [{"message": error.message}]
         return found
 
     def plan(self, resource: Object, observed: Observed) -> Plan:

@@ -64,9 +64,11 @@ def _unknown(resource: Object, namespace: str) -> str:
     which = (
         f"no Deployment has this resource's label {INSTANCE}={instance}" if instance else f"it has no label {INSTANCE}"
     )
-    patch = '{"spec":{"contract":{"waitFor":[{"name":"<deployment>"}]}}}'
-    command = f"kubectl -n {namespace} patch dbm/{resource['metadata']['name']} --type=merge -p '{patch}'"
-    return f"{which}: name the Deployments that use the database in spec.contract.waitFor: {command}"
+    command = f"kubectl -n {namespace} edit dbm/{resource['metadata']['name']}"
+    return (
+        f"{which}: name the Deployments that use the database, of those that `kubectl -n {namespace} get deployments` shows, "
+        f"in spec.contract.waitFor: {command}"
+    )
 
 
 def _of_another_version(deployment: Object, version: str, *, is_named: bool) -> str:

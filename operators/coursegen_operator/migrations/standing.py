@@ -99,15 +99,18 @@ class Speaker:
                 text = f"{rest.what} has ended, what it left is read next; see: {self._commands.kubectl} describe {rest.what}"
                 return working(words.RECONCILING, text)
             case "waiting":
-                text = f"{rest.what} of an earlier spec ends first; see: {self._commands.kubectl} describe {rest.what}"
+                whose = "whose Job is gone" if rest.what.startswith("pod/") else "of an earlier spec"
+                text = f"{rest.what} {whose} ends first; see: {self._commands.kubectl} describe {rest.what}"
                 return working(words.RECONCILING, text)
             case _:
                 return self._running(rest)
 
     def _running(self, rest: Rest) -> tuple[Condition, ...]:
         if rest.obstacle is not None:
-            say = stuck if rest.obstacle.is_stuck(self._facts.now) else working
-            return say(rest.obstacle.reason, f"{rest.what} does not start: {rest.obstacle.message}")
+            message = f"{rest.what} does not start: {rest.obstacle.message}"
+            if rest.obstacle.is_stuck(self._facts.now):
+                return stuck(rest.obstacle.reason, message)
+            return working(rest.obstacle.reason, message)
         see = f"see: {self._commands.kubectl} logs {rest.what}"
         if self._memory.task == "apply":
             return working(words.MIGRATING, f"{rest.what} applies {words.work(self._memory)}; {see}")

@@ -80,8 +80,8 @@ class Commands:
 
     @property
     def backup(self) -> str:
-        """Names the backup that was taken."""
-        return self._annotate(f"{ANNOTATION_BACKUP}=<id>")
+        """Names the backup that was taken: its id is in the shell's BACKUP, and nothing happens while there is none."""
+        return self._annotate(f'{ANNOTATION_BACKUP}="$BACKUP"')
 
     @property
     def again(self) -> str:

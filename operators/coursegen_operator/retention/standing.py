@@ -79,10 +79,10 @@ def ready(
     return done("Scheduled", f"runs at {spec.schedule} ({spec.time_zone}){last}")
 
 
-def unusable(reason: str, message: str, *, has_cron_job: bool) -> tuple[Condition, ...]:
+def unusable(reason: str, message: str, place: Place, *, has_cron_job: bool) -> tuple[Condition, ...]:
     """The three for a schedule that cannot be used."""
     kept = "; the CronJob goes on as it was" if has_cron_job else ""
-    return stuck(reason, f"{message}{kept}; set it right with kubectl edit")
+    return stuck(reason, f"{message}{kept}; set it right: {place.kubectl(f'edit rtp/{place.name}')}")
 
 
 def last_run_succeeded(memory: Memory, place: Place) -> Condition:

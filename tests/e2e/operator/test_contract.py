@@ -127,7 +127,7 @@ def applied(installation: Installation, table: str) -> Callable[[], Object]:
 
 def test_the_contract_phase_asks_for_a_backup(upgraded: Installation) -> None:
     """The release is Ready and serves; the table is there, and no Job for it."""
-    await_contract(upgraded, "DestructiveDenied", "20990102000000", "ops.coursegen.dev/backup=<id>")
+    await_contract(upgraded, "DestructiveDenied", "20990102000000", 'ops.coursegen.dev/backup="$BACKUP"')
 
     assert contract_jobs(upgraded) == []
     assert has(upgraded, "relics")

@@ -15,10 +15,12 @@ from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from operators.coursegen_operator.alerts.rules.objectives import Objective
 from operators.coursegen_operator.children import ChildRefused
 from operators.coursegen_operator.errors import (
+    AdmissionDenied,
     ClusterUnavailable,
     KindAbsent,
     NotPermitted,
     ObjectRefused,
+    QuotaExceeded,
     WriteConflict,
 )
 from operators.coursegen_operator.jobs import starting
@@ -35,7 +37,7 @@ ALERTS: Final = {alert.name: alert for preset in PRESETS for alert in preset.ale
 OF_OBJECTIVES: Final = {alert.name for alert in Objective.of({"name": "x"}).alerts()}
 
 _KUBECTL: Final = {
-    "annotate", "create", "delete", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "rollout",
+    "annotate", "auth", "create", "delete", "describe", "edit", "events", "exec", "explain", "get", "logs", "patch", "rollout",
     "scale", "top", "wait",
 }  # fmt: skip
 
@@ -191,8 +193,9 @@ def _reasons() -> set[str]:
         for name, value in vars(module).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, str) and value[:1].isupper()
     }
-    faults = (ChildRefused, ObjectRefused, NotPermitted, KindAbsent, ClusterUnavailable, WriteConflict)
-    return planned | {reason_of(fault("")) for fault in faults} | {RECONCILE_ERROR}
+    faults = (ChildRefused, ObjectRefused, NotPermitted, KindAbsent, AdmissionDenied)
+    passing = (ClusterUnavailable, QuotaExceeded, WriteConflict)
+    return planned | {reason_of(fault("")) for fault in (*faults, *passing)} | {RECONCILE_ERROR}
 
 
 def _sources() -> list[Path]:

@@ -8,15 +8,18 @@ import pytest
 
 from operators.coursegen_operator.answers import error_of
 from operators.coursegen_operator.errors import (
+    AdmissionDenied,
     AlreadyThere,
     ClusterUnavailable,
     KindAbsent,
     NotPermitted,
     ObjectGone,
     ObjectRefused,
+    QuotaExceeded,
     WriteConflict,
 )
-from operators.coursegen_operator.resources import CRON_JOB, POD
+from operators.coursegen_operator.identity import Identity
+from operators.coursegen_operator.resources import CRON_JOB, JOB, POD
 
 ENDING = {"reason": "Forbidden", "details": {"causes": [{"reason": "NamespaceTerminating"}]}}
 UNTYPED = (
@@ -24,6 +27,16 @@ UNTYPED = (
     "  .spec.colour: field not declared in schema\n  .spec.suspend: expected boolean, got &{red}"
 )
 ABSENT = {"reason": "NotFound", "details": {"name": "x"}}
+RBAC = (
+    'jobs.batch is forbidden: User "system:serviceaccount:ops:operator" cannot create resource "jobs" in API group "batch" '
+    'in the namespace "default"'
+)
+QUOTA = 'jobs.batch "x" is forbidden: exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: 1'
+WEBHOOK = 'admission webhook "images.example" denied the request: only images of registry.example, User "x" cannot do otherwise'
+POLICY = (
+    "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'signed' with binding 'all' denied request: not signed"
+)
+BUILT_IN = 'jobs.batch "x" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can\'t set'
 
 
 @pytest.mark.parametrize(
@@ -31,6 +44,19 @@ ABSENT = {"reason": "NotFound", "details": {"name": "x"}}
     [
         (401, {}, NotPermitted),
         (403, {"reason": "Forbidden"}, NotPermitted),
+        (403, {"reason": "Forbidden", "message": RBAC}, NotPermitted),
+        (403, {"reason": "Forbidden", "message": QUOTA}, QuotaExceeded),
+        (
+            403,
+            {"reason": "Forbidden", "message": QUOTA.replace("exceeded quota: few", "status unknown for quota: few")},
+            QuotaExceeded,
+        ),
+        (403, {"reason": "Forbidden", "message": WEBHOOK}, AdmissionDenied),
+        (403, {"reason": "Forbidden", "message": POLICY}, AdmissionDenied),
+        (403, {"reason": "Forbidden", "message": BUILT_IN}, AdmissionDenied),
+        (400, {"message": WEBHOOK}, AdmissionDenied),
+        (422, {"reason": "Invalid", "message": POLICY}, AdmissionDenied),
+        (500, {"message": 'Internal error occurred: failed calling webhook "images.example"'}, ClusterUnavailable),
         (403, ENDING, ObjectGone),
         (404, ABSENT, ObjectGone),
         (404, None, KindAbsent),
@@ -64,8 +90,44 @@ def test_a_field_that_the_cluster_does_not_know_is_named_with_what_to_do() -> No
 
 def test_a_missing_right_is_named_with_the_command_that_shows_it() -> None:
     """By RBAC's own verbs."""
-    assert (
-        "kubectl auth can-i patch cronjobs.batch -n default"
-        in error_of(403, {}, "apply", CRON_JOB, "default", "x").message
+    refused = error_of(403, {"message": RBAC}, "create", JOB, "default", "x").message
+    assert refused.endswith(
+        "see: kubectl auth can-i create jobs.batch -n default --as=system:serviceaccount:ops:operator"
     )
-    assert "kubectl auth can-i list pods --all-namespaces" in error_of(403, {}, "list", POD, None, "").message
+    silent = error_of(403, {}, "apply", CRON_JOB, "default", "x").message
+    assert silent.endswith("see: kubectl auth can-i patch cronjobs.batch -n default")
+    known = error_of(403, {}, "list", POD, None, "", Identity("ops", "operator")).message
+    assert known.endswith("see: kubectl auth can-i list pods --all-namespaces --as=system:serviceaccount:ops:operator")
+
+
+def test_a_token_that_is_not_accepted_is_no_matter_of_rights() -> None:
+    """`can-i` would say yes: the account is what to look at."""
+    refused = error_of(401, {"message": "Unauthorized"}, "list", POD, None, "", Identity("ops", "operator"))
+
+    assert refused.message.endswith("see: kubectl -n ops get serviceaccount operator")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "command"),
+    [
+        (403, QUOTA, "kubectl -n default describe quota"),
+        (403, WEBHOOK, "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"),
+        (422, POLICY, "kubectl describe validatingadmissionpolicy signed"),
+        (403, BUILT_IN, "kubectl describe namespace default"),
+    ],
+)
+def test_what_is_no_matter_of_rights_names_another_command(code: int, said: str, command: str) -> None:
+    """`kubectl auth can-i` says yes to all of these; the cluster's own words stay."""
+    message = error_of(code, {"message": said}, "create", JOB, "default", "x").message
+
+    assert said in message
+    assert message.endswith(f"see: {command}")
+    assert "can-i" not in message
+
+
+def test_long_words_leave_room_for_the_command() -> None:
+    """A message is cut at its end."""
+    message = error_of(403, {"message": f"{WEBHOOK}{' no' * 2000}"}, "create", JOB, "n" * 63, "x" * 63).message
+
+    assert len(message.encode()) < 1024
+    assert message.endswith("mutatingwebhookconfigurations")

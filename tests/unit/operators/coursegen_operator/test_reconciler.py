@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from operators.coursegen_operator.errors import (
+    AdmissionDenied,
     ClusterUnavailable,
     KindAbsent,
     NotPermitted,
     ObjectRefused,
+    QuotaExceeded,
     WriteConflict,
 )
 from operators.coursegen_operator.reconciler import PATIENCE, StoredReader
@@ -211,7 +213,11 @@ async def test_a_resource_that_goes_is_left_alone(grounds: Grounds) -> None:
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(NotPermitted("see `kubectl auth can-i`"), "NotPermitted"), (ObjectRefused("spec.schedule: no"), "ObjectRefused")],
+    [
+        (NotPermitted("see `kubectl auth can-i`"), "NotPermitted"),
+        (ObjectRefused("spec.schedule: no"), "ObjectRefused"),
+        (AdmissionDenied("no such registry"), "AdmissionDenied"),
+    ],
 )
 async def test_a_refusal_stalls_and_is_tried_again_a_minute_later(
     grounds: Grounds, error: Exception, reason: str
@@ -239,6 +245,25 @@ async def test_an_api_server_without_an_answer_changes_no_condition(grounds: Gro
     assert grounds.status == {"observedGeneration": -1}
 
 
+async def test_a_quota_is_told_at_once_and_waited_for(grounds: Grounds) -> None:
+    """It frees itself when something goes: nothing stalls, `helm --wait` waits, and the queue's pauses grow."""
+    grounds.cluster.refuses["apply", CRON_JOB.kind] = QuotaExceeded(
+        "exceeded quota; see: kubectl -n default describe quota"
+    )
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(QuotaExceeded):
+            await grounds.look()
+        told = grounds.condition("Reconciling")
+        assert (told["status"], told["reason"]) == ("True", "QuotaExceeded")
+        assert told["message"] == "exceeded quota; see: kubectl -n default describe quota; the operator tries again"
+        assert grounds.condition("Stalled")["status"] == "False"
+    assert grounds.told == [("sample", "QuotaExceeded")]
+
+    grounds.cluster.refuses.clear()
+    await grounds.settle()
+    assert grounds.condition("Ready")["status"] == "True"
+
+
 async def test_an_error_that_comes_again_and_again_is_told(grounds: Grounds) -> None:
     """Nobody waits for ever without a word; it is told once, and forgotten once it is over."""
     await grounds.settle()
@@ -252,7 +277,8 @@ async def test_an_error_that_comes_again_and_again_is_told(grounds: Grounds) -> 
         await grounds.look()
     told = grounds.condition("Reconciling")
     assert (told["status"], told["reason"]) == ("True", "ClusterUnavailable")
-    assert told["message"] == "the API server says 500: no; the operator tries again"
+    see = "kubectl -n default describe rtp/sample"
+    assert told["message"] == f"the API server says 500: no; the operator tries again; see: {see}"
     assert grounds.condition("Ready")["status"] == grounds.condition("Stalled")["status"] == "False"
     assert grounds.status["cronJobName"] == "sample"
 

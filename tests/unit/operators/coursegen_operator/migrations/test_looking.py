@@ -171,7 +171,8 @@ def test_a_release_without_deployments_is_not_rolled_out(labels: dict[str, str],
     waiting = rollout_of(resource, None, []).waiting
 
     assert says in waiting
-    assert 'kubectl -n shop patch dbm/main --type=merge -p \'{"spec":{"contract":{"waitFor":' in waiting
+    assert "`kubectl -n shop get deployments`" in waiting
+    assert waiting.endswith("in spec.contract.waitFor: kubectl -n shop edit dbm/main")
     assert rollout_of(resource, (), []).waiting == ""
 
 
@@ -192,7 +193,7 @@ class _Cluster:
     ) -> list[Object]:
         """None at all."""
         if self._refuses and resource_type.kind == "Deployment":
-            raise NotPermitted("no")
+            raise NotPermitted("no, says RBAC; see: kubectl auth can-i")
         self.asked.append((resource_type.kind, dict(labels or {})))
         return []
 
@@ -238,4 +239,4 @@ async def test_deployments_that_may_not_be_seen_hold_the_contract_phase_back() -
 
     assert plan.children == ()
     pending = next(each for each in plan.status["conditions"] if each["type"] == "ContractPending")
-    assert "may not see the Deployments" in pending["message"]
+    assert pending["message"] == "the operator may not see the Deployments: no, says RBAC; see: kubectl auth can-i"

@@ -157,7 +157,7 @@ def test_what_loses_data_needs_the_policy_and_a_backup() -> None:
     assert world.says() == ("stuck", "DestructiveDenied")
     assert "DROP TABLE x" in world.condition("Ready")["message"]
     assert "kubectl -n shop patch dbm/main" in world.condition("Ready")["message"]
-    assert "ops.coursegen.dev/backup=<id>" in world.condition("Ready")["message"]
+    assert 'ops.coursegen.dev/backup="$BACKUP"' in world.condition("Ready")["message"]
     world.annotate(backup="dump-17")
     world.settle()
     assert world.says() == ("stuck", "DestructiveDenied")
@@ -165,7 +165,7 @@ def test_what_loses_data_needs_the_policy_and_a_backup() -> None:
     world.edit(policy=ALLOW)
     _run(world, "plan")
     assert world.says() == ("stuck", "DestructiveDenied")
-    assert "ops.coursegen.dev/backup=<id>" in world.condition("Ready")["message"]
+    assert 'ops.coursegen.dev/backup="$BACKUP"' in world.condition("Ready")["message"]
     world.annotate(backup="dump-17")
     world.settle()
     args = world.job["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -350,7 +350,7 @@ def test_contract_without_policy_or_backup_waits() -> None:
     assert world.says() == ("done", "Applied")
     assert world.condition("ContractPending")["reason"] == "DestructiveDenied"
     assert "kubectl -n shop patch dbm/main" in world.condition("ContractPending")["message"]
-    assert "ops.coursegen.dev/backup=<id>" in world.condition("ContractPending")["message"]
+    assert 'ops.coursegen.dev/backup="$BACKUP"' in world.condition("ContractPending")["message"]
 
 
 def test_a_contract_that_fails_leaves_the_application_ready_for_good() -> None:

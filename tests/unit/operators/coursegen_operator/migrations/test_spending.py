@@ -283,7 +283,7 @@ def test_a_backup_of_last_year_lets_nothing_through(monkeypatch: pytest.MonkeyPa
     _run(world, "plan")
     assert world.says() == ("stuck", "DestructiveDenied")
     assert OTHERS_BACKUP in world.condition("Ready")["message"]
-    assert "--overwrite ops.coursegen.dev/backup=<id>" in world.condition("Ready")["message"]
+    assert '--overwrite ops.coursegen.dev/backup="$BACKUP"' in world.condition("Ready")["message"]
     world.annotate(backup="dump-18")
     world.settle()
 
@@ -388,7 +388,7 @@ def test_a_spent_backup_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert world.says() == ("stuck", "DestructiveDenied")
     assert OTHERS_BACKUP in world.condition("Ready")["message"]
-    assert "--overwrite ops.coursegen.dev/backup=<id>" in world.condition("Ready")["message"]
+    assert '--overwrite ops.coursegen.dev/backup="$BACKUP"' in world.condition("Ready")["message"]
     assert (world.unfinished, world.resource["status"]["failedAttempts"]) == ([], 0)
     world.annotate(backup="dump-19")
     _run(world, "apply")
