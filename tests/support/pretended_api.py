@@ -92,6 +92,12 @@ class PretendedApi:
     url: str = ""
     token: str = "t"
     """Whoever shows another one is refused."""
+    further: set[str] = field(default_factory=set)
+    """Tokens that are taken as well, so that the server can tell who asks."""
+    held: set[str] = field(default_factory=set)
+    """Whose writes are held up on the way here; they arrive when that is over, whether their sender still waits or not."""
+    late: list[tuple[str, str, int]] = field(default_factory=list)
+    """Method and path of each that was held up, and what became of it."""
     hangs: bool = False
     requests: list[str] = field(default_factory=list)
     """Method and path of every call."""
@@ -103,9 +109,9 @@ class PretendedApi:
     def __post_init__(self) -> None:
         self.cluster.listeners.append(self._note)
 
-    def kubeconfig(self, folder: Path) -> Path:
+    def kubeconfig(self, folder: Path, token: str = "") -> Path:
         """A file for KUBECONFIG."""
-        (folder / "token").write_text(self.token, encoding="utf-8")
+        (folder / "token").write_text(token or self.token, encoding="utf-8")
         path = folder / "kubeconfig"
         config = {
             "current-context": "x",
@@ -124,8 +130,19 @@ class PretendedApi:
         self.requests.append(f"{request.method} {request.url.path}")
         while self.hangs and not self.is_over:  # noqa: ASYNC110 - the test looks only at what it has set
             await asyncio.sleep(0.05)
-        if request.headers.get("authorization") != f"Bearer {self.token}":
+        shown = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if shown not in {self.token, *self.further}:
             return _status(401, "Unauthorized", "who are you?")
+        if request.method == "GET" or shown not in self.held:
+            return await self._answered(request)
+        await request.body()  # while the sender is there to send it
+        while shown in self.held and not self.is_over:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        found = await self._answered(request)
+        self.late.append((request.method, request.url.path, found.status_code))
+        return found
+
+    async def _answered(self, request: Request) -> Response:
         parts = [part for part in request.url.path.split("/") if part]
         if len(parts) < 3 or (parts[0] == "apis" and len(parts) == 3):
             return self._discovery(parts)
