@@ -1,15 +1,18 @@
-"""The operator killed and asked to stop, with an edit in each gap: applied once, by whoever leads next (reliability R4)."""
+"""The operator killed and asked to stop, with an edit and a run to be made in each gap: once, by whoever leads next (R4)."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW
+from operators.coursegen_operator.retention.cronjob import job_by_annotation_name
 from tests.support.kube.commands import kubectl
 from tests.support.kube.installation import Installation
 from tests.support.kube.operator import PROCESS, OperatorRelease, reads
@@ -31,7 +34,9 @@ APPLIED_SECONDS = 10.0
 def test_an_edit_in_the_gap_is_applied_once(
     operator: OperatorRelease, operated: Installation, signal: str, limit: float
 ) -> None:
-    """Another process leads within the limit and makes the CronJob what was asked for meanwhile; its generation rises by one."""
+    """Another process leads within the limit and makes the CronJob what was asked for meanwhile, whose generation rises by one;
+    of each value of the annotation that runs the policy it makes one Job, which is the one that is there in the end.
+    """
     _both_are_there(operator)
     asked = reads(operated.namespace, "rtp", "outbox")["spec"]["schedule"]
     try:
@@ -104,21 +109,28 @@ def _acquired(lease: dict[str, Any]) -> float:
 
 def _edit_in_gaps(operator: OperatorRelease, operated: Installation, signal: str, limit: float) -> None:
     led, applied = [], []
+    before_all, made, stem = set(_runs(operated)), {}, secrets.token_hex(2)
     for number in range(ROUNDS):
         _both_are_there(operator)
-        name = str(reads(operated.namespace, "rtp", "outbox")["status"]["cronJobName"])
+        outbox = reads(operated.namespace, "rtp", "outbox")
+        name, value = str(outbox["status"]["cronJobName"]), f"{stem}-{number}"
         before = operated.get("cronjob", name)["metadata"]["generation"]
         wanted = _another(operated.get("cronjob", name)["spec"]["schedule"], number)
         gone, sent_at = operator.signal_leader(signal)
         _ask_for(operated, wanted)
+        operated.kubectl("annotate", "rtp/outbox", f"{ANNOTATION_RUN_NOW}={value}", "--overwrite")
 
         lease = _await_another(operator, gone, limit + BUSY_SECONDS)
         _await_schedule(operated, name, wanted)
+        job = job_by_annotation_name(outbox, value)
+        made[job] = _await_run(operated, job, value)
         applied.append(time.time() - sent_at)
         led.append(_acquired(lease) - sent_at)
         assert led[-1] <= limit
         assert operated.get("cronjob", name)["metadata"]["generation"] == before + 1
         _replace(operator, gone)
+    runs = _runs(operated)
+    assert {job: runs[job] for job in runs if job not in before_all} == made, "a run was made twice, or anew"
     print(
         f"{signal}, {ROUNDS} times: another one leads after {min(led):.1f} to {max(led):.1f} s, "
         f"an edit is applied after {min(applied):.1f} to {max(applied):.1f} s"
@@ -127,6 +139,28 @@ def _edit_in_gaps(operator: OperatorRelease, operated: Installation, signal: str
 
 def _ask_for(operated: Installation, schedule: str) -> None:
     operated.kubectl("patch", "rtp/outbox", "--type=merge", "-p", json.dumps({"spec": {"schedule": schedule}}))
+
+
+def _runs(operated: Installation) -> dict[str, str]:
+    """The Jobs that the annotation has had made, each with its uid. Those of the CronJob are the CronJob's."""
+    jobs = operated.items("jobs", "-l", "ops.coursegen.dev/task=retention")
+    return {
+        each["metadata"]["name"]: each["metadata"]["uid"]
+        for each in jobs
+        if any(owner["kind"] == "RetentionPolicy" for owner in each["metadata"].get("ownerReferences", ()))
+    }
+
+
+def _await_run(operated: Installation, job: str, value: str) -> str:
+    """Return when the Job of this value is there, and the policy says so; its uid."""
+
+    def is_made() -> str:
+        uid = _runs(operated).get(job, "")
+        handled = reads(operated.namespace, "rtp", "outbox")["status"].get("lastHandledRunNow")
+        assert (bool(uid), handled) == (True, value)
+        return uid
+
+    return str(eventually_sync(is_made, within=APPLIED_SECONDS, every=0.2))
 
 
 def _another(schedule: str, number: int) -> str:

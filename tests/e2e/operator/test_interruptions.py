@@ -1,4 +1,6 @@
-"""A migration broken off in the middle of a statement, and one that goes on while nobody leads: each file is applied once."""
+"""A migration broken off in the middle of a statement, by a kill or a deletion, and one that goes on while nobody leads: each
+file is applied once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from operators.coursegen_operator.resources import LABEL_TASK
 from tests.support.kube.commands import Object, kubectl
 from tests.support.kube.installation import Installation
 from tests.support.kube.operator import OperatorRelease, await_condition, condition, reads
@@ -21,6 +24,8 @@ NAME = "interrupted"
 REVISIONS = sorted(each.name[:14] for each in (REPOSITORY / "migrations").glob("*.sql"))
 KILLED_SECONDS = 20.0
 BUSY_SECONDS = 5.0
+ENDED_SECONDS = 60.0
+"""To the end of a pod that is told to stop, which Kubernetes waits for for half a minute, and to the next Job."""
 _SLOW = """
 CREATE SCHEMA slow;
 CREATE TABLE slow.down (name text PRIMARY KEY);
@@ -124,6 +129,45 @@ def test_whoever_is_killed_each_migration_is_applied_once(
     assert {version: rows[version] for version in done} == done, "a migration was applied again"
     said = Counter(line.split()[1] for line in _log(database, second) if line.startswith("applied "))
     assert said == Counter(each for each in REVISIONS if each not in done)
+
+
+def test_a_job_that_is_deleted_at_work_is_made_anew_when_its_pod_has_ended(
+    database: Installation, migration: Object
+) -> None:
+    """Never two at once. Nothing counts as failed, and each file is applied once."""
+    asked(database, NAME, _SLOW)
+    kubectl("apply", "-f", "-", stdin=json.dumps(migration))
+    job = in_the_middle(database)
+    done = dict(line.split("|") for line in asked(database, NAME, _APPLIED).splitlines())
+    before = str(database.get("job", job)["metadata"]["uid"])
+
+    database.kubectl("delete", "job", job, "--wait=false")
+
+    def is_anew() -> bool:
+        # Jobs are read before pods: whatever has ended in between has ended later than the new Job was seen.
+        found = database.items("jobs,pods", "-l", f"{LABEL_TASK}=apply")
+        uids = {each["metadata"]["uid"] for each in found if each["kind"] == "Job" and each["metadata"]["name"] == job}
+        old = [each for each in found if each["kind"] == "Pod" and _owner(each) == before]
+        is_there = bool(uids - {before})
+        if is_there and any(each["status"]["phase"] in {"Pending", "Running"} for each in old):
+            pytest.fail("two Jobs were at work at once")
+        return is_there
+
+    eventually_sync(is_anew, within=ENDED_SECONDS, every=0.2)
+    assert in_the_middle(database) == job
+    asked(database, NAME, "DELETE FROM slow.down")
+
+    ready = await_condition(database.namespace, "dbm", NAME, "Ready", reason="Applied", within=90)
+
+    assert ready["status"]["failedAttempts"] == 0
+    assert applying(database) == {job: "Complete"}
+    rows = dict(line.split("|") for line in asked(database, NAME, _APPLIED).splitlines())
+    assert sorted(rows) == REVISIONS
+    assert {version: rows[version] for version in done} == done, "a migration was applied again"
+
+
+def _owner(pod: Object) -> str:
+    return str(next((each["uid"] for each in pod["metadata"].get("ownerReferences", ())), ""))
 
 
 def _log(database: Installation, job: str) -> list[str]:

@@ -90,6 +90,7 @@ def test_a_failing_migration_reads_well_and_takes_nothing_down(behind: Installat
     assert "browser_sessions" in said
     assert stalled["status"]["failedAttempts"] == 2
     assert condition(stalled, "Ready")["status"] == "False"
+    assert "condition met" in behind.kubectl("wait", "dbm/main", "--for=condition=Stalled", "--timeout=10s")
     behind.sql("DROP VIEW browser_sessions")
     behind.kubectl("annotate", "dbm/main", f"ops.coursegen.dev/reconcile-at={time.time()}", "--overwrite")
     applied = await_condition(namespace, "dbm", "main", "Ready", reason="Applied", within=120)

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.operator.conftest import OPERATED
-from tests.support.kube.commands import items, kubectl, run
+from tests.support.kube.commands import Object, items, kubectl, run
 from tests.support.kube.installation import Installation, eventually_gone, own_namespace
-from tests.support.kube.operator import KINDS, OperatorRelease, await_condition, kinds_there
+from tests.support.kube.operator import KINDS, OperatorRelease, await_condition, condition, kinds_there, reads
 from tests.support.kube.remains import terminating
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import eventually_sync
@@ -26,6 +26,8 @@ MISSED_SECONDS = 30.0
 AWAY_SECONDS = 16.0
 CALLS_A_MINUTE = 80
 """Asking every fifteen seconds whether the kinds are back, and what else there is."""
+_AT_WORK = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
+"""What a Job runs that has no end before it is told to stop."""
 _CHILDREN = "cronjobs,jobs"
 _MANAGED = "app.kubernetes.io/managed-by=coursegen-operator"
 
@@ -46,6 +48,59 @@ def children(namespace: str) -> list[str]:
 def nothing_hangs(namespace: str) -> None:
     """Return when nothing in the namespace is Terminating."""
     eventually_sync(lambda: not terminating(namespace), within=GONE_SECONDS, every=1)
+
+
+def taken_over(operated: Installation, namespace: str, kind: str, name: str, **spec: object) -> str:
+    """A resource as one of the application's, for another namespace, whose pods need nothing but what is there."""
+    found = operated.get(kind, name)
+    kept = {key: value for key, value in found["spec"].items() if key not in {"job", "imagePullSecrets"}}
+    metadata = {"name": name, "namespace": namespace}
+    return json.dumps(
+        {**{each: found[each] for each in ("apiVersion", "kind")}, "metadata": metadata, "spec": {**kept, **spec}}
+    )
+
+
+def test_a_namespace_goes_while_the_operator_works_in_it(operator: OperatorRelease, operated: Installation) -> None:
+    """All three kinds, and a Job at work: nothing stays Terminating; the operator makes nothing anew, and goes on elsewhere."""
+    leader, restarts = operator.leader(), operator.restarts()
+    with own_namespace("leaving") as namespace:
+        secret: Object = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "database", "namespace": namespace},
+        }
+        kubectl(
+            "apply", "-f", "-", stdin=json.dumps({**secret, "stringData": {"url": "postgresql://nobody@127.0.0.1:1/x"}})
+        )
+        refers = {"databaseSecretRef": {"name": "database", "key": "url"}}
+        for manifest in (
+            taken_over(operated, namespace, "rtp", "outbox", **refers),
+            taken_over(operated, namespace, "alp", "platform"),
+            taken_over(operated, namespace, "dbm", "main", **refers, command=_AT_WORK),
+        ):
+            kubectl("apply", "-f", "-", stdin=manifest)
+        for kind, name in (("rtp", "outbox"), ("alp", "platform")):
+            await_condition(namespace, kind, name, "Ready")
+
+        def is_at_work() -> bool:
+            found = reads(namespace, "dbm", "main")
+            assert condition(found, "Reconciling").get("status") == "True", found.get("status")
+            pods = items("-n", namespace, "pods", "-l", f"ops.coursegen.dev/task=plan,{_MANAGED}")
+            return [each["status"]["phase"] for each in pods] == ["Running"]
+
+        eventually_sync(is_at_work, within=90, every=0.5)
+
+        kubectl("delete", "namespace", namespace, "--wait=false")
+
+        eventually_gone(namespace, within=GONE_SECONDS)
+    assert (operator.leader(), operator.restarts()) == (leader, restarts)
+    assert "for a defect" not in operator.logs()
+    operated.kubectl("annotate", "rtp/outbox", f"ops.coursegen.dev/reconcile-at={namespace}", "--overwrite")
+    eventually_sync(
+        lambda: operated.get("rtp", "outbox")["status"].get("lastHandledReconcileAt") == namespace,
+        within=MISSED_SECONDS,
+        every=0.5,
+    )
 
 
 def test_kinds_that_are_deleted_are_missed_and_taken_up_again(
