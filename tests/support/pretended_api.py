@@ -96,6 +96,10 @@ class PretendedApi:
     """Tokens that are taken as well, so that the server can tell who asks."""
     held: set[str] = field(default_factory=set)
     """Whose writes are held up on the way here; they arrive when that is over, whether their sender still waits or not."""
+    held_paths: str = "/"
+    """Of those, only writes to a path with this in it."""
+    waiting: list[str] = field(default_factory=list)
+    """The paths of all that were held up."""
     late: list[tuple[str, str, int]] = field(default_factory=list)
     """Method and path of each that was held up, and what became of it."""
     hangs: bool = False
@@ -133,9 +137,10 @@ class PretendedApi:
         shown = request.headers.get("authorization", "").removeprefix("Bearer ")
         if shown not in {self.token, *self.further}:
             return _status(401, "Unauthorized", "who are you?")
-        if request.method == "GET" or shown not in self.held:
+        if request.method == "GET" or shown not in self.held or self.held_paths not in request.url.path:
             return await self._answered(request)
         await request.body()  # while the sender is there to send it
+        self.waiting.append(request.url.path)
         while shown in self.held and not self.is_over:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
         found = await self._answered(request)

@@ -34,8 +34,11 @@ async def test_what_a_leader_had_sent_before_it_was_cut_off_changes_nothing_when
         _point_at(api, tmp_path, monkeypatch, "second")
         async with operating([PretendedKind()], **QUICK) as (second, _, _):
             holder = api.cluster.objects[LEASE_KEY]["spec"]["holderIdentity"]
+            api.held_paths = CHILD_PATH
             api.held.add("first")
             api.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+            await eventually(lambda: CHILD_PATH in api.waiting, within=20)
+            api.held_paths = "/"
             with pytest.raises(LeadershipLost):
                 await asyncio.wait_for(first, 10)
             assert api.cluster.objects[LEASE_KEY]["spec"]["holderIdentity"] == holder, (
@@ -49,7 +52,7 @@ async def test_what_a_leader_had_sent_before_it_was_cut_off_changes_nothing_when
             api.held.clear()
 
             await eventually(lambda: CHILD_PATH in _late_paths(api), within=10)
-            assert {code for method, path, code in api.late if path == CHILD_PATH} == {409}
+            assert {code for _, path, code in api.late if path == CHILD_PATH} == {409}
             await asyncio.sleep(0.5)  # there is nothing to wait for: nothing may happen
             assert api.cluster.objects[CHILD] == before
             assert api.cluster.objects[CHILD]["metadata"]["generation"] == 3
