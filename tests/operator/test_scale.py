@@ -52,7 +52,8 @@ READY, STALLED = NAMESPACES * (POLICIES + 1), NAMESPACES - WORKING
 COLD_SECONDS = 60.0
 CORES = 0.02
 MEGABYTES = 120.0
-SETTLED_SECONDS = 30.0
+SETTLED_SECONDS = 75.0
+"""A rule that was just written is looked at every few seconds for a minute: so long it is not idle."""
 IDLE_SECONDS = 60.0
 RESYNC_SECONDS = 600.0
 """The default of OPERATOR_RESYNC_SECONDS."""
