@@ -87,9 +87,14 @@ class Breaker:
         self._failures = 0
         self._closed_again_at = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether so many calls failed in a row that they are not made as a rule."""
+        return self._failures >= self._threshold
+
     def allows(self) -> bool:
         """Whether a call may be tried now. While the breaker is open, one call each pause may."""
-        if self._failures < self._threshold:
+        if not self.is_open:
             return True
         now = self._clock.monotonic()
         if now < self._closed_again_at:
@@ -103,10 +108,10 @@ class Breaker:
 
     def failed(self, *, is_certain: bool = False) -> bool:
         """The call did not work; `is_certain` that the next will not either. True when this opened the breaker."""
-        was_open = self._failures >= self._threshold
+        was_open = self.is_open
         self._failures = max(self._failures + 1, self._threshold if is_certain else 0)
         self._closed_again_at = self._clock.monotonic() + self._pause_seconds
-        return not was_open and self._failures >= self._threshold
+        return not was_open and self.is_open
 
 
 class ResultCache:

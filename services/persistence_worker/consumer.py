@@ -18,6 +18,7 @@ from services.kernel.faults import reach
 from services.kernel.health import Heartbeat
 from services.kernel.logs import get_logger
 from services.kernel.messages.consuming import Delivery, Lease
+from services.kernel.messages.refusal import may_be_of_row, sqlstate_of
 from services.kernel.messages.transport import Exit
 from services.kernel.pauses import pause
 from services.kernel.reminders import Reminder
@@ -112,6 +113,8 @@ class Consumer:
             if share.is_gone or delivery.succeeded_by:
                 self._forget(share)
                 continue
+            if not delivery.has_group:
+                self._open_again(share, delivery)
             if share.is_paused:
                 continue  # it was on its way already; it stays pending
             found = read_items(share.lease, delivery)
@@ -128,6 +131,8 @@ class Consumer:
             self._figures.persisted(len(outcome.new), len(outcome.done) - len(outcome.new))
             self._tally.add(outcome)
             await reach("persistence.before_settle")
+        if outcome.was_divided:
+            self._reading.begin_small()
         await self._settle(outcome)
 
     async def _settle(self, outcome: Outcome) -> None:
@@ -151,6 +156,15 @@ class Consumer:
                 _log.warning("a partition is another worker's by now", partition=lease.partition)
                 self._forget(share)
 
+    def _open_again(self, share: Share, delivery: Delivery) -> None:
+        """What is pending of it will be read again, what waits here included."""
+        self._held.drop(share.lease)
+        if delivery.has_strangers:
+            _log.warning(
+                "Somebody who is no worker has read entries of a partition; they are taken back, in their order",
+                partition=share.partition,
+            )
+
     def _forget(self, share: Share) -> None:
         self._held.drop(share.lease)
         self._shares.drop(share)
@@ -160,8 +174,11 @@ class Consumer:
         trouble = "Redis is unreachable" if is_broker else "PostgreSQL is unreachable"
         if isinstance(error, RedisOccupied):
             trouble = "the stream is another installation's"
+        if may_be_of_row(error):
+            trouble = "PostgreSQL takes no message"
         if self._reminder.is_due(trouble):
-            _log.warning(f"{trouble}, consuming pauses; no message is charged", reason=error.message)
+            facts = {"reason": error.message, "sqlstate": sqlstate_of(error) or None}
+            _log.warning(f"{trouble}, consuming pauses; no message is charged", **facts)
         self._held.clear()
         is_broker |= not await self._reading.drop()
         self._reading.begin_small()

@@ -6,7 +6,7 @@ on when it is written or buried. All of it is pending in the stream: whoever tak
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -45,6 +45,13 @@ class Held:
     def __len__(self) -> int:
         return sum(len(queue.items) for queue in self._queues.values())
 
+    def by_partition(self) -> Counter[int]:
+        """How much waits of each partition."""
+        found = Counter[int]()
+        for queue in self._queues.values():
+            found[queue.items[0].lease.partition] += len(queue.items)
+        return found
+
     @property
     def seconds(self) -> float | None:
         """How long until something is to be tried again; None when nothing waits."""
@@ -73,7 +80,7 @@ class Held:
         return passed
 
     def learn(self, outcome: Outcome) -> list[Refusal]:
-        """Note what came of items; those that were refused `max_retries` times, which wait no longer."""
+        """Note what came of items; those that were refused too often (`Refusal.tries`), which wait no longer."""
         self._remove([*outcome.done, *outcome.crashing])
         given_up = [each for each in outcome.refused if self._is_given_up(each)]
         self._remove([each.item for each in given_up])
@@ -104,7 +111,8 @@ class Held:
             queue.items.append(refusal.item)
         queue.attempts += 1
         queue.due = self._clock.monotonic() + retry_seconds_after(self._retry_seconds, queue.attempts)
-        return queue.attempts >= self._max_retries
+        tries = refusal.tries(self._max_retries)
+        return tries is not None and queue.attempts >= tries
 
     def _remove(self, items: Sequence[Item]) -> None:
         for item in items if self._queues else ():

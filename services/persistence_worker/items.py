@@ -8,6 +8,7 @@ from typing import NamedTuple
 from services.kernel.errors import CoursegenError
 from services.kernel.messages.consuming import Delivery, Entry, Lease
 from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodable, decode
+from services.kernel.messages.refusal import sqlstate_of, tries_before_given_up
 
 
 class Item(NamedTuple):
@@ -34,7 +35,11 @@ class Refusal(NamedTuple):
     @property
     def sqlstate(self) -> str:
         """PostgreSQL's five letters, or nothing."""
-        return str(self.error.details.get("sqlstate") or "")
+        return sqlstate_of(self.error)
+
+    def tries(self, most: int) -> int | None:
+        """How often it is tried, where `most` is the setting; None: until it gets through."""
+        return tries_before_given_up(self.error, most)
 
 
 @dataclass(slots=True)
@@ -49,14 +54,16 @@ class Outcome:
     crashing: list[Item] = field(default_factory=list)
     """PostgreSQL has crashed of each of them, again and again."""
     waiting: list[Item] = field(default_factory=list)
-    """Not tried: an earlier one of their conversation was refused."""
+    """Not tried: an earlier one of their conversation was refused, or there was no time."""
     lost: set[Lease] = field(default_factory=set)
     """These leases are over; nothing of theirs was written."""
+    was_divided: bool = False
+    """Whether PostgreSQL did not take together what it took one by one."""
 
     @property
     def blocked(self) -> set[str]:
-        """The conversations in which an item was refused."""
-        return {each.item.conversation for each in self.refused}
+        """The conversations in which an item was refused, or waits."""
+        return {each.item.conversation for each in self.refused} | {each.conversation for each in self.waiting}
 
     def add(self, other: Outcome) -> None:
         """Take in what came of further items."""
@@ -66,6 +73,7 @@ class Outcome:
         self.crashing += other.crashing
         self.waiting += other.waiting
         self.lost |= other.lost
+        self.was_divided |= other.was_divided
 
 
 class Readable(NamedTuple):

@@ -3,22 +3,36 @@
 Promises: rows come in the order of the items; nothing is written under a lease that is over; a message whose row is there is
 not written again. A refusal of one message holds up none of another conversation, and those of its own stay behind it. One
 that PostgreSQL crashes of is found, and given up (`suspects`).
+
+A code that may be of one message or of all (a statement that took too long, an internal error, a missing table) is one message's
+when that fails alone while another gets through: one of nobody's, which is taken back. Else it is an outage; nobody is refused.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Sequence
+from typing import Final
 
 from services.kernel.database import Connection, ConnectionLost, Database, UniqueViolation
 from services.kernel.errors import CoursegenError
 from services.kernel.faults import reach
-from services.kernel.messages.envelope import encode
-from services.kernel.messages.refusal import is_fault_of_row
+from services.kernel.messages.consuming import Entry, Lease
+from services.kernel.messages.envelope import Envelope, encode
+from services.kernel.messages.refusal import as_refusal, is_fault_of_row, may_be_of_row
 from services.kernel.queries import Queries
+from services.persistence_worker.doubts import Doubts
 from services.persistence_worker.items import Item, Outcome, Refusal
 from services.persistence_worker.suspects import Suspects
 
+_ALONE_SECONDS: Final = 15.0
+"""So long after the beginning of a batch nothing is begun alone: it waits for the next batch, for the loop must come round."""
 _QUERIES = Queries.load("services.persistence_worker", "persist.sql")
+
+
+class _TakenBack(Exception):
+    """What was tried is not to stay."""
 
 
 class Persister:
@@ -28,6 +42,8 @@ class Persister:
         self._db = db
         self._node = node
         self._suspects = Suspects()
+        self._doubts = Doubts()
+        self._until = 0.0
 
     async def put(self, items: Sequence[Item]) -> Outcome:
         """Write the items, as many as PostgreSQL takes.
@@ -36,11 +52,15 @@ class Persister:
             CoursegenError: PostgreSQL does not answer, or refuses everything; some may be written.
         """
         outcome = Outcome()
+        self._until = time.monotonic() + _ALONE_SECONDS
         condemned = self._suspects.condemned(items)
         for item in condemned:
             (outcome.done if await self.has(item.envelope.id) else outcome.crashing).append(item)
-        for part in self._suspects.parts([each for each in items if each not in condemned] if condemned else items):
+        rest = [each for each in items if each not in condemned] if condemned else items
+        together, alone = self._doubts.split(rest)
+        for part in self._suspects.parts(together):
             await self._add(outcome, part)
+        await self._add_alone(outcome, alone)
         return outcome
 
     async def has(self, message_id: str) -> bool:
@@ -57,6 +77,8 @@ class Persister:
         try:
             return await self._insert(items)
         except CoursegenError as error:
+            if may_be_of_row(error):
+                return await self._put_in_doubt(items, error)
             if not is_fault_of_row(error):
                 raise
             if len(items) == 1:
@@ -67,8 +89,43 @@ class Persister:
         await self._add(outcome, items[middle:])
         return outcome
 
+    async def _put_in_doubt(self, items: Sequence[Item], error: CoursegenError) -> Outcome:
+        """Write what was refused together one by one, if PostgreSQL takes another message; refuse what was refused alone.
+
+        Raises:
+            CoursegenError: it takes none; nobody is to blame.
+        """
+        if not await self._takes_another(items[0].lease):
+            raise error
+        self._doubts.add(items)
+        if len(items) == 1:
+            self._suspects.got_through(items)
+            return Outcome(refused=[Refusal(items[0], as_refusal(error))])
+        outcome = Outcome(was_divided=True)
+        await self._add_alone(outcome, items)
+        return outcome
+
+    async def _takes_another(self, lease: Lease) -> bool:
+        """Whether PostgreSQL takes, at this moment, a message in which there is nothing; it is taken back."""
+        try:
+            async with self._db.transaction() as session:
+                is_held = (await self._written(session, [_nothing(lease)])).done
+                raise _TakenBack
+        except _TakenBack:
+            return bool(is_held)
+        except CoursegenError as error:
+            return is_fault_of_row(error)
+
+    async def _add_alone(self, outcome: Outcome, items: Sequence[Item]) -> None:
+        """Write further items one by one; those for which there is no time wait."""
+        for place, item in enumerate(items):
+            if time.monotonic() > self._until:
+                outcome.waiting += items[place:]
+                return
+            await self._add(outcome, [item])
+
     async def _add(self, outcome: Outcome, items: Sequence[Item]) -> None:
-        """Write further items, but those of conversations in which an earlier one was refused."""
+        """Write further items, but those of conversations in which an earlier one was refused, or waits."""
         blocked = outcome.blocked
         outcome.waiting += [each for each in items if each.conversation in blocked]
         outcome.add(await self._put([each for each in items if each.conversation not in blocked]))
@@ -86,6 +143,7 @@ class Persister:
                 self._suspects.broke_off(items, has_answered=is_careful)
             raise
         self._suspects.got_through(items)
+        self._doubts.got_through(items)
         return outcome
 
     async def _written(self, session: Connection, items: Sequence[Item]) -> Outcome:
@@ -128,3 +186,19 @@ async def _refused(session: Connection, passed_over: Sequence[Item]) -> list[Ref
         for each in passed_over
         if each.envelope.id in holders
     ]
+
+
+def _nothing(lease: Lease) -> Item:
+    """A message of nobody's to nobody, of which there is no second."""
+    name = f"none_{secrets.token_hex(16)}"
+    message = Envelope(
+        id=name,
+        key=name,
+        conversation_id=name,
+        sender_id=name,
+        content="Hello",
+        content_type="text",
+        client_message_id=name,
+        digest="",
+    )
+    return Item(lease, Entry(lease.partition, "0-0", "0-0", b""), message)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from services.kernel.errors import CoursegenError
 from services.kernel.messages.consuming import NEW, Delivery
@@ -15,9 +16,13 @@ MOST_BATCHES: Final = 20
 """A worker that is behind reads so many batches of a partition at once."""
 MOST_ENTRIES: Final = 500
 """Most entries of one read: what a worker has in hand when it dies is handled one at a time by the next."""
+MOST_HELD: Final = 500
+"""A partition of which more waits for refused messages is not read on."""
+MOST_HELD_IN_ALL: Final = 2_000
+"""While more than that waits, no partition is read of which anything does."""
 LONGEST_WAIT_SECONDS: Final = 1.0
 _BARRIER_SECONDS: Final = 0.05
-"""How often a new partition is looked at while the one it comes from is not through."""
+"""How often a new partition is looked at while the one it comes from is not through, and how soon one that strangers read."""
 
 Deliveries = list[tuple[Share, Delivery]]
 
@@ -33,6 +38,7 @@ class Reading:
         self._poll_seconds = min(poll_seconds, LONGEST_WAIT_SECONDS)
         self._task: asyncio.Task[Deliveries] | None = None
         self._wanted: list[Share] = []
+        self._woken: set[int] = set()
 
     @property
     def partitions(self) -> list[int]:
@@ -41,7 +47,9 @@ class Reading:
 
     def begin(self, held: Held) -> None:
         """Read on, beside whatever else is done."""
-        self._wanted = [] if len(held) > MOST_ENTRIES else self._shares.to_read()
+        waiting = held.by_partition()
+        most = MOST_HELD if waiting.total() <= MOST_HELD_IN_ALL else 0
+        self._wanted = [each for each in self._shares.to_read() if waiting[each.partition] <= most]
         self._task = asyncio.create_task(self._read(self._wanted, held.seconds), name="reading")
 
     async def next(self, held: Held) -> Deliveries:
@@ -88,6 +96,10 @@ class Reading:
             return []
         count = self._count(len(wanted))
         answers = await self._stream.read([(each.lease, each.cursor) for each in wanted], count)
+        answers = self._without_strangers(wanted, answers)
+        if any(each.has_strangers for each in answers):
+            await asyncio.sleep(_BARRIER_SECONDS)  # who reads on and on has the worker take back now and then, not spin
+            return list(zip(wanted, answers, strict=True))
         fullest = max(len(each.entries) for each in answers)
         self._batches = min(self._batches * 2, MOST_BATCHES) if fullest >= count else max(1, self._batches // 2)
         if not fullest and all(each.cursor == NEW or each.waits for each in wanted):
@@ -95,6 +107,16 @@ class Reading:
             last = {share.partition: share.last for share, each in zip(wanted, answers, strict=True) if not each.waits}
             await self._pause(min(_BARRIER_SECONDS, held_seconds or 1) if waiting else held_seconds, last)
         return list(zip(wanted, answers, strict=True))
+
+    def _without_strangers(self, wanted: Sequence[Share], answers: Sequence[Delivery]) -> list[Delivery]:
+        """The answers; a partition that had an entry, of which this worker was given none, is read by somebody else."""
+        woken, self._woken = self._woken, set()
+        return [
+            answer._replace(has_group=False, has_strangers=True)
+            if share.partition in woken and share.cursor == NEW and _has_nothing(answer)
+            else answer
+            for share, answer in zip(wanted, answers, strict=True)
+        ]
 
     def _count(self, partitions: int) -> int:
         most = max(self._batch_size, MOST_ENTRIES // partitions)
@@ -104,7 +126,7 @@ class Reading:
         """Wait for an entry, for a change of the shares, or for `seconds`."""
         longest = self._poll_seconds if seconds is None else min(self._poll_seconds, seconds)
         changed = asyncio.create_task(self._shares.changed.wait())
-        waits: set[asyncio.Task[object]] = {changed}
+        waits: set[asyncio.Task[Any]] = {changed}
         if last:
             waits.add(asyncio.create_task(self._stream.wait(last, longest)))
         done, _ = await asyncio.wait(
@@ -113,5 +135,9 @@ class Reading:
         for each in waits - done:
             each.cancel()
         await asyncio.gather(*(waits - done), return_exceptions=True)
-        for each in done:
-            each.result()
+        for each in done - {changed}:
+            self._woken = each.result()
+
+
+def _has_nothing(answer: Delivery) -> bool:
+    return answer.has_group and not (answer.entries or answer.waits or answer.succeeded_by)

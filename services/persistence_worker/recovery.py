@@ -1,15 +1,16 @@
 """What a dead owner had in hand, one entry at a time in the whole process, so that the one which killed it kills nothing else.
 
 Before an entry is touched, that is noted in Redis; the note goes with its settling. An entry that was in hand when a worker
-died, and then alone in hand when `CRASHES - 1` others died, is buried. A worker that waits for PostgreSQL takes its note
-back: one that is ended meanwhile has not died of the entry.
+died, and then alone in hand when `CRASHES - 1` others died, is buried. A worker that waits for PostgreSQL, or with an entry that
+was refused for its next try, takes its note back: one that is ended meanwhile has not died of the entry. Only the former wait is
+everybody's: while one entry waits for its next try, others are handled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.logs import get_logger
@@ -18,7 +19,7 @@ from services.kernel.messages.envelope import LaterVersion, Undecodable
 from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import retry_seconds_after
-from services.persistence_worker.items import Item, read_envelope
+from services.persistence_worker.items import Item, Refusal, read_envelope
 from services.persistence_worker.lines import Tally, say_later, say_refused
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.shares import Share
@@ -33,6 +34,13 @@ _LATER_SECONDS: Final = 10.0
 _ENDING_SECONDS: Final = 0.2
 """How soon a wait is over when the share is ending."""
 _log = get_logger(__name__)
+
+
+class _Refused(NamedTuple):
+    """An entry that waits for its next try."""
+
+    attempts: int
+    due: float
 
 
 class Recovery:
@@ -57,6 +65,7 @@ class Recovery:
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
         self._alone = asyncio.Lock()
+        self._refused: dict[tuple[int, str], _Refused] = {}
 
     async def run(self, share: Share) -> None:
         """Return when nothing of the past is pending, or the share is ending; outages are waited out."""
@@ -94,10 +103,13 @@ class Recovery:
         return after
 
     async def _handle(self, share: Share, entry: Entry, read_at: float) -> bool | None:
-        """Handle one entry, with no other under a note; None: again, after an outage.
+        """Handle one entry, with no other under a note; None: again, after an outage or a refusal.
 
         False: the share is ending, or the partition is somebody else's by now.
         """
+        refused = self._refused.get((share.partition, entry.entry_id))
+        if refused is not None and not await self._rest(share, refused.due - time.monotonic()):
+            return False
         async with self._alone:
             if share.is_ending:
                 return False
@@ -114,7 +126,7 @@ class Recovery:
         _log.warning("recovery waits", partition=share.partition, reason=error.message)
         await self._rest(share, _AGAIN_SECONDS)
 
-    async def _touch(self, share: Share, entry: Entry, read_at: float) -> bool:
+    async def _touch(self, share: Share, entry: Entry, read_at: float) -> bool | None:
         # Asked first: a worker that is killed while PostgreSQL is away has not died of the entry.
         await self._persister.has(_name_of(entry))
         times = await self._stream.touch(share.lease, entry.entry_id)
@@ -141,28 +153,36 @@ class Recovery:
             return not await self._stream.settle({share.lease: [entry.entry_id]}, [message_id])
         return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
 
-    async def _persist(self, share: Share, item: Item) -> bool:
-        for attempt in range(1, self._max_retries + 1):
-            outcome = await self._persister.put([item])
-            if outcome.lost:
-                share.is_gone = True
-                return False
-            if outcome.crashing:
-                return await self._undertaker.bury_server_crashing(item)
-            if outcome.done:
-                self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
-                self._tally.add(outcome)
-                lost = await self._stream.settle({share.lease: [item.entry.entry_id]}, [item.envelope.id])
-                self._figures.settled([time.monotonic() - item.read_at])
-                return not lost
-            (refusal,) = outcome.refused
-            self._figures.refused()
-            say_refused(refusal)
-            wait = retry_seconds_after(self._retry_seconds, attempt)
-            if attempt < self._max_retries and not await self._rest(share, wait):
-                await self._stream.survive(share.lease, item.entry.entry_id)
-                return False
-        return await self._undertaker.bury_refused(refusal, self._max_retries)
+    async def _persist(self, share: Share, item: Item) -> bool | None:
+        outcome = await self._persister.put([item])
+        if outcome.refused:
+            return await self._refuse(share, outcome.refused[0])
+        self._refused.pop((share.partition, item.entry.entry_id), None)
+        if outcome.lost:
+            share.is_gone = True
+            return False
+        if outcome.crashing:
+            return await self._undertaker.bury_server_crashing(item)
+        self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
+        self._tally.add(outcome)
+        lost = await self._stream.settle({share.lease: [item.entry.entry_id]}, [item.envelope.id])
+        self._figures.settled([time.monotonic() - item.read_at])
+        return not lost
+
+    async def _refuse(self, share: Share, refusal: Refusal) -> bool | None:
+        """Bury what was refused too often; None: it is to be tried again, after a while."""
+        entry_id = refusal.item.entry.entry_id
+        key = share.partition, entry_id
+        before, most = self._refused.get(key), refusal.tries(self._max_retries)
+        attempts = 1 if before is None else before.attempts + 1
+        self._figures.refused()
+        say_refused(refusal)
+        if most is not None and attempts >= most:
+            self._refused.pop(key, None)
+            return await self._undertaker.bury_refused(refusal, self._max_retries)
+        self._refused[key] = _Refused(attempts, time.monotonic() + retry_seconds_after(self._retry_seconds, attempts))
+        await self._stream.survive(share.lease, entry_id)
+        return None
 
     async def _rest(self, share: Share, seconds: float) -> bool:
         """Wait before the next try; False when the share is ending, and there is none."""

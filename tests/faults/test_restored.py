@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -40,6 +41,7 @@ from tests.support.servers import (
     with_user,
 )
 from tests.support.stack import Kind, Process, Stack, open_stack
+from tests.support.streamed import conversation_in, partition_of
 from tests.support.typist import Typist, shape
 from tests.support.waiting import eventually
 
@@ -265,3 +267,78 @@ async def slots_are_free(api: Process) -> None:
         (await client.post("/api/admin/concurrency/reconcile")).raise_for_status()
         found = (await client.get("/api/admin/concurrency")).json()
     assert (found["global"]["counter"], found["global"]["truth"]) == (0, 0), found
+
+
+async def test_messages_that_a_restore_has_lost_are_accepted_anew(
+    stack: Stack,
+    private_postgres: PrivatePostgres,
+    private_database_url: str,
+    private_redis: PrivateRedis,
+    new_postgres: PrivatePostgres,
+    tmp_path: Path,
+) -> None:
+    """They had their rows, and the stream keeps them no longer: Redis' memory of them is not believed, and each is a row again.
+
+    With their long contents, and in the order in which they are sent again; those of before the dump are repeats as ever.
+    """
+    stack.environment |= {"STREAM_KEEP_SECONDS": "0", "STREAM_KEEP_ENTRIES": "0", "MESSAGES_LOOKUP_SECONDS": "5"}
+    api, _ = await stack.start_all("api", "persistence_worker")
+    before, after = [f"before-{number}" for number in range(5)], [f"after-{number}" for number in range(20)]
+    async with httpx.AsyncClient(base_url=api.url, timeout=15) as client, opened(private_database_url) as db:
+        first = [await say(client, each) for each in before]
+        await eventually(lambda: _has_rows(db, 5), within=30)
+        (taking,) = typed_as(PAGE, "backup-take")
+        await asyncio.to_thread(typist(tmp_path, private_database_url, private_redis.url()).types, taking)
+        lost = [await say(client, each) for each in after]
+        await say(
+            client, "last", in_=conversation_in(partition_of("talk"), but=["talk"])
+        )  # a stream keeps its last entry
+        await eventually(lambda: _has_rows(db, 26), within=30)
+    async with Redis.from_url(private_redis.url(1)) as redis:
+        await eventually(lambda: _is_trimmed(redis), within=30)
+    private_postgres.kill()
+    await asyncio.gather(*(process.stopped() for process in stack.processes if process.exit_code is None))
+
+    reader = typist(tmp_path, new_postgres.url(), private_redis.url())
+    await asyncio.to_thread(reader.types, typed_as(PAGE, "backup-restore")[0])
+    await asyncio.to_thread(reader.types, typed_as(PAGE, "backup-messages")[0])
+    stack.environment["DATABASE_URL"] = with_user(new_postgres.url(), APPLICATION_ROLE)
+    api, _ = await stack.start_all("api", "persistence_worker")
+    async with httpx.AsyncClient(base_url=api.url, timeout=15) as client, opened(new_postgres.url()) as db:
+        known = [await say(client, each) for each in before]
+        again = [await say(client, each) for each in after]
+        await eventually(lambda: _has_rows(db, 26), within=30)
+        rows = [MessageRow(*row.values()) for row in await db.fetch(_ROWS)]
+        rows = [row for row in rows if row.conversation == "talk"]
+
+    assert [(each["messageId"], each["state"]) for each in known] == [
+        (each["messageId"], "persisted") for each in first
+    ]
+    assert [(each["messageId"], each["idempotentHit"]) for each in again] == [
+        (each["messageId"], False) for each in lost
+    ]
+    assert [row.client_id for row in rows] == [*before, *after]
+    assert [row.content for row in rows] == [words(each) for each in (*before, *after)]
+
+
+def words(client_id: str) -> str:
+    """What is said; every fifth time at length."""
+    return client_id * (4_000 if client_id.endswith(("0", "5")) else 1)
+
+
+async def say(client: httpx.AsyncClient, client_id: str, *, in_: str = "talk") -> dict[str, Any]:
+    """A message that must be accepted; the answer's document."""
+    body = {"conversationId": in_, "senderId": "alice", "content": words(client_id), "clientMessageId": client_id}
+    answer = await client.post("/api/messages", json=body)
+    assert answer.status_code == 202, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+async def _has_rows(db: Database, count: int) -> bool:
+    return bool(await db.fetchval("SELECT count(*) FROM messages") == count)
+
+
+async def _is_trimmed(redis: Redis) -> bool:
+    streams = [each async for each in redis.scan_iter("msg:stream:*")]
+    return max([await redis.xlen(each) for each in streams]) <= 1

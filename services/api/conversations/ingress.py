@@ -5,29 +5,31 @@
     post ─▶ long content, not known yet? ─▶ document store
       │
       ├─ through the stream ─▶ PostgreSQL: a row already? ─▶ Redis: reserved already? else XADD and reserve, in one script
+      │                        reserved, and nothing waits there any more? ─▶ PostgreSQL: a row by now? else XADD and reserve
       └─ at once ────────────▶ Redis: reserved already? then it has its way ─▶ PostgreSQL: one insert of all others
 
 Promises: messages that arrive together travel together, so that a message costs a share of three round trips. PostgreSQL is
 asked with a short wait and, when it is away or late twice in a row, not at all for a second at a time: then the reservation alone
-recognises repeats, and the row is still written once. Neither Redis nor, for what is written at once, PostgreSQL is waited for
-once it has failed twice: callers are told at once to try again.
+recognises repeats, and the row is still written once. A reservation that stands for nothing, since PostgreSQL says that there is
+no row (it was brought back as it was before), answers no repeat. Neither Redis nor, for what is written at once, PostgreSQL is
+waited for once it has failed twice: callers are told at once to try again.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, Literal
 
+from services.api.conversations.asking import Asking, Patience
 from services.api.conversations.lengths import Lengths
 from services.api.conversations.settings import MessageSettings
+from services.api.conversations.writing import IN_FLIGHT, LARGEST_BATCH, Writing
 from services.kernel import metrics
 from services.kernel.batching import Batcher
-from services.kernel.cancellation import forget
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, CoursegenError, DatabaseUnavailable
+from services.kernel.errors import BrokerUnavailable, CoursegenError
 from services.kernel.faults import reach
 from services.kernel.idempotency import Breaker
 from services.kernel.logs import get_logger
@@ -39,27 +41,16 @@ from services.kernel.messages.payloads import Payloads, payload_key
 from services.kernel.messages.store import MessageStore, is_same
 from services.kernel.messages.transport import Entrance
 
-LARGEST_BATCH: Final = 256
-"""Most messages of one batch, of which Redis runs one script: a few milliseconds in which it does nothing else."""
-
-LONGEST_WRITE_SECONDS: Final = 6.0
-"""Longest wait of a message that is written at once, which may stand behind batches that PostgreSQL does not answer. It may have
-its row all the same; then its repeat finds that."""
-
 ENQUEUED: Final = metrics.counter("stream_enqueue", "Messages put into the stream")
+UNASKED: Final = metrics.counter(
+    "idempotency_lookup_skipped",
+    "Messages accepted as new without an answer of this server, which may have known them: a repeat may be among them",
+    ["server"],
+)
+for _server in ("postgresql", "redis"):
+    UNASKED.labels(_server)
 
-T = TypeVar("T")
-
-_IN_FLIGHT = 2
 _log = get_logger(__name__)
-
-
-class _Patience(NamedTuple):
-    """How long somebody is waited for, and whether he is asked at all."""
-
-    seconds: float
-    breaker: Breaker
-    in_vain: str
 
 
 class Ingress:
@@ -83,18 +74,16 @@ class Ingress:
         )
         clock = clock or SystemClock()
         once = partial(Breaker, clock, threshold=1)
-        self._rows = _Patience(settings.messages_lookup_seconds, Breaker(clock), "PostgreSQL is not asked for repeats")
-        self._reservations = _Patience(settings.messages_accept_seconds, once(), "Redis is not asked for repeats")
-        self._aside = _Patience(settings.messages_accept_seconds, once(), "long contents stay in their envelopes")
+        longest = settings.messages_accept_seconds
+        self._rows = Patience(settings.messages_lookup_seconds, Breaker(clock), "PostgreSQL is not asked for repeats")
+        self._reservations = Patience(longest, once(), "Redis is not asked for repeats", is_beside=True)
+        self._aside = Patience(longest, once(), "long contents stay in their envelopes")
         self._stream_breaker = Breaker(clock)
-        self._write_breaker = Breaker(clock)
         self._streamed: Batcher[Submission, Acceptance] = Batcher(
-            self._accept_by_stream, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
+            self._accept_by_stream, largest=LARGEST_BATCH, in_flight=IN_FLIGHT
         )
-        self._written: Batcher[Submission, Acceptance] = Batcher(
-            self._accept_at_once, largest=LARGEST_BATCH, in_flight=_IN_FLIGHT
-        )
-        self._asking: set[asyncio.Future[Any]] = set()
+        self._writing = Writing(store, self._accept_at_once, clock)
+        self._asking = Asking()
         self._hits = IDEMPOTENCY_HITS.labels("ingress")
 
     async def accept(self, envelope: Envelope) -> Acceptance:
@@ -106,25 +95,41 @@ class Ingress:
             InvalidInput, DatabaseRefused: PostgreSQL refuses what is in it, where messages are written at once.
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
-        if self._lengths.is_long(envelope.content or "") and not await self._is_known(message):
+        if self._lengths.is_long(envelope.content or ""):
             message = await self._put_aside(message)
-        way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._written
-        acceptance = await (way.submit(message) if way is self._streamed else self._written_in_time(message))
+        way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._writing
+        acceptance = await way.submit(message)
         if not acceptance.is_new:
             self._hits.inc()
         return acceptance
 
-    async def _is_known(self, message: Submission) -> bool:
-        """Whether it is a repeat, whose content nobody would ever read; False when nobody says so in time."""
-        reservations = await self._bounded(self._entrance.reserved([message.envelope.id]), self._reservations)
-        return any(reservations or ()) or bool(await self._known([message]))
-
     async def _put_aside(self, message: Submission) -> Submission:
-        """The message with its long content in the document store; as it is, when that does not answer."""
+        """The message with its long content in the document store.
+
+        As it is, when that does not answer, and when it is a repeat that says something else: nobody would ever read that.
+        """
         envelope = message.envelope
         key = payload_key(envelope.id, envelope.digest)
-        is_put = await self._bounded(self._put(key, envelope.content or ""), self._aside)
+        standing = await self._standing_of(message)
+        is_there = standing == "same" and await self._asking.ask(self._payloads.has(key), self._aside)
+        if standing == "other" or is_there is None:
+            return message
+        is_put = is_there or await self._asking.ask(self._put(key, envelope.content or ""), self._aside)
         return message._replace(envelope=envelope.put_aside(key)) if is_put else message
+
+    async def _standing_of(self, message: Submission) -> Literal["new", "same", "other"]:
+        """Whether it is a repeat, and of the same long content; new when nobody says so in time.
+
+        The content of the same may be gone all the same: the document store was brought back as it was before.
+        """
+        envelope = message.envelope
+        [reservation] = await self._reserved([message]) or [None]
+        if reservation is not None:
+            return "same" if reservation.digest == envelope.digest else "other"
+        row = (await self._known([message]) or {}).get(envelope.id)
+        if row is None:
+            return "new"
+        return "same" if row["payloadkey"] == payload_key(envelope.id, envelope.digest) else "other"
 
     async def _put(self, key: str, content: str) -> bool:
         await self._payloads.put(key, content)
@@ -133,12 +138,36 @@ class Ingress:
     async def _accept_by_stream(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
         rows = await self._known(messages)
         unknown = [each for each in messages if each.envelope.id not in rows] if rows else messages
-        answers = iter(await self._enqueue(unknown) if unknown else ())
+        answers = await self._repeats_mended(unknown, await self._enqueue(unknown)) if unknown else ()
+        if rows is None and self._rows.seconds:
+            UNASKED.labels("postgresql").inc(sum(each.is_new for each in answers))
         if not rows:
-            return list(answers)
+            return answers
+        others = iter(answers)
         return [
-            _persisted(rows[each.envelope.id], each) if each.envelope.id in rows else next(answers) for each in messages
+            _persisted(rows[each.envelope.id], each) if each.envelope.id in rows else next(others) for each in messages
         ]
+
+    async def _repeats_mended(
+        self, messages: Sequence[Submission], answers: Sequence[Acceptance]
+    ) -> Sequence[Acceptance]:
+        """The answers; a repeat whose reservation stands for nothing has its row by now, or is accepted anew.
+
+        PostgreSQL is asked once more: what was settled since it was asked first has its row.
+        """
+        idle = [number for number, each in enumerate(answers) if each.idle]
+        rows = await self._known([messages[each] for each in idle]) if idle else None
+        if rows is None:
+            return answers
+        mended = list(answers)
+        for number in idle:
+            if row := rows.get(messages[number].envelope.id):
+                mended[number] = _persisted(row, messages[number])
+        lost = [each for each in idle if messages[each].envelope.id not in rows]
+        again = [messages[each]._replace(over=answers[each].idle) for each in lost]
+        for number, answer in zip(lost, await self._enqueue(again) if again else (), strict=True):
+            mended[number] = answer
+        return mended
 
     async def _enqueue(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
         if not self._stream_breaker.allows():
@@ -156,81 +185,39 @@ class Ingress:
 
     async def _accept_at_once(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
         """Write the messages, but those that wait in the stream: what was accepted first must become the row."""
-        asking = self._entrance.reserved([each.envelope.id for each in messages])
-        reservations = await self._bounded(asking, self._reservations)
+        reservations = await self._reserved(messages)
         if reservations is None or not any(reservations):
-            return await self._write(messages)
+            answers = await self._writing.write(messages)
+            if reservations is None:
+                UNASKED.labels("redis").inc(sum(isinstance(each, Acceptance) and each.is_new for each in answers))
+            return answers
         pairs = list(zip(messages, reservations, strict=True))
-        rows = await self._known([message for message, reservation in pairs if reservation is not None])
+        rows, idle = await self._standing([message for message, reservation in pairs if reservation is not None])
+        pairs = [(message, None if message.envelope.id in idle else reservation) for message, reservation in pairs]
         unknown = [message for message, reservation in pairs if reservation is None]
-        answers = iter(await self._write(unknown) if unknown else ())
+        written = iter(await self._writing.write(unknown) if unknown else ())
         return [
-            next(answers) if reservation is None else _repeat(message, reservation, rows)
+            next(written) if reservation is None else _repeat(message, reservation, rows)
             for message, reservation in pairs
         ]
 
-    async def _written_in_time(self, message: Submission) -> Acceptance:
-        """What comes of a message that is written at once.
+    async def _standing(self, reserved: Sequence[Submission]) -> tuple[Mapping[str, Row], set[str]]:
+        """The rows of those that have one, and who of the others has none and will get none from the stream."""
+        rows = await self._known(reserved)
+        rowless = [each.envelope.id for each in reserved if rows is not None and each.envelope.id not in rows]
+        idle = await self._asking.ask(self._entrance.idle(rowless), self._reservations) if rowless else None
+        return rows or {}, idle or set()
 
-        Raises:
-            DatabaseUnavailable: PostgreSQL does not answer; those who come while it is tried again are told so at once.
-        """
-        if not self._write_breaker.allows():
-            raise DatabaseUnavailable
-        try:
-            async with asyncio.timeout(LONGEST_WRITE_SECONDS):
-                return await self._written.submit(message)
-        except TimeoutError as error:
-            self._no_write(error)
-            raise DatabaseUnavailable from error
+    async def _reserved(self, messages: Sequence[Submission]) -> Sequence[Reservation | None] | None:
+        """The reservations of the messages; None when Redis does not say so in time."""
+        asking = self._entrance.reserved([each.envelope.id for each in messages])
+        return await self._asking.ask(asking, self._reservations)
 
-    async def _write(self, messages: Sequence[Submission]) -> Sequence[Acceptance | CoursegenError]:
-        try:
-            answers = await self._store.accept(messages)
-        except DatabaseUnavailable as error:
-            self._no_write(error)
-            raise
-        self._write_breaker.succeeded()
-        await reach("messages.after_insert")
-        return answers
-
-    def _no_write(self, error: Exception) -> None:
-        if self._write_breaker.failed():
-            _log.warning("messages cannot be written", error=str(error) or "no answer in time")
-
-    async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row]:
-        """Those of the messages that have a row; none when PostgreSQL does not say so in time."""
+    async def _known(self, messages: Sequence[Submission]) -> Mapping[str, Row] | None:
+        """Those of the messages that have a row; None when PostgreSQL does not say so in time."""
         if not self._rows.seconds:
-            return {}
-        asking = self._store.known([each.envelope.id for each in messages])
-        return await self._bounded(asking, self._rows) or {}
-
-    async def _bounded(self, call: Coroutine[Any, Any, T], patience: _Patience) -> T | None:
-        """What the call says, if it does so in time. One that takes longer is given up, and not waited for to notice it."""
-        breaker = patience.breaker
-        if not breaker.allows():
-            call.close()
             return None
-        asking = asyncio.ensure_future(call)
-        self._asking.add(asking)
-        asking.add_done_callback(self._asked)
-        await asyncio.wait({asking}, timeout=patience.seconds)
-        if asking.done() and not asking.cancelled() and asking.exception() is None:
-            breaker.succeeded()
-            return asking.result()
-        if breaker.failed(is_certain=asking.done()):  # a late answer alone may be one slow moment
-            _log.warning(patience.in_vain, seconds=patience.seconds, error=_why(asking))
-        asking.cancel()
-        return None
-
-    def _asked(self, asking: asyncio.Future[Any]) -> None:
-        self._asking.discard(asking)
-        forget(asking)  # whoever asked goes on without
-
-
-def _why(asking: asyncio.Future[Any]) -> str:
-    failure = asking.exception() if asking.done() and not asking.cancelled() else None
-    return str(failure or "no answer in time")
+        return await self._asking.ask(self._store.known([each.envelope.id for each in messages]), self._rows)
 
 
 def _persisted(row: Row, message: Submission) -> Acceptance:

@@ -5,6 +5,10 @@ script for all of them. A message whose reservation is there is answered from it
 kill of Redis is for Redis to say: with `appendfsync always` it answers after the disk has it. Into the stream of another
 installation nothing is put, and what is reserved there is not believed.
 
+A reservation may outlive what it stands for: PostgreSQL was brought back as it was before the row, or somebody has removed the
+entry. Then nothing waits under it, and the answer says so (`idle`); whoever knows that there is no row has the message take its
+place (`over`).
+
 When Redis does not answer, nothing was promised, though the messages may be there all the same: a repeat finds them.
 """
 
@@ -12,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from services.kernel.installation import KEY, STREAM, Claim
 from services.kernel.messages import names
+from services.kernel.messages.consumer_scripts import script
 from services.kernel.messages.envelope import Envelope, Undecodable, accepted_at, decode, encode, first_accepted
 from services.kernel.redis_connection import refusals_translated
 
@@ -29,6 +33,7 @@ State = Literal["pending", "persisted", "failed"]
 
 _NEW: Final = b"1"
 _FAILED: Final = b"2"
+_IDLE: Final = b"3"
 _OCCUPIED: Final = b"!"
 
 
@@ -41,6 +46,8 @@ class Acceptance(NamedTuple):
     """Whether it says what the first one said; of a new one, True."""
     state: State
     """How far it is known to have come; a pending one may have its row meanwhile."""
+    idle: str = ""
+    """The reservation of a repeat when nothing waits under it: it has its row, or will get none."""
 
 
 class Submission(NamedTuple):
@@ -48,6 +55,8 @@ class Submission(NamedTuple):
 
     envelope: Envelope
     conversation_hash: int
+    over: str = ""
+    """The idle reservation whose place it takes, as long as that is the one it has."""
 
 
 class Reservation(NamedTuple):
@@ -85,8 +94,8 @@ class StreamEntrance:
         self._redis = redis
         self._claim = Claim(redis, installation, STREAM)
         self._head = (str(partitions), installation)
-        script = resources.files("services.kernel.messages") / "lua" / "accept.lua"
-        self._script = redis.register_script(script.read_text(encoding="utf-8"))
+        self._script = redis.register_script(f"{script('idle')}\n{script('accept')}")
+        self._idle: Any = redis.register_script(f"{script('idle')}\n{script('idle_among')}")
 
     async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
         """Accept the messages, in this order; an answer for each, in the same order.
@@ -95,10 +104,10 @@ class StreamEntrance:
             BrokerUnavailable: nothing is promised; send them again.
             RedisOccupied: nothing was written, for the stream is another installation's.
         """
-        keys = [names.SEEN_PREFIX + envelope.id for envelope, _ in messages]
+        keys = [names.SEEN_PREFIX + each.envelope.id for each in messages]
         args: list[str | bytes] = [*self._head]
-        for envelope, conversation_hash in messages:
-            args += (str(conversation_hash), envelope.digest, encode(envelope))
+        for envelope, conversation_hash, over in messages:
+            args += (str(conversation_hash), envelope.digest, encode(envelope), over)
         text = await _asked(self._script(keys=keys, args=args))
         if text.startswith(_OCCUPIED):
             self._claim.require(text.removeprefix(_OCCUPIED))
@@ -131,6 +140,15 @@ class StreamEntrance:
             None if value is None else _reservation(value, has_failed=letter is not None)
             for value, letter in zip(values, letters, strict=True)
         ]
+
+    async def idle(self, message_ids: Sequence[str]) -> set[str]:
+        """Those of the messages that have a reservation under which nothing waits.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        answers = await _asked(self._idle(keys=[names.seen(each) for each in message_ids]))
+        return {each for each, is_idle in zip(message_ids, answers, strict=True) if is_idle}
 
     async def find(self, message_id: str) -> Found | None:
         """A message that has no row: it waits for it, or lies among the dead letters. None when nothing is known of it.
@@ -176,8 +194,9 @@ def acceptance_from(value: bytes, message: Submission, *, is_new: bool, has_fail
 
 
 def _acceptance(line: bytes, message: Submission) -> Acceptance:
-    mark = line[:1]
-    return acceptance_from(line[1:], message, is_new=mark == _NEW, has_failed=mark == _FAILED)
+    mark, value = line[:1], line[1:]
+    answer = acceptance_from(value, message, is_new=mark == _NEW, has_failed=mark == _FAILED)
+    return answer._replace(idle=value.decode("ascii", "replace")) if mark == _IDLE else answer
 
 
 def _reservation(value: bytes, *, has_failed: bool) -> Reservation:

@@ -29,6 +29,7 @@ _NO_ENVELOPE: Final = -1
 _DELETED: Final = -2
 _WAITS: Final = -1
 _NO_GROUP: Final = -2
+_STRANGERS: Final = -3
 
 
 class Lease(NamedTuple):
@@ -63,7 +64,10 @@ class Delivery(NamedTuple):
     read_at: float = 0.0
     """By this process's monotonic clock."""
     has_group: bool = True
-    """False: Redis has lost the group, or knows nothing of this epoch; the partition is to be taken over again."""
+    """False: Redis has lost the group, knows nothing of this epoch, or strangers have entries; the partition is to be taken over
+    again."""
+    has_strangers: bool = False
+    """Whether another consumer was given entries of this group, which come before what is new."""
 
 
 class TakeOver(NamedTuple):
@@ -149,10 +153,12 @@ class StreamExit:
             for (lease, _), each in zip(wanted, answers, strict=True)
         ]
 
-    async def wait(self, last: Mapping[int, str], seconds: float) -> None:
-        """Return when a partition has an entry after the one named, or after `seconds`."""
-        streams = {names.stream(partition): entry_id for partition, entry_id in last.items()}
-        await answered(self._redis.xread(streams, count=1, block=max(1, round(seconds * 1000))))
+    async def wait(self, last: Mapping[int, str], seconds: float) -> set[int]:
+        """Return when a partition has an entry after the one named, or after `seconds`; those that have one."""
+        streams = {names.stream(partition): (partition, entry_id) for partition, entry_id in last.items()}
+        after = {stream: entry_id for stream, (_, entry_id) in streams.items()}
+        found = await answered(self._redis.xread(after, count=1, block=max(1, round(seconds * 1000))))
+        return {streams[stream.decode()][0] for stream, _ in found or ()}
 
     async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
         """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now, of which none was settled.
@@ -217,7 +223,14 @@ async def _unless_there(make: Any) -> None:
 def _delivery(partition: int, answer: list[Any]) -> Delivery:
     standing = answer[0]
     if standing:
-        return Delivery(partition, [], max(0, standing), waits=standing == _WAITS, has_group=standing != _NO_GROUP)
+        return Delivery(
+            partition,
+            [],
+            max(0, standing),
+            waits=standing == _WAITS,
+            has_group=standing not in {_NO_GROUP, _STRANGERS},
+            has_strangers=standing == _STRANGERS,
+        )
     _, ids, lengths, accepted, blob = answer
     if not ids:
         return Delivery(partition, [])

@@ -8,7 +8,8 @@ All keys lie in the database `REDIS_STREAM_DB`. The scripts make some of these n
     msg:count:<partition>    hash: `enqueued`, `settled`; what lies between them is the lag
     msg:partitions           how many partitions there are; the setting counts until the first message is there
     msg:seen:<message id>    the reservation: "<partition>|<entry id>|<digest>", after a replay also "|<first entry's id>",
-                             until MESSAGES_RESERVATION_SECONDS after its row is there
+                             until MESSAGES_RESERVATION_SECONDS after its row is there. It counts only as long as it has no
+                             end and its entry is there, or the message is among msg:failed (idle.lua)
     msg:barrier:<partition>  hash: `parent`, and the `last` entry of it that comes before this new partition's first
     msg:epochs               hash: partition -> epoch of its owner; what an earlier owner asks for is refused
     msg:touching:<partition> hash: entries that are handled alone, and how often that was begun; by: the last one, and whose

@@ -36,6 +36,13 @@ class Payloads(Protocol):
             DatabaseUnavailable, UpstreamUnavailable: the store does not answer.
         """
 
+    async def has(self, key: str) -> bool:
+        """Whether there is a content under this key.
+
+        Raises:
+            DatabaseUnavailable, UpstreamUnavailable: the store does not answer.
+        """
+
     async def get(self, keys: Sequence[str]) -> Mapping[str, str]:
         """The contents of these keys; one that is gone is left out."""
 
@@ -55,6 +62,10 @@ class PostgresPayloads:
         """As `Payloads.put`."""
         await self._db.execute(_QUERIES["put_payload"], key, content)
 
+    async def has(self, key: str) -> bool:
+        """As `Payloads.has`."""
+        return bool(await self._db.fetchval(_QUERIES["has_payload"], key))
+
     async def get(self, keys: Sequence[str]) -> Mapping[str, str]:
         """As `Payloads.get`."""
         rows = await self._db.fetch(_QUERIES["payloads"], list(keys))
@@ -73,6 +84,17 @@ class S3Payloads:
 
         with s3_translated():
             await obstore.put_async(self._store, S3_FOLDER + key, content.encode())
+
+    async def has(self, key: str) -> bool:
+        """As `Payloads.has`."""
+        import obstore
+
+        try:
+            with s3_translated():
+                await obstore.head_async(self._store, S3_FOLDER + key)
+        except NotFound:
+            return False
+        return True
 
     async def get(self, keys: Sequence[str]) -> Mapping[str, str]:
         """As `Payloads.get`."""

@@ -6,6 +6,7 @@ The stream's own insert, fenced by partition, belongs to the persistence-worker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from services.kernel.database import Database, Row
 from services.kernel.errors import Conflict, CoursegenError
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
-from services.kernel.messages.refusal import is_fault_of_row
+from services.kernel.messages.refusal import is_fault_of_row, may_be_of_row
 from services.kernel.queries import Queries
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -40,6 +41,22 @@ class Receipt(NamedTuple):
     is_new: bool
 
 
+@dataclass(slots=True)
+class _Luck:
+    """How it went with the parts of a batch of which PostgreSQL has failed."""
+
+    is_divided: bool = False
+    has_any: bool = False
+    """Whether any got through, or was refused for what is in it."""
+    has_failed: bool = False
+    """Whether one failed alone."""
+
+    @property
+    def is_out(self) -> bool:
+        """Whether another failure says that it is everybody's trouble, as far as one can see."""
+        return self.has_failed and not self.has_any
+
+
 class MessageStore:
     """The tables of messages and receipts."""
 
@@ -59,20 +76,30 @@ class MessageStore:
 
         One whose key has a row under another id, which came another way, is not written: a conflict, and of no other message.
         One that PostgreSQL refuses for what is in it gets that error, and those beside it are written: they are halved until
-        it is alone.
+        it is alone. So is one of which PostgreSQL fails in a way that may be everybody's, as long as others get through.
 
         Raises:
             DatabaseUnavailable, DatabaseRefused: nothing is promised; send them again.
         """
+        return await self._accept_in_parts(messages, _Luck())
+
+    async def _accept_in_parts(self, messages: Sequence[Submission], luck: _Luck) -> list[Acceptance | CoursegenError]:
         try:
-            return await self._accept(messages)
+            answers = await self._accept(messages)
         except CoursegenError as error:
-            if not is_fault_of_row(error):
+            if is_fault_of_row(error):
+                luck.has_any = True  # it takes what it does not refuse
+            elif not may_be_of_row(error) or luck.is_out or (len(messages) == 1 and not luck.is_divided):
                 raise
             if len(messages) == 1:
+                luck.has_failed = True
                 return [error]
-        middle = len(messages) // 2
-        return [*await self.accept(messages[:middle]), *await self.accept(messages[middle:])]
+        else:
+            luck.has_any = True
+            return answers
+        luck.is_divided, middle = True, len(messages) // 2
+        first = await self._accept_in_parts(messages[:middle], luck)
+        return [*first, *await self._accept_in_parts(messages[middle:], luck)]
 
     async def _accept(self, messages: Sequence[Submission]) -> list[Acceptance | CoursegenError]:
         locks = [_as_integer(each.conversation_hash) for each in messages]

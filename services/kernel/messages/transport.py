@@ -43,6 +43,13 @@ class Entrance(Protocol):
             BrokerUnavailable: there is no answer.
         """
 
+    async def idle(self, message_ids: Sequence[str]) -> set[str]:
+        """Those of the messages of which something is remembered, while nothing waits: each has a row, or will get none.
+
+        Raises:
+            BrokerUnavailable: there is no answer.
+        """
+
     async def find(self, message_id: str) -> Found | None:
         """A message that has no row: it waits for it, or lies among the dead letters. None when nothing is known of it.
 
@@ -70,8 +77,11 @@ class Exit(Protocol):
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
         """At most `count` entries of each partition, in its order: after an id, `PENDING` or `NEW` ones."""
 
-    async def wait(self, last: Mapping[int, str], seconds: float) -> None:
-        """Return when a partition has an entry after the one named, or after `seconds`; soon enough, not at once."""
+    async def wait(self, last: Mapping[int, str], seconds: float) -> set[int]:
+        """Return when a partition has an entry after the one named, or after `seconds`; soon enough, not at once.
+
+        Those that are known to have one: when a read of new entries then brings none, somebody else was given it.
+        """
 
     async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
         """Say that these entries are in PostgreSQL; the partitions that are somebody else's by now."""

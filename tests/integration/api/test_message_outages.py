@@ -11,8 +11,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis as RedisClient
 
-from services.api.conversations.ingress import LONGEST_WRITE_SECONDS
 from services.api.conversations.reading import LOOKING_AT_ONCE
+from services.api.conversations.writing import LONGEST_WRITE_SECONDS
+from services.kernel import metrics
 from services.kernel.database import connect
 from services.kernel.settings import Secret
 from tests.support import servers
@@ -211,6 +212,91 @@ async def test_a_frozen_redis_is_waited_for_briefly(private_redis: servers.Priva
 
     assert {each.status_code for each in answers} == {503}
     assert seconds < 30 * 0.5 / 2
+
+
+async def test_a_frozen_redis_holds_no_writer_up_again(
+    private_redis: servers.PrivateRedis, app_database_url: str
+) -> None:
+    """`MESSAGES_DURABILITY=postgres`: whoever finds out waits for it; while it is tried again and again, nobody does."""
+    waited: list[float] = []
+
+    async def post(client: httpx.AsyncClient, number: int) -> None:
+        started = time.monotonic()
+        await send(client, clientMessageId=f"m-{number}", conversationId=f"c-{number % 20}")
+        waited.append(time.monotonic() - started)
+
+    durability = {"messages_durability": "postgres", "messages_accept_seconds": 2.0}
+    async with running_api(app_database_url, private_redis.url(), **durability, **_TOKENLESS) as api:
+        del api.client.headers["authorization"]
+        await send(api.client)
+        private_redis.pause()
+        try:
+            await asyncio.gather(*(post(api.client, number) for number in range(4)))
+            found_out, posts = list(waited), []
+            waited.clear()
+            for number in range(200):
+                posts.append(asyncio.create_task(post(api.client, number)))
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*posts)
+        finally:
+            private_redis.resume()
+        slow = [each for each in waited if each > 0.5]
+        before = _unasked("redis")
+        await eventually(lambda: _asked_again(api.client, before), within=20, every=0.3)
+
+    assert max(found_out) < 5
+    assert len(slow) <= 5, slow  # of 200 in ten seconds; some forty where every trial keeps a batch
+
+
+async def _asked_again(client: httpx.AsyncClient, before: float) -> bool:
+    """Whether Redis is asked of a new message, after at most so many of which it was not."""
+    count = _unasked("redis")
+    await send(client, clientMessageId=f"again-{time.monotonic()}")
+    return count >= before and _unasked("redis") == count
+
+
+async def test_look_ups_that_were_skipped_are_counted(
+    without_postgres: RunningApi, private_postgres: servers.PrivatePostgres, private_database_url: str, redis: Redis
+) -> None:
+    """A repeat whose reservation is over is told that it is new while PostgreSQL is away; that can be seen."""
+    reply = await send(without_postgres.client)
+    session = await connect(private_database_url)
+    await session.execute(
+        "INSERT INTO messages (id, conversationid, senderid, content) SELECT $1, 'course-1', 'alice', 'Hello'",
+        reply["messageId"],
+    )
+    await session.close()
+    known, before = await send(without_postgres.client), _unasked("postgresql")
+    await redis.flushdb()
+    private_postgres.kill()
+    again = [await send(without_postgres.client) for _ in range(3)]
+
+    assert (known["state"], known["idempotentHit"]) == ("persisted", True)
+    assert [each["idempotentHit"] for each in again] == [False, True, True]
+    assert _unasked("postgresql") - before == 1
+
+
+async def test_look_ups_in_redis_that_were_skipped_are_counted(
+    private_redis: servers.PrivateRedis, app_database_url: str
+) -> None:
+    """Where messages are written at once: one that waits in the stream may be overtaken by its repeat."""
+    async with running_api(app_database_url, private_redis.url(), messages_durability="postgres", **_TOKENLESS) as api:
+        del api.client.headers["authorization"]
+        before = _unasked("redis")
+        await send(api.client)
+        asked = _unasked("redis")
+        private_redis.kill()
+        for number in range(3):
+            await send(api.client, clientMessageId=f"late-{number}")
+
+    assert asked == before
+    assert _unasked("redis") - before == 3
+
+
+def _unasked(server: str) -> float:
+    series = f'idempotency_lookup_skipped_total{{server="{server}"}} '
+    lines = metrics.render().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
 async def test_readers_wait_for_a_frozen_redis_briefly(

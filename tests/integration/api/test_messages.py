@@ -496,7 +496,9 @@ async def test_a_row_that_came_another_way_is_a_conflict_of_its_message_alone(
     assert await db.fetchval("SELECT count(*) FROM messages") == 5
 
 
-@pytest.mark.parametrize(("sqlstate", "status"), [("P0001", 500), ("22001", 400)])
+@pytest.mark.parametrize(
+    ("sqlstate", "status"), [("P0001", 500), ("22001", 400), ("XX000", 503), ("42P01", 500), ("38000", 500)]
+)
 async def test_a_message_that_postgresql_refuses_is_refused_alone(
     postgres_first: RunningApi, db: Database, sqlstate: str, status: int
 ) -> None:
@@ -512,6 +514,34 @@ async def test_a_message_that_postgresql_refuses_is_refused_alone(
 
     assert [each.status_code for each in answers] == [202] * 25 + [status] + [202] * 14
     assert await db.fetchval("SELECT count(*) FROM messages") == 39
+
+
+async def test_a_message_that_postgresql_takes_too_long_for_keeps_nobody_but_itself(
+    app_database_url: str, redis_url: str, db: Database
+) -> None:
+    """It is told to come again, those that travelled with it are written; when it comes again nobody waits for it."""
+    await db.execute(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.content = 'poison' THEN"
+        " PERFORM pg_sleep(30); END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER linger BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION linger()"
+    )
+    options = {"messages_durability": "postgres", "messages_require_token": False, "statement_seconds": 1.2}
+    async with running_api(app_database_url, redis_url, **options) as api:
+        del api.client.headers["authorization"]
+        bodies = [message(clientMessageId=f"m-{number}") for number in range(4)]
+        bodies[1]["content"] = "poison"
+        answers = await asyncio.gather(*(api.client.post("/api/messages", json=each) for each in bodies))
+        slow = [asyncio.create_task(api.client.post("/api/messages", json=bodies[1])) for _ in range(2)]
+        started = asyncio.get_running_loop().time()
+        for number in range(20, 30):
+            await send(api.client, clientMessageId=f"m-{number}")
+        seconds = asyncio.get_running_loop().time() - started
+        again = await asyncio.gather(*slow)
+
+    assert [each.status_code for each in answers] == [202, 503, 202, 202]
+    assert {each.status_code for each in again} == {503}
+    assert seconds < 5  # ten, one after the other; each would wait 1.2 s
+    assert await db.fetchval("SELECT count(*) FROM messages") == 13
 
 
 async def test_only_the_first_message_brings_the_setting_to_redis(

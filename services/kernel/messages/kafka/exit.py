@@ -89,10 +89,11 @@ class KafkaExit:
         most_bytes = _MOST_BYTES / max(1, len(wanted))
         return list(await asyncio.gather(*(self._read(lease, after, count, most_bytes) for lease, after in wanted)))
 
-    async def wait(self, last: Mapping[int, str], seconds: float) -> None:
-        """As `Exit.wait`."""
+    async def wait(self, last: Mapping[int, str], seconds: float) -> set[int]:
+        """As `Exit.wait`; reading takes nothing from a topic, so there is nothing that somebody else could have taken."""
         if not any(each.fresh for partition, each in self._owned.items() if partition in last):
             await self._fetch(seconds)
+        return set()
 
     async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
         """As `Exit.settle`."""

@@ -103,7 +103,7 @@ class SwitchedExit:
             found |= {each.partition: each for each in deliveries}
         return [found[lease.partition] for lease, _ in wanted]
 
-    async def wait(self, last: Mapping[int, str], seconds: float) -> None:
+    async def wait(self, last: Mapping[int, str], seconds: float) -> set[int]:
         """As `Exit.wait`."""
         asked: defaultdict[Exit, dict[int, str]] = defaultdict(dict)
         for partition, entry_id in last.items():
@@ -112,15 +112,14 @@ class SwitchedExit:
         waits = [asyncio.create_task(at.wait(some, seconds)) for at, some in asked.items()]
         if not waits:
             await asyncio.sleep(seconds)
-            return
+            return set()
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waits:
                 each.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        for each in done:
-            each.result()
+        return {partition for each in done for partition in each.result()}
 
     async def settle(self, entries: Mapping[Lease, Sequence[str]], message_ids: Sequence[str] = ()) -> set[int]:
         """As `Exit.settle`."""

@@ -1,9 +1,12 @@
 -- Accept messages, each once. Everything of one message happens, or nothing.
 -- KEYS: the reservations, one for each message. They end after the row is there, which is for settle.lua to say.
 -- ARGV: partitions there are unless msg:partitions says otherwise, and from then on it does; the installation, empty when nobody asks
---       whose this is; then for each message the hash of its conversation, its digest, its envelope.
--- Answers in one text, a line for each message: 1 when it is new, 2 when it lies among the dead letters, else 0; and its reservation
--- "<partition>|<entry id>|<digest>". Or a ! and whose this is, when it is another installation's: nothing was written.
+--       whose this is; then for each message the hash of its conversation, its digest, its envelope, and the reservation whose place it
+--       takes if that is the one it has, or ''.
+-- Answers in one text, a line for each message: 1 when it is new, 2 when it lies among the dead letters, 3 when nothing waits under its
+-- reservation, else 0; and its reservation "<partition>|<entry id>|<digest>". Or a ! and whose this is, when it is another
+-- installation's: nothing was written.
+-- Comes after idle.lua.
 if ARGV[2] ~= '' then
     local owner = redis.call('GET', 'coursegen:installation')
     if not owner then
@@ -19,12 +22,12 @@ if not partitions then
 end
 local enqueued, lines = {}, {}
 for place, seen in ipairs(KEYS) do
+    local at = 4 * place - 1
     local known = redis.call('GET', seen)
-    if known then
-        local has_failed = redis.call('HEXISTS', 'msg:failed', string.sub(seen, #'msg:seen:' + 1)) == 1
-        lines[place] = (has_failed and '2' or '0') .. known
+    local failed = known and has_failed(seen)
+    if known and (failed or known ~= ARGV[at + 3]) then
+        lines[place] = (failed and '2' or is_idle(seen, known) and '3' or '0') .. known
     else
-        local at = 3 * place
         local partition = string.format('%d', tonumber(ARGV[at]) % tonumber(partitions))
         local entry = redis.call('XADD', 'msg:stream:' .. partition, '*', 'envelope', ARGV[at + 2])
         known = partition .. '|' .. entry .. '|' .. ARGV[at + 1]

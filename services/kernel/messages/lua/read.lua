@@ -3,7 +3,8 @@
 -- ARGV: consumer, entries of one partition; then for each partition: itself, its owner's epoch, and after which entry: '>' for
 --       entries that nobody was given yet, an id for those that this consumer was given and has not settled.
 -- Answers for each partition {standing, ids, lengths, accepted, envelopes}. Standing: 0, the epoch of a later owner, or -1 while
--- another partition comes first, -2 when the group is gone or the epoch has not begun here. Ids, lengths and the ids under which they were first accepted are
+-- another partition comes first, -2 when the group is gone or the epoch has not begun here, -3 when somebody else has entries of the
+-- group that come before what is new: then what was taken here is pending, and comes after theirs. Ids, lengths and the ids under which they were first accepted are
 -- separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One text for all entries is read many
 -- times as fast by the other side as thousands of small ones.
 local consumer, count = ARGV[1], tonumber(ARGV[2])
@@ -31,6 +32,16 @@ local function entries_of(found)
     return { 0, table.concat(ids, ','), table.concat(lengths, ','), table.concat(accepted, ','), table.concat(envelopes) }
 end
 
+-- Whether anybody else has entries: who owns the partition has taken over all there were, so it is no worker.
+local function has_strangers(stream)
+    for _, each in ipairs(redis.call('XPENDING', stream, GROUP)[4] or {}) do
+        if each[1] ~= consumer then
+            return true
+        end
+    end
+    return false
+end
+
 local function read(partition, epoch, after)
     local succeeded = later(partition, epoch)
     if succeeded then
@@ -39,7 +50,7 @@ local function read(partition, epoch, after)
     if waits(partition) then
         return { -1 }
     end
-    local stream = stream_of(partition)
+    local stream, is_new = stream_of(partition), after == '>'
     local entries, bytes, asked = {}, 0, 1
     repeat
         local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', asked, 'STREAMS', stream, after)
@@ -61,6 +72,9 @@ local function read(partition, epoch, after)
         local fitting = bytes > 0 and math.floor((most_bytes - bytes) * #entries / bytes) or most_at_once
         asked = math.min(most_at_once, count - #entries, fitting)
     until not has_more or asked < 1
+    if is_new and #entries > 0 and has_strangers(stream) then
+        return { -3 }
+    end
     return entries_of(entries)
 end
 

@@ -1,6 +1,6 @@
 -- name: known_messages
 -- Those of the messages $1 that are persisted.
-SELECT m.id, m.createdat, m.contentdigest FROM messages AS m WHERE m.id = ANY ($1::text[]);
+SELECT m.id, m.createdat, m.contentdigest, m.payloadkey FROM messages AS m WHERE m.id = ANY ($1::text[]);
 
 -- name: accept_messages
 -- Write messages at once: $2 is a JSON array of envelopes, $1 the hashes of their conversations.
@@ -69,6 +69,10 @@ SELECT r.userid,
 -- removes old ones without a row leaves it to the row that is to come.
 INSERT INTO message_payloads AS p (payloadkey, content) VALUES ($1::text, $2::text)
     ON CONFLICT (payloadkey) DO UPDATE SET createdat = now();
+
+-- name: has_payload
+-- Whether there is a long content under the key $1.
+SELECT EXISTS (SELECT FROM message_payloads WHERE payloadkey = $1::text);
 
 -- name: payloads
 -- The long contents of the keys $1.

@@ -98,3 +98,12 @@ def test_what_was_read_under_a_lease_that_is_over_is_forgotten() -> None:
     held.drop(LEASE)
 
     assert (len(held), held.keep_back([A[2], other])) == (0, [A[2], other])
+
+
+def test_what_waits_is_counted_by_partition() -> None:
+    """One of which much waits is left out of the next read."""
+    held, _ = _held()
+    elsewhere = [item("c", number, Lease(5, 1)) for number in range(2)]
+    held.learn(Outcome(refused=[refused(A[0]), refused(elsewhere[0])], waiting=[A[1], A[2], elsewhere[1]]))
+
+    assert held.by_partition() == {LEASE.partition: 3, 5: 2}
