@@ -16,8 +16,11 @@ ARGS ?=
 # JOBS=0 in one process, for a debugger.
 JOBS ?= auto
 
-# How long make prove-messages kills at random: make prove-messages SECONDS=3600.
+# How long make prove-messages kills at random, how many messages a second it offers meanwhile, and how many are to be acknowledged at
+# least: make prove-messages SECONDS=3600 RATE=200 COUNT=500000.
 SECONDS ?= 900
+RATE ?= 200
+COUNT ?= 0
 
 # Images that make images, sbom and push are about; all by default.
 TARGETS ?=
@@ -79,10 +82,13 @@ prove-faults: ## repeat every fault often enough for the 3% rule (takes hours)
 	@scripts/environment dev
 	@export PROVE_FAULTS=100; exec $(BIN)/python -m pytest tests/faults --timeout 0 $(ARGS)
 
-prove-messages: ## kill what carries messages hundreds of times, at random for SECONDS and one by one, and measure what everysec loses
+prove-messages: ## kill what carries messages hundreds of times, at random for SECONDS and one by one, measure what everysec loses and what poison costs, and try 10,000 times to read what is another's
 	@scripts/environment dev
-	@export PROVE_MESSAGES=$(SECONDS) PROVE_FAULTS=100; exec $(BIN)/python -m pytest -s --timeout 0 \
-		tests/faults/test_messages_storm.py tests/faults/test_messages_killed.py tests/faults/test_messages_everysec.py $(ARGS)
+	@export PROVE_MESSAGES=$(SECONDS) PROVE_MESSAGES_RATE=$(RATE) PROVE_MESSAGES_COUNT=$(COUNT) PROVE_FAULTS=100; \
+		exec $(BIN)/python -m pytest -s --timeout 0 tests/faults/test_messages_storm.py tests/faults/test_messages_killed.py \
+		tests/faults/test_messages_owners.py tests/faults/test_messages_servers.py tests/faults/test_messages_everysec.py \
+		tests/faults/test_messages_poison.py tests/integration/api/test_message_isolation.py \
+		tests/integration/api/test_message_injection.py $(ARGS)
 
 prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev

@@ -17,6 +17,12 @@ BUDGETS: Final = (
     ("outbox-batch-latency", "0.05"),
     ("fallbacks", "0.01"),
     ("messages", "0.001"),
+    ("orchestration", "0.05"),
+    ("queue-depth", "0.05"),
+    ("message-lag", "0.05"),
+    ("uptime", "0.001"),
+    ("restarts", "0.001"),
+    ("cache-hits", "0.8"),
 )
 """Each objective's share of errors that may be."""
 

@@ -9,9 +9,10 @@
 #   API_URL        default http://localhost:3000
 #   DATABASE_URL   optional: without it, or without psql, three of the checks see nothing, which is a warning
 #   REDIS_URL      optional: the same for one, with redis-cli
+#   REDIS_HOST     with REDIS_PORT and REDIS_PASSWORD, as the api has them, where messages have a Redis of their own
 #
-# For the local stack: eval "$(coursegen env)". With --namespace it asks from within a pod and needs none of the three.
-# With --url another api than API_URL's is meant: then neither DATABASE_URL nor REDIS_URL is looked at.
+# For the local stack: eval "$(coursegen env)". With --namespace it asks from within a pod and needs none of them.
+# With --url another api than API_URL's is meant: then neither DATABASE_URL nor a Redis is looked at.
 #
 # Exit codes: 0 all passed, 1 one failed, 2 there are warnings only, 64 called wrongly. Colours on a terminal only (NO_COLOR).
 set -euo pipefail
@@ -39,7 +40,7 @@ need() { # PROGRAM...
 
 while [ $# -gt 0 ]; do
     case $1 in
-    -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --json) options+=(--json) ;;
     --url | --namespace | --release)
         [ -n "${2:-}" ] || wrongly "$1 needs a value."
@@ -52,7 +53,7 @@ while [ $# -gt 0 ]; do
 done
 url=${url%/}
 [[ $url =~ ^https?://[^@]+$ ]] || wrongly "The address of the api must begin with http:// or https:// and hold no password."
-if [ -n "$named" ] && [ "$url" != "${named%/}" ]; then unset DATABASE_URL REDIS_URL; fi
+if [ -n "$named" ] && [ "$url" != "${named%/}" ]; then unset DATABASE_URL REDIS_URL REDIS_HOST; fi
 need python3
 
 folder=$(mktemp -d)
@@ -112,7 +113,7 @@ if os.environ.get("REDIS_URL"):
     user, _, password = account.partition(":")
     known["REDIS_PLACE"] = urlunsplit((parts.scheme, place, parts.path, "", ""))
     known["REDIS_USER"] = unquote(user)
-    known["REDISCLI_AUTH"] = unquote(password)
+    known["REDIS_WORD"] = unquote(password)
 for name, value in known.items():
     if value:
         print(f"{name}={value}", end="\0")'
@@ -126,12 +127,36 @@ psql_says() { # NAME
     { echo "SET statement_timeout = '10s';" && statement "$1"; } | psql -XqAt -v ON_ERROR_STOP=1 -f -
 }
 
-redis_says() {
-    local command=(redis-cli)
+redis_says() ( # COMMAND OF REDIS...: in a shell of its own, since two servers may have two passwords
+    command=(redis-cli)
     if command -v timeout >/dev/null 2>&1; then command=(timeout 10 redis-cli); fi
     if [[ $REDIS_PLACE == unix:* ]]; then command+=(-s "${REDIS_PLACE#unix://}"); else command+=(-u "$REDIS_PLACE"); fi
     if [ -n "${REDIS_USER:-}" ]; then command+=(--user "$REDIS_USER"); fi
-    "${command[@]}" --no-auth-warning INFO
+    if [ -n "${REDIS_WORD:-}" ]; then export REDISCLI_AUTH=$REDIS_WORD; fi
+    "${command[@]}" --no-auth-warning "$@"
+)
+
+stream_says() { # COMMAND OF REDIS...: of the one that has the messages
+    if [ -z "${REDIS_HOST:-}" ]; then
+        redis_says "$@"
+    else
+        local host=$REDIS_HOST
+        if [[ $host == *:* ]]; then host=[$host]; fi
+        REDIS_PLACE=redis://$host:${REDIS_PORT:-6379} REDIS_USER='' REDIS_WORD=${REDIS_PASSWORD:-} redis_says "$@"
+    fi
+}
+
+kept_by() { # what has a message when it is accepted, as the api's variables say it
+    if [ "${MESSAGES_STREAM_PERCENT:-}" = 0 ]; then echo postgres; else echo "${MESSAGES_DURABILITY:-redis}"; fi
+}
+
+ask_redis() {
+    if [ -n "${REDIS_URL:-}" ]; then answer redis.info info redis_says INFO || true; fi
+    if [ -n "${REDIS_HOST:-}" ]; then answer stream.info info stream_says INFO || true; fi
+    printf '{"by": "%s"}' "$(kept_by)" >"$folder/stream.kept.json"
+    if [ "$(kept_by)" = redis ] && [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
+        answer stream.config config stream_says CONFIG GET 'append*' || true
+    fi
 }
 
 ask_servers() {
@@ -142,9 +167,7 @@ ask_servers() {
             answer "database.$name" json psql_says "$name" || true
         done
     fi
-    if [ -n "${REDIS_URL:-}" ] && command -v redis-cli >/dev/null 2>&1; then
-        answer redis.info info redis_says || true
-    fi
+    if command -v redis-cli >/dev/null 2>&1; then ask_redis; fi
 }
 
 # ── A cluster, by kubectl: a pod of the release has its addresses, and a Python that knows PostgreSQL and Redis ───────────

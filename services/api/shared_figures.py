@@ -21,6 +21,9 @@ from services.kernel.queries import Queries
 LONGEST_SECONDS: Final = 1.5
 """A page of metrics waits no longer for PostgreSQL: the process's own figures are due, too."""
 
+VERDICT_SECONDS: Final = 0.7
+"""The health verdict waits no longer: load balancers give a check a second (contract.md u), the way there and back included."""
+
 FRESH_SECONDS: Final = 1.0
 """How old the health verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
 
@@ -40,7 +43,7 @@ class SharedFigures:
         self._recent = recent
         self._page = SharedLook(self.text, longest_seconds=LONGEST_SECONDS)
         self._verdict = SharedLook(
-            self._judge, longest_seconds=LONGEST_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
+            self._judge, longest_seconds=VERDICT_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
         )
 
     async def outbox(self) -> OutboxState:
@@ -74,7 +77,7 @@ class SharedFigures:
             return metrics_view.UNHEALTHY
 
     async def verdict(self) -> dict[str, Any]:
-        """`healthCheck`, at most `FRESH_SECONDS` or, in hard times, `STALE_SECONDS` old, within the time that a page has.
+        """`healthCheck`, at most `FRESH_SECONDS` or, in hard times, some `STALE_SECONDS` old, within `VERDICT_SECONDS`.
 
         Without PostgreSQL nothing can be said of three criteria: that is not healthy, in the same body.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from services.kernel.cancellation import forget
@@ -15,11 +16,24 @@ T = TypeVar("T")
 SHARE: Final = 200.0
 """What was seen serves so many times as long as it took to see it: looking takes half a hundredth of the time at most."""
 
+GRACE: Final = 3.0
+"""What was seen serves so many times as long as it took to see it beyond that, while the next look is under way: whoever looks at
+something slow is not told that it does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen(Generic[T]):
+    found: T
+    fresh_until: float
+    serves_until: float
+    """While another look is under way."""
+
 
 class SharedLook(Generic[T]):
     """What was seen serves for `fresh_seconds`, and up to `stale_seconds` when it took long to see; those who ask while nothing
-    fresh is there share one look, and wait for it no longer than `longest_seconds`. A look that takes too long is left to
-    itself: to break it off can take as long.
+    fresh is there share one look, and wait for it no longer than `longest_seconds`; then what was seen before serves, while the
+    look takes no longer than a few times the one before. A look that takes too long is left to itself: to break it off can take
+    as long.
     """
 
     def __init__(
@@ -37,7 +51,7 @@ class SharedLook(Generic[T]):
         self._stale = stale_seconds
         self._clock = clock or SystemClock()
         self._looking: asyncio.Task[T] | None = None
-        self._seen: tuple[float, T] | None = None
+        self._seen: _Seen[T] | None = None
 
     async def result(self) -> T:
         """What there is to see.
@@ -46,14 +60,16 @@ class SharedLook(Generic[T]):
             DatabaseUnavailable: the look takes too long.
             CoursegenError: what the look raised; the next one who asks has another look taken.
         """
-        if self._seen is not None and self._clock.monotonic() < self._seen[0]:
-            return self._seen[1]
+        if self._seen is not None and self._clock.monotonic() < self._seen.fresh_until:
+            return self._seen.found
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._see(), name="shared look")
             self._looking.add_done_callback(forget)
         done, _ = await asyncio.wait({self._looking}, timeout=self._longest)
         if done and not self._looking.cancelled():
             return self._looking.result()
+        if self._seen is not None and self._clock.monotonic() < self._seen.serves_until:
+            return self._seen.found
         raise DatabaseUnavailable(f"PostgreSQL has not answered within {self._longest:g} s")
 
     def close(self) -> None:
@@ -65,5 +81,6 @@ class SharedLook(Generic[T]):
         began = self._clock.monotonic()
         seen = await self._look()
         took = self._clock.monotonic() - began
-        self._seen = began + max(self._fresh, min(took * SHARE, self._stale)), seen
+        fresh_until = began + max(self._fresh, min(took * SHARE, self._stale))
+        self._seen = _Seen(seen, fresh_until, fresh_until + (GRACE * took if self._stale else 0.0))
         return seen

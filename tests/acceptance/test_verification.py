@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from redis import Redis
 
 from services.api import metrics_view
 from services.cli.stack import redis_binary
@@ -234,6 +235,52 @@ def test_a_wrong_call_checks_nothing(deployment: Deployment, arguments: str) -> 
     assert (done.returncode, done.stdout) == (64, "")
     assert "--help" in done.stderr
     assert "Exit codes: 0 all passed" in deployment.script("--help").stdout
+
+
+def _of_redis(done: Done) -> dict[str, Any]:
+    """What was said of Redis."""
+    found: dict[str, Any] = next(each for each in json.loads(done.stdout)["checks"] if each["name"] == "Redis")
+    return found
+
+
+@pytest.mark.parametrize("ask", [Deployment.script, Deployment.command], ids=["script", "command"])
+def test_the_redis_of_the_messages_is_looked_at_where_it_is_another(
+    deployment: Deployment, ask: Callable[..., Done]
+) -> None:
+    """It has a password of its own and no file; with one that the system flushes; refusing CONFIG; and gone."""
+    word = "canary-of-the-stream-3Rt8"
+    with servers.server_folder() as home:
+        stream = servers.PrivateRedis(home)
+        stream.start()
+        with Redis.from_url(stream.url()) as client:
+            client.config_set("requirepass", word)
+        place = urlsplit(stream.url())
+        there = {"REDIS_HOST": str(place.hostname), "REDIS_PORT": str(place.port), "REDIS_PASSWORD": word}
+        try:
+            bare = _of_redis(ask(deployment, "--json", **there))
+            kept_elsewhere = _of_redis(ask(deployment, "--json", MESSAGES_DURABILITY="postgres", **there))
+            with Redis.from_url(stream.url(), password=word) as client:
+                client.config_set("appendonly", "yes")
+                client.config_set("appendfsync", "no")
+                lazy = _of_redis(ask(deployment, "--json", **there))
+                client.execute_command("ACL", "SETUSER", "default", "-config")
+            shy = _of_redis(ask(deployment, "--json", **there))
+        finally:
+            stream.kill()
+        gone = _of_redis(ask(deployment, "--json", **there))
+
+    assert [each["status"] for each in (bare, kept_elsewhere, lazy, shy, gone)] == [
+        "warn",
+        "pass",
+        "warn",
+        "pass",
+        "fail",
+    ]
+    assert "that of the messages keeps messages in memory only" in bare["problems"][0]
+    assert (bare["values"]["appendonly"], lazy["values"]["appendfsync"]) == ("no", "no")
+    assert (shy["values"]["appendonly"], shy["values"]["appendfsync"]) == ("yes", "unseen")
+    assert "that of the messages does not answer" in gone["problems"][0]
+    assert word not in deployment.calls.read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """R1 for messages: apis, persistence-workers, Redis and PostgreSQL are killed at random, side by side, while everybody talks.
 
-What was acknowledged is in the table, once, in the order of its conversation. A few kills in `make test`;
-`make prove-messages SECONDS=900` goes on for so long.
+What was acknowledged is in the table, once, in the order of its conversation. Conversations speak at once, so that workers are
+killed with many entries in hand. A few kills in `make test`; `make prove-messages SECONDS=900 RATE=200 COUNT=500000` goes on for
+so long and until so many are acknowledged, with so many offered a second.
 """
 
 from __future__ import annotations
@@ -9,14 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.carriage import Carriage, assert_survived
+from tests.support.carriage import MANY, Carriage, assert_survived
+from tests.support.waiting import eventually
 
-STORM_SECONDS = float(os.environ.get("PROVE_MESSAGES", "").strip() or 10)
-CONVERSATIONS = 24
+
+def _asked(name: str, otherwise: float) -> float:
+    return float(os.environ.get(name, "").strip() or otherwise)
+
+
+IS_PROOF = bool(os.environ.get("PROVE_MESSAGES", "").strip())
+STORM_SECONDS = _asked("PROVE_MESSAGES", 10)
+RATE = _asked("PROVE_MESSAGES_RATE", 100)
+"""Messages offered a second while all are answered at once."""
+COUNT = _asked("PROVE_MESSAGES_COUNT", 0)
+"""Messages that are acknowledged at least."""
+PACE = 5.0 if IS_PROOF else 1.0
+"""How many times as long it is between two kills: every two seconds something dies then, and messages go on between."""
+BEAT_SECONDS = 0.5
+CONVERSATIONS = round(RATE * BEAT_SECONDS)
 FEWEST = 2
 """Kills of each kind without which a run proves nothing."""
 
@@ -33,7 +49,7 @@ class Weather:
         carriage = self._carriage
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again_and_again(0.5, 2.0, lambda: carriage.kill("api")))
-            group.create_task(self._again_and_again(0.5, 2.0, lambda: carriage.kill("persistence_worker")))
+            group.create_task(self._again_and_again(0.5, 2.0, carriage.kill_with_a_batch_in_hand))
             group.create_task(self._again_and_again(1.0, 3.0, lambda: carriage.kill_redis(away=self._a_while())))
             group.create_task(self._again_and_again(2.0, 4.0, lambda: carriage.stop_postgres(away=self._a_while())))
 
@@ -41,7 +57,7 @@ class Weather:
         struck = 0
         while struck < FEWEST or not self._over.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._carriage.chance.uniform(least, most))
+                await asyncio.wait_for(self._over.wait(), PACE * self._carriage.chance.uniform(least, most))
             if struck < FEWEST or not self._over.is_set():
                 await strike()
                 struck += 1
@@ -50,16 +66,32 @@ class Weather:
         return self._carriage.chance.uniform(0, 1)
 
 
+async def _until_enough(carriage: Carriage, over: asyncio.Event) -> None:
+    await asyncio.sleep(STORM_SECONDS)
+    await eventually(lambda: carriage.said.count >= COUNT, within=float("inf"), every=1)
+    over.set()
+
+
 @pytest.mark.no_second_try
 async def test_messages_survive_whatever_is_killed(carriage: Carriage) -> None:
-    """Lost 0, duplicate 0, out of order 0; one answer for each message, and no dead letter (issue 7, Done when)."""
+    """Lost 0, duplicate 0, out of order 0, stuck 0; one answer for each, and no dead letter (issue 7, Done when)."""
     await carriage.start(apis=2, workers=2)
     over = asyncio.Event()
-    async with carriage.talking(CONVERSATIONS):
-        asyncio.get_running_loop().call_later(STORM_SECONDS, over.set)
-        await Weather(carriage, over).rage()
+    began = time.monotonic()
+    async with carriage.talking(CONVERSATIONS, beat=BEAT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(_until_enough(carriage, over))
+        group.create_task(Weather(carriage, over).rage())
+    seconds = time.monotonic() - began
     wanted = {"api killed": FEWEST, "persistence_worker killed": FEWEST, "redis killed": FEWEST}
     verdict = await carriage.judge(wanted | {"postgres killed": 1, "postgres stopped immediately": 1})
 
+    in_hand = sorted(carriage.in_hand)
+    print(
+        f"\n{carriage.said.count / seconds:.0f} acknowledged a second of {RATE:g} offered, for {seconds:.0f} s;"
+        f" killed workers had up to {max(in_hand, default=0)} entries in hand,"
+        f" {sum(each >= MANY for each in in_hand)} of {len(in_hand)} of them {MANY} or more"
+    )
     assert_survived(verdict, carriage)
-    assert verdict.acknowledged > CONVERSATIONS * 5
+    assert verdict.acknowledged > max(CONVERSATIONS * 5, COUNT - 1)
+    if IS_PROOF:
+        assert max(in_hand, default=0) >= MANY, "no worker was killed with a batch in hand"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis as RedisClient
+from redis.exceptions import RedisError
 
 from services.cli.stack import ports
 from services.kernel.database import Database
@@ -23,8 +24,8 @@ from services.kernel.settings import CommonSettings, Secret
 from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
 from tests.support.said import Said, Senders
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
-from tests.support.stack import Kind, Stack, open_stack
-from tests.support.streamed import settled
+from tests.support.stack import Kind, Process, Stack, open_stack
+from tests.support.streamed import PARTITIONS, settled, unsettled
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,10 +39,16 @@ _ENVIRONMENT = {
     "STREAM_KEEP_ENTRIES": "100",  # so that streams are trimmed meanwhile
 }
 _ROWS = """
-SELECT m.id, m.conversationid, m.clientmessageid, coalesce(m.content, p.content, '') AS content
-  FROM messages AS m LEFT JOIN message_payloads AS p ON p.payloadkey = m.payloadkey
+SELECT m.id, m.conversationid, m.clientmessageid,
+       CASE WHEN length(c.content) < 1000 THEN c.content
+            ELSE 'sha256:' || encode(sha256(convert_to(c.content, 'UTF8')), 'hex') END AS content
+  FROM messages AS m
+  LEFT JOIN message_payloads AS p ON p.payloadkey = m.payloadkey
+ CROSS JOIN LATERAL (SELECT coalesce(m.content, p.content, '') AS content) AS c
  ORDER BY m.position
 """
+MANY = 5
+"""Entries in hand that make a batch worth killing its worker for."""
 
 
 @dataclass
@@ -57,6 +64,8 @@ class Carriage:
     chance: random.Random = field(default_factory=lambda: random.Random(20251123))
     fired: Counter[str] = field(default_factory=Counter)
     """Faults that were injected."""
+    in_hand: list[int] = field(default_factory=list)
+    """How many entries each persistence-worker had in hand that was killed for them."""
 
     async def start(self, *, apis: int = 1, workers: int = 1) -> None:
         """Start so many of each, side by side."""
@@ -65,16 +74,18 @@ class Carriage:
             *(self.stack.start("api", port=ports.pick()) for _ in range(apis)),
         )
 
-    def senders(self, *, pause: float = 0.0, repeats: float = 0.05) -> Senders:
+    def senders(self, *, pause: float = 0.0, beat: float = 0.0, repeats: float = 0.05) -> Senders:
         """Senders to the apis that run now, and to those that take their places; so many of what they send they repeat."""
         urls = [api.url for api in self.stack.running("api")]
-        return Senders(urls, self.said, self.chance, pause=pause, repeats=repeats)
+        return Senders(urls, self.said, self.chance, pause=pause, beat=beat, repeats=repeats)
 
     @contextlib.asynccontextmanager
-    async def talking(self, conversations: int, *, pause: float = 0.02, repeats: float = 0.05) -> AsyncIterator[None]:
+    async def talking(
+        self, conversations: int, *, pause: float = 0.02, beat: float = 0.0, repeats: float = 0.05
+    ) -> AsyncIterator[None]:
         """So many conversations go on while the block runs; afterwards everything that was begun is accepted."""
         ended = asyncio.Event()
-        async with self.senders(pause=pause, repeats=repeats) as senders:
+        async with self.senders(pause=pause, beat=beat, repeats=repeats) as senders:
             task = asyncio.create_task(senders.talk(conversations, ended))
             try:
                 yield
@@ -89,10 +100,34 @@ class Carriage:
 
     async def kill(self, kind: Kind) -> None:
         """Kill -9 one of a kind, whichever it is, and start it again at the same address."""
-        victim = self.chance.choice(self.stack.running(kind))
+        await self._kill(self.chance.choice(self.stack.running(kind)))
+
+    async def kill_with_a_batch_in_hand(self) -> None:
+        """Kill -9 a persistence-worker that has many entries in hand, or whatever it has when that does not come soon."""
+        victim = self.chance.choice(self.stack.running("persistence_worker"))
+        with contextlib.suppress(AssertionError, RedisError):
+            await eventually(lambda: self._has_in_hand(victim, MANY), within=2, every=0.005)
+        await self._kill(victim)
+
+    async def _kill(self, victim: Process) -> None:
         victim.kill()
-        self.fired[f"{kind} killed"] += 1
+        self.fired[f"{victim.kind} killed"] += 1
+        if victim.kind == "persistence_worker":
+            with contextlib.suppress(RedisError):
+                self.in_hand.append(await self._entries_of(victim))
         await self.stack.start(victim.kind, port=victim.port)
+
+    async def _has_in_hand(self, worker: Process, entries: int) -> bool:
+        return await self._entries_of(worker) >= entries
+
+    async def _entries_of(self, worker: Process) -> int:
+        """How many entries were given to a worker and not settled; its name has its process id."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for partition in range(PARTITIONS):
+                pipe.xpending(names.stream(partition), names.GROUP)
+            found = await pipe.execute(raise_on_error=False)
+        holders = [each for one in found if isinstance(one, dict) for each in one["consumers"]]
+        return sum(each["pending"] for each in holders if f":{worker.pid}_".encode() in each["name"])
 
     async def kill_redis(self, *, away: float = 0.0, with_its_data: bool = False) -> None:
         """Kill -9 Redis, and start it again after a while, with its data or without."""
@@ -124,7 +159,14 @@ class Carriage:
             for row in await self.db.fetch(_ROWS)
         ]
         dead = await self.redis.xrange(names.DEAD_LETTERS)
-        return judge_messages(self.said, rows, dead=map(str, dead), fired=self.fired, wanted=wanted)
+        return judge_messages(
+            self.said,
+            rows,
+            dead=map(str, dead),
+            stuck=await unsettled(self.redis),
+            fired=self.fired,
+            wanted=wanted,
+        )
 
     async def _at_rest(self, rows: int) -> bool:
         count = await self.db.fetchval("SELECT count(*) FROM messages")

@@ -8,6 +8,7 @@ here, and not the memory of the code under test, says what was promised (reliabi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 import zlib
@@ -66,6 +67,7 @@ class Senders:
         chance: random.Random,
         *,
         pause: float = 0.0,
+        beat: float = 0.0,
         repeats: float = 0.05,
         timeout: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -77,6 +79,7 @@ class Senders:
             said: what they write down.
             chance: decides who sends what twice.
             pause: between two messages of a conversation.
+            beat: all conversations speak at once, so often, and not each in its own time: then batches are large.
             repeats: share of the messages that are sent twice at once, and of those after which one of before is sent.
             timeout: longest wait for an answer.
             transport: stands in for the network.
@@ -84,6 +87,7 @@ class Senders:
         self.said = said
         self._chance = chance
         self._pause = pause
+        self._beat = beat
         self._repeats = repeats
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._clients = [
@@ -119,7 +123,7 @@ class Senders:
             await self.say(conversation, 1, within=120.0)
             if self._chance.random() < self._repeats:
                 await self.once_more(self._chance.choice(self.said.accepted[conversation]))
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(self._beat - time.monotonic() % self._beat if self._beat else self._pause)
 
     async def _insist(self, conversation: str, client_id: str, within: float) -> None:
         """Send until it is accepted.
@@ -169,6 +173,11 @@ def content(client_id: str) -> str:
     """What a message says: it tells it from every other. One of sixteen is so long that it lies in the document store."""
     text = f"This is {client_id}. "
     return text * (20_000 // len(text)) if zlib.crc32(client_id.encode()) % 16 == 0 else text
+
+
+def fingerprint(text: str) -> str:
+    """What stands for a long content in a table that is compared with many messages."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def body(conversation: str, client_id: str) -> dict[str, Any]:

@@ -117,14 +117,25 @@ class Ledger:
 
 async def settled(redis: Redis, partitions: int = PARTITIONS) -> bool:
     """Check that nothing is pending, and nothing waits."""
-    for partition in range(partitions):
-        stream = names.stream(partition)
-        if not await redis.exists(stream):
-            continue
-        groups = await redis.xinfo_groups(stream)
-        assert groups, f"nobody reads {stream}"
-        (group,) = groups
-        assert group["pending"] == 0, f"{group['pending']} pending in {stream}"
-        newest = await redis.xrevrange(stream, count=1)
-        assert not newest or newest[0][0] == group["last-delivered-id"], f"entries wait in {stream}"
+    left = await unsettled(redis, partitions)
+    assert not left, "; ".join(f"{stream}: {what}" for stream, what in left.items())
     return True
+
+
+async def unsettled(redis: Redis, partitions: int = PARTITIONS) -> dict[str, str]:
+    """The streams in which something is pending or waits, and what, in words."""
+    found = {names.stream(number): await _left_in(redis, names.stream(number)) for number in range(partitions)}
+    return {stream: what for stream, what in found.items() if what}
+
+
+async def _left_in(redis: Redis, stream: str) -> str:
+    if not await redis.exists(stream):
+        return ""
+    groups = await redis.xinfo_groups(stream)
+    if not groups:
+        return "nobody reads it"
+    (group,) = groups
+    if group["pending"]:
+        return f"{group['pending']} entries pending"
+    newest = await redis.xrevrange(stream, count=1)
+    return "entries wait" if newest and newest[0][0] != group["last-delivered-id"] else ""

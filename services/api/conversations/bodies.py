@@ -17,6 +17,7 @@ MOST_RECIPIENTS: Final = 100
 
 _CONTROL: Final = re.compile("[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]")
 _NAME_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+_UUID: Final = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TYPE_PATTERN: Final = r"^[a-z][a-z0-9.+/_-]{0,63}$"
 
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=_NAME_PATTERN)]
@@ -30,6 +31,11 @@ ReceiptState = Literal["delivered", "read"]
 def is_name(text: str) -> bool:
     """Whether a text may be an id that a client chooses."""
     return 1 <= len(text) <= LONGEST_NAME and _CONTROL.search(text) is None
+
+
+def as_written_in_tokens(name: str) -> str:
+    """A user's UUID in small letters, as the api compares it with a token's; any other name as it is."""
+    return name.lower() if _UUID.fullmatch(name) else name
 
 
 class PostMessageBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,6 +52,9 @@ class PostMessageBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         _check_names(self.conversation_id, self.sender_id, self.client_message_id, *self.recipient_ids)
         if self.content_type[-1] == "\n":  # a pattern's end lets one through
             raise ValueError("contentType must not end with a line break")
+        msgspec.structs.force_setattr(
+            self, "recipient_ids", [as_written_in_tokens(each) for each in self.recipient_ids]
+        )
         if len(set(self.recipient_ids)) != len(self.recipient_ids):
             raise ValueError("recipientIds must not name anybody twice")
 

@@ -16,7 +16,7 @@ from services.cli.target import is_same_api, state_folder
 from services.cli.verification import release, report
 from services.cli.verification.advice import ELSEWHERE, LOCAL, Place
 from services.cli.verification.checks import judge
-from services.cli.verification.collecting import Addresses, collect
+from services.cli.verification.collecting import Addresses, collect, kept_by, stream_of
 from services.cli.verification.facts import Facts
 from services.cli.verification.findings import exit_code
 from services.kernel.queries import Queries
@@ -28,9 +28,10 @@ _USUAL = "http://127.0.0.1:3000"
 def verify(*, as_json: AsJson = False) -> None:
     """Check Redis, database, migrations, tables, api, outbox, initiations, fallbacks, pending jobs and events.
 
-    Of the stack that runs here, or of what API_URL, DATABASE_URL and REDIS_URL name; changes nothing. What is not named is
-    not seen, which is a warning. For each check that does not pass the next command is printed. Exit codes: 0 all passed, 1 one
-    failed, 2 there are warnings only. For a cluster: scripts/verify-deployment.sh --namespace NAMESPACE.
+    Of the stack that runs here, or of what API_URL, DATABASE_URL, REDIS_URL and, where messages have a Redis of their own,
+    REDIS_HOST name; changes nothing. What is not named is not seen, which is a warning. For each check that does not pass the
+    next command is printed. Exit codes: 0 all passed, 1 one failed, 2 there are warnings only. For a cluster:
+    scripts/verify-deployment.sh --namespace NAMESPACE.
     """
     addresses, place = _looked_at(os.environ)
     statements = {name: _QUERIES[name] for name in _QUERIES}
@@ -63,5 +64,7 @@ def _looked_at(environ: Mapping[str, str]) -> tuple[Addresses, Place]:
         database=environ.get("DATABASE_URL") or (running.database_url if running is not None else None),
         redis=environ.get("REDIS_URL") or (running.redis_url if running is not None else None),
         stack_id=running.stack_id if running is not None else None,
+        stream=stream_of(environ),
+        kept_by=kept_by(environ),
     )
     return addresses, Place(LOCAL if here else ELSEWHERE, url=url)

@@ -12,6 +12,7 @@ from typing import Any
 from services.cli.verification import facts as names
 from services.cli.verification.facts import Facts, Json
 from services.cli.verification.findings import Case, Finding
+from services.cli.verification.redis_check import redis
 
 ALIVE_SECONDS = 90.0
 PROGRESS_SECONDS = 300.0
@@ -28,12 +29,8 @@ SLOWEST_PROBE_SECONDS = 1.0
 FALLBACKS_A_DAY = 10
 FALLBACKS_AN_HOUR = 50
 OLDEST_POSTGRES = 150_000
-FULL = 0.9
-"""Of the memory that Redis may use."""
-NO_FILE = (
-    "keeps messages in memory only, and a restart loses what has no row yet: set appendonly yes"
-    " and appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
-)
+BUSY = 0.9
+"""Of the connections that PostgreSQL takes."""
 
 TABLES = ("job_outbox", "idempotency_keys", "fsm_events")
 INDEXES = (
@@ -54,25 +51,6 @@ NO_DATABASE = "not seen; set DATABASE_URL to look at it"
 DATABASE_AWAY = "not seen: PostgreSQL does not answer"
 
 
-def redis(facts: Facts, case: Case) -> None:
-    """It answers, takes writes, evicts no jobs (TRAP13), and appends what it is told to a file."""
-    found, fault = facts.value(names.REDIS), facts.fault(names.REDIS)
-    if found is None:
-        if fault is None:
-            case.miss("not seen; set REDIS_URL to look at it")
-        case.require(fault is None, f"does not answer: {fault}")
-        return
-    used, most = int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
-    policy = str(found.get("maxmemory_policy", ""))
-    case.saw(version=found.get("redis_version"), policy=policy, usedMegabytes=round(used / 2**20, 1))
-    case.saw(mostMegabytes=round(most / 2**20, 1) if most else None)
-    case.require(str(found.get("role", "master")) == "master", "is a replica and takes no jobs")
-    case.require(str(found.get("loading", 0)) == "0", "is loading its data")
-    case.expect(not policy.startswith("allkeys"), f"evicts jobs when it is full, by its policy {policy}")
-    case.expect(most == 0 or used < FULL * most, f"is nearly full: {used} of {most} bytes")
-    case.expect(str(found.get("aof_enabled", 1)) != "0", NO_FILE)
-
-
 def database(facts: Facts, case: Case) -> None:
     """It answers, takes writes, is new enough, and has connections left."""
     found, fault = facts.value(names.CONNECTION), facts.fault(names.CONNECTION)
@@ -83,7 +61,7 @@ def database(facts: Facts, case: Case) -> None:
         case.require(
             found["versionNumber"] >= OLDEST_POSTGRES, f"is {found['version']}, and 15 is the oldest that will do"
         )
-        case.expect(found["connections"] < FULL * found["mostConnections"], "has hardly any connection left")
+        case.expect(found["connections"] < BUSY * found["mostConnections"], "has hardly any connection left")
         return
     if fault is not None:
         case.require(False, f"does not answer: {fault}")

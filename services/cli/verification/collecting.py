@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ _SECONDS = 10.0
 """Longest wait for an answer of anybody."""
 
 _FIGURES = ("redis_version", "role", "loading", "used_memory", "maxmemory", "maxmemory_policy", "aof_enabled")
+UNKNOWN = "unknown"
 _FIRST = "connection"
 """Where this statement gets no answer, no other will."""
 
@@ -47,12 +48,18 @@ class Addresses:
     redis: str | None
     stack_id: str | None = None
     """Of the stack whose api must answer; any when None."""
+    stream: str | None = None
+    """The Redis of the messages, where it is another one."""
+    kept_by: str = UNKNOWN
+    """What has a message when it is accepted: `redis`, `postgres`, or UNKNOWN."""
 
 
 async def collect(addresses: Addresses, statements: Mapping[str, str]) -> dict[str, Json]:
     """Everything that can be seen, by name: a `value`, or a `fault` in words."""
     parts = await asyncio.gather(
-        _redis(addresses.redis) if addresses.redis else _nothing(),
+        _redis("redis.info", addresses.redis) if addresses.redis else _nothing(),
+        _redis("stream.info", addresses.stream) if addresses.stream else _nothing(),
+        _appending(addresses.stream or addresses.redis, addresses.kept_by),
         _database(addresses.database, statements) if addresses.database else _nothing(),
         _api(addresses.api, addresses.stack_id) if addresses.api else _nothing(),
     )
@@ -63,7 +70,25 @@ async def _nothing() -> dict[str, Json]:
     return {}
 
 
-async def _redis(url: str) -> dict[str, Json]:
+async def _redis(fact: str, url: str) -> dict[str, Json]:
+    found = await _of_redis(url, lambda client: client.info("everything"))
+    if "value" in found:
+        found["value"] = {name: found["value"][name] for name in _FIGURES if name in found["value"]}
+    return {fact: found}
+
+
+async def _appending(url: str | None, kept_by: str) -> dict[str, Json]:
+    """How the Redis that has the messages brings them onto its disk; a managed one may not say so."""
+    kept = {"stream.kept": {"value": {"by": kept_by}}}
+    if not url or kept_by != "redis":
+        return kept
+    found = await _of_redis(url, lambda client: client.config_get("append*"))
+    if "value" in found:
+        found["value"] = {_text(name): _text(value) for name, value in found["value"].items()}
+    return {**kept, "stream.config": found}
+
+
+async def _of_redis(url: str, ask: Callable[[Any], Awaitable[Json]]) -> Json:
     from services.kernel.errors import CoursegenError
     from services.kernel.redis_connection import open_redis, refusals_translated
     from services.kernel.settings import Secret
@@ -73,10 +98,28 @@ async def _redis(url: str) -> dict[str, Json]:
             async with open_redis(
                 Secret(url), name="coursegen-verify", socket_timeout=_SECONDS, connect_timeout=_SECONDS
             ) as client:
-                info = await client.info("everything")
+                return {"value": await ask(client)}
     except CoursegenError as error:
-        return {"redis.info": {"fault": error.message}}
-    return {"redis.info": {"value": {name: info[name] for name in _FIGURES if name in info}}}
+        return {"fault": error.message}
+
+
+def _text(said: Any) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+
+
+def stream_of(environ: Mapping[str, str]) -> str | None:
+    """The address of the Redis of the messages, where these variables name another than that of the queues."""
+    from services.kernel.messages.settings import StreamSettings, stream_address
+    from services.kernel.settings import Secret, load
+
+    settings = load(StreamSettings, environ)
+    return stream_address(settings, Secret("")).reveal() if settings.redis_host else None
+
+
+def kept_by(environ: Mapping[str, str]) -> str:
+    """What these variables have a message kept by, once it is accepted."""
+    is_written = environ.get("MESSAGES_STREAM_PERCENT") == "0"
+    return "postgres" if is_written else environ.get("MESSAGES_DURABILITY") or "redis"
 
 
 async def _database(url: str, statements: Mapping[str, str]) -> dict[str, Json]:
@@ -140,7 +183,14 @@ def _in_pod(text: str, *, asks_api: bool) -> None:
     from services.kernel.queries import parse
 
     api = f"http://127.0.0.1:{os.environ.get('PORT', '3000')}" if asks_api else None
-    addresses = Addresses(api, os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL"))
+    addresses = Addresses(
+        api,
+        os.environ.get("DATABASE_URL"),
+        os.environ.get("REDIS_URL"),
+        stream=stream_of(os.environ),
+        # Only an api knows what its messages are kept by.
+        kept_by=kept_by(os.environ) if asks_api else UNKNOWN,
+    )
     found = asyncio.run(collect(addresses, parse(text, "verification.sql")))
     sys.stdout.write(json.dumps(found))
 

@@ -8,6 +8,12 @@ from typing import Any
 Json = dict[str, Any]
 
 REDIS = "redis.info"
+STREAM = "stream.info"
+"""Of the Redis of the messages, where it is another one."""
+APPENDING = "stream.config"
+"""How whichever Redis has the messages appends them to a file, where it says so."""
+KEPT = "stream.kept"
+"""What has a message when it is accepted."""
 CONNECTION = "database.connection"
 MIGRATIONS = "database.migrations"
 TABLES = "database.tables"

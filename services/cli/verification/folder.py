@@ -4,6 +4,7 @@
 
     NAME.json    the answer of a statement
     NAME.info    the answer of redis-cli INFO
+    NAME.config  the answer of redis-cli CONFIG GET
     NAME.http    status and seconds in the first line, then the body
     NAME.fault   why there is no answer
     pod.facts    several at once, as `collecting` writes them in a pod
@@ -53,6 +54,12 @@ def _info(text: str) -> Json:
     return {"value": value} if "redis_version" in value else _fault(text)
 
 
+def _config(text: str) -> Json:
+    lines = text.splitlines()
+    value = {lines[place]: lines[place + 1] for place in range(0, len(lines) - 1, 2)}
+    return {"value": value} if "appendonly" in value else _fault(text)
+
+
 def _http(text: str) -> Json:
     head, _, body = text.partition("\n")
     try:
@@ -72,4 +79,10 @@ def _fault(text: str) -> Json:
     return {"fault": words[:_FAULT_LENGTH] or "it says nothing"}
 
 
-_FORMS: dict[str, Callable[[str], Json]] = {".json": _json, ".info": _info, ".http": _http, ".fault": _fault}
+_FORMS: dict[str, Callable[[str], Json]] = {
+    ".json": _json,
+    ".info": _info,
+    ".config": _config,
+    ".http": _http,
+    ".fault": _fault,
+}

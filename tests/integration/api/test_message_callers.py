@@ -68,6 +68,19 @@ async def test_only_who_takes_part_sees_a_message(closed_api: RunningApi) -> Non
         assert (await client.get(url, headers={"Authorization": ""})).status_code == 401
 
 
+async def test_a_recipient_in_capitals_is_the_same_user(closed_api: RunningApi) -> None:
+    """A UUID is one however it is written: he sees the message, it is no other message for that, and he is named once."""
+    client = closed_api.client
+    first = await send(client, **_MINE | {"recipientIds": [str(_BOB).upper(), "Bob"]})
+    again = await send(client, **_MINE | {"recipientIds": [str(_BOB), "Bob"]})
+    seen = await client.get(f"/api/messages/{first['messageId']}", headers=bearer(_BOB))
+    twice = await client.post("/api/messages", json=message(**_MINE | {"recipientIds": [str(_BOB), str(_BOB).upper()]}))
+
+    assert (again["idempotentHit"], again.get("contentMismatch")) == (True, None)
+    assert (seen.status_code, seen.json()["recipientIds"]) == (200, [str(_BOB), "Bob"])
+    assert (twice.status_code, "twice" in twice.text) == (400, True)
+
+
 async def test_receipts_are_in_ones_own_name(closed_api: RunningApi) -> None:
     """403 in another's, 404 for who has no part in the message."""
     client = closed_api.client

@@ -17,6 +17,9 @@ from tests.support.servers import Postgres, PrivatePostgres, PrivateRedis, serve
 from tests.support.waiting import eventually
 
 INITIATE = "/api/trpc/generation.initiate"
+HEALTH = "/api/trpc/metrics.healthCheck"
+BALANCER_SECONDS = 1.0
+"""What Nginx waits for a check (contract.md u)."""
 
 
 def is_russian(text: str) -> bool:
@@ -156,7 +159,7 @@ async def test_during_an_outage_of_postgresql_answers_are_500_or_503(
         initiated, shown, numbers = await asyncio.gather(
             api.client.post(INITIATE, json={"courseId": str(course_id)}),
             api.client.get(f"/api/courses/{course_id}"),
-            api.client.get("/api/trpc/metrics.healthCheck"),
+            api.client.get(HEALTH),
         )
         assert (initiated.status_code, shown.status_code, numbers.status_code) == (500, 503, 503)
         assert {answer.json()["error"]["code"] for answer in (shown, numbers)} == {"database_unavailable"}
@@ -169,6 +172,32 @@ async def test_during_an_outage_of_postgresql_answers_are_500_or_503(
 
         await eventually(works, within=5, every=0.1)
         assert (await footprint(durable_db, course_id)).size[0] == 1
+
+
+async def test_the_health_check_is_in_time_for_a_balancer_while_postgresql_hangs(
+    durable_postgres: PrivatePostgres, durable_url: str, redis_url: str
+) -> None:
+    """A balancer waits 1 s (contract.md u): one that is to be told 200 whatever happens is told so in that time, each time."""
+    async with running_api(durable_url, redis_url, healthcheck_status="always200") as api:
+        assert (await api.client.get(HEALTH)).status_code == 200
+        durable_postgres.pause()
+        try:
+            first = await eventually(lambda: _unseen(api), within=10)  # a verdict of before serves for a second
+            took = [first, *[await _unseen(api) for _ in range(5)]]
+        finally:
+            durable_postgres.resume()
+
+    assert max(took) < BALANCER_SECONDS
+
+
+async def _unseen(api: RunningApi) -> float:
+    """After how many seconds the health check has said, with 200, that it cannot see PostgreSQL."""
+    began = time.perf_counter()
+    answer = await api.client.get(HEALTH)
+    took = time.perf_counter() - began
+    assert (answer.status_code, answer.json()["healthy"]) == (200, False)
+    assert answer.json().get("error", {}).get("code") == "database_unavailable"
+    return took
 
 
 async def test_a_short_outage_is_ridden_out(

@@ -11,7 +11,7 @@ import pytest
 from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
 from tests.support.said import Said, Senders, content
 
-KINDS = ("lost", "phantom", "duplicate", "disordered", "divergent", "dead", "surprises", "void")
+KINDS = ("lost", "phantom", "duplicate", "disordered", "divergent", "dead", "stuck", "surprises", "void")
 
 
 def honest_run() -> tuple[Said, list[MessageRow]]:
@@ -28,9 +28,13 @@ def honest_run() -> tuple[Said, list[MessageRow]]:
     return said, rows
 
 
-def judged(said: Said, rows: list[MessageRow], *dead: str, fired: int = 1) -> MessageVerdict:
+def judged(
+    said: Said, rows: list[MessageRow], *dead: str, fired: int = 1, stuck: dict[str, str] | None = None
+) -> MessageVerdict:
     """The verdict on a run in which one kill was wanted."""
-    return judge_messages(said, rows, dead=dead, fired={"api killed": fired}, wanted={"api killed": 1})
+    return judge_messages(
+        said, rows, dead=dead, stuck=stuck or {}, fired={"api killed": fired}, wanted={"api killed": 1}
+    )
 
 
 def failing(verdict: MessageVerdict) -> set[str]:
@@ -102,12 +106,21 @@ def test_answers_that_differ_are_divergent() -> None:
         assert failing(judged(said, rows)) == {"divergent"}
 
 
+def test_what_is_pending_for_ever_is_stuck() -> None:
+    """Every message has its row, and still a partition has not come to rest."""
+    said, rows = honest_run()
+    verdict = judged(said, rows, stuck={"msg:stream:3": "2 entries pending"})
+
+    assert failing(verdict) == {"stuck"}
+    assert "stuck: msg:stream:3: 2 entries pending" in str(verdict)
+
+
 def test_dead_letters_surprises_and_missing_faults_show() -> None:
     """None of them passes."""
     said, rows = honest_run()
     assert failing(judged(said, rows, "an entry")) == {"dead"}
     assert failing(judged(said, rows, fired=0)) == {"void"}
-    assert failing(judge_messages(said, rows, dead=(), fired={"x": 1}, wanted={})) == {"void"}
+    assert failing(judge_messages(said, rows, dead=(), stuck={}, fired={"x": 1}, wanted={})) == {"void"}
     said.surprises.append("a/1: 500")
     assert failing(judged(said, rows)) == {"surprises"}
 

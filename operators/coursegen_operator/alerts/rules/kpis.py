@@ -1,7 +1,11 @@
-"""The product's own objectives (contract.md n, D31), as `spec.slos` of a policy has them.
+"""The product's own objectives (contract.md n, D31, D32), as `spec.slos` of a policy has them.
 
 `config/objectives.yml` and the chart's policy are made of them. A percentile below a limit is an objective, too:
-p95 below 500 ms says that 95 of 100 take no longer. How often the api answers without a 5xx is the objective of preset `api`.
+p95 below 500 ms says that 95 of 100 take no longer. What is a state and no event is counted in minutes. How often the api answers
+without a 5xx is the objective of preset `api`.
+
+Those that an alert of its own pages about (depth, lag, health) or that follow from another (the whole of an initiation) open a
+ticket only. Three targets of (n) have no series: docs/METRICS.md says what proves them.
 """
 
 from __future__ import annotations
@@ -11,16 +15,22 @@ from typing import Any, Final
 from operators.coursegen_operator.alerts.rules.api import OTHERS
 
 W: Final = "[{{.window}}]"
+BEGINNING: Final = 'route=~"initiate|generate"'
+"""Requests that begin a course: what they take is what orchestration adds to its making. 0.25 is the bucket below its 300 ms."""
+MINUTES: Final = "[{{.window}}:1m]"
 
 
-def _slo(name: str, objective: str, errors: str, total: str) -> dict[str, Any]:
-    return {
+def _slo(
+    name: str, objective: str, errors: str, total: str, *, page: bool = True, ticket: bool = True
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "name": name,
         "objective": objective,
         "window": "30d",
         "absent": False,  # without traffic there is nothing to miss
         "sli": {"events": {"errorQuery": errors, "totalQuery": total}},
     }
+    return found | {kind: {"enabled": False} for kind, is_on in (("page", page), ("ticket", ticket)) if not is_on}
 
 
 def _joined(*matchers: str) -> str:
@@ -33,6 +43,46 @@ def _longer_than(limit: str, series: str, *matchers: str) -> tuple[str, str]:
     good = f"{series}_bucket" + _joined(f'le="{limit}"', *matchers)
     total = f"sum by (namespace) (rate({series}_count{_joined(*matchers)}{W}))"
     return f"{total} - sum by (namespace) (rate({good}{W}))", total
+
+
+def _minutes(bad: str, all_of_them: str) -> tuple[str, str]:
+    """Errors and total of a state: `bad` is 1 or 0 at each moment at which `all_of_them` has a value."""
+    return f"sum_over_time(({bad}){MINUTES})", f"count_over_time(({all_of_them}){MINUTES})"
+
+
+def _above(limit: int, gauge: str, here: str) -> tuple[str, str]:
+    """Errors and total of a gauge that is good below `limit`."""
+    worst = f"max by (namespace) ({gauge}{_joined(here)})"
+    return _minutes(f"{worst} >= bool {limit}", worst)
+
+
+def _states(here: str) -> tuple[dict[str, Any], ...]:
+    """Depth, lag, uptime, restarts."""
+    ours = "coursegen_build_info" + _joined('process!="operator"', here)
+    there, healthy = f"max by (namespace) ({ours})", f"max by (namespace) (system_healthy{_joined(here)})"
+    begun = f"changes(process_start_time_seconds{_joined(here)}[2m]) and on (job, instance) {ours}"
+    restarts = f"max by (namespace) ({begun})"
+    return (
+        _slo("queue-depth", "95", *_above(100, "outbox_queue_depth", here), page=False),
+        _slo("message-lag", "95", *_above(500, "stream_partition_lag", here), page=False),
+        # While no api shows its verdict, processes are there that say so.
+        _slo("uptime", "99.9", *_minutes(f"{there} - ({healthy} or 0 * {there})", there), page=False),
+        _slo("restarts", "99.9", *_minutes(f"{restarts} > bool 0", restarts), page=False),
+    )
+
+
+def _replays(here: str) -> dict[str, Any]:
+    """Recorded, and no alert: clients that are well never repeat."""
+    asked = "fsm_cache_lookups_total"
+    missed, total = _joined('result="miss"', here), _joined(here)
+    return _slo(
+        "cache-hits",
+        "20",
+        f"sum by (namespace) (rate({asked}{missed}{W}))",
+        f"sum by (namespace) (rate({asked}{total}{W}))",
+        page=False,
+        ticket=False,
+    )
 
 
 def kpis(here: str = "") -> tuple[dict[str, Any], ...]:
@@ -63,6 +113,11 @@ def kpis(here: str = "") -> tuple[dict[str, Any], ...]:
             f"sum by (namespace) (rate({taken}{dead}{W}))",
             f"sum by (namespace) (rate({taken}{done}{W}))",
         ),
+        _slo(
+            "orchestration", "95", *_longer_than("0.25", "http_request_duration_seconds", BEGINNING, here), page=False
+        ),
+        *_states(here),
+        _replays(here),
     )
 
 

@@ -94,6 +94,27 @@ async def test_nobody_waits_longer_than_told_and_the_late_look_still_serves() ->
     assert looks.taken == 1
 
 
+async def test_what_takes_long_to_see_is_not_said_to_be_away() -> None:
+    """What was seen serves on while the next look takes about as long as the one before; then it does not answer."""
+    looks, clock = Looks(), StandingClock()
+
+    async def slowly() -> int:
+        if not looks.taken:
+            clock.pass_by(0.9)
+        return await looks()
+
+    look = SharedLook(slowly, longest_seconds=0.01, fresh_seconds=1, stale_seconds=10, clock=clock)
+    assert await look.result() == 1
+    looks.allowed.clear()
+    clock.pass_by(10)  # 10.9 s after it began
+    assert [await look.result() for _ in range(2)] == [1, 1]
+    clock.pass_by(2)
+    with pytest.raises(DatabaseUnavailable):
+        await look.result()
+
+    assert looks.taken == 2
+
+
 async def test_an_error_is_told_and_not_kept() -> None:
     """The next one who asks has another look taken."""
     looks = Looks()

@@ -132,6 +132,68 @@ def test_each_limit_has_its_verdict(check: str, status: str, words: str, name: s
     assert any(words in problem for problem in found.problems), found.problems
 
 
+_APART: dict[str, Json] = {
+    **_WELL,
+    facts.REDIS: _WELL[facts.REDIS] | {"aof_enabled": 0},
+    facts.STREAM: _WELL[facts.REDIS] | {"aof_enabled": 1},
+    facts.KEPT: {"by": "redis"},
+    facts.APPENDING: {"appendonly": "yes", "appendfsync": "everysec"},
+}
+"""Messages have a Redis of their own, and that of the queues keeps no file."""
+
+
+def test_of_two_servers_the_one_with_the_messages_must_keep_a_file() -> None:
+    """The other one's jobs are made again from PostgreSQL."""
+    found = _judged(_APART)["Redis"]
+
+    assert (found.status, found.problems) == (PASS, ())
+    assert (found.values["appendonly"], found.values["appendfsync"]) == ("yes", "everysec")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "name", "changes"),
+    [
+        (WARN, "that of the messages keeps messages in memory", facts.APPENDING, {"appendonly": "no"}),
+        (WARN, "that of the messages leaves it to the system", facts.APPENDING, {"appendfsync": "no"}),
+        (WARN, "that of the messages evicts messages", facts.STREAM, {"maxmemory_policy": "allkeys-lru"}),
+        (FAIL, "that of the messages is a replica", facts.STREAM, {"role": "slave"}),
+    ],
+)
+def test_the_redis_of_the_messages_is_judged_as_such(status: str, words: str, name: str, changes: Json) -> None:
+    """By its own limits, and named."""
+    found = _judged({**_APART, name: {**_APART[name], **changes}})["Redis"]
+
+    assert found.status == status
+    assert [problem for problem in found.problems if words in problem] == list(found.problems) != []
+
+
+def test_a_redis_of_the_messages_that_is_gone_is_red() -> None:
+    """Though that of the queues is well."""
+    without = {name: value for name, value in _APART.items() if name != facts.STREAM}
+    found = _judged(without, stream_info="Redis does not answer (ConnectionError)")["Redis"]
+
+    assert found.status == FAIL
+    assert found.problems == ("that of the messages does not answer: Redis does not answer (ConnectionError)",)
+
+
+def test_how_often_a_file_is_flushed_may_stay_unseen() -> None:
+    """A managed Redis refuses CONFIG GET: whether it keeps a file INFO says, and the rest is no warning."""
+    without = {name: value for name, value in _APART.items() if name != facts.APPENDING}
+    unseen = _judged(without, stream_config="NOPERM")["Redis"]
+    no_file = _judged({**without, facts.STREAM: {**_APART[facts.STREAM], "aof_enabled": "0"}})["Redis"]
+
+    assert (unseen.status, unseen.values["appendfsync"]) == (PASS, "unseen")
+    assert no_file.status == WARN
+
+
+@pytest.mark.parametrize("kept_by", ["postgres", "unknown"])
+def test_a_file_is_asked_for_only_where_messages_are_kept_by_redis(kept_by: str) -> None:
+    """Whatever the servers say."""
+    found = _judged({**_APART, facts.KEPT: {"by": kept_by}, facts.APPENDING: {"appendonly": "no"}})["Redis"]
+
+    assert (found.status, found.values["messagesKeptBy"]) == (PASS, kept_by)
+
+
 def test_a_database_that_is_ahead_is_right() -> None:
     """As after a return to the release before."""
     assert _judged(_changed(facts.MIGRATIONS, applied=["1", "2", "3"]))["Migrations"].status == PASS
@@ -231,7 +293,7 @@ def test_collectors_know_the_same_questions() -> None:
     assert f"# Ten checks of a running deployment: {', '.join(NAMES)}." in script
 
 
-_JUDGE = ("__init__", "__main__", "advice", "checks", "facts", "findings", "folder", "release", "report")
+_JUDGE = ("__init__", "__main__", "advice", "checks", "facts", "findings", "folder", "redis_check", "release", "report")
 
 
 @pytest.mark.parametrize("name", _JUDGE)

@@ -1,0 +1,78 @@
+"""The check of Redis: that of the queues, and that of the messages, which may be another one (`REDIS_HOST`).
+
+What is in the queues can be made again from PostgreSQL; a message that was accepted and has no row yet is in Redis alone. So
+only of the server that has the messages it is asked how it brings them onto its disk, and only where messages are kept there.
+"""
+
+from __future__ import annotations
+
+from services.cli.verification import facts as names
+from services.cli.verification.facts import Facts, Json
+from services.cli.verification.findings import Case
+
+FULL = 0.9
+"""Of the memory that Redis may use."""
+NO_FILE = (
+    "keeps messages in memory only, and a restart loses what has no row yet: set appendonly yes"
+    " and appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
+)
+NO_FLUSH = (
+    "leaves it to the system when messages come onto the disk (appendfsync no), and a power cut loses what has no row yet:"
+    " set appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
+)
+UNSEEN = "unseen"
+"""Said of a figure that the server does not show, as managed ones do: CONFIG GET is refused."""
+OF_MESSAGES = "that of the messages "
+"""Begins what is said of it where it is another one."""
+
+
+def redis(facts: Facts, case: Case) -> None:
+    """Each answers, takes writes, evicts nothing (TRAP13); that of the messages appends them to a file."""
+    found, fault = facts.value(names.REDIS), facts.fault(names.REDIS)
+    if found is not None:
+        case.saw(
+            version=found.get("redis_version"), policy=found.get("maxmemory_policy"), **_memory(found, "used", "most")
+        )
+        _judge(found, case, "", "jobs")
+    elif fault is None:
+        case.miss("not seen; set REDIS_URL to look at it")
+    else:
+        case.require(False, f"does not answer: {fault}")
+    apart = facts.value(names.STREAM)
+    if apart is not None:
+        case.saw(streamVersion=apart.get("redis_version"), **_memory(apart, "streamUsed", "streamMost"))
+        _judge(apart, case, OF_MESSAGES, "messages")
+    elif facts.fault(names.STREAM) is not None:
+        case.require(False, f"{OF_MESSAGES}does not answer: {facts.fault(names.STREAM)}")
+        return
+    _judge_keeping(facts, apart if apart is not None else found, case, OF_MESSAGES if apart is not None else "")
+
+
+def _memory(found: Json, used: str, most: str) -> dict[str, float | None]:
+    bytes_used, bytes_most = int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
+    return {
+        f"{used}Megabytes": round(bytes_used / 2**20, 1),
+        f"{most}Megabytes": round(bytes_most / 2**20, 1) if bytes_most else None,
+    }
+
+
+def _judge(found: Json, case: Case, which: str, what: str) -> None:
+    used, most = int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
+    policy = str(found.get("maxmemory_policy", ""))
+    case.require(str(found.get("role", "master")) == "master", f"{which}is a replica and takes no {what}")
+    case.require(str(found.get("loading", 0)) == "0", f"{which}is loading its data")
+    case.expect(not policy.startswith("allkeys"), f"{which}evicts {what} when it is full, by its policy {policy}")
+    case.expect(most == 0 or used < FULL * most, f"{which}is nearly full: {used} of {most} bytes")
+
+
+def _judge_keeping(facts: Facts, info: Json | None, case: Case, which: str) -> None:
+    kept_by = (facts.value(names.KEPT) or {}).get("by", "redis")
+    if info is None or kept_by != "redis":
+        case.saw(messagesKeptBy=kept_by if info is not None else None)
+        return
+    told = facts.value(names.APPENDING) or {}
+    appends = str(told.get("appendonly") or ("no" if str(info.get("aof_enabled", 1)) == "0" else "yes"))
+    flushes = str(told.get("appendfsync", UNSEEN))
+    case.saw(appendonly=appends, appendfsync=flushes if appends == "yes" else None)
+    case.expect(appends == "yes", f"{which}{NO_FILE}")
+    case.expect(appends != "yes" or flushes != "no", f"{which}{NO_FLUSH}")
