@@ -101,6 +101,7 @@ def test_the_runbooks_of_the_operator_can_be_followed(tools: Types) -> None:
 def test_what_stands_in_sentences_can_be_typed(tools: Types, operator: OperatorRelease, operated: Installation) -> None:
     """Every command between code marks of the runbooks that is about the operator or its kinds, so that nothing changes by it."""
     names = {
+        "POD": operator.leader(),
         "CRONJOB": operated.get("rtp", "outbox")["status"]["cronJobName"],
         "REVISION": re.findall(r'"revision":(\d+)', operator.helm("history", "coursegen-operator", "-o", "json"))[0],
     }
