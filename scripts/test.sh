@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # The tests, in two parts: what a machine alone can show, several processes side by side; then what needs Kubernetes, Helm or
 # an image builder. What runs on a cluster waits most of its time, so it goes side by side: the operator, the application, and after
-# the latter charts and images, as soon as the cluster is there, also while the first part goes on; when all of these are through what
-# builds or measures; then what restarts and kills its own pods; at the end, with the cluster to itself, what drains the node. Charts
-# and images take whatever time is left over. Arguments go to pytest.
+# the latter charts and images in the time that is left over; then what builds or measures; then what restarts and kills its own pods;
+# at the end, with the cluster to itself, what drains the node. Arguments go to pytest.
 #
 #   PART           local or platform: only that part
 #   JOBS           processes of the first part (default: auto)
 #   KUBECONFIG     the cluster of the second part; without one what needs a cluster is skipped, or fails where CI=true
-#   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run beside the first part when
+#   TEST_CLUSTER   a command that brings a cluster up and prints the exports that name it; run between the parts when
 #                  KUBECONFIG is not set
 #   SECOND_TRY     1: what failed runs once more, alone, and only what fails again is a failure; both tries are shown. For busy
 #                  machines that others use as well. What is marked no_second_try fails for good: it says that nothing is ever lost
@@ -117,7 +116,7 @@ on_a_cluster() { # the steps; what has a cache of its own is tried again by itse
     go_beside application "($platform) and not alone" -n 0 -o cache_dir=$caches/application "${application[@]}"
     AFTER=application go_beside without "$platform" -n 0 -o cache_dir=$caches/without "${without[@]}" # to the end
     pytest "$platform" -n 0 -o cache_dir=$caches/operator "${operator[@]}"
-    join application ${with_local:+local}
+    join application
 
     go_beside alone "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=$caches/application tests/e2e/kubernetes
     pytest "($platform) and alone and not ($takes_away)" -n 0 -o cache_dir=$caches/cluster tests/cluster
@@ -132,17 +131,10 @@ on_a_cluster() { # the steps; what has a cache of its own is tried again by itse
     join without
 }
 
-machine=("not ($platform)" -n "${JOBS:-auto}" --dist worksteal)
 operator=(tests/operator tests/e2e/operator)
 application=(tests/e2e/kubernetes tests/cluster) # what waits for Prometheus, Helm 3 and skaffold, last
 without=(tests/images tests/supply tests/charts)
-with_local= # whether the first part goes on beside the second
-if [ "$part" = all ] && [ $# -eq 0 ] && [ -n "${KUBECONFIG:-}${TEST_CLUSTER:-}" ]; then
-    with_local=yes
-    go_beside local "${machine[@]}"
-elif [ "$part" != platform ]; then
-    pytest "${machine[@]}" "$@"
-fi
+if [ "$part" != platform ]; then pytest "not ($platform)" -n "${JOBS:-auto}" --dist worksteal "$@"; fi
 if [ "$part" != local ]; then
     find_cluster
     build_tools
@@ -151,7 +143,6 @@ if [ "$part" != local ]; then
     elif [ -n "${KUBECONFIG:-}" ]; then
         on_a_cluster
     else
-        [ -z "$with_local" ] || join local # its cluster has not come up
         pytest "$platform" -n 0 "${operator[@]}" "${application[@]}" "${without[@]}"
     fi
 fi

@@ -67,18 +67,6 @@ def test_each_is_tried_once_and_in_its_step(tree: Tree) -> None:
     }
 
 
-def test_what_needs_no_cluster_goes_on_beside(tree: Tree) -> None:
-    """Its words come whole, too, and it is tried again when that is asked for; the steps that measure wait for it."""
-    tree.put("unit/test_unit.py", "def test_it(): pass")
-    tree.put("unit/test_worse.py", "def test_it(): assert False")
-    done = tree.run(KUBECONFIG="of-no-cluster", SECOND_TRY="1")
-
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count("/test_unit.py ") == 1
-    assert done.stdout.count("What failed is tried once more") == 1
-    assert done.stdout.index("/test_worse.py F") < done.stdout.index("/test_e2e_kubernetes_alone.py")
-
-
 def test_a_cluster_that_does_not_come_up_stops_nobody_else(tree: Tree) -> None:
     """What needs none is still tried, once, and what needs one says so; the whole has failed."""
     tree.put("unit/test_unit.py", "def test_it(): pass")
