@@ -75,7 +75,7 @@ def test_a_cluster_that_does_not_come_up_stops_nobody_else(tree: Tree) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "TEST_CLUSTER (false) has brought no cluster up" in done.stderr
     assert done.stdout.count("/test_unit.py ") == 1
-    assert f"= {len(tree.tests()) - 1} passed, 1 deselected" in done.stdout
+    assert f"= {len(tree.tests()) - 1} passed" in done.stdout
 
 
 def test_without_a_cluster_there_is_nothing_to_be_beside(tree: Tree) -> None:
