@@ -24,7 +24,8 @@ from tests.support.servers import REPOSITORY
 def unpack(folder: Path) -> dict[str, str]:
     """Unpack it; the variables with which a process runs that code. Modules that it lacks are today's, those of the tests too."""
     with lzma.open(PACKAGE) as stream, tarfile.open(fileobj=stream) as package:
-        package.extractall(folder, filter="data")
+        careful = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11 has it since 3.11.4
+        package.extractall(folder, **careful)  # type: ignore[arg-type]
     return {
         "PYTHONPATH": f"{folder}:{REPOSITORY}",
         "PYTHONSAFEPATH": "1",

@@ -303,7 +303,7 @@ async def test_readers_wait_for_a_frozen_redis_briefly(
     private_redis: servers.PrivateRedis, app_database_url: str
 ) -> None:
     """All at the same time, however many there are: 503, and afterwards the message is shown again."""
-    async with running_api(app_database_url, private_redis.url(), messages_accept_seconds=0.5, **_TOKENLESS) as api:
+    async with running_api(app_database_url, private_redis.url(), messages_accept_seconds=2.0, **_TOKENLESS) as api:
         del api.client.headers["authorization"]
         url = f"/api/messages/{(await send(api.client))['messageId']}"
         private_redis.pause()
@@ -316,7 +316,9 @@ async def test_readers_wait_for_a_frozen_redis_briefly(
         shown = await api.client.get(url)
 
     assert {(each.status_code, each.json()["error"]["code"]) for each in answers} == {(503, "broker_unavailable")}
-    assert seconds < 80 / LOOKING_AT_ONCE * 0.5 / 2
+    assert (
+        seconds < 80 / LOOKING_AT_ONCE * 2.0 / 2
+    )  # one group after the other would take twice as long, whatever else the machine does
     assert shown.json()["state"] == "pending"
 
 
