@@ -59,7 +59,6 @@ class Consumer:
         tally: Tally,
         heartbeat: Heartbeat,
         clock: Clock,
-        max_retries: int,
     ) -> None:
         self._stream = stream
         self._shares = shares
@@ -73,7 +72,6 @@ class Consumer:
         self._tally = tally
         self._heartbeat = heartbeat
         self._clock = clock
-        self._max_retries = max_retries
         self._outage_pause = _FIRST_PAUSE_SECONDS
         self._reminder = Reminder(clock)
 
@@ -145,7 +143,7 @@ class Consumer:
             self._figures.refused()
             say_refused(refusal)
         for refusal in given_up:
-            await self._undertaker.bury_refused(refusal, self._max_retries)
+            await self._undertaker.bury_refused(refusal)
         for item in outcome.crashing:
             await self._undertaker.bury_server_crashing(item)
         now = self._clock.monotonic()

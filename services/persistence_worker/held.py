@@ -17,11 +17,13 @@ from services.persistence_worker.items import Item, Outcome, Refusal
 
 _LONGEST_RETRY_SECONDS: Final = 30.0
 """Later messages of the conversation wait as long."""
+_MOST_DOUBLINGS: Final = 60
+"""More than lead from the shortest first wait to the longest: some messages are tried for ever, and a float has an end."""
 
 
 def retry_seconds_after(first: float, attempts: int) -> float:
     """How long to wait after so many refusals of a message: `first`, doubled with each, but never for long."""
-    return min(first * 2.0 ** (attempts - 1), _LONGEST_RETRY_SECONDS)
+    return min(first * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_RETRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -30,6 +32,9 @@ class _Queue:
 
     due: float
     attempts: int = 0
+    """How often the first of them was refused."""
+    charged: int = 0
+    """As often in a way that does not pass by itself."""
     items: deque[Item] = field(default_factory=deque)
 
 
@@ -41,9 +46,6 @@ class Held:
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
         self._queues: dict[str, _Queue] = {}
-
-    def __len__(self) -> int:
-        return sum(len(queue.items) for queue in self._queues.values())
 
     def by_partition(self) -> Counter[int]:
         """How much waits of each partition."""
@@ -69,20 +71,30 @@ class Held:
         return found
 
     def keep_back(self, items: Iterable[Item]) -> list[Item]:
-        """Have those of waiting conversations wait as well; the others."""
+        """Have those of waiting conversations wait as well; the others.
+
+        Recovery leaves a refused entry here, which is then read again with all that is pending: it waits once.
+        """
         passed = []
         for item in items:
             queue = self._queues.get(item.conversation)
             if queue is None:
                 passed.append(item)
-            else:
+            elif item.entry != queue.items[0].entry:
                 queue.items.append(item)
         return passed
 
     def learn(self, outcome: Outcome) -> list[Refusal]:
-        """Note what came of items; those that were refused too often (`Refusal.tries`), which wait no longer."""
+        """Note what came of items; those that were refused too often, which wait no longer, each with how often.
+
+        Refusals that pass by themselves are not counted towards that (`Refusal.tries`): they lengthen the wait only.
+        """
         self._remove([*outcome.done, *outcome.crashing])
-        given_up = [each for each in outcome.refused if self._is_given_up(each)]
+        given_up = [
+            each._replace(attempts=self._queue(each.item).attempts)
+            for each in outcome.refused
+            if self._is_given_up(each)
+        ]
         self._remove([each.item for each in given_up])
         for item in outcome.waiting:
             queue = self._queue(item)
@@ -112,7 +124,10 @@ class Held:
         queue.attempts += 1
         queue.due = self._clock.monotonic() + retry_seconds_after(self._retry_seconds, queue.attempts)
         tries = refusal.tries(self._max_retries)
-        return tries is not None and queue.attempts >= tries
+        if tries is None:
+            return False
+        queue.charged += 1
+        return queue.charged >= tries
 
     def _remove(self, items: Sequence[Item]) -> None:
         for item in items if self._queues else ():
@@ -120,7 +135,7 @@ class Held:
             if queue is None or item not in queue.items:
                 continue
             queue.items.remove(item)
-            queue.attempts, queue.due = 0, self._clock.monotonic()
+            queue.attempts, queue.charged, queue.due = 0, 0, self._clock.monotonic()
             if not queue.items:
                 del self._queues[item.conversation]
 

@@ -31,6 +31,8 @@ class Refusal(NamedTuple):
 
     item: Item
     error: CoursegenError
+    attempts: int = 1
+    """How often it was refused by now."""
 
     @property
     def sqlstate(self) -> str:

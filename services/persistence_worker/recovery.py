@@ -4,12 +4,16 @@ Before an entry is touched, that is noted in Redis; the note goes with its settl
 died, and then alone in hand when `CRASHES - 1` others died, is buried. A worker that waits for PostgreSQL, or with an entry that
 was refused for its next try, takes its note back: one that is ended meanwhile has not died of the entry. Only the former wait is
 everybody's: while one entry waits for its next try, others are handled.
+
+An entry that is refused in a way that passes by itself may be so for days. It keeps back its conversation and nothing else:
+recovery goes on past it, leaves it to `Held` at its end, and what is pending of the conversation is read again behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from services.kernel.errors import BrokerUnavailable, CoursegenError
@@ -18,8 +22,8 @@ from services.kernel.messages.consuming import PENDING, Entry
 from services.kernel.messages.envelope import LaterVersion, Undecodable
 from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
-from services.persistence_worker.held import retry_seconds_after
-from services.persistence_worker.items import Item, Refusal, read_envelope
+from services.persistence_worker.held import Held, retry_seconds_after
+from services.persistence_worker.items import Item, Outcome, Refusal, read_envelope
 from services.persistence_worker.lines import Tally, say_later, say_refused
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.shares import Share
@@ -43,6 +47,16 @@ class _Refused(NamedTuple):
     due: float
 
 
+@dataclass(slots=True)
+class _Past:
+    """What was refused of a share's past."""
+
+    waiting: dict[str, _Refused] = field(default_factory=dict)
+    """Entries that are tried again here, by id."""
+    passed: dict[str, Refusal] = field(default_factory=dict)
+    """Those that are tried until they get through, by conversation, of which nothing later is written here."""
+
+
 class Recovery:
     """Goes through what is pending of a partition that was somebody else's."""
 
@@ -50,6 +64,7 @@ class Recovery:
         self,
         stream: Exit,
         persister: Persister,
+        held: Held,
         undertaker: Undertaker,
         figures: Figures,
         tally: Tally,
@@ -59,16 +74,29 @@ class Recovery:
     ) -> None:
         self._stream = stream
         self._persister = persister
+        self._held = held
         self._undertaker = undertaker
         self._figures = figures
         self._tally = tally
         self._max_retries = max_retries
         self._retry_seconds = retry_seconds
         self._alone = asyncio.Lock()
-        self._refused: dict[tuple[int, str], _Refused] = {}
+        self._past: dict[Share, _Past] = {}
 
     async def run(self, share: Share) -> None:
-        """Return when nothing of the past is pending, or the share is ending; outages are waited out."""
+        """Return when nothing of the past is pending, or the share is ending; outages are waited out.
+
+        Still pending is what waits in `Held` by then, and what comes after that in its conversation.
+        """
+        self._past[share] = _Past()
+        try:
+            await self._go_through(share)
+        finally:
+            past = self._past.pop(share)
+        if not share.is_ending:
+            self._held.learn(Outcome(refused=list(past.passed.values())))  # no try of theirs is the last
+
+    async def _go_through(self, share: Share) -> None:
         after = PENDING
         while not share.is_ending:
             try:
@@ -107,7 +135,7 @@ class Recovery:
 
         False: the share is ending, or the partition is somebody else's by now.
         """
-        refused = self._refused.get((share.partition, entry.entry_id))
+        refused = self._past[share].waiting.get(entry.entry_id)
         if refused is not None and not await self._rest(share, refused.due - time.monotonic()):
             return False
         async with self._alone:
@@ -154,35 +182,44 @@ class Recovery:
         return await self._undertaker.bury_crashing(share.lease, entry, message_id, CRASHES)
 
     async def _persist(self, share: Share, item: Item) -> bool | None:
+        past = self._past[share]
+        if item.conversation in past.passed:
+            await self._stream.survive(share.lease, item.entry.entry_id)
+            return True
         outcome = await self._persister.put([item])
         if outcome.refused:
-            return await self._refuse(share, outcome.refused[0])
-        self._refused.pop((share.partition, item.entry.entry_id), None)
+            return await self._refuse(share, past, outcome.refused[0])
+        past.waiting.pop(item.entry.entry_id, None)
         if outcome.lost:
             share.is_gone = True
             return False
         if outcome.crashing:
             return await self._undertaker.bury_server_crashing(item)
+        if not outcome.done:  # there was no time for it
+            await self._stream.survive(share.lease, item.entry.entry_id)
+            return None
         self._figures.persisted(len(outcome.new), 1 - len(outcome.new))
         self._tally.add(outcome)
         lost = await self._stream.settle({share.lease: [item.entry.entry_id]}, [item.envelope.id])
         self._figures.settled([time.monotonic() - item.read_at])
         return not lost
 
-    async def _refuse(self, share: Share, refusal: Refusal) -> bool | None:
-        """Bury what was refused too often; None: it is to be tried again, after a while."""
-        entry_id = refusal.item.entry.entry_id
-        key = share.partition, entry_id
-        before, most = self._refused.get(key), refusal.tries(self._max_retries)
+    async def _refuse(self, share: Share, past: _Past, refusal: Refusal) -> bool | None:
+        """Bury what was refused too often, go past what may be refused for ever; None: it is to be tried again, after a while."""
+        entry_id, most = refusal.item.entry.entry_id, refusal.tries(self._max_retries)
+        before = past.waiting.pop(entry_id, None)
         attempts = 1 if before is None else before.attempts + 1
         self._figures.refused()
         say_refused(refusal)
-        if most is not None and attempts >= most:
-            self._refused.pop(key, None)
-            return await self._undertaker.bury_refused(refusal, self._max_retries)
-        self._refused[key] = _Refused(attempts, time.monotonic() + retry_seconds_after(self._retry_seconds, attempts))
+        if most is None:
+            past.passed[refusal.item.conversation] = refusal
+        elif attempts >= most:
+            return await self._undertaker.bury_refused(refusal._replace(attempts=attempts))
+        else:
+            wait = retry_seconds_after(self._retry_seconds, attempts)
+            past.waiting[entry_id] = _Refused(attempts, time.monotonic() + wait)
         await self._stream.survive(share.lease, entry_id)
-        return None
+        return True if most is None else None
 
     async def _rest(self, share: Share, seconds: float) -> bool:
         """Wait before the next try; False when the share is ending, and there is none."""

@@ -24,17 +24,15 @@ class Undertaker:
         self._stream = stream
         self._figures = figures
 
-    async def bury_refused(self, refusal: Refusal, max_retries: int) -> bool:
-        """Bury what PostgreSQL has refused as often as it may, where `max_retries` is the setting; False when the partition is
-        somebody else's.
+    async def bury_refused(self, refusal: Refusal) -> bool:
+        """Bury what PostgreSQL has refused as often as it may; False when the partition is somebody else's.
 
         Raises:
             BrokerUnavailable: Redis does not answer; it is still to be persisted.
         """
         item = refusal.item
         why = {"errorClass": type(refusal.error).__name__, "sqlstate": refusal.sqlstate, "error": refusal.error.message}
-        attempts = refusal.tries(max_retries) or max_retries
-        return await self._bury(item.lease, item.entry, item.envelope.id, "refused", attempts, why)
+        return await self._bury(item.lease, item.entry, item.envelope.id, "refused", refusal.attempts, why)
 
     async def bury_unreadable(self, lease: Lease, entry: Entry, error: str) -> bool:
         """Bury an entry that is no message; False when the partition is somebody else's.

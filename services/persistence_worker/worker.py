@@ -74,9 +74,11 @@ class PersistenceWorker:
     def _made_consumer(self, book: PartitionBook, db: Database, node: str, health: HealthRegistry) -> Consumer:
         settings, clock = self._settings, SystemClock()
         undertaker = Undertaker(self._stream, self._figures)
+        held = Held(clock, settings.max_retries, settings.retry_seconds)
         recovery = Recovery(
             self._stream,
             Persister(db, node),
+            held,
             undertaker,
             self._figures,
             self._tally,
@@ -95,13 +97,12 @@ class PersistenceWorker:
                 poll_seconds=settings.poll_interval_ms / 1000,
             ),
             persister=Persister(db, node),  # each has its own suspicions
-            held=Held(clock, settings.max_retries, settings.retry_seconds),
+            held=held,
             undertaker=undertaker,
             figures=self._figures,
             tally=self._tally,
             heartbeat=health.progress("consumer", _LONGEST_TURN_SECONDS),
             clock=clock,
-            max_retries=settings.max_retries,
         )
 
     async def serve(self, stopping: asyncio.Event) -> None:

@@ -78,7 +78,7 @@ class Writing:
             DatabaseUnavailable, DatabaseRefused: nothing is promised.
         """
         try:
-            answers = await self._store.accept(messages)
+            answers = await self._store.accept(messages, seconds=LONGEST_WRITE_SECONDS)
         except DatabaseUnavailable as error:
             if not all(each.envelope.id in self._failed for each in messages):
                 self._no_write(error)

@@ -5,6 +5,8 @@ The stream's own insert, fenced by partition, belongs to the persistence-worker.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +16,7 @@ from services.kernel.database import Database, Row
 from services.kernel.errors import Conflict, CoursegenError
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import encode
-from services.kernel.messages.refusal import is_fault_of_row, may_be_of_row
+from services.kernel.messages.refusal import is_fault_of_row, is_statement_ended, may_be_of_row
 from services.kernel.queries import Queries
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -45,6 +47,8 @@ class Receipt(NamedTuple):
 class _Luck:
     """How it went with the parts of a batch of which PostgreSQL has failed."""
 
+    until: float
+    """By the monotonic clock: from then on nobody waits for an answer any more."""
     is_divided: bool = False
     has_any: bool = False
     """Whether any got through, or was refused for what is in it."""
@@ -55,6 +59,12 @@ class _Luck:
     def is_out(self) -> bool:
         """Whether another failure says that it is everybody's trouble, as far as one can see."""
         return self.has_failed and not self.has_any
+
+    def ends_with(self, error: CoursegenError, messages: int) -> bool:
+        """Whether an error of a part of so many messages, which does not speak of what is in them, is one of the whole batch."""
+        if not may_be_of_row(error) or self.is_out or (messages == 1 and not self.is_divided):
+            return True
+        return is_statement_ended(error) and time.monotonic() > self.until
 
 
 class MessageStore:
@@ -71,17 +81,20 @@ class MessageStore:
         """
         return {row["id"]: row for row in await self._db.fetch(_QUERIES["known_messages"], message_ids)}
 
-    async def accept(self, messages: Sequence[Submission]) -> list[Acceptance | CoursegenError]:
+    async def accept(
+        self, messages: Sequence[Submission], *, seconds: float = math.inf
+    ) -> list[Acceptance | CoursegenError]:
         """Write messages, in this order, and return when they are committed; an answer for each.
 
         One whose key has a row under another id, which came another way, is not written: a conflict, and of no other message.
         One that PostgreSQL refuses for what is in it gets that error, and those beside it are written: they are halved until
-        it is alone. So is one of which PostgreSQL fails in a way that may be everybody's, as long as others get through.
+        it is alone. So is one of which PostgreSQL fails in a way that may be everybody's, as long as others get through; one that
+        takes too long is not looked for after `seconds`, for each part in which it is takes as long again.
 
         Raises:
             DatabaseUnavailable, DatabaseRefused: nothing is promised; send them again.
         """
-        return await self._accept_in_parts(messages, _Luck())
+        return await self._accept_in_parts(messages, _Luck(time.monotonic() + seconds))
 
     async def _accept_in_parts(self, messages: Sequence[Submission], luck: _Luck) -> list[Acceptance | CoursegenError]:
         try:
@@ -89,7 +102,7 @@ class MessageStore:
         except CoursegenError as error:
             if is_fault_of_row(error):
                 luck.has_any = True  # it takes what it does not refuse
-            elif not may_be_of_row(error) or luck.is_out or (len(messages) == 1 and not luck.is_divided):
+            elif luck.ends_with(error, len(messages)):
                 raise
             if len(messages) == 1:
                 luck.has_failed = True

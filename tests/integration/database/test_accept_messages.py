@@ -8,13 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
+from services.api.conversations import writing
+from services.api.conversations.writing import Writing
+from services.kernel.clock import SystemClock
 from services.kernel.database import Connection, Database, DatabaseRefused, connect, translated
-from services.kernel.errors import Conflict, InvalidInput
+from services.kernel.errors import Conflict, DatabaseUnavailable, InvalidInput
 from services.kernel.messages.accepting import Acceptance, Submission
 from services.kernel.messages.envelope import Envelope
 from services.kernel.messages.identity import content_digest, idempotency_key, message_id
 from services.kernel.messages.names import partition_hash
 from services.kernel.messages.store import MessageStore
+from services.kernel.settings import CommonSettings, Secret
 from tests.support.waiting import eventually
 
 _CALL = "SELECT id, is_new FROM accept_messages($1::integer[], $2)"
@@ -173,3 +177,36 @@ async def test_what_is_no_message_is_not_written(owner: Connection, text: str) -
         await owner.fetch(_CALL, [1], text)
 
     assert await owner.fetchval("SELECT count(*) FROM messages") == 0
+
+
+_LINGER = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.content = 'poison' THEN PERFORM nextval('tries'), pg_sleep(30); END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER linger BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION linger();
+"""
+"""A sequence is not rolled back: it says in how many statements the message was."""
+
+
+@pytest.mark.parametrize(("longest", "tries", "rows"), [(0.0, 1, 0), (60.0, 5, 15)])
+async def test_nobody_is_looked_for_of_whom_nobody_waits_any_more(
+    database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch, longest: float, tries: int, rows: int
+) -> None:
+    """The batch of a slow message is halved until it is alone, for as long as whoever sent one waits for the answer."""
+    monkeypatch.setattr(writing, "LONGEST_WRITE_SECONDS", longest)
+    await db.execute(_LINGER)
+    batch = [submission(f"c-{n}", "1", "poison" if n == 5 else "Hello") for n in range(16)]
+    slow = await Database.open(CommonSettings(database_url=Secret(database_url), statement_seconds=0.5))
+    try:
+        store = MessageStore(slow)
+        write = Writing(store, store.accept, SystemClock()).write(batch)
+        (answers,) = await asyncio.gather(write, return_exceptions=True)
+    finally:
+        await slow.close()
+
+    assert isinstance(answers, DatabaseUnavailable) == (not rows)
+    assert await db.fetchval("SELECT last_value FROM tries") == tries
+    assert await db.fetchval("SELECT count(*) FROM messages") == rows

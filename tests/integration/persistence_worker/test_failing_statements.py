@@ -6,15 +6,22 @@ And the same codes when they are everybody's: then nobody does.
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 from services.kernel.database import Database, connect
 from services.kernel.messages import names
+from services.persistence_worker import persister
+from services.persistence_worker.items import Item, Outcome
+from services.persistence_worker.persister import Persister
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.integration.persistence_worker.test_poison import letters
-from tests.support.streamed import PARTITIONS, Ledger, envelope, settled
+from tests.support import crashing
+from tests.support.stack import Stack
+from tests.support.streamed import PARTITIONS, Ledger, conversation_in, envelope, partition_of, settled
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ FAILING = {
     "55P03": "RAISE EXCEPTION 'broken' USING ERRCODE = '55P03'",
 }
 """What a trigger does of one content, by the code that comes of it."""
+NO_ROOM = "RAISE EXCEPTION 'no room' USING ERRCODE = '53100'"
 
 
 def trigger(what: str) -> str:
@@ -151,7 +159,7 @@ async def test_what_passes_by_itself_condemns_nobody(
     db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
     """A long message may find no room where short ones do: others get through, and it when there is room again."""
-    await db.execute(trigger("RAISE EXCEPTION 'no room' USING ERRCODE = '53100'"))
+    await db.execute(trigger(NO_ROOM))
     await ledger.talk(20, 4)
     await ledger.send(envelope("talk-7", "long", "poison"))
     await ledger.talk(20, 4, first=4)
@@ -164,3 +172,102 @@ async def test_what_passes_by_itself_condemns_nobody(
         await eventually(lambda: settled(redis))
 
     assert await letters(redis) == []
+
+
+async def test_what_passes_by_itself_stops_its_conversation_alone_after_a_restart(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others of its partition get through, and are read on; it and those behind it when there is room again, in order.
+
+    What was behind it in a dead worker's hands is not tried together with it, nor noted as in hand.
+    """
+    put, with_it = Persister.put, list[int]()
+
+    async def put_and_note(self: Persister, items: Sequence[Item]) -> Outcome:
+        if any(each.envelope.content == "poison" for each in items):
+            with_it.append(sum(each.conversation == "talk-7" for each in items))
+        return await put(self, items)
+
+    stream, other = names.stream(partition_of("talk-7")), conversation_in(partition_of("talk-7"), but=["talk-7"])
+
+    async def talk(first: int) -> None:
+        for number in range(first, first + 4):
+            await ledger.send(envelope("talk-7", f"m-{number}"), envelope(other, f"m-{number}"))
+
+    async def has_rows(conversation: str, count: int) -> bool:
+        found = await db.fetchval("SELECT count(*) FROM messages WHERE conversationid = $1", conversation)
+        return bool(found == count)
+
+    await db.execute(trigger(NO_ROOM))
+    await talk(0)
+    await ledger.send(envelope("talk-7", "long", "poison"))
+    await talk(4)
+    async with persisting():
+        await eventually(lambda: has_rows(other, 8))
+    await talk(8)
+    await redis.xreadgroup(names.GROUP, "dead", {stream: ">"})
+    monkeypatch.setattr(Persister, "put", put_and_note)
+    async with persisting():
+        await eventually(lambda: has_rows(other, 12))
+        await talk(12)
+        await eventually(lambda: has_rows(other, 16))
+        await eventually(lambda: len(with_it) > 2)
+        assert (set(with_it), await has_rows("talk-7", 4)) == ({1}, True)
+        assert (await letters(redis), await redis.keys(f"{names.TOUCHING_PREFIX}*")) == ([], [])
+        await db.execute("DROP TRIGGER fail_of_it ON messages")
+        await ledger.persisted(db, within=40)
+        await eventually(lambda: settled(redis))
+
+    assert await letters(redis) == []
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []
+
+
+async def test_what_kills_its_worker_is_found_behind_what_passes_by_itself(
+    db: Database, redis: Redis, ledger: Ledger, stack: Stack
+) -> None:
+    """Later in the conversation that is kept back: three workers die of it, the fourth buries it and goes on."""
+    await db.execute(trigger(NO_ROOM))
+    await ledger.send(envelope("talk-3", "long", "poison"))
+    await ledger.send(envelope("talk-3", "bad", crashing.DEADLY), counts=False)
+    await ledger.talk(10, 3)
+    environment = {"STREAM_LEASE_SECONDS": "1", **crashing.environment(stack.folder)}
+    for _ in range(3):
+        worker = stack.spawn("persistence_worker", env=environment)
+        assert await worker.ended(within=30) == -signal.SIGKILL
+    await stack.start("persistence_worker", env=environment)
+    await eventually(lambda: letters(redis), within=20)
+    await db.execute("DROP TRIGGER fail_of_it ON messages")
+    await ledger.persisted(db, within=40)
+    await eventually(lambda: settled(redis))
+
+    assert [(each.reason, each.attempts) for each in await letters(redis)] == [("crashes", 3)]
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []
+
+
+async def test_an_entry_for_which_recovery_had_no_time_is_tried_again(
+    db: Database, redis: Redis, ledger: Ledger, persisting: Persisting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was neither written nor refused; settled without a row it would be lost."""
+    put, waited = Persister.put, list[Item]()
+
+    async def put_and_note(self: Persister, items: Sequence[Item]) -> Outcome:
+        outcome = await put(self, items)
+        waited.extend(outcome.waiting)
+        return outcome
+
+    monkeypatch.setattr(Persister, "put", put_and_note)
+    monkeypatch.setattr(persister, "_ALONE_SECONDS", -1.0)
+    await db.execute(trigger(FAILING["XX000"]))
+    await ledger.send(envelope("talk", "m-1", "poison"))
+    stream = names.stream(partition_of("talk"))
+    await redis.xgroup_create(stream, names.GROUP, id="0")
+    await redis.xreadgroup(names.GROUP, "dead", {stream: ">"})
+    async with persisting():
+        await eventually(lambda: len(waited) > 2)
+        await db.execute("DROP TRIGGER fail_of_it ON messages")
+        monkeypatch.setattr(persister, "_ALONE_SECONDS", 15.0)
+        await ledger.persisted(db)
+        await eventually(lambda: settled(redis))
+
+    assert await letters(redis) == []
+    assert await redis.keys(f"{names.TOUCHING_PREFIX}*") == []

@@ -4,9 +4,9 @@
 --       entries that nobody was given yet, an id for those that this consumer was given and has not settled.
 -- Answers for each partition {standing, ids, lengths, accepted, envelopes}. Standing: 0, the epoch of a later owner, or -1 while
 -- another partition comes first, -2 when the group is gone or the epoch has not begun here, -3 when somebody else has entries of the
--- group that come before what is new: then what was taken here is pending, and comes after theirs. Ids, lengths and the ids under which they were first accepted are
--- separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One text for all entries is read many
--- times as fast by the other side as thousands of small ones.
+-- group that come before what is new: then what was taken here is pending, and comes after theirs. Ids, lengths and the ids under
+-- which they were first accepted are separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One
+-- text for all entries is read many times as fast by the other side as thousands of small ones.
 local consumer, count = ARGV[1], tonumber(ARGV[2])
 local most_bytes = 4 * 1024 * 1024 / math.max(1, (#ARGV - 2) / 3)
 local most_at_once = 4 -- nobody knows how long they are before they are taken

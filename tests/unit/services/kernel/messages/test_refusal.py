@@ -62,7 +62,7 @@ def _said(sqlstate: str) -> CoursegenError:
     return error
 
 
-@pytest.mark.parametrize("sqlstate", ["57014", "XX000", "42P01", "42501", "38000", "55P03", "40P01", "53100"])
+@pytest.mark.parametrize("sqlstate", ["57014", "XX000", "42P01", "42501", "38000", "55P03", "40P01", "53100", "XX001"])
 def test_of_one_or_of_all(sqlstate: str) -> None:
     """Only another message beside it can tell."""
     error = _said(sqlstate)
@@ -72,7 +72,7 @@ def test_of_one_or_of_all(sqlstate: str) -> None:
     assert (as_refusal(error).message, sqlstate_of(as_refusal(error))) == ("it says", sqlstate)
 
 
-@pytest.mark.parametrize("sqlstate", ["57P01", "57P03", "08006", "25006", "28000", "3D000"])
+@pytest.mark.parametrize("sqlstate", ["57P01", "57P03", "08006", "25006", "28000", "3D000", "53300"])
 def test_of_the_server(sqlstate: str) -> None:
     """It is waited out; so is one that has not answered at all."""
     assert not may_be_of_row(_said(sqlstate))
@@ -81,7 +81,18 @@ def test_of_the_server(sqlstate: str) -> None:
 
 @pytest.mark.parametrize(
     ("sqlstate", "tries"),
-    [("23514", 1), ("P0001", 1), ("57014", 3), ("42P01", 3), ("40P01", None), ("53100", None), ("58030", None)],
+    [
+        ("23514", 1),
+        ("P0001", 1),
+        ("57014", 3),
+        ("42P01", 3),
+        ("XX000", 3),
+        ("40P01", None),
+        ("53100", None),
+        ("58030", None),
+        ("XX001", None),
+        ("XX002", None),
+    ],
 )
 def test_how_often_it_is_tried(sqlstate: str, tries: int | None) -> None:
     """As the setting says where it is the message's fault; three times at least where that is not sure; else until it passes."""
