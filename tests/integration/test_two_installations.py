@@ -178,7 +178,9 @@ async def test_an_api_whose_list_was_begun_anew_leaves_the_new_name(
 ) -> None:
     """Into an emptied Redis it writes no name that nobody has any more, and by the command of the page it goes on."""
     for number, is_emptied in enumerate((True, False)):
-        await db.execute("UPDATE supabase_migrations.schema_migrations SET executed_at = executed_at + interval '1 day'")
+        await db.execute(
+            "UPDATE supabase_migrations.schema_migrations SET executed_at = executed_at + interval '1 day'"
+        )
         name = await installation_of(db)
         await (redis.delete(KEY) if is_emptied else redis.set(KEY, name))
 
