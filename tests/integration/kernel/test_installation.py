@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,14 +53,18 @@ async def test_what_was_emptied_is_the_next_one_s(redis: Redis) -> None:
         await Claim(redis, OURS, QUEUES).begin()
 
 
+async def _type(redis: Any, refused: RedisOccupied) -> None:
+    """The command at the end of the message."""
+    await redis.execute_command(*refused.message.rpartition("redis-cli -n ")[2].rstrip("`").split()[1:])
+
+
 async def test_the_command_in_the_message_gives_it_away(redis: Redis) -> None:
     """Also while others use it, who are refused from then on."""
     await Claim(redis, OURS, QUEUES).hold()
     with pytest.raises(RedisOccupied) as refused:
         await Claim(redis, THEIRS, QUEUES).hold()
-    command = refused.value.message.rpartition("redis-cli -n ")[2].rstrip("`").split()[1:]
 
-    await redis.execute_command(*command)
+    await _type(redis, refused.value)
 
     await Claim(redis, THEIRS, QUEUES).hold()
     with pytest.raises(RedisOccupied):
@@ -176,7 +180,7 @@ async def test_a_list_that_was_begun_anew_is_another_name(db: Database, database
     starting = await Claim.of(db, redis, QUEUES)
     with pytest.raises(RedisOccupied, match="begun anew") as refused:
         await starting.hold()
-    await redis.execute_command(*refused.value.message.rpartition("redis-cli -n ")[2].rstrip("`").split()[1:])
+    await _type(redis, refused.value)
 
     await starting.hold()
     await running.hold()
