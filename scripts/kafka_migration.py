@@ -36,7 +36,6 @@ from services.kernel.messages.kafka.switching import Routes, switched
 from services.kernel.messages.settings import stream_address
 from services.kernel.messages.transport import Entrance, Transport
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import installation_of
 from services.persistence_worker.settings import PersistenceSettings
 from services.persistence_worker.worker import open_streams, open_worker
 
@@ -197,7 +196,7 @@ async def _switched(settings: PersistenceSettings, node: str, db: Database, stac
 
 
 async def _topic_entrance(settings: ApiSettings, redis: Redis, db: Database, stack: AsyncExitStack) -> Entrance:
-    await Claim(redis, await installation_of(db), STREAM).begin()  # it remembers messages by their ids
+    await (await Claim.of(db, redis, STREAM)).begin()  # it remembers messages by their ids
     found = await stack.enter_async_context(topics(servers(), redis, patience_seconds=settings.messages_accept_seconds))
     return found.entrance
 

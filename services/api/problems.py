@@ -12,10 +12,12 @@ import orjson
 from services.api.messages import Reply
 from services.kernel.database import DatabaseRefused
 from services.kernel.errors import (
+    BrokerUnavailable,
     CoursegenError,
     LimitReached,
     OperatorError,
     PermanentError,
+    RedisOccupied,
     RetryableError,
     Unauthorized,
 )
@@ -45,6 +47,8 @@ def problem(error: BaseException) -> Reply:
     """The answer that stands for `error`."""
     if not isinstance(error, CoursegenError) or isinstance(error, DatabaseRefused | OperatorError):
         return reply(500, "internal_error", RUSSIAN_FAILURE, {})
+    if isinstance(error, RedisOccupied):
+        error = BrokerUnavailable()  # what a person has to set is for the log and /readyz
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, Unauthorized):
         headers = ((b"www-authenticate", b"Bearer"),)

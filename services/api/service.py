@@ -45,6 +45,7 @@ from services.api.server import HttpServer
 from services.api.settings import ApiSettings
 from services.api.shared_figures import SharedFigures
 from services.api.stream_figures import StreamFigures
+from services.api.stream_watch import StreamWatch, without_messages
 from services.api.webhooks import WebhookDoor
 from services.kernel import lifecycle
 from services.kernel.clock import SystemClock
@@ -67,7 +68,7 @@ from services.kernel.messages.transport import Entrance
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema, installation_of, require_relations
+from services.kernel.schema import hold_schema, require_relations
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
 from services.kernel.webhooks.secrets import SecretVault
@@ -116,6 +117,8 @@ class Parts:
     hub: Hub
     gate: Gate
     limits: Limits
+    stream: StreamWatch | None
+    """Of the stream of messages; None where none goes through it."""
 
 
 class ApiService:
@@ -151,9 +154,11 @@ class ApiService:
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Answer requests until `stopping` is set and those in hand are answered."""
+        stream = self._parts.stream
         await lifecycle.together(
             stopping,
             ("http", self._http.serve(stopping)),
+            *([] if stream is None else [("stream", stream.watch(stopping))]),
             ("live streams", self._parts.hub.run(stopping)),
             ("concurrency", self._parts.gate.watch(stopping)),
             ("keys", self._parts.keys.keep_fresh(stopping)),
@@ -164,15 +169,9 @@ class ApiService:
 
 
 async def open_streams(settings: ApiSettings, redis: Redis, db: Database, _stack: AsyncExitStack) -> Entrance:
-    """Where messages are accepted: the streams of Redis.
-
-    Raises:
-        RedisOccupied: they are another installation's, and messages are to go through them.
-    """
-    installation = await installation_of(db)
-    if settings.stream_percent:
-        await Claim(redis, installation, STREAM).begin()
-    return StreamEntrance(redis, partitions=settings.stream_partitions, installation=installation)
+    """Where messages are accepted: the streams of Redis."""
+    claim = await Claim.of(db, redis, STREAM)
+    return StreamEntrance(redis, partitions=settings.stream_partitions, claim=claim)
 
 
 @asynccontextmanager
@@ -184,7 +183,6 @@ async def open_api(
     Raises:
         SchemaMissing: the database lacks a relation or a migration; the message names it (TRAP33).
         DatabaseUnavailable, DatabaseDenied: PostgreSQL does not answer, or refuses the login.
-        RedisOccupied: the stream of messages is another installation's.
         SettingsInvalid: a key file cannot be used.
     """
     async with open_parts(settings, health, open_entrance) as parts:
@@ -203,6 +201,7 @@ async def open_parts(
         stack.push_async_callback(db.close)
         await require_relations(db, _RELATIONS)  # before anything else is asked of it
         entrance = await _entrance(settings, db, stack, open_entrance)
+        stream = await _watch(settings, entrance, health)
         substitute = entrance.ping if settings.ready_without_database and settings.stream_percent else None
         await hold_schema(db, _RELATIONS, health, substitute=substitute)
         health.register("database", db.ping, substitute=substitute)
@@ -238,7 +237,7 @@ async def open_parts(
         hub, live = _live(settings, db, courses)
         vault = SecretVault(settings.webhook_keys)
         webhooks = WebhookRoutes(db, vault)
-        message_routes, waiting = _messages(settings, db, entrance, stack)
+        message_routes, waiting = await _messages(settings, db, entrance, stack)
         health.figures = _together(figures.page, waiting.page)
         pages = (webhooks, PageRoutes(), SaqRoutes(SaqPage(patient_redis)), *message_routes)
         routes = _routes(settings, courses, documents, commands, vault, live, metric_routes, tickets, *pages, *admin)
@@ -250,7 +249,7 @@ async def open_parts(
             access_log=settings.access_log,
             sessions=sessions,
         )
-        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate, limits)
+        yield Parts(app, routes, commands, documents, keys, counters, initiations, hub, gate, limits, stream)
 
 
 def _quick_redis(settings: ApiSettings, stack: AsyncExitStack) -> Redis:
@@ -298,21 +297,38 @@ async def _entrance(
     return await open_entrance(settings, redis, db, stack)
 
 
-def _messages(
+async def _watch(settings: ApiSettings, entrance: Entrance, health: HealthRegistry) -> StreamWatch | None:
+    """A stream that is another installation's keeps messages from this one, not the courses."""
+    if not settings.stream_percent:
+        return None
+    watch = StreamWatch(entrance)
+    await watch.look()
+    health.register("stream", watch.require, substitute=without_messages)
+    return watch
+
+
+async def _messages(
     settings: ApiSettings, db: Database, entrance: Entrance, stack: AsyncExitStack
 ) -> tuple[tuple[MessageRoutes, StreamRoutes], StreamFigures]:
     store, payloads = MessageStore(db), open_payloads(db, settings)
     messages = MessageRoutes(
         Ingress(entrance, store, payloads, settings),
-        Reading(entrance, store, payloads, patience_seconds=settings.messages_accept_seconds),
+        Reading(
+            entrance,
+            store,
+            payloads,
+            patience_seconds=settings.messages_accept_seconds,
+            uses_stream=settings.stream_percent > 0,
+        ),
         store,
         requires_token=settings.messages_require_token,
     )
     address = stream_address(settings, settings.redis_url)
     patient = open_redis(address, name="coursegen-api-messages-admin", max_connections=8)
     stack.push_async_callback(patient.aclose)
-    desk = StreamDesk(db, patient, Audit(db), partitions=settings.stream_partitions)
-    figures = StreamFigures(StreamExit(patient, "figures"), partitions=settings.stream_partitions)
+    claim = await Claim.of(db, patient, STREAM)
+    desk = StreamDesk(db, patient, Audit(db), claim, partitions=settings.stream_partitions)
+    figures = StreamFigures(StreamExit(patient, "figures"), claim, partitions=settings.stream_partitions)
     return (messages, StreamRoutes(desk)), figures
 
 

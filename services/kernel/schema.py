@@ -17,6 +17,8 @@ from services.kernel.queries import Queries
 
 REVISION: Final = "20251123100000"
 """The newest migration of phase `expand` in this release: what its code was written against. A test compares it."""
+FIRST: Final = "20251001000000"
+"""The first migration of every release: no rollback script takes its line out of the list. A test compares it."""
 
 PIPELINE_RELATIONS: tuple[str, ...] = (
     "courses",
@@ -66,13 +68,13 @@ async def require_revision(db: Database, revision: str = REVISION) -> None:
 
 
 async def installation_of(db: Database) -> str:
-    """The identity of the installation that has this database (see `installation`); empty when the list does not say.
+    """The identity of the installation that has this database (see `installation`); empty when the list has no such line.
 
     Raises:
         SchemaMissing: there is no list of migrations; run `coursegen migrate`.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    return str(await db.fetchval(_QUERIES["installation"]) or "")
+    return str(await db.fetchval(_QUERIES["installation"], FIRST) or "")
 
 
 async def hold_schema(

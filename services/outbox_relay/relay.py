@@ -20,7 +20,8 @@ from services.kernel.logs import get_logger
 from services.kernel.pauses import pause
 from services.kernel.queue import Inspector, Producer, QueueControls
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema, installation_of
+from services.kernel.reminders import Reminder
+from services.kernel.schema import hold_schema
 from services.outbox_relay import queue_keeper
 from services.outbox_relay.dispatch import Dispatcher
 from services.outbox_relay.figures import Figures
@@ -130,7 +131,7 @@ class Relay:
             await hold_schema(db, RELATIONS, health)
             redis = open_redis(settings.redis_url, name="outbox-relay")
             stack.push_async_callback(redis.aclose)
-            claim = Claim(redis, await installation_of(db), QUEUES)
+            claim = await Claim.of(db, redis, QUEUES)
             await claim.begin()
             figures = Figures(await stack.enter_async_context(Counters(db).writing()))
             producer, inspector = Producer(redis), Inspector(redis)
@@ -172,6 +173,7 @@ class Relay:
             try:
                 async with asyncio.TaskGroup() as group:
                     beating = group.create_task(self._loop.beat_for_ever())
+                    await self._until_ours(stopping)
                     async with self._elector.term(stopping) as term:
                         beating.cancel()
                         is_succeeded = term is not None and await self._lead(term, stopping)
@@ -180,6 +182,19 @@ class Relay:
             except* CoursegenError as errors:
                 _log.warning("the term has ended", reason="; ".join(map(str, causes(errors))))
                 await pause(stopping, STEP_DOWN_SECONDS)
+
+    async def _until_ours(self, stopping: asyncio.Event) -> None:
+        """Return unless Redis is another installation's: who may not use it asks for no term, and takes none from others."""
+        reminder = Reminder()
+        while not stopping.is_set():
+            try:
+                await self._claim.begin()
+            except RedisOccupied as error:
+                if reminder.is_due(error.message):
+                    _log.warning("not asking to lead", reason=error.message)
+                await pause(stopping, CLAIM_SECONDS)
+            else:
+                return
 
     async def _lead(self, term: Term, stopping: asyncio.Event) -> bool:
         """Do the work of one term; whether it ended because the leadership is lost."""

@@ -19,7 +19,7 @@ from services.kernel.messages.settings import stream_address
 from services.kernel.messages.transport import Transport, streams
 from services.kernel.pauses import pause
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema, installation_of
+from services.kernel.schema import hold_schema
 from services.persistence_worker.consumer import Consumer
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import Held
@@ -167,14 +167,14 @@ async def open_streams(settings: PersistenceSettings, node: str, db: Database, s
     """
     redis = open_redis(stream_address(settings, settings.redis_url), name="persistence-worker", socket_timeout=10.0)
     stack.push_async_callback(redis.aclose)
-    installation = await installation_of(db)
-    await Claim(redis, installation, STREAM).begin()
+    claim = await Claim.of(db, redis, STREAM)
+    await claim.begin()
     return streams(
         redis,
         node,
         partitions=settings.stream_partitions,
         reservation_seconds=settings.reservation_seconds,
-        installation=installation,
+        claim=claim,
     )
 
 

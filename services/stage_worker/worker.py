@@ -22,7 +22,7 @@ from services.kernel.logs import get_logger
 from services.kernel.objects import open_store
 from services.kernel.queue import QueueWorker
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema, installation_of
+from services.kernel.schema import hold_schema
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks import deliveries as deliveries_of_webhooks
 from services.stage_worker import builtin
@@ -126,7 +126,7 @@ async def open_worker(settings: WorkerSettings, health: HealthRegistry) -> Async
         runner = StageRunner(db, counters, wakeup, EffectSink(settings.effect_sink), releases)
         deliveries = Deliveries(runner, registry, stages, counters)
         health.register("postgres", db.ping)
-        claim = Claim(redis, await installation_of(db), QUEUES)
+        claim = await Claim.of(db, redis, QUEUES)
         await claim.begin()
         health.register("redis", claim.hold)
         yield StageWorker(

@@ -34,6 +34,8 @@ class RunningApi:
     service: ApiService
     contract: Contract
     """Checks every answer that `client` receives."""
+    health: HealthRegistry
+    """Its readiness."""
 
 
 def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettings:
@@ -56,8 +58,8 @@ def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettin
 async def running_api(database_url: str, redis_url: str, **changes: Any) -> AsyncIterator[RunningApi]:
     """Serve until the block ends."""
     settings = api_settings(database_url, redis_url, **changes)
-    stopping = asyncio.Event()
-    async with open_parts(settings, HealthRegistry()) as parts:
+    stopping, health = asyncio.Event(), HealthRegistry()
+    async with open_parts(settings, health) as parts:
         service = ApiService(parts, settings)
         serving = asyncio.create_task(service.serve(stopping))
         await eventually(lambda: serving.done() or service.is_accepting, within=10, every=0.005)
@@ -70,6 +72,7 @@ async def running_api(database_url: str, redis_url: str, **changes: Any) -> Asyn
         async with httpx.AsyncClient(
             base_url=url, headers=tokens.bearer(), timeout=30, limits=limits, event_hooks=hooks
         ) as client:
-            yield RunningApi(url, service.port, client, parts, service, contract)
+            health.started = True
+            yield RunningApi(url, service.port, client, parts, service, contract, health)
         stopping.set()
         await asyncio.wait_for(serving, 20)

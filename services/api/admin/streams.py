@@ -1,4 +1,7 @@
-"""The streams of messages as administrators see them: partitions and their owners, dead letters, more partitions."""
+"""The streams of messages as administrators see them: partitions and their owners, dead letters, more partitions.
+
+What another installation has in that Redis is neither shown nor touched.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from services.api.admin.stream_models import (
     StreamReply,
 )
 from services.kernel.database import Database
-from services.kernel.errors import BrokerUnavailable
+from services.kernel.errors import BrokerUnavailable, RedisOccupied
+from services.kernel.installation import Claim
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
 from services.kernel.messages.upkeep import Upkeep
@@ -32,6 +36,7 @@ DIVIDE: Final = "messages.divide"
 _ALIVE_SECONDS: Final = 15.0
 """Workers are seen every two seconds; one that was not for so long is gone or cut off."""
 _NO_FIGURES: Final = "Redis does not answer: what waits in the stream is not known, nor what is dead."
+_OTHERS: Final = "The stream in Redis is another installation's; its messages are not shown. /readyz says what to set."
 _NONE_DEAD: Final = "There are no dead letters."
 _QUERIES = Queries.load("services.api", "admin.sql")
 
@@ -39,17 +44,19 @@ _QUERIES = Queries.load("services.api", "admin.sql")
 class StreamDesk:
     """Looks into the streams, puts dead letters back, divides partitions."""
 
-    def __init__(self, db: Database, redis: Redis, audit: Audit, *, partitions: int) -> None:
+    def __init__(self, db: Database, redis: Redis, audit: Audit, claim: Claim, *, partitions: int) -> None:
         """Look after the streams.
 
         Args:
             db: has the owners and the record.
             redis: a client of the database that holds the streams.
             audit: writes the record.
+            claim: to that database.
             partitions: how many there are, unless Redis itself says so.
         """
         self._db = db
         self._audit = audit
+        self._claim = claim
         self._stream = StreamExit(redis, "administrator")
         self._letters = DeadMessages(redis, partitions=partitions)
         self._upkeep = Upkeep(redis)
@@ -65,8 +72,11 @@ class StreamDesk:
         lags: dict[int, int] = {}
         dead = message = None
         try:
+            await self._claim.respect()
             count = await self._stream.partitions(self._configured)
             lags, dead = await self._stream.lags(range(count)), await self._letters.count()
+        except RedisOccupied:
+            message = _OTHERS
         except BrokerUnavailable:
             message = _NO_FIGURES
         partitions = [
@@ -94,6 +104,7 @@ class StreamDesk:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
+        await self._claim.respect()
         found = await self._letters.page(after, size + 1)
         return DeadMessagePage(
             dead_letters=[_letter(each) for each in found[:size]],
@@ -109,6 +120,7 @@ class StreamDesk:
             BrokerUnavailable: Redis does not answer; some may have gone back.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
+        await self._claim.respect()
         target = "all" if ids is None else f"{len(ids)} dead letters"
         action = await self._audit.record(author, REPLAY, target, {"ids": None if ids is None else list(ids)})
         missing: list[str] = []
@@ -128,6 +140,7 @@ class StreamDesk:
             BrokerUnavailable: Redis does not answer.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
+        await self._claim.respect()
         before = await self._stream.partitions(self._configured)
         action = await self._audit.record(author, DIVIDE, "partitions", {"from": before, "to": count})
         await self._upkeep.repartition(count, present=self._configured)

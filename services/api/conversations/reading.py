@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from services.api.conversations.bodies import MessageReply, is_name
 from services.kernel.database import Row
-from services.kernel.errors import BrokerUnavailable, NotFound
+from services.kernel.errors import BrokerUnavailable, NotFound, RedisOccupied
 from services.kernel.messages.accepting import Found
 from services.kernel.messages.identity import ID_PATTERN
 from services.kernel.messages.payloads import Payloads
@@ -26,8 +26,25 @@ _UNKNOWN: Final = "There is no such message; its id is the `messageId` that its 
 class Reading:
     """Finds messages for whoever may see them."""
 
-    def __init__(self, entrance: Entrance, store: MessageStore, payloads: Payloads, *, patience_seconds: float) -> None:
-        """Find messages in `store` and, those without a row, at `entrance`, which is waited for at most so long."""
+    def __init__(
+        self,
+        entrance: Entrance,
+        store: MessageStore,
+        payloads: Payloads,
+        *,
+        patience_seconds: float,
+        uses_stream: bool = True,
+    ) -> None:
+        """Find messages in `store` and, those without a row, at `entrance`.
+
+        Args:
+            entrance: waited for at most `patience_seconds`.
+            store: has those with a row.
+            payloads: has long contents.
+            patience_seconds: longest wait for `entrance`.
+            uses_stream: whether messages go through it; else one that is another installation's knows of none.
+        """
+        self._uses_stream = uses_stream
         self._patience_seconds = patience_seconds
         self._entrance = entrance
         self._store = store
@@ -99,6 +116,10 @@ class Reading:
                 return await self._entrance.find(message_id)
         except TimeoutError as error:
             raise BrokerUnavailable("Redis does not answer in time") from error
+        except RedisOccupied:
+            if self._uses_stream:
+                raise
+            return None
 
     async def _of_envelope(self, found: Found, viewer: str | None) -> MessageReply:
         envelope = found.envelope

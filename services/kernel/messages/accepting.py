@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.installation import KEY, STREAM, Claim
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import script
@@ -34,7 +35,7 @@ State = Literal["pending", "persisted", "failed"]
 _NEW: Final = b"1"
 _FAILED: Final = b"2"
 _IDLE: Final = b"3"
-_OCCUPIED: Final = b"!"
+_NOT_OURS: Final = b"!"
 
 
 class Acceptance(NamedTuple):
@@ -83,17 +84,17 @@ class Found(NamedTuple):
 class StreamEntrance:
     """The entrance of Redis' streams."""
 
-    def __init__(self, redis: Redis, *, partitions: int, installation: str = "") -> None:
+    def __init__(self, redis: Redis, *, partitions: int, claim: Claim | None = None) -> None:
         """Accept into the streams of `redis`.
 
         Args:
             redis: a client of the database REDIS_STREAM_DB.
             partitions: how many there are to be when this Redis has taken no message yet; else it says so itself.
-            installation: whose the streams must be; empty when nobody asks.
+            claim: to the streams; None when nobody asks whose they are.
         """
         self._redis = redis
-        self._claim = Claim(redis, installation, STREAM)
-        self._head = (str(partitions), installation)
+        self._claim = claim or Claim(redis, "", STREAM)
+        self._partitions = str(partitions)
         self._script = redis.register_script(f"{script('idle')}\n{script('accept')}")
         self._idle: Any = redis.register_script(f"{script('idle')}\n{script('idle_among')}")
 
@@ -105,13 +106,20 @@ class StreamEntrance:
             RedisOccupied: nothing was written, for the stream is another installation's.
         """
         keys = [names.SEEN_PREFIX + each.envelope.id for each in messages]
-        args: list[str | bytes] = [*self._head]
+        args: list[str | bytes] = []
         for envelope, conversation_hash, over in messages:
             args += (str(conversation_hash), envelope.digest, encode(envelope), over)
-        text = await _asked(self._script(keys=keys, args=args))
-        if text.startswith(_OCCUPIED):
-            self._claim.require(text.removeprefix(_OCCUPIED))
+        text = await self._accepted(keys, args)
+        if text == _NOT_OURS:
+            await self._claim.hold()
+            text = await self._accepted(keys, args)
+        if text == _NOT_OURS:
+            raise BrokerUnavailable("Redis is being given to another installation")
         return [_acceptance(line, message) for line, message in zip(text.split(b"\n"), messages, strict=True)]
+
+    async def _accepted(self, keys: Sequence[str], args: Sequence[str | bytes]) -> bytes:
+        answer: bytes = await _asked(self._script(keys=keys, args=[self._partitions, self._claim.installation, *args]))
+        return answer
 
     async def ping(self) -> None:
         """Return when Redis answers, and the stream is this installation's; a readiness check.
@@ -135,7 +143,7 @@ class StreamEntrance:
             all_of_them.hmget(names.FAILED, list(message_ids))
             owner, values, letters = await _asked(all_of_them.execute())
         if owner is not None:
-            self._claim.require(owner)
+            await self._claim.require(owner)
         return [
             None if value is None else _reservation(value, has_failed=letter is not None)
             for value, letter in zip(values, letters, strict=True)
@@ -155,9 +163,15 @@ class StreamEntrance:
 
         Raises:
             BrokerUnavailable: Redis does not answer.
+            RedisOccupied: what is known there is another installation's.
             LaterVersion: it was written by a later release.
         """
-        place = await _asked(self._redis.hget(names.FAILED, message_id))
+        async with self._redis.pipeline(transaction=True) as both:
+            both.get(KEY)
+            both.hget(names.FAILED, message_id)
+            owner, place = await _asked(both.execute())
+        if owner is not None:
+            await self._claim.require(owner)
         if place:
             for _, fields in await self._range(names.DEAD_LETTERS, place.decode()):
                 entry_id = first_accepted(fields.get(b"entry"), place.decode())

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from services.kernel.errors import BrokerUnavailable
 from services.kernel.installation import STREAM, Claim
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts, answered
@@ -85,7 +86,7 @@ class StreamExit:
     """The consumers' side of the streams in one Redis."""
 
     def __init__(
-        self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0, installation: str = ""
+        self, redis: Redis, consumer: str, *, reservation_seconds: float = 3600.0, claim: Claim | None = None
     ) -> None:
         """Consume from `redis`.
 
@@ -93,10 +94,9 @@ class StreamExit:
             redis: a client of the database REDIS_STREAM_DB.
             consumer: a name that no other worker has or had.
             reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
-            installation: whose the streams must be; empty when nobody asks.
+            claim: to the streams; None when nobody asks whose they are.
         """
-        self._claim = Claim(redis, installation, STREAM)
-        self._installation = installation
+        self._claim = claim or Claim(redis, "", STREAM)
         self._reservation_ms = round(reservation_seconds * 1000)
         self._redis: Any = redis  # redis-py types every answer as "perhaps not awaitable"
         self._scripts = ConsumerScripts(redis)
@@ -134,11 +134,13 @@ class StreamExit:
             BrokerUnavailable: Redis does not answer.
             RedisOccupied: the streams are another installation's.
         """
-        succeeded_by, taken, last, missing, owner = await self._scripts.run(
-            "take_over", lease.partition, lease.epoch, self._consumer, self._installation
-        )
-        if owner:
-            self._claim.require(owner)
+        answer = await self._taken_over(lease)
+        if answer[-1]:
+            await self._claim.hold()
+            answer = await self._taken_over(lease)
+        succeeded_by, taken, last, missing, is_not_ours = answer
+        if is_not_ours:
+            raise BrokerUnavailable("Redis is being given to another installation")
         return TakeOver(succeeded_by, taken, last.decode(), tuple(each.decode() for each in missing))
 
     async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
@@ -205,6 +207,10 @@ class StreamExit:
             each: (int(enqueued or 0), int(settled or 0))
             for each, (enqueued, settled) in zip(wanted, found, strict=True)
         }
+
+    async def _taken_over(self, lease: Lease) -> Any:
+        args = (lease.partition, lease.epoch, self._consumer, self._claim.installation)
+        return await self._scripts.run("take_over", *args)
 
     async def _groups(self, stream: str) -> set[str]:
         if not await self._redis.exists(stream):

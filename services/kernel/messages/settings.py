@@ -32,7 +32,7 @@ class StreamSettings:
         minimum=0,
         maximum=16_383,
         doc="database of the stream, on whichever server; not the one of the queues, so that each can be looked at alone, and "
-        "no other installation's, whose messages it would take: refused at start",
+        "no other installation's, whose messages it would take: refused",
     )
     stream_partitions: int = setting(
         "STREAM_PARTITIONS",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from services.kernel.installation import Claim
 from services.kernel.messages.accepting import Acceptance, Found, Reservation, StreamEntrance, Submission
 from services.kernel.messages.consuming import Delivery, Lease, StreamExit, TakeOver
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
@@ -136,7 +137,7 @@ class Transport(NamedTuple):
 
 
 def streams(
-    redis: Redis, consumer: str, *, partitions: int, reservation_seconds: float = 3600.0, installation: str = ""
+    redis: Redis, consumer: str, *, partitions: int, reservation_seconds: float = 3600.0, claim: Claim | None = None
 ) -> Transport:
     """The streams of one Redis.
 
@@ -145,11 +146,11 @@ def streams(
         consumer: a name that no other worker has or had.
         partitions: how many there are, unless Redis itself says so.
         reservation_seconds: how long a message's repeats are recognised by its reservation once its row is there.
-        installation: whose they must be; empty when nobody asks.
+        claim: to them; None when nobody asks whose they are.
     """
     return Transport(
-        StreamEntrance(redis, partitions=partitions, installation=installation),
-        StreamExit(redis, consumer, reservation_seconds=reservation_seconds, installation=installation),
+        StreamEntrance(redis, partitions=partitions, claim=claim),
+        StreamExit(redis, consumer, reservation_seconds=reservation_seconds, claim=claim),
         DeadMessages(redis, partitions=partitions),
         Upkeep(redis),
     )

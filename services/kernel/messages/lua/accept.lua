@@ -4,15 +4,12 @@
 --       whose this is; then for each message the hash of its conversation, its digest, its envelope, and the reservation whose place it
 --       takes if that is the one it has, or ''.
 -- Answers in one text, a line for each message: 1 when it is new, 2 when it lies among the dead letters, 3 when nothing waits under its
--- reservation, else 0; and its reservation "<partition>|<entry id>|<digest>". Or a ! and whose this is, when it is another
--- installation's: nothing was written.
+-- reservation, else 0; and its reservation "<partition>|<entry id>|<digest>". Or a ! when this is another installation's, or nobody's
+-- yet: nothing was written.
 -- Comes after idle.lua.
 if ARGV[2] ~= '' then
-    local owner = redis.call('GET', 'coursegen:installation')
-    if not owner then
-        redis.call('SET', 'coursegen:installation', ARGV[2])
-    elseif owner ~= ARGV[2] then
-        return '!' .. owner
+    if redis.call('GET', 'coursegen:installation') ~= ARGV[2] then
+        return '!'
     end
 end
 local partitions = redis.call('GET', 'msg:partitions')

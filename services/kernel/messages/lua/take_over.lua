@@ -1,8 +1,8 @@
 -- Begin to own a partition: nothing of an earlier owner counts from now on, and what was delivered to it is the new one's.
 -- ARGV: partition, epoch, consumer, installation; empty when nobody asks whose this is.
 -- Answers {epoch of a later owner, or 0; how many entries were taken over; id of the last entry that was delivered; ids of entries
--- that somebody has deleted before they were settled, which are dead letters now; whose this is, when it is another installation's, and
--- then nothing was done}.
+-- that somebody has deleted before they were settled, which are dead letters now; 1 when this is another installation's, or nobody's
+-- yet, and then nothing was done}.
 local function bury_missing(partition, entry)
     redis.call('XADD', 'msg:dlq', '*', 'entry', entry, 'accepted', entry, 'partition', partition, 'deliveries', '1',
         'failedAt', now_ms(), 'reason', 'missing', 'attempts', '1', 'errorClass', 'Undecodable',
@@ -13,16 +13,13 @@ end
 
 local partition, epoch, consumer, installation = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if installation ~= '' then
-    local owner = redis.call('GET', 'coursegen:installation')
-    if not owner then
-        redis.call('SET', 'coursegen:installation', installation)
-    elseif owner ~= installation then
-        return { 0, 0, '', {}, owner }
+    if redis.call('GET', 'coursegen:installation') ~= installation then
+        return { 0, 0, '', {}, 1 }
     end
 end
 local succeeded = later(partition, epoch)
 if succeeded and succeeded > 0 then
-    return { succeeded, 0, '', {}, '' }
+    return { succeeded, 0, '', {}, 0 }
 end
 redis.call('HSET', 'msg:epochs', partition, epoch)
 local stream = stream_of(partition)
@@ -44,4 +41,4 @@ for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
         redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, other['name'])
     end
 end
-return { 0, taken, group_of(stream)['last-delivered-id'], missing, '' }
+return { 0, taken, group_of(stream)['last-delivered-id'], missing, 0 }

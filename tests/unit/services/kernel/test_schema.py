@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.kernel.schema import REVISION
+from services.kernel.schema import FIRST, REVISION
 from services.migrate.files import find_directory, read_directory
 
 
@@ -17,3 +17,13 @@ def test_the_revision_is_the_newest_migration_that_expands() -> None:
     ]
 
     assert expanding[-1] == REVISION
+
+
+def test_the_first_is_the_oldest_migration() -> None:
+    """By its line in the list an installation is known: no way back takes it out."""
+    directory = find_directory()
+    ways_back = sorted((directory.parent / "rollback").glob("*.sql"))
+
+    assert read_directory(directory)[0].version == FIRST
+    assert ways_back
+    assert not [path.name for path in ways_back if FIRST in path.read_text(encoding="utf-8")]
