@@ -281,10 +281,11 @@ helm test coursegen --namespace coursegen --logs
 2. Two logins to one PostgreSQL: its owner, who migrates, and `coursegen_app`, as whom the processes connect.
    The owner must be able to create roles, since the first migration does: `ALTER ROLE owner CREATEROLE`, unless it is a
    superuser. The other login is the owner's to make, in psql, before anything is installed:
-   `CREATE ROLE coursegen_app LOGIN PASSWORD '…';`. The migration leaves it as it is; one that it had to make itself would have no
-   password, and no process would get in.
+   `CREATE ROLE coursegen_app LOGIN;`, then `\\password coursegen_app`, which asks for the password and shows the server only its
+   hash, so that no log has it. The migration leaves the login as it is; one that it had to make itself would have no password,
+   and no process would get in.
 3. Their addresses, Redis' and the tokens' secret as Secrets of yours, from files with one line each (arguments of a command can
-   be read by others):
+   be read by others). Remove the files afterwards:
 
 ```bash
 helm upgrade --install coursegen-operator charts/coursegen-operator --namespace coursegen-system --create-namespace --wait
@@ -294,7 +295,7 @@ kubectl -n courses create secret generic coursegen-database-owner --from-env-fil
 kubectl -n courses create secret generic coursegen-redis --from-env-file=redis.env            # REDIS_URL=redis://:…@host:6379/0
 kubectl -n courses create secret generic coursegen-jwt --from-env-file=tokens.env             # JWT_SECRET=…
 helm install coursegen charts/coursegen --namespace courses -f charts/coursegen/ci/minimal-values.yaml
-kubectl -n courses wait dbm/main --for=condition=Ready --timeout=10m                          # why not: kubectl describe dbm main
+kubectl -n courses wait dbm/main --for=condition=Ready --timeout=10m  # why not: kubectl -n courses describe dbm main
 ```
 
 Without the operator the first line falls away and the last two are:
@@ -308,7 +309,9 @@ kubectl -n courses wait job -l app.kubernetes.io/component=migrate --for=conditi
 
 - **Migrations** are the operator's: the release has a DatabaseMigration, `main`, and `kubectl describe dbm main` says how it
   stands and what to do ([OPERATOR.md](../../docs/OPERATOR.md)). Where the operator's kinds are missing `helm install` and
-  `helm upgrade` refuse. With `migrations.mode: job` they run as a Job whose name says what it runs, so that another image is
+  `helm upgrade` refuse. What renders both charts before it applies either (Argo CD with two sources, the first `helmfile apply`,
+  `helm diff`) would be refused, too: set `migrations.requireKinds: false`, and apply the operator's chart first.
+  With `migrations.mode: job` they run as a Job whose name says what it runs, so that another image is
   another Job; there is no hook. When it has failed, `kubectl logs job/…` says why and what to do. Values of `migrations` or
   `database.migrations` that are corrected make another Job at `helm upgrade`; where only the Secret was wrong, any new text as
   `migrations.rerun` does. Either way pods wait until the schema is there, alive and not Ready, and the pods before them go on.

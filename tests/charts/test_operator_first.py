@@ -38,13 +38,15 @@ def test_a_cluster_without_the_kinds_is_refused(helm: str, least: tuple[str, ...
     assert done.returncode != 0
     assert _BRING in done.stderr
     assert "set migrations.mode to job" in done.stderr
+    assert "migrations.requireKinds to false" in done.stderr
 
 
 def test_nothing_else_is(helm: str, least: tuple[str, ...]) -> None:
-    """Neither a cluster that has them, nor one that needs none, nor none at all, as for who applies what helm prints."""
+    """Neither a cluster that has them, needs none, or gets them first; nor none at all, as for who applies what helm prints."""
     for knows, flags in (
         ((*_A_CLUSTER, *_KINDS), ()),
         (_A_CLUSTER, ("--set", "migrations.mode=job")),
+        (_A_CLUSTER, ("--set", "migrations.requireKinds=false")),
         ((), ()),
     ):
         done = _template(helm, CHART, knows, *least, *flags)

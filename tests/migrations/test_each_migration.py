@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,9 +13,13 @@ import pytest
 from services.kernel.database import Connection, connect
 from services.migrate.files import MigrationFile, due, find_directory, read_directory
 from services.migrate.runner import apply_all
-from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, psql, with_user
+from tests.support import checklist
+from tests.support.fences import fences
+from tests.support.marked import typed_as
+from tests.support.servers import APPLICATION_ROLE, REPOSITORY, Postgres, PrivatePostgres, psql, with_user
 
 _FILES = read_directory(find_directory())
+_PASSWORD = "of-the-login"
 
 # Everything a migration can leave behind, in words: what is applied twice must not change a letter of it.
 _SCHEMA = """
@@ -103,19 +108,47 @@ def test_psql_alone_is_enough(postgres_server: Postgres, empty_database_url: str
     assert postgres_server.run_sql("SELECT count(*) FROM cron.job", url=empty_database_url) == "3"
 
 
-@pytest.mark.parametrize(
-    "login", ["", "CREATE ROLE coursegen_app LOGIN PASSWORD 'of-the-login'"], ids=["alone", "made"]
-)
-async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivatePostgres, login: str) -> None:
+def nobody_makes_it(url: str) -> None:
+    """Then the migration does."""
+
+
+def as_the_checklist_says(url: str) -> None:
+    """The login is made by step 0.5, whose psql is asked from where nobody sits, as by `kubectl exec` in a test."""
+    (block,) = typed_as(checklist.PAGE, "checklist-login")
+    words = shlex.split(block.text.replace("\\\n", " "))
+    said = say(url, words[words.index("psql") + 1 :], 2 * f"{_PASSWORD}\n")
+    assert said.splitlines() == block.printed[0].splitlines()[:1]
+
+
+def as_the_readme_says(url: str) -> None:
+    """The login is made by what README.md has typed into psql."""
+    (typed,) = (each for each in fences((REPOSITORY / "README.md").read_text("utf-8")) if each.language == "sql")
+    say(url, ["-qAtX", "-v", "ON_ERROR_STOP=1"], typed.text + 2 * f"{_PASSWORD}\n")
+
+
+def say(url: str, options: list[str], typed: str) -> str:
+    """What psql prints that has no terminal to ask at."""
+    argv = [str(psql()), "-d", url, *options]
+    done = subprocess.run(argv, input=typed, capture_output=True, text=True, check=False, start_new_session=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("makes", [nobody_makes_it, as_the_checklist_says, as_the_readme_says])
+async def test_an_owner_without_superuser_may_migrate(
+    private_postgres: PrivatePostgres, makes: Callable[[str], None]
+) -> None:
     """As on a managed service: a database owner who may create roles; then the application works under row security.
 
-    The login that the owner has made before, as the pages have it, is left as it is, with its password.
+    The login that the owner has made before, as the pages have it, is left as it is, with its password, which the server has
+    never been told: a log of all statements has only its hash.
     """
     server = Postgres(private_postgres.url())
     server.run_sql("CREATE ROLE migrator LOGIN CREATEROLE")
     server.run_sql("CREATE DATABASE managed OWNER migrator TEMPLATE template0")
     url = server.url("managed")
-    server.run_sql(login, url=with_user(url, "migrator"))
+    server.run_sql("ALTER ROLE migrator SET log_statement = 'all'")
+    makes(with_user(url, "migrator"))
     password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'coursegen_app'"
     before = server.run_sql(password)
     await apply_all(with_user(url, "migrator"))
@@ -126,7 +159,10 @@ async def test_an_owner_without_superuser_may_migrate(private_postgres: PrivateP
     assert outcomes[0]["status"] == "accepted"
     assert await application.execute("DELETE FROM courses") == "DELETE 1"
     assert server.run_sql(password) == before
-    assert bool(before) is bool(login)
+    assert bool(before) is (makes is not nobody_makes_it)
+    log = (private_postgres.server.folder / "postgres.log").read_text(encoding="utf-8")
+    assert ("CREATE ROLE coursegen_app LOGIN" in log) is bool(before)
+    assert _PASSWORD not in log
     await application.close()
 
 

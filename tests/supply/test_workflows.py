@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -195,6 +196,45 @@ def test_what_the_kind_cluster_cannot_show_is_left_out_one_by_one() -> None:
         file, _, name = each.partition("::")
         assert f"def {name}" in (REPOSITORY / file).read_text(encoding="utf-8")
     assert job["env"]["TEST_CLUSTER_MAY_BE_DRAINED"] == 1
+
+
+def _asking_for(name: str, folder: Path) -> set[str]:
+    """The tests of a folder that ask for a fixture, themselves or by another of their file, or that look into a variable."""
+    found = set()
+    for file in sorted(folder.glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)]
+        asking = {name}
+        while more := {each.name for each in functions if asking & _names_in(each)} - asking:
+            asking |= more
+        where = file.relative_to(REPOSITORY).as_posix()
+        found |= {f"{where}::{each}" for each in asking if each.startswith("test_")}
+    return found
+
+
+def _names_in(function: ast.FunctionDef) -> set[str]:
+    """What it asks for, and what it reads."""
+    read = {each.id for each in ast.walk(function) if isinstance(each, ast.Name)}
+    return read | {each.arg for each in function.args.args}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "one"),
+    [
+        ("watched", "tests/e2e/operator", "test_docs.py::test_prometheus_is_asked_as_the_checklist_says"),
+        ("autoscaled", "tests/e2e/kubernetes", "test_scaling.py::test_pods_grow_under_load_and_shrink_after_it"),
+        ("_FOUND", "tests/e2e/kubernetes", "test_scaling.py::test_pods_that_come_and_go_turn_no_request_away"),
+    ],
+)
+def test_nothing_is_left_in_that_the_kind_cluster_cannot_show(name: str, folder: str, one: str) -> None:
+    """No test that asks for a Prometheus or a metrics API, and none that looks at what such a test has found."""
+    job = jobs(GITHUB / "workflows" / "test.yml")["kind"]
+    commands = "\n".join(each.get("run", "") for each in job["steps"])
+    left_out = set(re.findall(r"--(?:ignore|deselect) ([\w/.:]+)", commands))
+    asking = _asking_for(name, REPOSITORY / folder)
+
+    assert f"{folder}/{one}" in asking
+    assert {each for each in asking if not left_out & {each, each.partition("::")[0]}} == set()
 
 
 def test_what_needs_a_platform_is_in_a_job() -> None:

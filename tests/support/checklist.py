@@ -16,6 +16,11 @@ WORDS = "checklist-words"
 """Marks what the page says once: its variables and its words."""
 READS = "checklist-reads"
 """Marks a block that changes nothing."""
+CHOICE = (
+    "above the last line, the last that is `superseded` or `deployed` and whose `CHART` or `APP VERSION` is another than"
+    " that of the last line"
+)
+"""The page's words for the revision that level 3 goes back to."""
 ROWS = "rows"
 """Marks output whose rows are always these: ```text rows."""
 
@@ -68,6 +73,24 @@ def words() -> str:
     """The variables and functions that all other blocks use."""
     variables, functions, *_ = blocks()
     return variables.commands + functions.commands
+
+
+def chosen_revision(history: str) -> str:
+    """The revision that a reader of level 3 chooses from what `helm history` prints, by `CHOICE`.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    heading, *rows = ([part.strip() for part in line.split("\t")] for line in history.splitlines() if line.strip())
+    *earlier, last = (dict(zip(heading, row, strict=True)) for row in rows)
+    others = [
+        each["REVISION"]
+        for each in earlier
+        if each["STATUS"] in {"superseded", "deployed"}
+        and (each["CHART"], each["APP VERSION"]) != (last["CHART"], last["APP VERSION"])
+    ]
+    assert others, history
+    return others[-1]
 
 
 def readings() -> list[Block]:

@@ -81,10 +81,10 @@
 {{- $faults = append $faults "httpRoute.parentRefs: name the Gateway that lets requests in, such as {name: public, namespace: gateways}" -}}
 {{- end -}}
 {{- /* What a cluster has is known only where Helm has asked one: else APIVersions has groups, and no kinds. A chart around this one may bring
-the kinds by itself, so that only the chart which is installed is judged. */ -}}
+the kinds by itself, so that only the chart which is installed is judged; and whoever renders all charts before applying any knows better. */ -}}
 {{- $known := .Capabilities.APIVersions -}}
-{{- if and (eq .Values.migrations.mode "operator") .Chart.IsRoot ($known.Has "apps/v1/Deployment") (not ($known.Has "ops.coursegen.dev/v1alpha1/DatabaseMigration")) -}}
-{{- $faults = append $faults "migrations.mode: operator needs the operator, and this cluster has none of its kinds; install it first, once per cluster (helm upgrade --install coursegen-operator charts/coursegen-operator --namespace coursegen-system --create-namespace --wait), or set migrations.mode to job, which needs none" -}}
+{{- if and (eq .Values.migrations.mode "operator") .Values.migrations.requireKinds .Chart.IsRoot ($known.Has "apps/v1/Deployment") (not ($known.Has "ops.coursegen.dev/v1alpha1/DatabaseMigration")) -}}
+{{- $faults = append $faults "migrations.mode: operator needs the operator, and this cluster has none of its kinds; install it first, once per cluster (helm upgrade --install coursegen-operator charts/coursegen-operator --namespace coursegen-system --create-namespace --wait), or set migrations.mode to job, which needs none, or migrations.requireKinds to false, where both charts are rendered before either is applied" -}}
 {{- end -}}
 {{- if eq .Values.migrations.mode "operator" -}}
 {{- /* What a DatabaseMigration has no field for. Of backoffLimit, 6 is the default: the operator tries again by itself. */ -}}

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.charts.conftest import rendered
 from tests.charts.objects import of_kind
 from tests.charts.operator.conftest import AttemptIn, Render, values_files
+from tests.support.fences import fences
+from tests.support.servers import REPOSITORY
 
 Rules = list[dict[str, Any]]
 
@@ -107,6 +110,25 @@ def test_without_the_cluster_there_is_no_cluster_role(render: Render) -> None:
     }
     assert all(each["rules"] == WORK for each in roles if each["metadata"]["namespace"] != "ops")
     assert not {"ClusterRole", "ClusterRoleBinding"} & {each["kind"] for each in objects}
+
+
+def test_who_installs_needs_a_role_then(render: Render) -> None:
+    """The one on the operator's page is what `edit` would have of the kinds, bound to somebody, in a namespace."""
+    page = (REPOSITORY / "docs" / "OPERATOR.md").read_text(encoding="utf-8")
+    (shown,) = (each.text for each in fences(page) if each.language == "yaml" and "kind: RoleBinding" in each.text)
+    role, binding = yaml.safe_load_all(shown)
+    (rule,) = role["rules"]
+    edit = [
+        each
+        for each in of_kind(render("minimal"), "ClusterRole").values()
+        if "rbac.authorization.k8s.io/aggregate-to-edit" in each["metadata"]["labels"]
+    ]
+
+    assert rule["apiGroups"] == ["ops.coursegen.dev"]
+    assert rule["resources"] == [*_OURS]
+    assert set(rule["verbs"]) == {verb for each in edit for own in each["rules"] for verb in own["verbs"]}
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
+    assert binding["metadata"]["namespace"] == role["metadata"]["namespace"] == "courses"
 
 
 def test_nothing_named_is_the_own_namespace(render: Render) -> None:

@@ -144,7 +144,7 @@ def test_production_is_a_statement_and_eight_lines(installed: Installed, tmp_pat
         reader = Reader(namespace, tmp_path, small, merged(operator_values(), alone))
         server = own_postgresql(servers.namespace)
         write_addresses(servers, server, tmp_path)
-        server.sql(statement().replace("…", LOGIN_PASSWORD))
+        server.sql(statement() + f"{LOGIN_PASSWORD}\n" * 2)
         *making, install, wait, look = commands("kubernetes-production")
         said = reader.types(*making)
         (bring_operator,) = commands("kubernetes-operator")

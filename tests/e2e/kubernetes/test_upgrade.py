@@ -117,19 +117,9 @@ def goes_back(shell: Shell, installation: Installation) -> None:
     """Level 3 of the checklist, as printed, with the revision that a reader chooses from the history by what the page says."""
     blocks = [each for each in checklist.blocks() if each.mark == "checklist-level-3"]
     looking, going = blocks
-    assert "the last that is `superseded` and whose `CHART` or `APP VERSION` is another" in checklist.text()
     seen = shell(looking.commands)
     assert seen.returncode == 0, seen.stderr
-    heading, *rows = ([part.strip() for part in line.split("\t")] for line in seen.stdout.splitlines() if line.strip())
-    history = [dict(zip(heading, row, strict=True)) for row in rows]
-    *earlier, last = history
-    others = [
-        each["REVISION"]
-        for each in earlier
-        if each["STATUS"] == "superseded"
-        and (each["CHART"], each["APP VERSION"]) != (last["CHART"], last["APP VERSION"])
-    ]
-    done = shell(f"REVISION={others[-1]}\n{going.commands}")
+    done = shell(f"REVISION={checklist.chosen_revision(seen.stdout)}\n{going.commands}")
     assert done.returncode == 0, (done.stdout, done.stderr, installation.story())
     expected = checklist.Block(going.where, "", "", "Rollback was a success! Happy Helming!\n", rows_matter=False)
     assert checklist.unseen(expected, done.stdout, installation.fullname) == []

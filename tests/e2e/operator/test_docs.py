@@ -146,3 +146,13 @@ def test_the_checklist_is_followed_with_the_operator(tools: Types, operated: Ins
     assert len(blocks) == len(commands) == 3
     for block, typed in zip(blocks, commands, strict=True):
         assert checklist.unseen(block, tools(typed), operated.fullname) == [], block.where
+
+
+def test_the_rights_for_the_kinds_are_asked_for(tools: Types, operated: Installation) -> None:
+    """Who runs these tests has them all."""
+    (block,) = [each for each in checklist.blocks() if each.mark == "checklist-operator-rights"]
+    (typed,) = typed_as(checklist.PAGE, "checklist-operator-rights")
+    said = tools(typed)
+
+    assert checklist.unseen(block, said, operated.fullname) == []
+    assert len(re.findall(r"^\w+ \w+: yes$", said, re.MULTILINE)) == len(said.splitlines()) == 12

@@ -129,6 +129,29 @@ def test_a_word_makes_the_pod_unless_it_runs(tmp_path: Path, phase: str, made: i
     assert log.count("exec ") == 2
 
 
+def test_a_word_kills_no_pod_when_kubectl_has_no_answer(tmp_path: Path) -> None:
+    """What is there may be at work, such as a pg_restore: the word ends as kubectl does, and says what that said."""
+    (tmp_path / "kubectl").write_text(_FAKE, encoding="utf-8")
+    (tmp_path / "helm").write_text("#!/bin/bash\n", encoding="utf-8")
+    for name in ("kubectl", "helm"):
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LOG": str(tmp_path / "log"), "PHASE": str(tmp_path / "away")}
+    done = subprocess.run(
+        ["bash", "-c", f'{checklist.words()}\nsql "SELECT 1"'],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "away" in done.stderr
+    assert "get pod" in log
+    assert not re.search("replace|exec ", log)
+
+
 _ONE: Final = '{"data":{"result":[{"metric":{"alertname":"A"},"value":[1,"1"]},{"metric":{},"value":[1,"NaN"]}]}}'
 _LINES: Final = '"metric":{"alertname":"A"},"value":[1,"1"]\n"metric":{},"value":[1,"NaN"]\n'
 

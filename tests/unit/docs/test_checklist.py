@@ -170,15 +170,42 @@ def test_the_way_back_is_shown_from_the_chart_that_there_is() -> None:
     """Level 3 leaves the version of the tree for the last of the one before it, which is not the revision before."""
     history = re.findall(r"^(\d+) *\t[^\t]+\t(superseded|deployed) *\tcoursegen-([\d.]+)", _PAGE, re.MULTILINE)
     *_, (before, *_), (_, state, present) = history
-    others = [revision for revision, status, chart in history if status == "superseded" and chart != present]
+    (printed,) = [each.output for each in _BLOCKS if each.commands.startswith("helm history ")]
+    chosen = checklist.chosen_revision(printed or "")
     going = [each.commands for each in _BLOCKS if "helm rollback" in each.commands]
 
     assert {chart for _, _, chart in history} == {previous_version(), present_version()}
     assert (state, present) == ("deployed", present_version())
-    assert f"Here it is {others[-1]}:" in _PAGE
-    assert others[-1] != before
+    assert f"Here it is {chosen}:" in _PAGE
+    assert chosen != before
     assert len(going) == 1
     assert 'helm rollback "$RELEASE" "$REVISION" ' in going[0]
+
+
+@pytest.mark.parametrize(
+    ("history", "chosen"),
+    [
+        ("superseded 1, superseded 2, deployed 2", "1"),
+        ("superseded 1, superseded 2, superseded 2, deployed 2", "1"),
+        ("superseded 0, deployed 1, failed 2", "2"),
+        ("superseded 0, deployed 1, failed 2, failed 2", "2"),
+        ("superseded 0, deployed 1, pending-upgrade 2", "2"),
+        ("superseded 0, superseded 1, failed 2, deployed 2", "2"),
+        ("superseded 1, deployed 2, failed 2", "1"),
+        ("superseded 1, superseded 2, deployed 1, failed 2", "3"),
+        ("superseded 1, failed 3, deployed 2", "1"),
+    ],
+)
+def test_the_way_back_leads_to_what_has_worked_last(history: str, chosen: str) -> None:
+    """Also when the upgrade itself has failed: the release before it is still `deployed`; none that failed is chosen."""
+    rows = [each.split(" ") for each in history.split(", ")]
+    printed = "REVISION\tUPDATED\tSTATUS    \tCHART\tAPP VERSION\tDESCRIPTION\n" + "".join(
+        f"{number} \tSat Nov 28 09:53:54 2026\t{status}\tcoursegen-0.{minor}.0\t0.1.0\t…\n"
+        for number, (status, minor) in enumerate(rows, 1)
+    )
+
+    assert checklist.chosen_revision(printed) == chosen
+    assert f"Choose `REVISION`: {checklist.CHOICE}." in _PAGE
 
 
 def test_no_page_goes_back_to_the_revision_before() -> None:
