@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from operators.coursegen_operator.child import controller_of
 from operators.coursegen_operator.errors import (
     AdmissionDenied,
     AlreadyThere,
@@ -22,7 +23,7 @@ from operators.coursegen_operator.errors import (
     WriteConflict,
 )
 from operators.coursegen_operator.identity import Identity
-from operators.coursegen_operator.resources import ResourceType
+from operators.coursegen_operator.resources import OWN_TYPES, Object, ResourceType
 from services.kernel.errors import CoursegenError
 from services.kernel.logs import scrub_text
 from services.kernel.texts import shortened
@@ -42,6 +43,9 @@ _UNPERMITTED: Final = re.compile(r'User "([^"]+)" cannot ')
 _QUOTA: Final = re.compile(r"is forbidden: (exceeded quota|insufficient quota|status unknown for quota)")
 _WEBHOOK: Final = re.compile(r'admission webhook "[^"]*" denied the request')
 _POLICY: Final = re.compile(r"ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' denied request")
+_OWNER: Final = re.compile(r"is forbidden: cannot set blockOwnerDeletion .* you can't set finalizers on")
+_DELETION: Final = re.compile(r"is forbidden: cannot set an ownerRef on a resource you can't delete")
+"""How an API server with OwnerReferencesPermissionEnforcement says that a right is missing, which RBAC gives."""
 _BUILT_IN: Final = re.compile(r"is forbidden: ")
 _WEBHOOKS: Final = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
 
@@ -54,11 +58,18 @@ def error_of(
     namespace: str | None,
     name: str,
     identity: Identity | None = None,
+    *,
+    body: Object | None = None,
 ) -> CoursegenError:
-    """The error to raise for an answer with `code` and the JSON body `status` (None when it was none), to `identity`."""
+    """The error to raise for an answer with `code` and the JSON body `status` (None when it was none), to `identity`.
+
+    `name` is that of an object, or `object/subresource`; `body` is what was to be written.
+    """
     known = status if isinstance(status, dict) else {}
     words = " ".join(str(known.get("message") or f"code {code}").split())
-    answer = _Answer(code, known, words, verb, resource_type, namespace, name, identity or Identity())
+    place, _, subresource = name.partition("/")
+    asked = (verb, resource_type, namespace, place, subresource, _owner_in(body or {}))
+    answer = _Answer(code, known, words, *asked, identity or Identity())
     return answer.gone() or answer.denied() or answer.forbidden() or answer.refused()
 
 
@@ -73,6 +84,9 @@ class _Answer:
     type: ResourceType
     namespace: str | None
     name: str
+    subresource: str
+    owner: ResourceType | None
+    """Of the object that was to be written."""
     identity: Identity
 
     def gone(self) -> CoursegenError | None:
@@ -103,12 +117,22 @@ class _Answer:
         if self.code not in {401, 403}:
             return None
         refused = _UNPERMITTED.search(self.words)
+        if refused is None and (missing := self._missing()):
+            return NotPermitted(f"{self._said}; see: {missing}")
         if refused is None and self.namespace and _QUOTA.search(self.words):
             return QuotaExceeded(f"{self._said}; see: kubectl -n {self.namespace} describe quota")
         if refused is None and self.namespace and _BUILT_IN.search(self.words):
             return AdmissionDenied(f"{self._said}; see: kubectl describe namespace {self.namespace}")
         user = self.identity.user if refused is None else refused[1]
-        return NotPermitted(f"{self._said}; see: {can_i(self.verb, self.type, self.namespace, user)}")
+        return NotPermitted(f"{self._said}; see: {can_i(self.verb, self.type, self.namespace, user, self.subresource)}")
+
+    def _missing(self) -> str:
+        """The command that shows the right which is missing to write whose child this is; empty where it is none of these."""
+        if self.owner and _OWNER.search(self.words):
+            return can_i("update", self.owner, self.namespace, self.identity.user, "finalizers")
+        if _DELETION.search(self.words):
+            return can_i("delete", self.type, self.namespace, self.identity.user)
+        return ""
 
     def refused(self) -> CoursegenError:
         """What is left: the object is not accepted as it stands, or nothing was decided."""
@@ -142,11 +166,18 @@ def is_absent_object(status: Any) -> bool:
     return isinstance(details, dict) and bool(details.get("name"))
 
 
-def can_i(verb: str, resource_type: ResourceType, namespace: str | None, user: str) -> str:
+def can_i(verb: str, resource_type: ResourceType, namespace: str | None, user: str, subresource: str = "") -> str:
     """The command that shows whether RBAC allows this to `user`; an empty one is whoever types it."""
     plural = f"{resource_type.plural}.{resource_type.group}" if resource_type.group else resource_type.plural
+    what = f"{plural} --subresource={subresource}" if subresource else plural
     scope = f"-n {namespace}" if namespace else "--all-namespaces"
-    return f"kubectl auth can-i {_VERBS.get(verb, verb)} {plural} {scope}" + (f" --as={user}" if user else "")
+    return f"kubectl auth can-i {_VERBS.get(verb, verb)} {what} {scope}" + (f" --as={user}" if user else "")
+
+
+def _owner_in(body: Object) -> ResourceType | None:
+    """The kind of the resource, one of ours, that controls the object `body`."""
+    kind = (controller_of(body) or {}).get("kind")
+    return next((each for each in OWN_TYPES if each.kind == kind), None)
 
 
 def _definition_of(resource_type: ResourceType) -> str:

@@ -214,8 +214,8 @@ class Cluster:
             response = await _answer(self._http, request, self._call_seconds)
             if response.status_code < _OK:
                 return _json(response.content)
-            asked = (verb, resource_type, namespace, name.partition("/")[0])
-            raise error_of(response.status_code, _status(response.content), *asked, self.identity)
+            asked = (verb, resource_type, namespace, name)
+            raise error_of(response.status_code, _status(response.content), *asked, self.identity, body=body)
         except CoursegenError as error:
             self._figures.call_failed(error.code)
             raise

@@ -67,7 +67,8 @@ def _told(condition: str) -> dict[str, Any]:
     why = (
         "is Stalled: its rules are not written, and at best those before them are in force"
         if condition == "Stalled"
-        else "has rules that no Prometheus selects, or that the Prometheus Operator refuses: its alerts cannot fire"
+        else "has rules that no Prometheus selects, or that are refused and none is known to accept: until one has them, "
+        "its alerts cannot fire"
     )
     return {
         "exp_labels": {"kind": "AlertPolicy", "namespace": "depot", "name": "main", "severity": "warning"},

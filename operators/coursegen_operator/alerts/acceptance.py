@@ -17,6 +17,8 @@ from operators.coursegen_operator.conditions import Standing, find, moment_of
 from operators.coursegen_operator.resources import PROMETHEUS_RULE, Object
 
 ACCEPTED: Final = "Accepted"
+PARTLY: Final = "PartlyRejected"
+"""One has accepted the rule and another refuses it: its alerts can fire, though not everywhere."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -60,6 +62,7 @@ def acceptance(
 
 
 def _from_bindings(rule: Object) -> Acceptance | None:
+    """The whole is as good as the best of them, as with `RulesSelected`: where one has the rule, its alerts can fire."""
     told: dict[Name, Standing] = {}
     refusals: list[str] = []
     bindings = (rule.get("status") or {}).get("bindings") or ()
@@ -70,10 +73,12 @@ def _from_bindings(rule: Object) -> Acceptance | None:
         told[name] = _current(condition, rule)
         if told[name] == "False":
             refusals.append(f"{name}: {condition.get('message') or condition.get('reason') or 'rejected'}")
+    takers = ", ".join(str(name) for name, standing in sorted(told.items()) if standing == "True")
+    if takers and refusals:
+        return Acceptance("True", PARTLY, f"accepted by {takers}; refused by {'; '.join(refusals)}", told)
     if refusals:
         return Acceptance("False", "Rejected", "; ".join(refusals), told)
-    if "True" in told.values():
-        takers = ", ".join(str(name) for name, standing in sorted(told.items()) if standing == "True")
+    if takers:
         return Acceptance("True", ACCEPTED, f"accepted by {takers}", told)
     if told:
         return Acceptance(

@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Final
 
 from operators.coursegen_operator.alerts import checks
-from operators.coursegen_operator.alerts.acceptance import acceptance
+from operators.coursegen_operator.alerts.acceptance import PARTLY, acceptance
 from operators.coursegen_operator.alerts.labels import RuleLabels, rule_labels
 from operators.coursegen_operator.alerts.rules import groups
 from operators.coursegen_operator.alerts.selection import Selection, bound_to, candidates, judge, listed
@@ -41,7 +41,7 @@ FRESH: Final = timedelta(seconds=60)
 FRESH_SECONDS: Final = 15.0
 """To the next look while the rule is fresh: the Prometheus Operator has its say within `FRESH`, and nothing tells when."""
 AMISS_SECONDS: Final = 120.0
-"""To the next look while nobody selects the rule, or it is refused: nothing tells when that changes."""
+"""To the next look while nobody selects the rule, or somebody refuses it: nothing tells when that changes."""
 
 _NOTHING: Final = {"groupCount": 0, "alertCount": 0, "recordCount": 0, "selectedCount": 0}
 
@@ -221,4 +221,4 @@ def _selected(selections: Sequence[Selection]) -> Object:
 
 
 def _is_amiss(told: Sequence[Condition]) -> bool:
-    return any(condition.status == "False" for condition in told)
+    return any(condition.status == "False" or condition.reason == PARTLY for condition in told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from operators.coursegen_operator.alerts.acceptance import Acceptance
+from operators.coursegen_operator.alerts.acceptance import PARTLY, Acceptance
 from operators.coursegen_operator.alerts.selection import Selection
 from operators.coursegen_operator.alerts.surroundings import NAMESPACES, Surroundings
 from operators.coursegen_operator.conditions import Condition, done, find, stuck
@@ -111,7 +111,7 @@ class Telling:
     def accepted(self, found: Acceptance) -> Condition:
         """Whether the Prometheus Operator has accepted the rule."""
         hint = ""
-        if found.standing != "True":
+        if found.standing != "True" or found.reason == PARTLY:
             hint = f". Next: kubectl -n {self._namespace} describe prometheusrule/{self._rule}"
         return Condition(ACCEPTED, found.standing, found.reason, shortened(found.message, 700) + hint)
 
@@ -164,10 +164,16 @@ def _invalid(before: Object, after: Object) -> Notice | None:
 def _turned(before: Object, after: Object, condition_type: str, *, true: str, false: str) -> Notice | None:
     now = find(after["conditions"], condition_type) or {}
     was = find(before.get("conditions") or (), condition_type) or {}
-    if now.get("status") == was.get("status") or now.get("status") not in {"True", "False"}:
+    standing = _standing(now)
+    if standing == _standing(was) or standing not in {"True", "False"}:
         return None
-    is_bad = now["status"] == "False"
+    is_bad = standing == "False"
     return Notice(false if is_bad else true, now["message"], warning=is_bad)
+
+
+def _standing(condition: Object) -> str:
+    """As an Event tells it: what one Prometheus refuses is refused, whoever else has taken it."""
+    return "False" if condition.get("reason") == PARTLY else str(condition.get("status"))
 
 
 def _names(selections: Sequence[Selection]) -> str:

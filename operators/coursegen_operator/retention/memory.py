@@ -144,9 +144,12 @@ class Memory:
         return tuple(sorted(place for place in places if place[0] > since)[-MOST_COUNTED:])
 
     def _failures_after(self, run: Run, *, is_late: bool) -> int:
-        """A run that ended before another one that is counted makes good nothing that came after it."""
+        """A run that ended before another one that is counted makes good nothing that came after it, nor is it one failure
+        more where that has made it good.
+        """
         if run.outcome in FAILURES:
-            return self.consecutive_failures + 1
+            is_made_good = self.last_successful is not None and run.finished_at < self.last_successful
+            return self.consecutive_failures + (0 if is_made_good else 1)
         return 0 if run.outcome in _GOOD and not is_late else self.consecutive_failures
 
 

@@ -142,9 +142,12 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(api: PretendedApi,
         await cluster.get(CRON_JOB, "default", "x")
     assert time.monotonic() - began < 3
     api.hangs = False
+    stored = api.cluster.add(sample())
     api.token = "another"
     with pytest.raises(NotPermitted, match="kubectl auth can-i get cronjobs"):
         await cluster.get(CRON_JOB, "default", "x")
+    with pytest.raises(NotPermitted, match=r"can-i patch retentionpolicies\S* --subresource=status"):
+        await cluster.apply_status(RETENTION_POLICY, stored, {})
 
 
 async def test_nobody_at_home_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

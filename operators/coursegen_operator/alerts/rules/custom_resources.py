@@ -43,7 +43,8 @@ _OUT_OF_FORCE: Final = "\nor\n".join(
 """Wherever the policy is: it cannot say so itself, since its rules are those that nobody has."""
 _WHY_OUT_OF_FORCE: Final = (
     "{{ if eq $value 1.0 }}is Stalled: its rules are not written, and at best those before them are in force"
-    "{{ else }}has rules that no Prometheus selects, or that the Prometheus Operator refuses: its alerts cannot fire{{ end }}"
+    "{{ else }}has rules that no Prometheus selects, or that are refused and none is known to accept: until one has them, "
+    "its alerts cannot fire{{ end }}"
 )
 
 MIGRATIONS: Final = Preset(

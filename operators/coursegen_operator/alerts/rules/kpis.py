@@ -1,8 +1,9 @@
 """The product's own objectives (contract.md n, D31, D32), as `spec.slos` of a policy has them.
 
 `config/objectives.yml` and the chart's policy are made of them. A percentile below a limit is an objective, too:
-p95 below 500 ms says that 95 of 100 take no longer. What is a state and no event is counted in minutes. How often the api answers
-without a 5xx is the objective of preset `api`.
+p95 below 500 ms says that 95 of 100 take no longer. What is a state and no event is counted in minutes, of all that the window
+has: of those that an installation has had, the first few bad ones would be most. How often the api answers without a 5xx is
+the objective of preset `api`.
 
 Those that an alert of its own pages about (depth, lag, health) or that follow from another (the whole of an initiation) open a
 ticket only. Three targets of (n) have no series: docs/METRICS.md says what proves them.
@@ -45,9 +46,10 @@ def _longer_than(limit: str, series: str, *matchers: str) -> tuple[str, str]:
     return f"{total} - sum by (namespace) (rate({good}{W}))", total
 
 
-def _minutes(bad: str, all_of_them: str) -> tuple[str, str]:
-    """Errors and total of a state: `bad` is 1 or 0 at each moment at which `all_of_them` has a value."""
-    return f"sum_over_time(({bad}){MINUTES})", f"count_over_time(({all_of_them}){MINUTES})"
+def _minutes(bad: str, there: str) -> tuple[str, str]:
+    """Errors and total of a state: `bad` is 1 or 0 at each moment at which `there` has a value, and the others are good."""
+    whole = f"scalar(count_over_time(vector(1){MINUTES}))"
+    return f"sum_over_time(({bad}){MINUTES})", f"clamp_min(count_over_time(({there}){MINUTES}), {whole})"
 
 
 def _above(limit: int, gauge: str, here: str) -> tuple[str, str]:
@@ -60,14 +62,15 @@ def _states(here: str) -> tuple[dict[str, Any], ...]:
     """Depth, lag, uptime, restarts."""
     ours = "coursegen_build_info" + _joined('process!="operator"', here)
     there, healthy = f"max by (namespace) ({ours})", f"max by (namespace) (system_healthy{_joined(here)})"
-    begun = f"changes(process_start_time_seconds{_joined(here)}[2m]) and on (job, instance) {ours}"
-    restarts = f"max by (namespace) ({begun})"
+    began = f"process_start_time_seconds{_joined(here)}"
+    # Two minutes each, however often it is scraped, and also of one that was away for five before it began anew.
+    anew = f"({began} != bool last_over_time({began}[5m] offset 2m)) and on (job, instance) {ours}"
     return (
         _slo("queue-depth", "95", *_above(100, "outbox_queue_depth", here), page=False),
         _slo("message-lag", "95", *_above(500, "stream_partition_lag", here), page=False),
         # While no api shows its verdict, processes are there that say so.
         _slo("uptime", "99.9", *_minutes(f"{there} - ({healthy} or 0 * {there})", there), page=False),
-        _slo("restarts", "99.9", *_minutes(f"{restarts} > bool 0", restarts), page=False),
+        _slo("restarts", "99.9", *_minutes(f"max by (namespace) ({anew})", there), page=False),
     )
 
 

@@ -19,7 +19,7 @@ from operators.coursegen_operator.errors import (
     WriteConflict,
 )
 from operators.coursegen_operator.identity import Identity
-from operators.coursegen_operator.resources import CRON_JOB, JOB, POD
+from operators.coursegen_operator.resources import CRON_JOB, DATABASE_MIGRATION, JOB, POD
 
 ENDING = {"reason": "Forbidden", "details": {"causes": [{"reason": "NamespaceTerminating"}]}}
 UNTYPED = (
@@ -36,7 +36,14 @@ WEBHOOK = 'admission webhook "images.example" denied the request: only images of
 POLICY = (
     "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'signed' with binding 'all' denied request: not signed"
 )
-BUILT_IN = 'jobs.batch "x" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can\'t set'
+BUILT_IN = 'jobs.batch "x" is forbidden: unable to create new content: no PriorityClass with name urgent was found'
+ENFORCED = {
+    "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: RBAC: no, <nil>": (
+        "update databasemigrations.ops.coursegen.dev --subresource=finalizers"
+    ),
+    "cannot set an ownerRef on a resource you can't delete: RBAC: no, <nil>": "delete jobs.batch",
+}
+"""What OwnerReferencesPermissionEnforcement says, and the right that it asks for."""
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,31 @@ def test_a_missing_right_is_named_with_the_command_that_shows_it() -> None:
     assert silent.endswith("see: kubectl auth can-i patch cronjobs.batch -n default")
     known = error_of(403, {}, "list", POD, None, "", Identity("ops", "operator")).message
     assert known.endswith("see: kubectl auth can-i list pods --all-namespaces --as=system:serviceaccount:ops:operator")
+
+
+def test_a_right_on_a_subresource_is_named_as_such() -> None:
+    """Of the object itself the answer would be another; messages name the object alone."""
+    words = 'User "u" cannot patch resource "databasemigrations/status" in API group "ops.coursegen.dev"'
+    refused = error_of(403, {"message": words}, "apply", DATABASE_MIGRATION, "default", "main/status").message
+    gone = error_of(404, ABSENT, "apply", DATABASE_MIGRATION, "default", "main/status").message
+
+    assert refused.endswith(
+        "see: kubectl auth can-i patch databasemigrations.ops.coursegen.dev --subresource=status -n default --as=u"
+    )
+    assert gone == "databasemigrations/default/main is not there any more"
+
+
+@pytest.mark.parametrize(("said", "right"), ENFORCED.items())
+def test_a_right_that_a_child_asks_for_is_one_of_rbac(said: str, right: str) -> None:
+    """The admission that asks for it is no policy of the cluster: whoever installs the operator gives the right."""
+    owner = {"kind": "DatabaseMigration", "controller": True}
+    status, body = {"message": f'jobs.batch "x" is forbidden: {said}'}, {"metadata": {"ownerReferences": [owner]}}
+    refused = error_of(403, status, "create", JOB, "default", "", Identity("ops", "operator"), body=body)
+
+    assert type(refused) is NotPermitted
+    assert refused.message.endswith(
+        f"see: kubectl auth can-i {right} -n default --as=system:serviceaccount:ops:operator"
+    )
 
 
 def test_a_token_that_is_not_accepted_is_no_matter_of_rights() -> None:

@@ -49,12 +49,20 @@ def test_a_binding_says_who_has_accepted_it() -> None:
     assert found.message == "accepted by Prometheus monitoring/k8s, ThanosRuler monitoring/t"
 
 
-def test_one_refusal_is_a_refusal() -> None:
-    """Named, with its message, whoever else has accepted it."""
-    found = acceptance(_rule(_binding("True", name="a"), _binding("False", name="b")), [])
+def test_a_refusal_is_named_with_its_message() -> None:
+    """Nobody has accepted the rule: of another one that has not looked yet nothing is known."""
+    found = acceptance(_rule(_binding("False", name="b"), _binding("True", seen=1, name="c")), [])
 
     assert _told(found) == ("False", "Rejected")
     assert found.message == "Prometheus monitoring/b: invalid rule"
+
+
+def test_a_rule_that_one_refuses_and_another_has_accepted_is_in_force() -> None:
+    """Its alerts can fire; who refuses it is named all the same."""
+    found = acceptance(_rule(_binding("True", name="a"), _binding("False", name="b")), [])
+
+    assert _told(found) == ("True", "PartlyRejected")
+    assert found.message == "accepted by Prometheus monitoring/a; refused by Prometheus monitoring/b: invalid rule"
     assert {str(name): standing for name, standing in found.by.items()} == {
         "Prometheus monitoring/a": "True",
         "Prometheus monitoring/b": "False",

@@ -276,6 +276,27 @@ def test_what_the_prometheus_operator_says_is_passed_on(status: str, reason: str
     assert plan.status["selectedBy"][0]["accepted"] == status
 
 
+def test_what_one_accepts_and_another_refuses_is_told_once_and_is_no_alert() -> None:
+    """The condition that the alert asks for stays True; an Event and the message say who refuses, and it is looked at again."""
+    scene = Scene(policy(), [prometheus()])
+    scene.look()
+    refusing = {**_binding("False"), "name": "other"}
+    scene.rules[0]["status"] = {"bindings": [_binding("True"), refusing]}
+    scene.later(300)
+    plan = scene.look()
+
+    assert told(plan, "RulesAccepted") == ("True", "PartlyRejected")
+    assert message(plan, "RulesAccepted").endswith(f"kubectl -n courses describe prometheusrule/{RULE}")
+    assert reasons(plan) == ["RulesRejected"]
+    assert plan.look_again_seconds == AMISS_SECONDS
+    assert reasons(scene.look()) == []
+
+    scene.rules[0]["status"] = {"bindings": [_binding("True")]}
+    plan = scene.look()
+    assert told(plan, "RulesAccepted") == ("True", "Accepted")
+    assert (reasons(plan), plan.look_again_seconds) == (["RulesAccepted"], None)
+
+
 def test_a_long_refusal_keeps_the_command() -> None:
     """A condition has 1 KiB."""
     scene = Scene(policy(), [prometheus()])

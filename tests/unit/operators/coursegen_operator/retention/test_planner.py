@@ -261,6 +261,25 @@ def test_a_success_that_is_seen_late_makes_good_nothing_that_came_after_it() -> 
     assert [each for each in made.reasons() if each != "RunStarted"] == ["RunFailed", "RunSucceeded"]
 
 
+@pytest.mark.parametrize(("seconds", "failures"), [(10, 0), (0, 1)])
+def test_a_failure_that_is_seen_after_a_later_success_is_made_good(seconds: int, failures: int) -> None:
+    """It is told and remembered, and counts only if it ended no earlier than the success."""
+    made = world()
+    for name in "ab":
+        made.start_job(name, by_hand=True)
+    made.end_job("b", report())
+    ended = made.now
+    made.settle()
+    made.now = ended - timedelta(seconds=seconds + 5)
+    made.end_job("a", report("failed", error="x"), failed=True)
+    made.now = ended + timedelta(seconds=1)
+    made.settle()
+
+    assert made.status["consecutiveFailures"] == failures
+    assert [each["jobName"] for each in made.status["countedRuns"]] == ["a", "b"]
+    assert [each for each in made.reasons() if each != "RunStarted"] == ["RunSucceeded", "RunFailed"]
+
+
 def test_a_status_of_an_older_operator_counts_nothing_twice() -> None:
     """It has no names beside the last run's: whatever ended before that is counted."""
     made = world()
