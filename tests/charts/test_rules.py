@@ -424,7 +424,7 @@ def test_comments_say_which_values_of_migrations_one_mode_only_knows() -> None:
 
     assert listed is not None
     assert said["job"] == {*re.findall(r'"(\w+)"', listed[1]), "backoffLimit"}
-    assert said["operator"] == {"name", "annotations", "spec"}
+    assert said["operator"] == {"name", "annotations", "spec", "requireKinds"}
 
 
 @pytest.mark.parametrize(
