@@ -168,9 +168,8 @@ async def test_whatever_is_delivered_three_times_is_one_row(carriage: Carriage) 
             await asyncio.gather(senders.once_more(client_id), senders.once_more(client_id))
     carriage.fired += Counter({"entries copied": meddler.copied, "entries claimed": meddler.claimed})
     verdict = await carriage.judge({"entries copied": 2 * carriage.said.count, "entries claimed": 1})
-    verdict = replace(
-        verdict, stuck={}
-    )  # what the stranger claimed last is his until its partition is read again; rows are there
+    # What the stranger claimed last is his until its partition is read again; its row is there.
+    verdict = replace(verdict, stuck={})
 
     assert_survived(verdict, carriage)
     assert carriage.said.count >= 200
