@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 
-from tests.support.kube.commands import Object, apply, get, kubectl
-from tests.support.kube.values import CHART_VALUES, for_cluster
+from tests.support.kube.commands import Object, get, kubectl
+from tests.support.kube.server_pod import server_pod, start
 
 OWNER = "owner"
 DATABASE = "courses"
@@ -45,39 +44,18 @@ class OwnPostgresql:
 
 def own_postgresql(namespace: str) -> OwnPostgresql:
     """Such a PostgreSQL, ready; it goes with its namespace."""
-    apply(json.dumps(_pod(namespace)))
-    kubectl("-n", namespace, "wait", f"pod/{_NAME}", "--for=condition=Ready", "--timeout=90s")
+    start(_pod(namespace))
     return OwnPostgresql(namespace)
 
 
 def _pod(namespace: str) -> Object:
-    image = for_cluster().get("dev", {}).get("postgresql", {}).get("image", CHART_VALUES["dev"]["postgresql"]["image"])
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": _NAME, "namespace": namespace, "labels": {"app": _NAME}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1,
-            "shareProcessNamespace": True,  # as in the chart: orphans of `kubectl exec` are not PostgreSQL's
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999,
-                                "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "postgresql",
-                    "image": image,
-                    "env": [
-                        {"name": "POSTGRES_PASSWORD", "value": secrets.token_hex(12)},
-                        {"name": "PGDATA", "value": f"{_FOLDERS['data']}/pgdata"},
-                    ],
-                    "ports": [{"containerPort": _PORT}],
-                    "securityContext": CHART_VALUES["securityContext"],
-                    "readinessProbe": {"exec": {"command": _IS_READY}, "periodSeconds": 1, "timeoutSeconds": 5},
-                    "resources": {"requests": {"cpu": "5m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-                    "volumeMounts": [{"name": name, "mountPath": path} for name, path in _FOLDERS.items()],
-                }
-            ],
-            "volumes": [{"name": name, "emptyDir": {}} for name in _FOLDERS],
-        },
-    }  # fmt: skip
+    container = {
+        "env": [
+            {"name": "POSTGRES_PASSWORD", "value": secrets.token_hex(12)},
+            {"name": "PGDATA", "value": f"{_FOLDERS['data']}/pgdata"},
+        ],
+        "readinessProbe": {"exec": {"command": _IS_READY}, "periodSeconds": 1, "timeoutSeconds": 5},
+        "resources": {"requests": {"cpu": "5m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+    }
+    whole = {"shareProcessNamespace": True}  # as in the chart: orphans of `kubectl exec` are not PostgreSQL's
+    return server_pod(namespace, _NAME, "postgresql", _PORT, container, folders=_FOLDERS, pod=whole)

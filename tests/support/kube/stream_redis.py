@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from tests.support.kube.commands import Object, apply, get, kubectl
-from tests.support.kube.values import CHART_VALUES, for_cluster
+from tests.support.kube.commands import Object, get, kubectl
+from tests.support.kube.server_pod import server_pod, start
 
 PORT = 6379
 _NAME = "stream"
@@ -45,35 +43,14 @@ class StreamRedis:
 
 def stream_redis(namespace: str) -> StreamRedis:
     """Such a Redis, ready; it goes with its namespace."""
-    apply(json.dumps(_pod(namespace)))
-    kubectl("-n", namespace, "wait", f"pod/{_NAME}", "--for=condition=Ready", "--timeout=90s")
+    start(_pod(namespace))
     return StreamRedis(namespace)
 
 
 def _pod(namespace: str) -> Object:
-    image = for_cluster().get("dev", {}).get("redis", {}).get("image", CHART_VALUES["dev"]["redis"]["image"])
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": _NAME, "namespace": namespace, "labels": {"app": _NAME}},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999,
-                                "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "redis",
-                    "image": image,
-                    "args": ["redis-server", *_OPTIONS],
-                    "ports": [{"containerPort": PORT}],
-                    "securityContext": CHART_VALUES["securityContext"],
-                    "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-                    "resources": {"requests": {"cpu": "5m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                }
-            ],
-            "volumes": [{"name": "data", "emptyDir": {}}],
-        },
-    }  # fmt: skip
+    container = {
+        "args": ["redis-server", *_OPTIONS],
+        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "5m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+    }
+    return server_pod(namespace, _NAME, "redis", PORT, container, folders={"data": "/data"})
