@@ -114,12 +114,10 @@ async def redis_url(redis_server: servers.Redis) -> str:
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
     """The kernel's Database on the test's own database, as the owner."""
-    from services.kernel.database import Database
-    from services.kernel.settings import CommonSettings, Secret
+    from tests.support.databases import opened
 
-    database = await Database.open(CommonSettings(database_url=Secret(database_url)))
-    yield database
-    await database.close()
+    async with opened(database_url) as database:
+        yield database
 
 
 @pytest.fixture

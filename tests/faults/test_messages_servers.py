@@ -14,9 +14,9 @@ from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages import names
 from services.kernel.messages.consumer_scripts import ConsumerScripts
-from services.kernel.settings import CommonSettings, Secret
 from tests.faults.conftest import Trials
 from tests.faults.test_messages_owners import load
+from tests.support.databases import opened
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
 from tests.support.stack import Process, Stack
 from tests.support.streamed import Ledger, settled
@@ -37,9 +37,8 @@ def stack(fragile_stack: Stack) -> Stack:
 @pytest.fixture
 async def db(private_database_url: str) -> AsyncIterator[Database]:
     """The same database, as its owner."""
-    database = await Database.open(CommonSettings(database_url=Secret(private_database_url)))
-    yield database
-    await database.close()
+    async with opened(private_database_url) as database:
+        yield database
 
 
 @pytest.fixture

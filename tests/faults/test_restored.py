@@ -7,8 +7,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from redis.asyncio import Redis
 
 from services.cli.stack import redis_binary
 from services.kernel.database import Database
-from services.kernel.settings import CommonSettings, Secret
 from tests.faults.conftest import INSTANT, OpenDriver
 from tests.faults.test_webhooks import order
 from tests.support import tokens
+from tests.support.databases import opened
 from tests.support.driver import Driver, Journal, Order
 from tests.support.evidence import collect, come_to_rest
 from tests.support.ledger import check
@@ -108,16 +107,6 @@ def typist(folder: Path, database_url: str, redis_url: str) -> Typist:
     tools = [Path(sys.executable).parent, psql().parent, client.parent]
     path = ":".join([*map(str, tools), os.environ["PATH"]])
     return Typist({"PATH": path, "HOME": str(folder), "DATABASE_URL": database_url, "REDIS_URL": redis_url}, folder)
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    """A database as its owner."""
-    database = await Database.open(CommonSettings(database_url=Secret(url)))
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.mark.parametrize("flushed", [True, False], ids=["as the page says", "without FLUSHDB"])

@@ -17,7 +17,7 @@ from services.kernel.health import HealthRegistry
 from services.kernel.installation import KEY
 from services.kernel.messages import names
 from services.kernel.schema import installation_of
-from services.kernel.settings import CommonSettings, Secret
+from services.kernel.settings import Secret
 from services.outbox_relay.relay import Relay
 from services.outbox_relay.settings import RelaySettings
 from services.persistence_worker.settings import PersistenceSettings
@@ -27,6 +27,7 @@ from services.stage_worker.settings import WorkerSettings
 from tests.support import tokens
 from tests.support.api import RunningApi, running_api
 from tests.support.conversations import entries, message, send
+from tests.support.databases import opened
 from tests.support.servers import APPLICATION_ROLE, Postgres, database_number, with_user
 from tests.support.streamed import Ledger
 from tests.support.waiting import eventually
@@ -52,9 +53,8 @@ def other_url(postgres_server: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def other(other_url: str) -> AsyncIterator[Database]:
     """The same, open."""
-    database = await Database.open(CommonSettings(database_url=Secret(other_url)))
-    yield database
-    await database.close()
+    async with opened(other_url) as database:
+        yield database
 
 
 @pytest.fixture

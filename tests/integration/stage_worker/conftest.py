@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from services.kernel.database import Database
-from services.kernel.settings import CommonSettings, Secret
 from tests.integration.stage_worker.harness import Pipeline, open_pipeline
+from tests.support.databases import opened
 
 
 @pytest.fixture
 async def app_db(app_database_url: str) -> AsyncIterator[Database]:
     """The database as the application's role sees it."""
-    database = await Database.open(CommonSettings(database_url=Secret(app_database_url)))
-    yield database
-    await database.close()
+    async with opened(app_database_url) as database:
+        yield database
 
 
 @pytest.fixture
