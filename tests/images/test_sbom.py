@@ -39,7 +39,7 @@ def test_it_is_a_bill_of_cyclonedx(bill: str) -> None:
 def test_every_package_of_the_lock_is_in_it(bill: str, image: Callable[[str], ImageArchive]) -> None:
     """In its version, with the address by which its vulnerabilities are looked up; and the project itself."""
     components: list[dict[str, Any]] = json.loads(bill)["components"]
-    addresses = {each["purl"] for each in components}
+    addresses = {each["purl"] for each in components if "purl" in each}
     wanted = {f"pkg:pypi/{name}@{version}" for name, version in locked("api", python_of(image("api"))).items()}
 
     assert wanted
@@ -48,10 +48,14 @@ def test_every_package_of_the_lock_is_in_it(bill: str, image: Callable[[str], Im
 
 
 def test_the_base_is_in_it_too(bill: str) -> None:
-    """Debian's packages, and the Python packages of the base."""
-    names = {each["purl"].partition("@")[0] for each in json.loads(bill)["components"]}
+    """Debian's packages, and which Debian it is: the one part without an address."""
+    components = json.loads(bill)["components"]
+    names = {each["purl"].partition("@")[0] for each in components if "purl" in each}
 
     assert {"pkg:deb/debian/libc6", "pkg:deb/debian/libssl3t64", "pkg:deb/debian/ca-certificates"} <= names
+    assert [(each["type"], each["name"]) for each in components if "purl" not in each] == [
+        ("operating-system", "debian")
+    ]
 
 
 def test_it_says_whose_it_is(bill: str, image: Callable[[str], ImageArchive]) -> None:

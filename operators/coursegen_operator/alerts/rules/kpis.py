@@ -63,8 +63,9 @@ def _states(here: str) -> tuple[dict[str, Any], ...]:
     ours = "coursegen_build_info" + _joined('process!="operator"', here)
     there, healthy = f"max by (namespace) ({ours})", f"max by (namespace) (system_healthy{_joined(here)})"
     began = f"process_start_time_seconds{_joined(here)}"
-    # Two minutes each, however often it is scraped, and also of one that was away for five before it began anew.
-    anew = f"({began} != bool last_over_time({began}[5m] offset 2m)) and on (job, instance) {ours}"
+    # Two minutes each, however often it is scraped, and also of one that was away for five before it began anew; of one that
+    # nobody has seen before it is the first start.
+    anew = f"({began} != bool last_over_time({began}[5m] offset 2m) or 0 * {began}) and on (job, instance) {ours}"
     return (
         _slo("queue-depth", "95", *_above(100, "outbox_queue_depth", here), page=False),
         _slo("message-lag", "95", *_above(500, "stream_partition_lag", here), page=False),
