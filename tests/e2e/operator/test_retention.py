@@ -119,6 +119,6 @@ def test_a_child_that_is_deleted_or_edited_comes_back(operated: Installation) ->
     operated.kubectl("patch", "cronjob", name, "--type=merge", "-p", patch)
     eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
     assert operated.get("cronjob", name)["spec"].get("suspend") is not True
-    said = operated.kubectl("events", "--for", "rtp/idempotency")
     for each in (f"CronJob {name} was deleted", f"CronJob {name} was changed"):
-        assert f"CronJobRepaired   RetentionPolicy/idempotency   {each}" in said, said
+        expected = f"CronJobRepaired   RetentionPolicy/idempotency   {each}"
+        eventually_sync(lambda text=expected: text in operated.kubectl("events", "--for", "rtp/idempotency"), within=10)

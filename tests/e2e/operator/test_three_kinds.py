@@ -216,6 +216,7 @@ def test_an_idle_resource_is_left_alone(operated: Installation) -> None:
         "annotate",
         "rtp/idempotency",
         f"ops.coursegen.dev/reconcile-at={ready['metadata']['uid']}",
+        "--overwrite",
     )
     await_condition(operated.namespace, "rtp", "idempotency", "Ready")
 

@@ -251,7 +251,10 @@ class OwnerLogin:
         return {each["metadata"]["name"]: each["metadata"]["generation"] for each in found}
 
     def _retention(self, migration: Object, name: str) -> Object:
-        """A Job as the operator makes them for a RetentionPolicy: the migrations' image and Secret, another command."""
+        """A Job as the operator makes them for a RetentionPolicy: the migrations' image and Secret, another command.
+
+        Without an operator only pods that migrate are let to PostgreSQL, so it goes by their name.
+        """
         (container,) = migration["spec"]["template"]["spec"]["containers"]
         (address,) = [each for each in container["env"] if each["name"] == "DATABASE_URL"]
         changed = container | {
@@ -259,12 +262,11 @@ class OwnerLogin:
             "env": [address, {"name": "RETENTION_RULES", "value": json.dumps(RULES)}],
         }
         labels = migration["spec"]["template"]["metadata"]["labels"]
-        known = {each: labels[f"app.kubernetes.io/{each}"] for each in ("name", "instance")}
+        known = {f"app.kubernetes.io/{each}" for each in ("name", "instance", "component")}
         pod = {
-            "metadata": {"labels": {f"app.kubernetes.io/{each}": text for each, text in known.items()}
-                         | {"app.kubernetes.io/component": "retention"}},
+            "metadata": {"labels": {name: text for name, text in labels.items() if name in known}},
             "spec": migration["spec"]["template"]["spec"] | {"containers": [changed]},
-        }  # fmt: skip
+        }
         place = {"name": name, "namespace": self._installation.namespace}
         return {
             "apiVersion": "batch/v1",
