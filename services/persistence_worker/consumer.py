@@ -26,7 +26,7 @@ from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import Held
 from services.persistence_worker.holder import Holder
 from services.persistence_worker.items import Item, Outcome, read_items
-from services.persistence_worker.lines import Tally, say_later, say_refused
+from services.persistence_worker.lines import Tally, say_later, say_refused, say_strangers
 from services.persistence_worker.opening import Opening
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.reading import Reading
@@ -158,10 +158,7 @@ class Consumer:
         """What is pending of it will be read again, what waits here included."""
         self._held.drop(share.lease)
         if delivery.has_strangers:
-            _log.warning(
-                "Somebody who is no worker has read entries of a partition; they are taken back, in their order",
-                partition=share.partition,
-            )
+            say_strangers(share.partition)
 
     def _forget(self, share: Share) -> None:
         self._held.drop(share.lease)

@@ -63,6 +63,14 @@ def say_refused(refusal: Refusal) -> None:
         )
 
 
+def say_strangers(partition: int) -> None:
+    """Somebody else has entries of a partition."""
+    _log.warning(
+        "Somebody who is no worker has read or claimed entries of a partition; they are taken back, in their order",
+        partition=partition,
+    )
+
+
 def say_later(entry: Entry, reason: str) -> None:
     """An entry of a later version stops its partition."""
     _log.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ MOST_HELD: Final = 500
 MOST_HELD_IN_ALL: Final = 2_000
 """While more than that waits, no partition is read of which anything does."""
 LONGEST_WAIT_SECONDS: Final = 1.0
+LOOK_ROUND_SECONDS: Final = 5.0
+"""How often idle partitions are looked at for entries that a stranger has claimed; others are whenever they are read."""
 _BARRIER_SECONDS: Final = 0.05
 """How often a new partition is looked at while the one it comes from is not through, and how soon one that strangers read."""
 
@@ -39,6 +42,7 @@ class Reading:
         self._task: asyncio.Task[Deliveries] | None = None
         self._wanted: list[Share] = []
         self._woken: set[int] = set()
+        self._looks_round_at = 0.0
 
     @property
     def partitions(self) -> list[int]:
@@ -95,7 +99,8 @@ class Reading:
             await self._pause(held_seconds, {})
             return []
         count = self._count(len(wanted))
-        answers = await self._stream.read([(each.lease, each.cursor) for each in wanted], count)
+        places = [(each.lease, each.cursor) for each in wanted]
+        answers = await self._stream.read(places, count, looks_round=self._is_to_look_round())
         answers = self._without_strangers(wanted, answers)
         if any(each.has_strangers for each in answers):
             await asyncio.sleep(_BARRIER_SECONDS)  # who reads on and on has the worker take back now and then, not spin
@@ -117,6 +122,13 @@ class Reading:
             else answer
             for share, answer in zip(wanted, answers, strict=True)
         ]
+
+    def _is_to_look_round(self) -> bool:
+        now = time.monotonic()
+        is_due = now >= self._looks_round_at
+        if is_due:
+            self._looks_round_at = now + LOOK_ROUND_SECONDS
+        return is_due
 
     def _count(self, partitions: int) -> int:
         most = max(self._batch_size, MOST_ENTRIES // partitions)

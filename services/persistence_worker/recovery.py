@@ -24,7 +24,7 @@ from services.kernel.messages.transport import Exit
 from services.persistence_worker.figures import Figures
 from services.persistence_worker.held import Held, retry_seconds_after
 from services.persistence_worker.items import Item, Outcome, Refusal, read_envelope
-from services.persistence_worker.lines import Tally, say_later, say_refused
+from services.persistence_worker.lines import Tally, say_later, say_refused, say_strangers
 from services.persistence_worker.persister import Persister
 from services.persistence_worker.shares import Share
 from services.persistence_worker.undertaker import Undertaker
@@ -113,9 +113,11 @@ class Recovery:
 
     async def _page(self, share: Share, after: str) -> str:
         """Handle the next entries after one; the last of them, or nothing when there were none."""
-        (delivery,) = await self._stream.read([(share.lease, after)], _PAGE)
+        (delivery,) = await self._stream.read([(share.lease, after)], _PAGE, looks_round=True)
         if delivery.succeeded_by:
             share.is_gone = True
+        if delivery.has_strangers:
+            return await self._take_back(share)
         if delivery.waits:
             await asyncio.sleep(_AGAIN_SECONDS)
             return after
@@ -129,6 +131,15 @@ class Recovery:
                 return ""
             after = entry.entry_id
         return after
+
+    async def _take_back(self, share: Share) -> str:
+        """Have again what a stranger has claimed meanwhile; where to read on. Else it would be read by batches afterwards."""
+        say_strangers(share.partition)
+        await self._rest(share, _AGAIN_SECONDS)  # he may go on and on
+        found = await self._stream.take_over(share.lease)
+        share.is_gone |= bool(found.succeeded_by)
+        self._undertaker.note_missing(share.partition, found.missing)
+        return PENDING
 
     async def _handle(self, share: Share, entry: Entry, read_at: float) -> bool | None:
         """Handle one entry, with no other under a note; None: again, after an outage or a refusal.

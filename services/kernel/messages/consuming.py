@@ -68,7 +68,7 @@ class Delivery(NamedTuple):
     """False: Redis has lost the group, knows nothing of this epoch, or strangers have entries; the partition is to be taken over
     again."""
     has_strangers: bool = False
-    """Whether another consumer was given entries of this group, which come before what is new."""
+    """Whether another consumer has entries of this group, which may come before what is read."""
 
 
 class TakeOver(NamedTuple):
@@ -143,9 +143,14 @@ class StreamExit:
             raise BrokerUnavailable("Redis is being given to another installation")
         return TakeOver(succeeded_by, taken, last.decode(), tuple(each.decode() for each in missing))
 
-    async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
-        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones; fewer when they are long."""
-        args: list[str | int] = [self._consumer, count]
+    async def read(
+        self, wanted: Sequence[tuple[Lease, str]], count: int, *, looks_round: bool = False
+    ) -> list[Delivery]:
+        """At most `count` entries of each partition, in its order, after an id, or `NEW` ones; fewer when they are long.
+
+        None where strangers have some, whose may come before; `looks_round`: find them also where there is nothing else.
+        """
+        args: list[str | int] = [self._consumer, count, int(looks_round)]
         for (partition, epoch), after in wanted:
             args += (partition, epoch, after)
         answers = await self._scripts.run("read", *args)

@@ -75,8 +75,13 @@ class Exit(Protocol):
     async def take_over(self, lease: Lease) -> TakeOver:
         """Begin to own a partition; what others were given and have not settled is this owner's from now on."""
 
-    async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
-        """At most `count` entries of each partition, in its order: after an id, `PENDING` or `NEW` ones."""
+    async def read(
+        self, wanted: Sequence[tuple[Lease, str]], count: int, *, looks_round: bool = False
+    ) -> list[Delivery]:
+        """At most `count` entries of each partition, in its order: after an id, `PENDING` or `NEW` ones.
+
+        None where somebody who does not own it has some; `looks_round`: find that out also where there is nothing else.
+        """
 
     async def wait(self, last: Mapping[int, str], seconds: float) -> set[int]:
         """Return when a partition has an entry after the one named, or after `seconds`; soon enough, not at once.

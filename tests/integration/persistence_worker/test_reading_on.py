@@ -59,10 +59,12 @@ async def test_what_a_stranger_has_read_is_taken_back_in_order(
     reads = 0
     read = StreamExit.read
 
-    async def counted(self: StreamExit, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
+    async def counted(
+        self: StreamExit, wanted: Sequence[tuple[Lease, str]], count: int, *, looks_round: bool = False
+    ) -> list[Delivery]:
         nonlocal reads
         reads += 1
-        return await read(self, wanted, count)
+        return await read(self, wanted, count, looks_round=looks_round)
 
     monkeypatch.setattr(StreamExit, "read", counted)
     await ledger.send(envelope("talk", "m-0"))

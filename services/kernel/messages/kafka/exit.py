@@ -80,8 +80,10 @@ class KafkaExit:
         last = list(owned.in_hand.values())[-1:]
         return TakeOver(0, len(owned.in_hand), last[0].entry_id if last else "0-0", missing)
 
-    async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
-        """As `Exit.read`."""
+    async def read(
+        self, wanted: Sequence[tuple[Lease, str]], count: int, *, looks_round: bool = False
+    ) -> list[Delivery]:
+        """As `Exit.read`; reading takes nothing from a topic, so nobody else has anything of it."""
         if any(
             after == NEW and (owned := self._owner(lease)) is not None and not owned.fresh for lease, after in wanted
         ):

@@ -86,7 +86,9 @@ class SwitchedExit:
             self._open[lease.partition] = (lease, wanted)
         return found
 
-    async def read(self, wanted: Sequence[tuple[Lease, str]], count: int) -> list[Delivery]:
+    async def read(
+        self, wanted: Sequence[tuple[Lease, str]], count: int, *, looks_round: bool = False
+    ) -> list[Delivery]:
         """As `Exit.read`."""
         to_kafka = await self._routes.to_kafka()
         found: dict[int, Delivery] = {}
@@ -99,7 +101,8 @@ class SwitchedExit:
                 found[lease.partition] = Delivery(lease.partition, [], succeeded_by=lease.epoch)
             else:
                 asked[at].append((lease, after))
-        for deliveries in await asyncio.gather(*(at.read(some, count) for at, some in asked.items())):
+        reads = (at.read(some, count, looks_round=looks_round) for at, some in asked.items())
+        for deliveries in await asyncio.gather(*reads):
             found |= {each.partition: each for each in deliveries}
         return [found[lease.partition] for lease, _ in wanted]
 

@@ -1,14 +1,15 @@
 -- Take entries of several partitions, for each at most so many, and no more when its part of some 4 MiB is full: one at least, however
 -- long, so that each gets on.
--- ARGV: consumer, entries of one partition; then for each partition: itself, its owner's epoch, and after which entry: '>' for
---       entries that nobody was given yet, an id for those that this consumer was given and has not settled.
+-- ARGV: consumer, entries of one partition, 1 to look for others' entries also where none are found, else 0; then for each
+--       partition: itself, its owner's epoch, and after which entry: '>' for entries that nobody was given yet, an id for those that
+--       this consumer was given and has not settled.
 -- Answers for each partition {standing, ids, lengths, accepted, envelopes}. Standing: 0, the epoch of a later owner, or -1 while
 -- another partition comes first, -2 when the group is gone or the epoch has not begun here, -3 when somebody else has entries of the
--- group that come before what is new: then what was taken here is pending, and comes after theirs. Ids, lengths and the ids under
--- which they were first accepted are separated by commas; a length is -1 where an entry has no envelope, -2 where it was deleted. One
--- text for all entries is read many times as fast by the other side as thousands of small ones.
-local consumer, count = ARGV[1], tonumber(ARGV[2])
-local most_bytes = 4 * 1024 * 1024 / math.max(1, (#ARGV - 2) / 3)
+-- group, which may come before those found: what was taken here is pending, and is to be read again with his. Ids, lengths and the
+-- ids under which they were first accepted are separated by commas; a length is -1 where an entry has no envelope, -2 where it was
+-- deleted. One text for all entries is read many times as fast by the other side as thousands of small ones.
+local consumer, count, looks_round = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+local most_bytes = 4 * 1024 * 1024 / math.max(1, (#ARGV - 3) / 3)
 local most_at_once = 4 -- nobody knows how long they are before they are taken
 
 local function length_of(entry)
@@ -50,7 +51,7 @@ local function read(partition, epoch, after)
     if waits(partition) then
         return { -1 }
     end
-    local stream, is_new = stream_of(partition), after == '>'
+    local stream = stream_of(partition)
     local entries, bytes, asked = {}, 0, 1
     repeat
         local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', asked, 'STREAMS', stream, after)
@@ -72,14 +73,14 @@ local function read(partition, epoch, after)
         local fitting = bytes > 0 and math.floor((most_bytes - bytes) * #entries / bytes) or most_at_once
         asked = math.min(most_at_once, count - #entries, fitting)
     until not has_more or asked < 1
-    if is_new and #entries > 0 and has_strangers(stream) then
+    if (looks_round or #entries > 0) and has_strangers(stream) then
         return { -3 }
     end
     return entries_of(entries)
 end
 
 local answers = {}
-for place = 3, #ARGV, 3 do
+for place = 4, #ARGV, 3 do
     local answer = read(ARGV[place], ARGV[place + 1], ARGV[place + 2])
     if answer.err then
         return answer
