@@ -204,6 +204,7 @@ async def test_administrators_of_the_second_see_and_touch_nothing_of_the_first(
         answers = [
             await second.client.get("/api/admin/messages/dead-letters"),
             await second.client.post("/api/admin/messages/dead-letters/replay", json={"all": True}),
+            await second.client.post("/api/admin/messages/dead-letters/discard", json={"all": True}),
             await second.client.put("/api/admin/messages/partitions", json={"partitions": 32}),
         ]
         assert second.health.figures is not None
@@ -211,7 +212,7 @@ async def test_administrators_of_the_second_see_and_touch_nothing_of_the_first(
 
     assert (overview["lag"], overview["deadLetters"]) == (None, None)
     assert "another installation" in overview["message"]
-    assert [each.status_code for each in answers] == [503, 503, 503]
+    assert [each.status_code for each in answers] == [503] * 4
     assert "stream_backlog_entries" not in figures
     assert "system_healthy" in figures
     assert await redis.xlen(names.DEAD_LETTERS) == 1

@@ -17,7 +17,6 @@ WORDS: Final = ("kubectl", "helm", "sql", "owner", "redis", "stream", "ask", "ad
 UNTYPED: Final = {
     "redis FLUSHDB": "empties a Redis that others use",
     "stream XRANGE msg:dlq ID ID": "ID is a dead letter's",
-    "stream XDEL msg:dlq ID": "ID is a dead letter's",
     "kubectl get … --show-managed-fields -o yaml": "names no object",
 }
 """Commands of the runbooks that nobody types, and why. RUNBOOKS.md names them."""

@@ -82,9 +82,7 @@ class DeadMessagePage(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     next_cursor: str | None
 
 
-class ReplayMessagesBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Which dead letters go back into the stream: those named, or all that are there now."""
-
+class _ChosenLetters(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     ids: Annotated[list[EntryId], Meta(min_length=1, max_length=500)] | None = None
     every: bool = msgspec.field(default=False, name="all")
 
@@ -93,12 +91,30 @@ class ReplayMessagesBody(msgspec.Struct, frozen=True, kw_only=True, rename="came
             raise ValueError("send either `ids` or `all: true`")
 
 
+class ReplayMessagesBody(_ChosenLetters, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which dead letters go back into the stream: those named, or all that are there now."""
+
+
+class DiscardMessagesBody(_ChosenLetters, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which dead letters are removed: those named, or all that are there now; of either only what is no message."""
+
+
 class DeadMessageOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How many dead letters went back."""
 
     replayed: int
     missing: list[str]
     """Named ones that are not there, or no more."""
+
+
+class DiscardedMessageOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many dead letters were removed."""
+
+    discarded: int
+    missing: list[str]
+    """Named ones that are not there, or no more."""
+    kept: list[str]
+    """Named ones that are messages: they stay until they are replayed."""
 
 
 class PartitionCountBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from services.api.admin.audit import Audit, Author
 from services.api.admin.stream_models import (
     DeadMessageOutcome,
     DeadMessagePage,
     DeadMessageReply,
+    DiscardedMessageOutcome,
     PartitionCountReply,
     PartitionReply,
     PersistenceWorkerReply,
@@ -23,7 +26,7 @@ from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable, RedisOccupied
 from services.kernel.installation import Claim
 from services.kernel.messages.consuming import StreamExit
-from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
+from services.kernel.messages.dead_letters import DeadMessage, DeadMessages, Discarded
 from services.kernel.messages.upkeep import Upkeep
 from services.kernel.queries import Queries
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 REPLAY: Final = "messages.replay"
+DISCARD: Final = "messages.discard"
 DIVIDE: Final = "messages.divide"
 
 _ALIVE_SECONDS: Final = 15.0
@@ -42,7 +46,7 @@ _QUERIES = Queries.load("services.api", "admin.sql")
 
 
 class StreamDesk:
-    """Looks into the streams, puts dead letters back, divides partitions."""
+    """Looks into the streams, puts dead letters back, discards what is no message, divides partitions."""
 
     def __init__(self, db: Database, redis: Redis, audit: Audit, claim: Claim, *, partitions: int) -> None:
         """Look after the streams.
@@ -120,9 +124,7 @@ class StreamDesk:
             BrokerUnavailable: Redis does not answer; some may have gone back.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
-        await self._claim.respect()
-        target = "all" if ids is None else f"{len(ids)} dead letters"
-        action = await self._audit.record(author, REPLAY, target, {"ids": None if ids is None else list(ids)})
+        action = await self._begin(author, REPLAY, ids)
         missing: list[str] = []
         if ids is None:
             done = await self._letters.replay_all()
@@ -131,6 +133,27 @@ class StreamDesk:
             done = len(dict.fromkeys(ids)) - len(missing)
         await self._audit.complete(action, {"replayed": done, "missing": missing})
         return DeadMessageOutcome(replayed=done, missing=missing)
+
+    async def discard(self, author: Author, ids: Sequence[str] | None) -> DiscardedMessageOutcome:
+        """Remove dead letters that are no message, all that are there now when `ids` is None.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may be gone.
+            DatabaseUnavailable: nothing was done, since it could not be recorded.
+        """
+        action = await self._begin(author, DISCARD, ids)
+        if ids is None:
+            found = Discarded(await self._letters.discard_all(), [], [])
+        else:
+            found = await self._letters.discard(ids)
+        outcome = DiscardedMessageOutcome(discarded=found.removed, missing=found.missing, kept=found.kept)
+        await self._audit.complete(action, msgspec.structs.asdict(outcome))
+        return outcome
+
+    async def _begin(self, author: Author, action: str, ids: Sequence[str] | None) -> int:
+        await self._claim.respect()
+        target = "all" if ids is None else f"{len(ids)} dead letters"
+        return await self._audit.record(author, action, target, {"ids": None if ids is None else list(ids)})
 
     async def divide(self, author: Author, count: int) -> PartitionCountReply:
         """Have twice as many partitions; nothing happens when there are `count` already.

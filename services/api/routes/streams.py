@@ -11,6 +11,8 @@ from services.api.admin.stream_models import (
     ENTRY_PATTERN,
     DeadMessageOutcome,
     DeadMessagePage,
+    DiscardedMessageOutcome,
+    DiscardMessagesBody,
     PartitionCountBody,
     PartitionCountReply,
     ReplayMessagesBody,
@@ -51,6 +53,13 @@ class StreamRoutes:
                 accepts=ReplayMessagesBody,
             ),
             admin_operation(
+                "POST",
+                "messages/dead-letters/discard",
+                self.discard_dead_messages,
+                Answer("How many are gone", DiscardedMessageOutcome),
+                accepts=DiscardMessagesBody,
+            ),
+            admin_operation(
                 "PUT",
                 "messages/partitions",
                 self.divide_partitions,
@@ -77,6 +86,12 @@ class StreamRoutes:
         body = await request.read_json(ReplayMessagesBody)
         author = Author.of(request.principal, request.request_id)
         return struct_reply(await self._desk.replay(author, body.ids))
+
+    async def discard_dead_messages(self, request: Request) -> Reply:
+        """Remove dead letters that are no message: those named, or all that are there now. A message stays: replay it."""
+        body = await request.read_json(DiscardMessagesBody)
+        author = Author.of(request.principal, request.request_id)
+        return struct_reply(await self._desk.discard(author, body.ids))
 
     async def divide_partitions(self, request: Request) -> Reply:
         """Have twice as many partitions, in one step and while everything runs; every conversation keeps its order.

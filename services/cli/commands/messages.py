@@ -26,8 +26,8 @@ def group() -> typer.Typer:
     """The commands as a group of their own."""
     app = typer.Typer(
         help="Send messages, read conversations, and see how the stream is persisted: through the api of the stack that "
-        "runs here, or that API_URL and API_TOKEN name. `status` without a message, `dead-letters`, `replay` and "
-        "`repartition` need the role admin.",
+        "runs here, or that API_URL and API_TOKEN name. `status` without a message, `dead-letters`, `replay`, "
+        "`discard` and `repartition` need the role admin.",
         no_args_is_help=True,
     )
     app.command()(send)
@@ -35,6 +35,7 @@ def group() -> typer.Typer:
     app.command()(status)
     app.command("dead-letters")(dead_letters)
     app.command()(replay)
+    app.command()(discard)
     app.command()(repartition)
     return app
 
@@ -142,9 +143,7 @@ def dead_letters(
 
 def replay(ids: Ids = None, *, everything: Everything = False, as_json: AsJson = False) -> None:
     """Put dead letters back into the stream. Each comes after what its conversation has said meanwhile."""
-    if bool(ids) == everything:
-        raise CalledWrongly("Name dead letters (coursegen messages dead-letters shows them), or write --all.")
-    body: Json = {"all": True} if everything else {"ids": ids}
+    body = _chosen(ids, everything=everything)
     found = ask(lambda api: api.change("POST", "messages", "dead-letters", "replay", body=body))
     if as_json:
         output.document(found)
@@ -153,6 +152,22 @@ def replay(ids: Ids = None, *, everything: Everything = False, as_json: AsJson =
         for each in found["missing"]:
             output.say(f"not found  {each}")
     if found["missing"]:
+        raise typer.Exit(1)
+
+
+def discard(ids: Ids = None, *, everything: Everything = False, as_json: AsJson = False) -> None:
+    """Remove dead letters that are no message (`undecodable`, `missing`) for good. A message stays: replay it."""
+    body = _chosen(ids, everything=everything)
+    found = ask(lambda api: api.change("POST", "messages", "dead-letters", "discard", body=body))
+    if as_json:
+        output.document(found)
+    else:
+        output.say(f"{found['discarded']} discarded")
+        for each in found["missing"]:
+            output.say(f"not found  {each}")
+        for each in found["kept"]:
+            output.say(f"kept       {each} is a message: coursegen messages replay {each}")
+    if found["missing"] or found["kept"]:
         raise typer.Exit(1)
 
 
@@ -171,6 +186,12 @@ def repartition(
     )
     if found["changed"]:
         output.say(f"Set STREAM_PARTITIONS to {found['partitions']} as well, for a Redis that comes back empty.")
+
+
+def _chosen(ids: list[str] | None, *, everything: bool) -> Json:
+    if bool(ids) == everything:
+        raise CalledWrongly("Name dead letters (coursegen messages dead-letters shows them), or write --all.")
+    return {"all": True} if everything else {"ids": ids}
 
 
 async def _collect(api: AdminApi, limit: int) -> Json:

@@ -1,4 +1,4 @@
-"""Messages that could not be persisted: looked at, and put into the stream again.
+"""Messages that could not be persisted: looked at, and put into the stream again. What is no message can be discarded.
 
 A message that is replayed comes after those of its conversation that were accepted meanwhile; it keeps the time of its
 acceptance. A dead letter goes back once, whoever asks for it and however many do so at the same time.
@@ -34,6 +34,19 @@ class DeadMessage(NamedTuple):
     attempts: int
     envelope: Envelope | None
     """None when it cannot be read."""
+    is_message: bool = True
+    """Whether it is one, be it one that a later release reads."""
+
+
+class Discarded(NamedTuple):
+    """What came of dead letters that were to be discarded."""
+
+    removed: int
+    """How many are gone."""
+    missing: list[str]
+    """Those that were not there (any more)."""
+    kept: list[str]
+    """Those that are messages, which only a replay ends."""
 
 
 class DeadMessages:
@@ -87,10 +100,46 @@ class DeadMessages:
         Raises:
             BrokerUnavailable: Redis does not answer; some may have gone back.
         """
+        last = await self._newest()
+        return sum([await self._replay(each) async for each in self._until(last)]) if last else 0
+
+    async def discard(self, letter_ids: Sequence[str]) -> Discarded:
+        """Remove these, but no message: each was acknowledged to somebody.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may be gone.
+        """
+        outcome = Discarded(0, [], [])
+        for letter_id in dict.fromkeys(letter_ids):
+            found = await answered(self._redis.xrange(names.DEAD_LETTERS, letter_id, letter_id))
+            if found and _letter(*found[0]).is_message:
+                outcome.kept.append(letter_id)
+            elif found and await self._discard(letter_id):
+                outcome = outcome._replace(removed=outcome.removed + 1)
+            else:
+                outcome.missing.append(letter_id)
+        return outcome
+
+    async def discard_all(self) -> int:
+        """Remove all that are there now and are no message; how many.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; some may be gone.
+        """
+        last = await self._newest()
+        found = [each.letter_id async for each in self._until(last) if not each.is_message] if last else []
+        return sum([await self._discard(each) for each in found])
+
+    async def _discard(self, letter_id: str) -> bool:
+        async with self._redis.pipeline(transaction=True) as both:
+            both.xack(names.DEAD_LETTERS, names.DEAD_LETTER_GROUP, letter_id)
+            both.xdel(names.DEAD_LETTERS, letter_id)
+            _, removed = await answered(both.execute())
+        return bool(removed)
+
+    async def _newest(self) -> str:
         newest = await answered(self._redis.xrevrange(names.DEAD_LETTERS, count=1))
-        if not newest:
-            return 0
-        return sum([await self._replay(each) async for each in self._until(newest[0][0].decode())])
+        return newest[0][0].decode() if newest else ""
 
     async def _until(self, last: str) -> AsyncIterator[DeadMessage]:
         after = ""
@@ -114,10 +163,13 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
     def text(name: str) -> str:
         return fields.get(name.encode(), b"").decode("utf-8", "replace")
 
+    envelope, is_message = None, True
     try:
         envelope = decode(fields.get(names.ENVELOPE.encode(), b""))
-    except (Undecodable, LaterVersion):
-        envelope = None
+    except Undecodable:
+        is_message = False
+    except LaterVersion:
+        pass
     return DeadMessage(
         letter_id.decode(),
         text("entry"),
@@ -126,6 +178,7 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
         text("error"),
         _number(text("attempts")),
         envelope,
+        is_message,
     )
 
 

@@ -18,6 +18,7 @@ from services.kernel.database import Database
 from services.kernel.messages import names
 from tests.integration.api.test_dead_letters import administrator
 from tests.integration.persistence_worker.conftest import Persisting
+from tests.integration.persistence_worker.test_later_versions import LATER
 from tests.integration.persistence_worker.test_poison import REFUSE
 from tests.support.api import RunningApi, running_api
 from tests.support.servers import REPOSITORY
@@ -159,6 +160,30 @@ async def test_replayed_letters_become_rows_once_and_it_is_recorded(
         assert (await admin.post("messages/dead-letters/replay", json=body)).status_code == 400, body
 
 
+async def test_what_is_no_message_is_discarded_once_and_it_is_recorded(
+    admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
+) -> None:
+    """By name, with a message, one of a later release and one that is not there; then all. Messages stay, and are replayed."""
+    await _die(db, redis, ledger, persisting, "a")
+    (message,) = [each["id"] for each in (await _page(admin))["deadLetters"]]
+    later = await redis.xadd(names.DEAD_LETTERS, {"reason": "crashes", "envelope": LATER})
+    bad = [await redis.xadd(names.DEAD_LETTERS, {"reason": "undecodable", "envelope": b"{"}) for _ in range(3)]
+    await redis.xadd(names.DEAD_LETTERS, {"reason": "missing", "envelope": b""})
+    ids = [each.decode() for each in (bad[0], bad[0], later)]
+    named = await admin.post("messages/dead-letters/discard", json={"ids": [*ids, message, "1-1"]})
+    every = [await admin.post("messages/dead-letters/discard", json={"all": True}) for _ in range(2)]
+    left = [each["id"] for each in (await _page(admin))["deadLetters"]]
+    actions = (await admin.get("actions", params={"action": "messages.discard"})).json()["actions"]
+
+    assert named.json() == {"discarded": 1, "missing": ["1-1"], "kept": [later.decode(), message]}
+    assert [each.json()["discarded"] for each in every] == [3, 0]
+    assert left == [message, later.decode()]
+    assert [each["detail"]["result"]["discarded"] for each in actions] == [0, 3, 1]
+    assert actions[2]["detail"]["ids"] == [*ids, message, "1-1"]
+    for body in ({}, {"ids": ids, "all": True}, {"ids": []}, {"ids": ["x"]}):
+        assert (await admin.post("messages/dead-letters/discard", json=body)).status_code == 400, body
+
+
 async def test_partitions_are_divided_once_and_it_is_recorded(
     admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
@@ -193,10 +218,11 @@ async def test_without_redis_the_owners_are_shown_and_nothing_is_replayed(
         found = await _overview(admin)
         letters = await admin.get("messages/dead-letters")
         replayed = await admin.post("messages/dead-letters/replay", json={"all": True})
+        discarded = await admin.post("messages/dead-letters/discard", json={"ids": ["1-1"]})
 
     assert (found["lag"], found["deadLetters"]) == (None, None)
     assert "Redis does not answer" in found["message"]
-    assert (letters.status_code, replayed.status_code) == (503, 503)
+    assert (letters.status_code, replayed.status_code, discarded.status_code) == (503, 503, 503)
 
 
 async def test_only_administrators(api: RunningApi) -> None:
@@ -205,6 +231,7 @@ async def test_only_administrators(api: RunningApi) -> None:
         ("GET", ""),
         ("GET", "/dead-letters"),
         ("POST", "/dead-letters/replay"),
+        ("POST", "/dead-letters/discard"),
         ("PUT", "/partitions"),
     ):
         answer = await api.client.request(method, f"/api/admin/messages{path}", json={} if method[0] == "P" else None)
@@ -240,17 +267,26 @@ async def test_the_command_sends_lists_and_looks_after_the_stream(
     assert "64 at a time" in refused.stderr
 
 
-async def test_the_command_shows_and_replays_the_dead(
+async def test_the_command_shows_discards_and_replays_the_dead(
     command: Command, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
-    """Each with its reason; one that is not there is an exit code of 1."""
+    """Each with its reason; what is no message goes; one that is not there is an exit code of 1."""
     await _die(db, redis, ledger, persisting, "a", "b")
+    bad = (await redis.xadd(names.DEAD_LETTERS, {"reason": "undecodable", "envelope": b"{"})).decode()
     shown = await command("dead-letters", "--limit", "1")
+    message = shown.stdout.split()[0]
+    kept, gone = await command("discard", message, bad, "1-1"), await command("discard", "--all")
     none, unnamed = await command("replay", "1-1"), await command("replay")
     done = await command("replay", "--all", "--json")
 
     assert "refused: poisonous" in shown.stdout
-    assert "... of 2; more: --limit 2" in shown.stdout
+    assert "... of 3; more: --limit 3" in shown.stdout
+    assert kept.stdout.splitlines() == [
+        "1 discarded",
+        "not found  1-1",
+        f"kept       {message} is a message: coursegen messages replay {message}",
+    ]
+    assert (kept.returncode, gone.returncode, gone.stdout) == (1, 0, "0 discarded\n")
     assert (none.returncode, none.stdout) == (1, "0 replayed\nnot found  1-1\n")
     assert unnamed.returncode == 2
     assert json.loads(done.stdout) == {"replayed": 2, "missing": []}

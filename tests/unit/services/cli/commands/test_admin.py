@@ -31,6 +31,7 @@ def test_the_page_lists_every_endpoint() -> None:
         "/api/admin/dead-letters/replay",
         "/api/admin/dead-letters/discard",
         "/api/admin/messages/dead-letters/replay",
+        "/api/admin/messages/dead-letters/discard",
     }
 
     assert written | abbreviated == paths
@@ -49,7 +50,7 @@ def test_the_page_lists_every_command_for_the_stream() -> None:
     """Those that need the role, by their names."""
     names = {each.name or str(each.callback.__name__) for each in messages.group().registered_commands if each.callback}
 
-    assert names == {"send", "list", "status", "dead-letters", "replay", "repartition"}
+    assert names == {"send", "list", "status", "dead-letters", "replay", "discard", "repartition"}
     assert {name for name in names - {"send", "list"} if not re.search(rf"messages {name}\b|`{name}`", _PAGE)} == set()
 
 
