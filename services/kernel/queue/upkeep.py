@@ -1,7 +1,8 @@
 """What a worker does beside its jobs: keep its leases, rescue the jobs of dead workers, wake delayed jobs, report dead ones.
 
 Each duty runs in its own loop, so that a slow one does not cost the worker its lease. Nothing here ends the worker: an
-outage is waited out, anything else is logged and tried again.
+outage is waited out, anything else is logged and tried again. Nothing is done in a Redis that is another installation's: what
+died there is reported to its own PostgreSQL, by its own workers.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class Upkeep:
         executions: Callable[[], list[Execution]],
         dead_letter: DeadLetter | None,
         most_crashes: int,
+        guard: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._queues = queues
         self._executions = executions
         self._dead_letter = dead_letter
         self._most_crashes = most_crashes
+        self._guard = guard
         self._inspector = Inspector(redis)
         self._pending: list[tuple[CourseQueue, Taken]] = []
         self._something_died = asyncio.Event()
@@ -86,6 +89,8 @@ class Upkeep:
             if wake is not None:
                 wake.clear()
             try:
+                if self._guard is not None:
+                    await self._guard()
                 await duty()
             except BrokerUnavailable:
                 logger.debug("a duty waits for the queue", duty=duty.__name__)

@@ -66,8 +66,8 @@ class QueueWorker:
             dead_letter: is told of jobs set aside, until it returns without an error.
             most_crashes: workers that may die with a job before it is set aside.
             beat: called whenever the loop has come round; for a liveness check.
-            guard: asked before jobs are taken, every `LOOK_SECONDS` and after each outage; while it raises `BrokerUnavailable`
-                nothing is taken.
+            guard: asked before jobs are taken, every `LOOK_SECONDS` and after each outage, and before each side duty; while it
+                raises `BrokerUnavailable` nothing is taken, and nothing reported.
         """
         self.worker_id = worker_id or uuid4().hex
         self.queues = [CourseQueue(redis, name, worker_id=self.worker_id) for name in queues]
@@ -82,7 +82,7 @@ class QueueWorker:
         self._running: dict[asyncio.Task[None], Execution] = {}
         self._slot_free = asyncio.Event()
         self._turn = 0
-        self._upkeep = Upkeep(redis, self.queues, self._executions, dead_letter, most_crashes)
+        self._upkeep = Upkeep(redis, self.queues, self._executions, dead_letter, most_crashes, guard)
 
     @property
     def running(self) -> int:

@@ -238,9 +238,10 @@ async def test_a_damaged_key_stops_neither_the_worker_nor_its_other_queues(
     assert sorted(call.key for call in ran.calls) == ["a", "b"]
 
 
-async def test_nothing_is_taken_while_the_guard_refuses(redis: Redis, producer: Producer) -> None:
-    """Redis may be somebody else's by now: asked before the first job, and again after each refusal."""
+async def test_nothing_is_taken_or_reported_while_the_guard_refuses(redis: Redis, producer: Producer) -> None:
+    """Redis may be somebody else's by now: asked before the first job and each side duty, and again after each refusal."""
     done: list[str] = []
+    told: list[DeadJob] = []
     refuses = asyncio.Event()
     refuses.set()
     asked = 0
@@ -254,9 +255,20 @@ async def test_nothing_is_taken_while_the_guard_refuses(redis: Redis, producer: 
     async def work(_payload: dict[str, Any], job: JobContext) -> None:
         done.append(job.key)
 
+    await _set_aside(redis, producer, "dead")
     await producer.enqueue_batch(QUEUE, [row("one")], 1)
-    async with working(redis, {"WORK": work}, guard=guard):
-        await eventually(lambda: asked >= 3)
-        assert done == []
+    async with working(redis, {"WORK": work}, guard=guard, dead_letter=_into(told), worker_id="second"):
+        await eventually(lambda: asked >= 12)  # five side duties at once, and more than one look for jobs
+        assert (done, told) == ([], [])
+        assert await redis.exists(QueueKeys(QUEUE).lease("second")) == 0
         refuses.clear()
-        await eventually(lambda: done == ["one"])
+        await eventually(lambda: done == ["one"] and [each.key for each in told] == ["dead"])
+
+
+async def _set_aside(redis: Redis, producer: Producer, key: str) -> None:
+    """A job that another worker has put beside the queue, of which nobody was told yet."""
+    await producer.enqueue_batch(QUEUE, [row(key)], 1)
+    queue = CourseQueue(redis, QUEUE, worker_id="first")
+    (taken,) = await queue.take(1)
+    assert await queue.set_aside(taken.id, DeadReason.REFUSED, "no")
+    await queue.resign()
