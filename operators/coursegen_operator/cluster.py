@@ -28,12 +28,12 @@ from operators.coursegen_operator.answers import error_of
 from operators.coursegen_operator.errors import ClusterUnavailable, ObjectGone, WriteConflict
 from operators.coursegen_operator.figures import Figures
 from operators.coursegen_operator.identity import Identity
-from operators.coursegen_operator.resources import FIELD_MANAGER, Object, ResourceType
+from operators.coursegen_operator.resources import FIELD_MANAGER, Object, ResourceType, slim
 from services.kernel.errors import CoursegenError, SettingsInvalid
 from services.kernel.lease.kubernetes import read_access
 
 Objects = list[Object]
-PAGE: Final = 500
+PAGE: Final = 100
 """Objects in one answer to a list."""
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -106,27 +106,39 @@ class Cluster:
         self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
     ) -> Objects:
         """As `Reader.list`."""
-        return (await self.snapshot(resource_type, namespace, labels=labels))[0]
+        found: Objects = []
+        async for page, _ in self._pages(resource_type, namespace, labels):
+            found += page
+        return found
 
     async def snapshot(
         self, resource_type: ResourceType, namespace: str | None, *, labels: Mapping[str, str] | None = None
     ) -> tuple[Objects, str]:
-        """As `list`, and the version at which it was true."""
+        """As `list`, each item `slim`, and the version at which it was true."""
+        found: Objects = []
+        true_at = ""
+        async for page, version in self._pages(resource_type, namespace, labels):
+            found += map(slim, page)
+            true_at = version
+        return found, true_at
+
+    async def _pages(
+        self, resource_type: ResourceType, namespace: str | None, labels: Mapping[str, str] | None
+    ) -> AsyncIterator[tuple[Objects, str]]:
         params = {"limit": str(PAGE)}
         if labels:
             params["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        found: Objects = []
         while True:
             page = await self._send("list", resource_type, namespace, params=params)
-            found += page.get("items") or []
             metadata = page.get("metadata") or {}
+            items = page.get("items") or []
+            for item in items:  # those of a list do not say what they are
+                item.setdefault("apiVersion", resource_type.api_version)
+                item.setdefault("kind", resource_type.kind)
+            yield items, str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                break
+                return
             params["continue"] = metadata["continue"]
-        for item in found:  # the items of a list do not say what they are
-            item.setdefault("apiVersion", resource_type.api_version)
-            item.setdefault("kind", resource_type.kind)
-        return found, str(metadata.get("resourceVersion", ""))
 
     async def create(self, resource_type: ResourceType, manifest: Object) -> Object:
         """Write a new object.

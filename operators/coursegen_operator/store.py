@@ -12,7 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from operators.coursegen_operator.child import controller_of, uid_of
-from operators.coursegen_operator.resources import LABEL_OWNER_UID, OWN_TYPES, Object, ObjectKey, ResourceType, key_of
+from operators.coursegen_operator.resources import (
+    LABEL_OWNER_UID,
+    OWN_TYPES,
+    Object,
+    ObjectKey,
+    ResourceType,
+    key_of,
+    slim,
+)
 
 TOMBSTONES: Final = 10_000
 """Deleted objects that are remembered, so that a late answer does not bring one back."""
@@ -135,12 +143,6 @@ class Store:
 def version_of(item: Object) -> int:
     """The version of an object: etcd's revision, which only rises."""
     return _number(str(item["metadata"].get("resourceVersion", "")))
-
-
-def slim(item: Object) -> Object:
-    """The object without what nobody here reads, which is half of it: who owns which of its fields."""
-    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    return {**item, "metadata": metadata}
 
 
 def _owner_uids(item: Object) -> set[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -76,6 +77,7 @@ class Process:
                     "OPERATOR_ELECTION": "none",
                     "METRICS_PORT": str(self._port),
                     "METRICS_HOST": "127.0.0.1",
+                    **_of_the_image(),
                     **environment,
                 },
                 stdout=output,
@@ -173,6 +175,16 @@ def resources(namespace: str, *, is_working: bool) -> list[Object]:
         }
         for kind, name, spec in [*specs, ("AlertPolicy", "platform", alerts)]
     ]
+
+
+def _of_the_image() -> dict[str, str]:
+    """What the Dockerfile sets for the operator alone."""
+    stage = (
+        (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").partition(" AS operator\n")[2].partition("\nFROM ")[0]
+    )
+    found = dict(re.findall(r"^ENV (\w+)=(\S+)$", stage, re.MULTILINE))
+    assert found, "the operator's stage in the Dockerfile sets nothing"
+    return found
 
 
 def _free_port() -> int:

@@ -185,8 +185,15 @@ class PretendedApi:
             case "GET":
                 labels = _labels(request)
                 items, version = await self.cluster.snapshot(place.type, place.namespace, labels=labels)
-                body = {"kind": f"{place.type.kind}List", "apiVersion": place.type.api_version, "items": items}
-                return JSONResponse({**body, "metadata": {"resourceVersion": version}})
+                begin = int(request.query_params.get("continue", 0))
+                end = begin + int(request.query_params.get("limit", 0) or len(items))
+                body = {
+                    "kind": f"{place.type.kind}List",
+                    "apiVersion": place.type.api_version,
+                    "items": items[begin:end],
+                }
+                more = {"continue": str(end)} if end < len(items) else {}
+                return JSONResponse({**body, "metadata": {"resourceVersion": version, **more}})
             case "POST":
                 return JSONResponse(await self._post(place, await request.json()), status_code=201)
             case "DELETE":

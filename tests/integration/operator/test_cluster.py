@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from operators.coursegen_operator.cluster import Cluster, path_of
+from operators.coursegen_operator.cluster import PAGE, Cluster, path_of
 from operators.coursegen_operator.errors import (
     AlreadyThere,
     ClusterUnavailable,
@@ -73,6 +73,23 @@ async def test_objects_are_applied_read_listed_and_deleted(api: PretendedApi, cl
     await cluster.delete(CRON_JOB, merged)
     await cluster.delete(CRON_JOB, merged)
     assert not api.cluster.objects
+
+
+async def test_long_lists_come_in_parts(api: PretendedApi, cluster: Cluster) -> None:
+    """Whole, in either way; the store's without what nobody reads of it."""
+    names = [f"policy-{number:03}" for number in range(2 * PAGE + 1)]
+    for name in names:
+        item = api.cluster.add(sample(name))
+        item["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+
+    listed = await cluster.list(RETENTION_POLICY, "default")
+    kept, version = await cluster.snapshot(RETENTION_POLICY, "default")
+
+    assert sorted(each["metadata"]["name"] for each in listed) == names
+    assert sorted(each["metadata"]["name"] for each in kept) == names
+    assert all("managedFields" in each["metadata"] for each in listed)
+    assert not any("managedFields" in each["metadata"] for each in kept)
+    assert int(version) >= len(names)
 
 
 async def test_a_status_is_written_to_its_own_resource_only(api: PretendedApi, cluster: Cluster) -> None:
