@@ -10,6 +10,7 @@
 #   DATABASE_URL   optional: without it, or without psql, three of the checks see nothing, which is a warning
 #   REDIS_URL      optional: the same for one, with redis-cli
 #   REDIS_HOST     with REDIS_PORT and REDIS_PASSWORD, as the api has them, where messages have a Redis of their own
+#   REDIS_STREAM_DB  the number of the messages' database, as the api has it; default 1
 #
 # For the local stack: eval "$(coursegen env)". With --namespace it asks from within a pod and needs none of them.
 # With --url another api than API_URL's is meant: then neither DATABASE_URL nor a Redis is looked at.
@@ -40,7 +41,7 @@ need() { # PROGRAM...
 
 while [ $# -gt 0 ]; do
     case $1 in
-    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --json) options+=(--json) ;;
     --url | --namespace | --release)
         [ -n "${2:-}" ] || wrongly "$1 needs a value."
@@ -114,6 +115,8 @@ if os.environ.get("REDIS_URL"):
     known["REDIS_PLACE"] = urlunsplit((parts.scheme, place, parts.path, "", ""))
     known["REDIS_USER"] = unquote(user)
     known["REDIS_WORD"] = unquote(password)
+    path = parts.path.strip("/") if parts.scheme != "unix" else ""
+    known["REDIS_NUMBER"] = dict(parse_qsl(parts.query)).get("db") or path or "0"
 for name, value in known.items():
     if value:
         print(f"{name}={value}", end="\0")'
@@ -146,6 +149,10 @@ stream_says() { # COMMAND OF REDIS...: of the one that has the messages
     fi
 }
 
+owner_says() { # NUMBER WHO-SAYS: the number of a database, and whose it is, or nothing
+    echo "$1" && "$2" -n "$1" GET coursegen:installation
+}
+
 kept_by() { # what has a message when it is accepted, as the api's variables say it
     if [ "${MESSAGES_STREAM_PERCENT:-}" = 0 ]; then echo postgres; else echo "${MESSAGES_DURABILITY:-redis}"; fi
 }
@@ -153,9 +160,11 @@ kept_by() { # what has a message when it is accepted, as the api's variables say
 ask_redis() {
     if [ -n "${REDIS_URL:-}" ]; then answer redis.info info redis_says INFO || true; fi
     if [ -n "${REDIS_HOST:-}" ]; then answer stream.info info stream_says INFO || true; fi
+    if [ -n "${REDIS_URL:-}" ]; then answer redis.owner owner owner_says "$REDIS_NUMBER" redis_says || true; fi
     printf '{"by": "%s"}' "$(kept_by)" >"$folder/stream.kept.json"
     if [ "$(kept_by)" = redis ] && [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ]; then
         answer stream.config config stream_says CONFIG GET 'append*' || true
+        answer stream.owner owner owner_says "${REDIS_STREAM_DB:-1}" stream_says || true
     fi
 }
 

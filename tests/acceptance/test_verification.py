@@ -25,6 +25,7 @@ from services.api import metrics_view
 from services.cli.stack import redis_binary
 from services.cli.verification import checks, collecting, facts, release
 from services.cli.verification.checks import NAMES
+from services.kernel.installation import KEY
 from services.kernel.queries import Queries
 from tests.support import servers, tokens
 from tests.support.breaking import BREAKAGES, REFUSED_INITIATIONS
@@ -77,6 +78,10 @@ class Deployment:
     def command(self, *arguments: str, **environment: str) -> Done:
         """Run `coursegen verify` to its end."""
         return self._run([sys.executable, "-m", "services.cli", "verify", *arguments], environment)
+
+    def shell(self, line: str, **environment: str) -> Done:
+        """Type a line."""
+        return self._run(["/bin/sh", "-ec", line], environment)
 
     def failed_by_collecting(self) -> list[str]:
         """The red ones by the other collector, that of `coursegen verify` and of pods."""
@@ -281,6 +286,39 @@ def test_the_redis_of_the_messages_is_looked_at_where_it_is_another(
     assert (shy["values"]["appendonly"], shy["values"]["appendfsync"]) == ("yes", "unseen")
     assert "that of the messages does not answer" in gone["problems"][0]
     assert word not in deployment.calls.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ask", [Deployment.script, Deployment.command], ids=["script", "command"])
+@pytest.mark.parametrize(("number", "says"), [(5, "another number in REDIS_URL"), (6, "another REDIS_STREAM_DB")])
+def test_a_database_of_redis_that_is_another_installation_s_is_red(
+    deployment: Deployment, ask: Callable[..., Done], number: int, says: str
+) -> None:
+    """Whose it is, what to set, and the command that asks who is there, which runs; freed by the other command, it is green."""
+    queues = deployment.environment["REDIS_URL"].removesuffix("/0") + "/5"
+    theirs = {"REDIS_URL": queues, "REDIS_STREAM_DB": "6", "MESSAGES_DURABILITY": "redis"}
+    place = urlsplit(deployment.redis.url())
+    with Redis(host=str(place.hostname), port=place.port or 6379, db=number, decode_responses=True) as client:
+        client.set(KEY, "2020-01-01T00:00:00.000000Z")
+        try:
+            done = ask(deployment, "--json", **theirs)
+            red = _of_redis(done)
+            elsewhere = _of_redis(
+                ask(deployment, "--json", **{**theirs, "REDIS_STREAM_DB": "7", "REDIS_URL": f"{queues[:-1]}7"})
+            )
+            clients = deployment.shell(red["next"].rpartition("&& ")[2], **theirs)
+            mend = re.search(rf"`(redis-cli -n {number} SET {KEY} \S+)`", red["problems"][0])
+            assert mend, red
+            deployment.shell(mend[1].replace("redis-cli", 'redis-cli -u "$REDIS_URL"'), **theirs)
+            freed = _of_redis(ask(deployment, "--json", **theirs))
+        finally:
+            client.delete(KEY)
+
+    assert (done.returncode, red["status"], len(red["problems"])) == (1, "fail", 1)
+    assert f"database {number}, " in red["problems"][0]
+    assert says in red["problems"][0]
+    assert red["see"] == "docs/MESSAGES.md#looking-for-it"
+    assert "name=coursegen-" in clients.stdout
+    assert (elsewhere["status"], freed["status"]) == ("pass", "pass")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from services.cli.target import is_same_api, state_folder
 from services.cli.verification import release, report
 from services.cli.verification.advice import ELSEWHERE, LOCAL, Place
 from services.cli.verification.checks import judge
-from services.cli.verification.collecting import Addresses, collect, kept_by, stream_of
+from services.cli.verification.collecting import Addresses, collect, kept_by, messages_of, stream_of
 from services.cli.verification.facts import Facts
 from services.cli.verification.findings import exit_code
 from services.kernel.queries import Queries
@@ -59,12 +59,14 @@ def _looked_at(environ: Mapping[str, str]) -> tuple[Addresses, Place]:
         running = None
     here = running is not None or not url
     url = url or (running.api_url if running is not None else _USUAL)
+    redis = environ.get("REDIS_URL") or (running.redis_url if running is not None else None)
     addresses = Addresses(
         api=url,
         database=environ.get("DATABASE_URL") or (running.database_url if running is not None else None),
-        redis=environ.get("REDIS_URL") or (running.redis_url if running is not None else None),
+        redis=redis,
         stack_id=running.stack_id if running is not None else None,
         stream=stream_of(environ),
+        messages=messages_of(environ, redis),
         kept_by=kept_by(environ),
     )
     return addresses, Place(LOCAL if here else ELSEWHERE, url=url)

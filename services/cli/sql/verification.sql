@@ -13,8 +13,12 @@ SELECT json_build_object(
        );
 
 -- name: migrations
--- Which migrations were applied.
-SELECT json_build_object('applied', coalesce(json_agg(version ORDER BY version), '[]'::json))
+-- Which migrations were applied, and the identity of this installation: when the first of coursegen's was (as in schema.sql).
+SELECT json_build_object(
+         'applied', coalesce(json_agg(version ORDER BY version), '[]'::json),
+         'installation', max(to_char(executed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+                         FILTER (WHERE version = '20251001000000')
+       )
   FROM supabase_migrations.schema_migrations;
 
 -- name: tables

@@ -33,7 +33,7 @@ class _Advice:
     local: str
     elsewhere: str
     component: str
-    """Whose pods tell more on a cluster; `pods` for all, `log:` before it for its log."""
+    """Whose pods tell more on a cluster; `pods` for all, `log:` before it for its log, INSTALLATIONS for all of the cluster."""
     page: str
 
 
@@ -44,6 +44,16 @@ _OUTBOX = "coursegen admin outbox"
 _GIVEN_UP = "coursegen admin events --type job_rollback"
 _MIGRATE = "coursegen migrate"
 _UP = "coursegen up"
+
+TAKEN = "Redis of another installation"
+STREAM_TAKEN = "Redis of the messages of another installation"
+"""Who else is there is to be known first: a living installation keeps what it has, one that is gone leaves it to this one."""
+INSTALLATIONS = "installations"
+_OWNERS = "docs/MESSAGES.md#looking-for-it"
+_CLIENTS = 'redis-cli -u "$REDIS_URL" --no-auth-warning CLIENT LIST'
+_STREAM_CLIENTS = (
+    'REDISCLI_AUTH="$REDIS_PASSWORD" redis-cli -h "$REDIS_HOST" -p "${REDIS_PORT:-6379}" --no-auth-warning CLIENT LIST'
+)
 
 _ADVICE = {
     "Redis": _Advice(_UP, "coursegen admin queues", "log:outbox-relay", f"{_CHECKLIST}#1-the-processor-does-not-start"),
@@ -56,24 +66,28 @@ _ADVICE = {
     "Fallbacks": _Advice(_FALLBACKS, _FALLBACKS, "log:worker-analysis", f"{_RUNBOOKS}/FallbackFrequencyHigh.md"),
     "Pending Jobs": _Advice(_OUTBOX, _OUTBOX, "pods", f"{_RUNBOOKS}/OutboxQueueDepthHigh.md"),
     "Events": _Advice(_GIVEN_UP, _GIVEN_UP, "log:api", f"{_RUNBOOKS}/FsmFailureRateHigh.md"),
+    TAKEN: _Advice(f'eval "$(coursegen env)" && {_CLIENTS}', _CLIENTS, INSTALLATIONS, _OWNERS),
+    STREAM_TAKEN: _Advice(_STREAM_CLIENTS, _STREAM_CLIENTS, INSTALLATIONS, _OWNERS),
 }
-"""By name of the check."""
+"""By name of the check, or by what else a finding is about."""
 
 
-def next_command(check: str, place: Place) -> str:
-    """The command to run next when `check` did not pass."""
-    advice = _ADVICE[check]
+def next_command(subject: str, place: Place) -> str:
+    """The command to run next when the check `subject` did not pass, or when that is what was found."""
+    advice = _ADVICE[subject]
     if place.kind == CLUSTER:
         return _on_cluster(advice.component, place)
     return (advice.local if place.kind == LOCAL else advice.elsewhere).replace("{url}", place.url)
 
 
-def page(check: str) -> str:
+def page(subject: str) -> str:
     """Where to read on."""
-    return _ADVICE[check].page
+    return _ADVICE[subject].page
 
 
 def _on_cluster(component: str, place: Place) -> str:
+    if component == INSTALLATIONS:
+        return "kubectl get deployments -A -l app.kubernetes.io/part-of=coursegen,app.kubernetes.io/component=api"
     kubectl = f"kubectl -n {place.namespace}"
     release = f"app.kubernetes.io/instance={place.release}"
     if component == "pods":

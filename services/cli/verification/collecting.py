@@ -34,6 +34,8 @@ _SECONDS = 10.0
 """Longest wait for an answer of anybody."""
 
 _FIGURES = ("redis_version", "role", "loading", "used_memory", "maxmemory", "maxmemory_policy", "aof_enabled")
+_OWNER = "coursegen:installation"
+"""The key of the kernel's `installation`; the kernel of a pod may be older than that is."""
 UNKNOWN = "unknown"
 _FIRST = "connection"
 """Where this statement gets no answer, no other will."""
@@ -50,6 +52,8 @@ class Addresses:
     """Of the stack whose api must answer; any when None."""
     stream: str | None = None
     """The Redis of the messages, where it is another one."""
+    messages: str | None = None
+    """The database of Redis that has the messages, on whichever server, by its number."""
     kept_by: str = UNKNOWN
     """What has a message when it is accepted: `redis`, `postgres`, or UNKNOWN."""
 
@@ -60,6 +64,10 @@ async def collect(addresses: Addresses, statements: Mapping[str, str]) -> dict[s
         _redis("redis.info", addresses.redis) if addresses.redis else _nothing(),
         _redis("stream.info", addresses.stream) if addresses.stream else _nothing(),
         _appending(addresses.stream or addresses.redis, addresses.kept_by),
+        _owner("redis.owner", addresses.redis) if addresses.redis else _nothing(),
+        _owner("stream.owner", addresses.messages)
+        if addresses.messages and addresses.kept_by == "redis"
+        else _nothing(),
         _database(addresses.database, statements) if addresses.database else _nothing(),
         _api(addresses.api, addresses.stack_id) if addresses.api else _nothing(),
     )
@@ -75,6 +83,17 @@ async def _redis(fact: str, url: str) -> dict[str, Json]:
     if "value" in found:
         found["value"] = {name: found["value"][name] for name in _FIGURES if name in found["value"]}
     return {fact: found}
+
+
+async def _owner(fact: str, url: str) -> dict[str, Json]:
+    """Whose a database is. Where messages are not kept by Redis, or nobody knows it, that of theirs is nobody's business."""
+
+    async def ask(client: Any) -> Json:
+        name = await client.get(_OWNER)
+        number = client.connection_pool.connection_kwargs.get("db", 0)
+        return {"number": int(number), "name": None if name is None else _text(name)}
+
+    return {fact: await _of_redis(url, ask)}
 
 
 async def _appending(url: str | None, kept_by: str) -> dict[str, Json]:
@@ -114,6 +133,15 @@ def stream_of(environ: Mapping[str, str]) -> str | None:
 
     settings = load(StreamSettings, environ)
     return stream_address(settings, Secret("")).reveal() if settings.redis_host else None
+
+
+def messages_of(environ: Mapping[str, str], redis: str | None) -> str | None:
+    """The address of the database with the messages, where `redis` is that of the queues; None where neither is named."""
+    from services.kernel.messages.settings import StreamSettings, stream_address
+    from services.kernel.settings import Secret, load
+
+    settings = load(StreamSettings, environ)
+    return stream_address(settings, Secret(redis or "")).reveal() if redis or settings.redis_host else None
 
 
 def kept_by(environ: Mapping[str, str]) -> str:
@@ -188,6 +216,7 @@ def _in_pod(text: str, *, asks_api: bool) -> None:
         os.environ.get("DATABASE_URL"),
         os.environ.get("REDIS_URL"),
         stream=stream_of(os.environ),
+        messages=messages_of(os.environ, os.environ.get("REDIS_URL")),
         # Only an api knows what its messages are kept by.
         kept_by=kept_by(os.environ) if asks_api else UNKNOWN,
     )

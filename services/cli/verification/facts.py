@@ -12,6 +12,9 @@ STREAM = "stream.info"
 """Of the Redis of the messages, where it is another one."""
 APPENDING = "stream.config"
 """How whichever Redis has the messages appends them to a file, where it says so."""
+OWNER = "redis.owner"
+STREAM_OWNER = "stream.owner"
+"""Whose the database of the queues is, and that of the messages: `number`, and `name`, which is None while it is nobody's."""
 KEPT = "stream.kept"
 """What has a message when it is accepted."""
 CONNECTION = "database.connection"
@@ -50,6 +53,10 @@ class Facts:
         """Why there is none; None when it is there, or was not looked for."""
         fault = self._found.get(name, {}).get("fault")
         return str(fault) if fault is not None else None
+
+    def is_known(self, name: str) -> bool:
+        """Whether it was looked for, with or without success."""
+        return name in self._found
 
     def body(self, name: str) -> Json | None:
         """The JSON object that the api has answered, whatever the status."""

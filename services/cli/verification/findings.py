@@ -24,6 +24,8 @@ class Finding:
     """What it saw."""
     is_seen: bool = True
     """False when the check could not look: then its problem says what to do."""
+    subject: str = ""
+    """What advice is asked for, where another one helps than that of the check."""
 
 
 class Case:
@@ -35,6 +37,7 @@ class Case:
         self._faults: list[str] = []
         self._warnings: list[str] = []
         self._is_seen = True
+        self._subject = ""
 
     def saw(self, **values: Any) -> None:
         """Keep figures for the report; those that are None say nothing."""
@@ -55,10 +58,15 @@ class Case:
         self._warnings.append(reason)
         self._is_seen = False
 
+    def seek(self, subject: str) -> None:
+        """Have the reader advised about `subject`, not about the check as a whole."""
+        self._subject = subject
+
     def close(self) -> Finding:
         """The verdict."""
         status = FAIL if self._faults else WARN if self._warnings else PASS
-        return Finding(self._name, status, (*self._faults, *self._warnings), self.values, self._is_seen)
+        problems = (*self._faults, *self._warnings)
+        return Finding(self._name, status, problems, self.values, self._is_seen, self._subject)
 
 
 def overall(findings: Iterable[Finding]) -> str:

@@ -5,6 +5,7 @@
     NAME.json    the answer of a statement
     NAME.info    the answer of redis-cli INFO
     NAME.config  the answer of redis-cli CONFIG GET
+    NAME.owner   the number of a database of Redis, then the name in it, or nothing
     NAME.http    status and seconds in the first line, then the body
     NAME.fault   why there is no answer
     pod.facts    several at once, as `collecting` writes them in a pod
@@ -60,6 +61,14 @@ def _config(text: str) -> Json:
     return {"value": value} if "appendonly" in value else _fault(text)
 
 
+def _owner(text: str) -> Json:
+    number, _, name = text.partition("\n")
+    words = name.split()
+    if not number.isdecimal() or len(words) > 1:  # an older redis-cli ends well also when it is refused
+        return _fault(name)
+    return {"value": {"number": int(number), "name": words[0] if words else None}}
+
+
 def _http(text: str) -> Json:
     head, _, body = text.partition("\n")
     try:
@@ -83,6 +92,7 @@ _FORMS: dict[str, Callable[[str], Json]] = {
     ".json": _json,
     ".info": _info,
     ".config": _config,
+    ".owner": _owner,
     ".http": _http,
     ".fault": _fault,
 }

@@ -2,10 +2,12 @@
 
 What is in the queues can be made again from PostgreSQL; a message that was accepted and has no row yet is in Redis alone. So
 only of the server that has the messages it is asked how it brings them onto its disk, and only where messages are kept there.
+A database of Redis belongs to one installation (`services/kernel/installation.py`): what is another's is not worked with.
 """
 
 from __future__ import annotations
 
+from services.cli.verification import advice
 from services.cli.verification import facts as names
 from services.cli.verification.facts import Facts, Json
 from services.cli.verification.findings import Case
@@ -24,10 +26,14 @@ UNSEEN = "unseen"
 """Said of a figure that the server does not show, as managed ones do: CONFIG GET is refused."""
 OF_MESSAGES = "that of the messages "
 """Begins what is said of it where it is another one."""
+OWNER_KEY = "coursegen:installation"
+QUEUES_REMEDY = "another number in REDIS_URL, or another server"
+STREAM_REMEDY = "another REDIS_STREAM_DB, or another server by REDIS_HOST (config.stream in the chart)"
+"""As `services/kernel/installation.py` has them; a test compares them."""
 
 
 def redis(facts: Facts, case: Case) -> None:
-    """Each answers, takes writes, evicts nothing (TRAP13); that of the messages appends them to a file."""
+    """Each answers, is this installation's, takes writes, evicts nothing (TRAP13); that of the messages appends to a file."""
     found, fault = facts.value(names.REDIS), facts.fault(names.REDIS)
     if found is not None:
         case.saw(
@@ -38,6 +44,7 @@ def redis(facts: Facts, case: Case) -> None:
         case.miss("not seen; set REDIS_URL to look at it")
     else:
         case.require(False, f"does not answer: {fault}")
+    _judge_owners(facts, case)
     apart = facts.value(names.STREAM)
     if apart is not None:
         case.saw(streamVersion=apart.get("redis_version"), **_memory(apart, "streamUsed", "streamMost"))
@@ -46,6 +53,30 @@ def redis(facts: Facts, case: Case) -> None:
         case.require(False, f"{OF_MESSAGES}does not answer: {facts.fault(names.STREAM)}")
         return
     _judge_keeping(facts, apart if apart is not None else found, case, OF_MESSAGES if apart is not None else "")
+
+
+def _judge_owners(facts: Facts, case: Case) -> None:
+    """Where PostgreSQL does not say whose it is, nothing is judged."""
+    ours = (facts.value(names.MIGRATIONS) or {}).get("installation")
+    stream_subject = advice.STREAM_TAKEN if facts.is_known(names.STREAM) else advice.TAKEN
+    for name, work, remedy, subject in (
+        (names.OWNER, "jobs", QUEUES_REMEDY, advice.TAKEN),
+        (names.STREAM_OWNER, "messages", STREAM_REMEDY, stream_subject),
+    ):
+        found = facts.value(name)
+        owner = None if found is None else found["name"]
+        if found is not None and ours and owner not in (None, ours):
+            case.seek(subject)
+            case.require(False, _taken(found["number"], owner, ours, work, remedy))
+
+
+def _taken(number: int, owner: str, ours: str, work: str, remedy: str) -> str:
+    return (
+        f"database {number}, where {work} are, belongs to another installation, whose PostgreSQL database was begun at {owner}; "
+        f"this one's was begun at {ours}, and its {work} wait. See who is there. If the other one lives, give this one {remedy}; "
+        f"if it is gone for good, or was this one before its list of migrations was begun anew, what is there is this one's "
+        f"after `redis-cli -n {number} SET {OWNER_KEY} {ours}`"
+    )
 
 
 def _memory(found: Json, used: str, most: str) -> dict[str, float | None]:

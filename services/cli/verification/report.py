@@ -41,8 +41,8 @@ def lines(findings: Sequence[Finding], place: Place, *, coloured: bool) -> Itera
         if each.status != PASS:
             yield from (f"        {problem}" for problem in each.problems)
         if each.status != PASS and each.is_seen:
-            yield f"        next: {advice.next_command(each.name, place)}"
-            yield f"        see:  {advice.page(each.name)}"
+            yield f"        next: {advice.next_command(each.subject or each.name, place)}"
+            yield f"        see:  {advice.page(each.subject or each.name)}"
     passed, warned, failed = (_count(findings, status) for status in (PASS, WARN, FAIL))
     yield f"{passed} of {len(findings)} checks passed, {warned} warned, {failed} failed"
 
@@ -61,7 +61,8 @@ def _described(finding: Finding, place: Place) -> dict[str, Any]:
     }
     if finding.status == PASS or not finding.is_seen:
         return described
-    return {**described, "next": advice.next_command(finding.name, place), "see": advice.page(finding.name)}
+    subject = finding.subject or finding.name
+    return {**described, "next": advice.next_command(subject, place), "see": advice.page(subject)}
 
 
 def _word(status: str, coloured: bool) -> str:

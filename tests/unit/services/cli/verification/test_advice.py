@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
 import typer.main
 
 from services.cli.application import build
-from services.cli.verification.advice import CLUSTER, ELSEWHERE, LOCAL, Place, next_command, page
+from services.cli.verification.advice import (
+    CLUSTER,
+    ELSEWHERE,
+    LOCAL,
+    STREAM_TAKEN,
+    TAKEN,
+    Place,
+    next_command,
+    page,
+)
 from services.cli.verification.checks import NAMES
 from tests.support.servers import REPOSITORY
 
@@ -48,7 +58,19 @@ def test_the_next_command_can_be_run(name: str, place: Place) -> None:
         assert "app.kubernetes.io/instance=coursegen" in command
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("place", _PLACES, ids=lambda place: place.kind)
+@pytest.mark.parametrize("subject", [TAKEN, STREAM_TAKEN])
+def test_who_else_is_there_is_looked_for(subject: str, place: Place) -> None:
+    """A command of the shell that parses, with no address in it and, of the local stack, its variables set before."""
+    command = next_command(subject, place)
+
+    subprocess.run(["/bin/sh", "-n"], input=command, text=True, check=True)
+    assert "://" not in command
+    assert ("redis-cli" in command) == (place.kind != CLUSTER)
+    assert ("coursegen env" in command) == (place.kind == LOCAL and subject == TAKEN)
+
+
+@pytest.mark.parametrize("name", [*NAMES, TAKEN, STREAM_TAKEN])
 def test_the_page_is_there(name: str) -> None:
     """With the heading that its anchor names."""
     path, _, anchor = page(name).partition("#")

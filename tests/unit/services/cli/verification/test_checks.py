@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from services.cli.verification import checks, collecting, facts, release
+from services.cli.verification import advice, checks, collecting, facts, redis_check, release, report
+from services.cli.verification.advice import CLUSTER, ELSEWHERE, Place
 from services.cli.verification.checks import NAMES, judge
 from services.cli.verification.facts import Facts
 from services.cli.verification.findings import FAIL, PASS, WARN, Finding, exit_code
+from services.kernel import installation
 from services.kernel.queries import Queries
-from services.kernel.schema import REVISION
+from services.kernel.schema import FIRST, REVISION
 from services.migrate.files import find_directory, read_directory
 from tests.support.servers import REPOSITORY
 
@@ -192,6 +194,64 @@ def test_a_file_is_asked_for_only_where_messages_are_kept_by_redis(kept_by: str)
     found = _judged({**_APART, facts.KEPT: {"by": kept_by}, facts.APPENDING: {"appendonly": "no"}})["Redis"]
 
     assert (found.status, found.values["messagesKeptBy"]) == (PASS, kept_by)
+
+
+_OURS = "2026-01-01T00:00:00.000000Z"
+_THEIRS = "2020-01-01T00:00:00.000000Z"
+_OWNED: dict[str, Json] = {
+    **_changed(facts.MIGRATIONS, installation=_OURS),
+    facts.OWNER: {"number": 4, "name": _OURS},
+    facts.STREAM_OWNER: {"number": 5, "name": _OURS},
+    facts.KEPT: {"by": "redis"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "remedy"),
+    [
+        (facts.OWNER, "redis-cli -n 4 SET", installation.QUEUES),
+        (facts.STREAM_OWNER, "redis-cli -n 5 SET", installation.STREAM),
+    ],
+)
+def test_a_database_of_redis_that_is_another_installation_s_is_red(name: str, command: str, remedy: str) -> None:
+    """As the processes say it: whose it is, whose this one would be, both remedies, and first who else is there."""
+    found = _judged({**_OWNED, name: {**_OWNED[name], "name": _THEIRS}})
+    lines = list(report.lines(list(found.values()), Place(CLUSTER, namespace="courses"), coloured=False))
+
+    assert _statuses(found, FAIL) == {"Redis"}
+    (problem,) = found["Redis"].problems
+    for words in (_THEIRS, remedy, f"`{command} {installation.KEY} {_OURS}`"):
+        assert words in problem
+    assert found["Redis"].subject == advice.TAKEN
+    assert any(line.strip().startswith("next: kubectl get deployments -A ") for line in lines)
+    assert "        see:  docs/MESSAGES.md#looking-for-it" in lines
+
+
+def test_whose_a_database_is_may_be_unknown() -> None:
+    """It is nobody's yet, or PostgreSQL or Redis does not say: nothing is judged."""
+    nobody = {**_OWNED, facts.OWNER: {"number": 0, "name": None}, facts.STREAM_OWNER: {"number": 1, "name": None}}
+    nameless = {**_OWNED, **_changed(facts.MIGRATIONS, installation=None), facts.OWNER: {"number": 0, "name": _THEIRS}}
+    silent = {name: value for name, value in _OWNED.items() if name != facts.OWNER}
+
+    assert [_judged(found)["Redis"].problems for found in (_OWNED, nobody, nameless)] == [(), (), ()]
+    assert _judged(silent, redis_owner="NOPERM")["Redis"].status == PASS
+
+
+def test_of_a_redis_of_its_own_the_clients_of_that_one_are_asked_for() -> None:
+    """Its address is in other variables."""
+    found = _judged({**_APART, **_OWNED, facts.STREAM_OWNER: {"number": 1, "name": _THEIRS}})["Redis"]
+
+    assert (found.status, found.subject) == (FAIL, advice.STREAM_TAKEN)
+    assert "$REDIS_HOST" in advice.next_command(found.subject, Place(ELSEWHERE, url="https://api.example.org"))
+
+
+def test_the_judge_has_the_names_of_the_kernel() -> None:
+    """It needs none of it, and says the same."""
+    assert redis_check.OWNER_KEY == collecting._OWNER == installation.KEY
+    assert (redis_check.QUEUES_REMEDY, redis_check.STREAM_REMEDY) == (installation.QUEUES, installation.STREAM)
+    script = (REPOSITORY / "scripts" / "verify-deployment.sh").read_text(encoding="utf-8")
+    assert f"GET {installation.KEY}" in script
+    assert f"version = '{FIRST}'" in Queries.load("services.cli", "verification.sql")["migrations"]
 
 
 def test_a_database_that_is_ahead_is_right() -> None:

@@ -39,6 +39,22 @@ def test_what_is_no_answer_is_a_fault(tmp_path: Path) -> None:
     }
 
 
+def test_whose_a_database_of_redis_is(tmp_path: Path) -> None:
+    """Its number and a name, no name while it is nobody's, or what Redis said instead."""
+    for name, text in (
+        ("one", "4\n2020-01-01T00:00:00Z\n"),
+        ("none", "1\n\n"),
+        ("no", "1\nNOPERM this user may not\n"),
+    ):
+        (tmp_path / f"{name}.owner").write_text(text)
+
+    assert folder.read(tmp_path) == {
+        "one": {"value": {"number": 4, "name": "2020-01-01T00:00:00Z"}},
+        "none": {"value": {"number": 1, "name": None}},
+        "no": {"fault": "NOPERM this user may not"},
+    }
+
+
 def test_a_pod_brings_several_facts_at_once(tmp_path: Path) -> None:
     """What the script itself has found besides counts more."""
     (tmp_path / "pod.facts").write_text('{"redis.info": {"value": {}}, "api.health": {"fault": "in the pod"}}')
