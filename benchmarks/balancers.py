@@ -1,4 +1,4 @@
-"""Ten load balancers that ask for the health verdict every second, and ten that read all numbers: what that costs of a core.
+"""Ten load balancers that ask every second for the health verdict, for all numbers, or for the outbox: what that costs of a core.
 
 The CPU time of the api, of PostgreSQL and of Redis, with the balancers less without them, over the same time. Each balancer
 keeps its connection, as they do, and they ask at different moments of the second.
@@ -29,6 +29,7 @@ GOAL_PERCENT: Final = 1.0
 """Of one core."""
 _HEALTH: Final = "/api/trpc/metrics.healthCheck"
 _ALL: Final = "/api/trpc/metrics.getAll"
+_OUTBOX: Final = "/api/health/outbox"
 _DEEP: Final = 100_000
 _SETTLE_SECONDS: Final = 10.0
 _FILL = """
@@ -119,7 +120,7 @@ async def measure(options: Options) -> Sequence[Table]:
                 scene.grounds.sql("CHECKPOINT")  # else the idle time pays for it, and is taken off
                 await asyncio.sleep(_SETTLE_SECONDS)
             idle = await _spent(scene, None, seconds)
-            for path, goal in ((_HEALTH, True), (_ALL, False)):
+            for path in (_HEALTH, _ALL, _OUTBOX):
                 asked = await _spent(scene, path, seconds)
                 api, behind = asked[0] - idle[0], asked[1] - idle[1]
                 table.add(
@@ -128,7 +129,7 @@ async def measure(options: Options) -> Sequence[Table]:
                     f"{api:.2f}",
                     f"{behind:.2f}",
                     f"{api + behind:.2f}",
-                    verdict(api + behind, GOAL_PERCENT, at_least=False) if goal else "–",
+                    verdict(api + behind, GOAL_PERCENT, at_least=False),
                     ", ".join(f"{many} × {status}" for status, many in sorted(asked[2].items())),
                 )
     table.notes.append(f"{seconds:g} s each; what all of it takes when nobody asks is taken off")

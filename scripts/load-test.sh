@@ -59,7 +59,7 @@ initiate() { # NUMBER
         -H "Authorization: Bearer $API_TOKEN" -H 'Content-Type: application/json' \
         -d "{\"courseId\":\"$(course_id "$1")\",\"title\":\"load-test-course-$1\",\"hasFiles\":false}" >"$folder/$1.time"
 }
-depth() { metrics | json outbox.health.queueDepth; }
+depth() { api_get /api/health/outbox | json queueDepth; }
 
 before=$(metrics)
 depth_before=$(json outbox.health.queueDepth <<<"$before")

@@ -32,7 +32,7 @@ class FsmWindow(_Numbers, frozen=True, kw_only=True):
     """How initiations went lately."""
 
     seconds: float
-    """How long the window is: at most 900 and a minute, less where the process that answers has begun later."""
+    """How long the window is: 900 and up to a minute more, less where no process has remembered anything older."""
     total: int
     success: int
     failed: int
@@ -107,6 +107,8 @@ class OutboxNumbers(_Numbers, frozen=True, kw_only=True):
     avg_processing_time: float
     """Seconds."""
     health: OutboxHealth
+    read_at: datetime
+    """When the rows were counted: now, or up to ten seconds ago while more than 1000 wait."""
     window: OutboxWindow
 
 
@@ -167,3 +169,5 @@ class AllNumbers(_Numbers, frozen=True, kw_only=True):
     outbox: OutboxNumbers
     fallbacks: FallbackNumbers
     health_check: Health
+    read_at: datetime
+    """When all of it was read: within the last second, or the last ten while more than 1000 rows wait."""

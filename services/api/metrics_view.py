@@ -115,6 +115,7 @@ def outbox(counted: Snapshot, state: OutboxState, recent: Recent) -> dict[str, A
         "oldestPendingSeconds": round(state.oldest_seconds, 3),
         "avgProcessingTime": round(counted.durations("outbox_batch_duration").mean / 1000, 6),
         "health": state.health(),
+        "readAt": state.read_at,
         "window": {"seconds": round(recent.seconds, 3), **_batches(recent.counted)},
     }
 

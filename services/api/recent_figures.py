@@ -3,8 +3,9 @@
 
 The shared counters only ever grow, so a young system that failed ten times would be called ill until hundreds succeed, and a
 percentile of all time hides a bad hour. Once a minute the sums are remembered; what happened lately is the difference between
-now and the sums of fifteen minutes ago, or of this process's start when that is not so long ago. Buckets of a histogram are
-sums, too: their differences are the histogram of the window.
+now and the sums of fifteen minutes ago. Buckets of a histogram are sums, too: their differences are the histogram of the window.
+A process that begins takes up what others have remembered (`KeptSums`), so that neither a restart nor a new pod begins the
+window anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from services.api.kept_sums import KeptSums
 from services.kernel.clock import Clock
 from services.kernel.counters import Counters, Snapshot
 from services.kernel.errors import CoursegenError
@@ -42,7 +44,7 @@ class Recent:
     """What was counted in the window that ends now."""
 
     seconds: float
-    """How long the window is: a process that has just begun has seen less than fifteen minutes."""
+    """How long the window is: less than fifteen minutes where nothing older was remembered."""
     counted: Snapshot
 
     @property
@@ -52,11 +54,33 @@ class Recent:
 
 
 class RecentFigures:
-    """Remembers the sums of the last minutes, for one process."""
+    """Remembers the sums of the last minutes, with all processes."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, kept: KeptSums | None = None) -> None:
+        """Remember nothing yet.
+
+        Args:
+            clock: measures ages.
+            kept: where others find it; without it the window begins with the process.
+        """
         self._clock = clock
+        self._kept = kept
         self._sums: deque[tuple[float, Snapshot]] = deque()
+
+    async def begin(self, counted: Snapshot) -> None:
+        """Take up what others have remembered, and the sums of this moment.
+
+        What was counted before the counters were emptied or restored is no beginning of a window, and left out.
+        """
+        now = self._clock.monotonic()
+        marks = [] if self._kept is None else await self._kept.recall()
+        self._sums.extend((now - age, sums) for age, sums in marks if counted.has_all_of(sums))
+        await self._note(counted)
+
+    async def _note(self, counted: Snapshot) -> None:
+        self.remember(counted)
+        if self._kept is not None:
+            await self._kept.keep(counted)
 
     def remember(self, counted: Snapshot) -> None:
         """Keep the sums of this moment, and forget what no window reaches back to."""
@@ -75,7 +99,7 @@ class RecentFigures:
         """Remember the sums every minute until `stopping` is set; a minute without PostgreSQL is left out."""
         while not stopping.is_set():
             try:
-                self.remember(await counters.read())
+                await self._note(await counters.read())
             except CoursegenError as error:
                 _log.warning("counters not read for the health verdict", error=error.message)
             await pause(stopping, SAMPLE_SECONDS)

@@ -24,6 +24,7 @@ from services.api.conversations.reading import Reading
 from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
+from services.api.kept_sums import KeptSums
 from services.api.keys import KeyRing, open_key_ring
 from services.api.live.hub import Hub
 from services.api.live.news import NewsDesk
@@ -68,7 +69,7 @@ from services.kernel.messages.transport import Entrance
 from services.kernel.objects import open_store
 from services.kernel.queue.saq_view import SaqPage
 from services.kernel.redis_connection import open_redis
-from services.kernel.schema import hold_schema, require_relations
+from services.kernel.schema import hold_schema, installation_of, require_relations
 from services.kernel.wakeup import WakeUp
 from services.kernel.webhooks.deliveries import RELATIONS as WEBHOOK_RELATIONS
 from services.kernel.webhooks.secrets import SecretVault
@@ -224,12 +225,12 @@ async def open_parts(
         store = open_store(db, settings)
         courses = Courses(db, store, cache, redis, gate.releases)
         documents = Documents(db, store, courses, most=settings.max_documents)
-        initiations = RecentFigures(SystemClock())
-        initiations.remember(await counters.read())
+        initiations = RecentFigures(SystemClock(), KeptSums(redis, await installation_of(db), SystemClock()))
+        await initiations.begin(await counters.read())
         figures = SharedFigures(db, counters, initiations)
         stack.callback(figures.close)
         always_200 = settings.healthcheck_status == "always200"
-        metric_routes = MetricsRoutes(db, counters, initiations, figures, always_200=always_200)
+        metric_routes = MetricsRoutes(counters, initiations, figures, always_200=always_200)
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
         sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
         tickets = TicketRoutes(sessions, site)

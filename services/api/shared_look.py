@@ -30,10 +30,10 @@ class _Seen(Generic[T]):
 
 
 class SharedLook(Generic[T]):
-    """What was seen serves for `fresh_seconds`, and up to `stale_seconds` when it took long to see; those who ask while nothing
-    fresh is there share one look, and wait for it no longer than `longest_seconds`; then what was seen before serves, while the
-    look takes no longer than a few times the one before. A look that takes too long is left to itself: to break it off can take
-    as long.
+    """What was seen serves for `fresh_seconds`, and up to `stale_seconds` when it took long to see; with `is_costly` only where
+    that lies in what was seen, and not in a busy machine. Those who ask while nothing fresh is there share one look, and wait
+    for it no longer than `longest_seconds`; then what was seen before serves, while the look takes no longer than a few times
+    the one before. A look that takes too long is left to itself: to break it off can take as long.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class SharedLook(Generic[T]):
         longest_seconds: float,
         fresh_seconds: float = 0.0,
         stale_seconds: float = 0.0,
+        is_costly: Callable[[T], bool] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._look = look
         self._longest = longest_seconds
         self._fresh = fresh_seconds
         self._stale = stale_seconds
+        self._is_costly = is_costly
         self._clock = clock or SystemClock()
         self._looking: asyncio.Task[T] | None = None
         self._seen: _Seen[T] | None = None
@@ -81,6 +83,7 @@ class SharedLook(Generic[T]):
         began = self._clock.monotonic()
         seen = await self._look()
         took = self._clock.monotonic() - began
-        fresh_until = began + max(self._fresh, min(took * SHARE, self._stale))
+        longest = self._stale if self._is_costly is None or self._is_costly(seen) else 0.0
+        fresh_until = began + max(self._fresh, min(took * SHARE, longest))
         self._seen = _Seen(seen, fresh_until, fresh_until + (GRACE * took if self._stale else 0.0))
         return seen

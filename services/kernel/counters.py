@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, ItemsView, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -96,6 +96,14 @@ class Snapshot:
         mean = self._values.get((name, label, _SUM_BUCKET), 0.0) / total
         p50, p95, p99 = (_quantile(buckets, total, each) for each in (0.50, 0.95, 0.99))
         return Durations(int(total), mean, p50, p95, p99)
+
+    def items(self) -> ItemsView[Key, float]:
+        """Everything, for whoever keeps it."""
+        return self._values.items()
+
+    def has_all_of(self, earlier: Snapshot) -> bool:
+        """Whether nothing is less than it was: else the counters were emptied, or restored to what they had been before."""
+        return all(self._values.get(key, 0) >= value for key, value in earlier._values.items())
 
     def since(self, earlier: Snapshot) -> Snapshot:
         """What was counted after `earlier`. Somebody may have emptied the counters: less than before is nothing."""

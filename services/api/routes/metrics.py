@@ -13,13 +13,10 @@ from services.api.routing import Answer, Operation
 from services.api.shared_figures import SharedFigures
 from services.kernel import metrics
 from services.kernel.counters import Counters
-from services.kernel.database import Database
-from services.kernel.queries import Queries
 
 TAG: Final = "Metrics"
 
 _WANTS_TEXT = re.compile(rb"text/plain|application/openmetrics-text")
-_QUERIES = Queries.load("services.api", "metrics.sql")
 
 
 class MetricsRoutes:
@@ -27,14 +24,12 @@ class MetricsRoutes:
 
     def __init__(
         self,
-        db: Database,
         counters: Counters,
         recent: RecentFigures,
         figures: SharedFigures,
         *,
         always_200: bool,
     ) -> None:
-        self._db = db
         self._counters = counters
         self._recent = recent
         self._figures = figures
@@ -67,21 +62,16 @@ class MetricsRoutes:
         ]
 
     async def get_all(self, request: Request) -> Reply:
-        """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4)."""
+        """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4).
+
+        All who ask within a second are answered from one look; `readAt` says when it was taken. While more than 1000 rows wait
+        it may be ten seconds old.
+        """
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
             page = metrics.shared_page(accepted.decode("latin-1"), await self._figures.text())
             return Reply(200, page.body, page.content_type.encode())
-        counted, state, last_day = await self._counters.read(), await self._figures.outbox(), await self._last_day()
-        recent = self._recent.until(counted)
-        return json_reply(
-            {
-                "fsm": metrics_view.fsm(counted, recent),
-                "outbox": metrics_view.outbox(counted, state, recent),
-                "fallbacks": metrics_view.fallbacks(counted, last_day, recent),
-                "healthCheck": metrics_view.health_check(recent.initiations, state),
-            }
-        )
+        return json_reply(await self._figures.all())
 
     async def get_fsm(self, request: Request) -> Reply:
         """How initiations went."""
@@ -90,7 +80,7 @@ class MetricsRoutes:
         return json_reply(metrics_view.fsm(counted, self._recent.until(counted)))
 
     async def get_outbox(self, request: Request) -> Reply:
-        """How the outbox and its relay are."""
+        """How the outbox and its relay are: now, or, while more than 1000 rows wait, up to ten seconds ago (`readAt`)."""
         del request
         counted = await self._counters.read()
         return json_reply(metrics_view.outbox(counted, await self._figures.outbox(), self._recent.until(counted)))
@@ -99,7 +89,7 @@ class MetricsRoutes:
         """How often Layers 2 and 3 had to step in."""
         del request
         counted = await self._counters.read()
-        return json_reply(metrics_view.fallbacks(counted, await self._last_day(), self._recent.until(counted)))
+        return json_reply(metrics_view.fallbacks(counted, await self._figures.last_day(), self._recent.until(counted)))
 
     async def health_check(self, request: Request) -> Reply:
         """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40).
@@ -115,7 +105,3 @@ class MetricsRoutes:
         """Whether the relay lives and how many rows wait."""
         del request
         return json_reply((await self._figures.outbox()).health())
-
-    async def _last_day(self) -> int:
-        activations: int = await self._db.fetchval(_QUERIES["recent_activations"])
-        return activations

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from services.api.shared_figures import FRESH_SECONDS
+from services.api.metrics_view import DEEPEST_QUEUE
+from services.api.shared_figures import FRESH_SECONDS, STALE_SECONDS
 from services.kernel.counters import Counters, Snapshot
-from services.kernel.database import Database
+from services.kernel.database import Database, Row
+from services.kernel.queries import Queries
 from tests.support.api import RunningApi, running_api
 from tests.support.courses import add_course
 from tests.support.waiting import eventually
@@ -113,11 +117,13 @@ async def test_all_numbers_come_at_once(api: RunningApi) -> None:
     for numbers in (*single.values(), *(everything[name] for name in single)):
         assert 0 < numbers["window"].pop("seconds") < 900
 
+    assert everything.pop("readAt") == everything["outbox"].pop("readAt") < single["outbox"].pop("readAt")
     assert set(everything) == {"fsm", "outbox", "fallbacks", "healthCheck"}
     assert {name: everything[name] for name in single} == single
 
 
-async def test_ten_balancers_are_one_look_a_second(api: RunningApi, db: Database) -> None:
+@pytest.mark.parametrize("path", [HEALTH, GET_ALL])
+async def test_ten_balancers_are_one_look_a_second(api: RunningApi, db: Database, path: str) -> None:
     """They ask as often as they like: what PostgreSQL is asked does not grow with them."""
     await relay_lives(db)
     looks, real = 0, api.parts.counters.read
@@ -129,11 +135,68 @@ async def test_ten_balancers_are_one_look_a_second(api: RunningApi, db: Database
 
     api.parts.counters.read = counting  # type: ignore[method-assign]
     began = time.monotonic()
-    answers = [await api.client.get(HEALTH) for _ in range(100)]
+    answers = [await api.client.get(path) for _ in range(100)]
     took = time.monotonic() - began
 
     assert {answer.status_code for answer in answers} == {200}
     assert 0 < looks <= took / FRESH_SECONDS + 1
+
+
+async def test_all_numbers_are_a_second_old_at_most(
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine that is slow, as long as few rows wait: and they say how old they are."""
+    _slow_down(monkeypatch, seconds=0.05)
+    first = (await api.client.get(GET_ALL)).json()
+    course = await add_course(db)
+    await db.execute("INSERT INTO job_outbox (entity_id, queue_name) VALUES ($1, 'test-queue')", course)
+    began = time.monotonic()
+
+    async def counted() -> dict[str, Any]:
+        found: dict[str, Any] = (await api.client.get(GET_ALL)).json()
+        assert (found["readAt"] > first["readAt"]) == (found["outbox"]["pending"] == 1)
+        assert found["outbox"]["pending"] == 1
+        return found
+
+    await eventually(counted, within=20)
+    assert time.monotonic() - began < STALE_SECONDS
+
+
+@pytest.mark.parametrize(("rows", "looks"), [(DEEPEST_QUEUE, 5), (DEEPEST_QUEUE + 1, 1)])
+@pytest.mark.parametrize("path", ["/api/trpc/metrics.getOutbox", "/api/health/outbox"])
+async def test_very_many_rows_are_not_counted_for_each_who_asks(
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch, path: str, rows: int, looks: int
+) -> None:
+    """What it took 50 ms to count serves for ten seconds; few rows are counted anew for everybody, however long it takes."""
+    taken = _slow_down(monkeypatch, seconds=0.05)
+    course = await add_course(db)
+    await db.execute(
+        "INSERT INTO job_outbox (entity_id, queue_name) SELECT $1, 'test-queue' FROM generate_series(1, $2::int)",
+        course,
+        rows,
+    )
+    answers = [(await api.client.get(path)).json() for _ in range(5)]
+
+    assert len(taken) == looks
+    assert {answer.get("health", answer)["queueDepth"] for answer in answers} == {rows}
+    if path.endswith("getOutbox"):
+        assert len({answer["readAt"] for answer in answers}) == looks
+
+
+def _slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> list[Row]:
+    """Have each count of the outbox take longer; returns what was counted."""
+    real, counted = Database.fetchrow, []
+    statement = Queries.load("services.api", "metrics.sql")["outbox_state"]
+
+    async def slowly(db: Database, query: str, *arguments: Any) -> Row:
+        found = await real(db, query, *arguments)
+        if query == statement:
+            await asyncio.sleep(seconds)
+            counted.append(found)
+        return found
+
+    monkeypatch.setattr(Database, "fetchrow", slowly)
+    return counted
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_the_outbox_shows_the_names_of_both_sources() -> None:
 
     assert (shown["batchesProcessed"], shown["jobsCreated"], shown["jobsFailed"]) == (3, 7, 1)
     assert (shown["pending"], shown["processed"], shown["failed"]) == (4, 7, 1)
+    assert shown["readAt"] == NOW
     assert shown["avgProcessingTime"] == 1.2
     assert shown["health"] == {
         "alive": True,

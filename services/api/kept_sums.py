@@ -1,0 +1,66 @@
+"""The sums of the last minutes, kept in Redis for whichever api begins next: a restart begins no window anew.
+
+What is counted is in PostgreSQL, and of all time; these are only the marks that a window is measured from, a key a minute, and
+Redis forgets them when no window reaches back so far. A mark that Redis has lost makes a window shorter, which it says; never
+wrong. Nobody waits for Redis longer than its client does, and nothing is said when it is away: the next minute tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from services.kernel.clock import Clock
+from services.kernel.counters import Snapshot
+from services.kernel.errors import CoursegenError
+from services.kernel.redis_connection import refusals_translated
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+PREFIX: Final = "metrics:sums:"
+"""Before the name of the installation and the minute."""
+
+MINUTE: Final = 60
+KEPT_SECONDS: Final = 960
+"""A window, and the minute to the mark before it."""
+
+
+class KeptSums:
+    """One installation's marks in Redis."""
+
+    def __init__(self, redis: Redis, installation: str, clock: Clock) -> None:
+        self._redis: Any = redis
+        self._prefix = f"{PREFIX}{installation}:"
+        self._clock = clock
+
+    async def keep(self, counted: Snapshot) -> None:
+        """Mark this minute with these sums, unless another api has. Without Redis nothing happens."""
+        now = self._clock.now().timestamp()
+        mark = orjson.dumps({"at": now, "sums": [[*key, value] for key, value in counted.items()]})
+        try:
+            with refusals_translated("Redis refuses to keep the sums"):
+                await self._redis.set(f"{self._prefix}{int(now) // MINUTE}", mark, nx=True, ex=KEPT_SECONDS)
+        except CoursegenError:
+            return
+
+    async def recall(self) -> list[tuple[float, Snapshot]]:
+        """The marks that are left, the oldest first, each with its age in seconds. Without Redis there are none."""
+        now = self._clock.now().timestamp()
+        minutes = range((int(now) - KEPT_SECONDS) // MINUTE, int(now) // MINUTE + 1)
+        try:
+            with refusals_translated("Redis refuses to tell the sums"):
+                found = await self._redis.mget([f"{self._prefix}{minute}" for minute in minutes])
+        except CoursegenError:
+            return []
+        return sorted(_read(found, now), key=lambda mark: -mark[0])
+
+
+def _read(found: Iterable[bytes | None], now: float) -> Iterable[tuple[float, Snapshot]]:
+    for text in found:
+        if text is not None:
+            mark = orjson.loads(text)
+            sums = Snapshot({(name, label, bucket): value for name, label, bucket, value in mark["sums"]})
+            yield max(now - mark["at"], 0.0), sums

@@ -1,0 +1,123 @@
+"""The window of the numbers goes on over restarts and new processes: what it is measured from is kept in Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from services.api.kept_sums import KEPT_SECONDS, MINUTE, PREFIX, KeptSums
+from services.api.recent_figures import SAMPLE_SECONDS, WINDOW_SECONDS, RecentFigures
+from services.kernel.counters import Snapshot, bucket_of
+from services.kernel.redis_connection import open_redis
+from services.kernel.settings import Secret
+from tests.support.api import RunningApi, running_api
+from tests.support.clocks import StandingClock
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+INSTALLATION = "2026-01-01T00:00:00.000000Z"
+
+
+def sums(failed: int, milliseconds: float = 40.0) -> Snapshot:
+    """Counters of all time."""
+    return Snapshot({("fsm_total", "failed", 0): failed, ("fsm_duration", "", bucket_of(milliseconds)): failed})
+
+
+async def test_a_restart_begins_no_window_anew(app_database_url: str, redis_url: str) -> None:
+    """What an api has counted is in the window of the next one, percentiles included, and in the verdict."""
+    began = time.monotonic()
+    async with running_api(app_database_url, redis_url) as first:
+        await first.client.post("/api/coursegen/generate", json={"courseId": str(uuid4()), "title": "x"})
+        before = await _counted(first)
+    async with running_api(app_database_url, redis_url) as second, running_api(app_database_url, redis_url) as beside:
+        windows = [(await _counted(api)) for api in (second, beside)]
+        verdict = (await second.client.get("/api/trpc/metrics.healthCheck")).json()
+    elapsed = time.monotonic() - began
+
+    assert verdict["fsmSuccessRate"] == 100
+    for window in windows:
+        assert before["seconds"] < window.pop("seconds") < elapsed + 1
+        assert window == {name: value for name, value in before.items() if name != "seconds"}
+        assert window["durations"]["p95"] > 0
+
+
+async def _counted(api: RunningApi) -> dict[str, Any]:
+    async def window() -> dict[str, Any]:
+        found: dict[str, Any] = (await api.client.get("/api/trpc/metrics.getFSM")).json()["window"]
+        assert found["total"] == 1
+        return found
+
+    return await eventually(window, within=20)
+
+
+async def test_whoever_begins_has_the_window_of_whoever_has_run_for_an_hour(redis: Redis) -> None:
+    """At any second of a minute: the same seconds and the same numbers, fifteen minutes and no more than one besides."""
+    clock = StandingClock()
+    kept = KeptSums(redis, INSTALLATION, clock)
+    old = RecentFigures(clock, kept)
+    await old.begin(sums(0))
+    for minute in range(1, 61):
+        clock.pass_by(SAMPLE_SECONDS)
+        await old._note(sums(minute))
+        young = RecentFigures(clock, kept)
+        await young.begin(sums(minute))
+        assert _same(young, old, sums(minute))
+
+    clock.pass_by(59)
+    young = RecentFigures(clock, kept)
+    await young.begin(sums(61))
+    assert WINDOW_SECONDS <= young.until(sums(61)).seconds <= WINDOW_SECONDS + SAMPLE_SECONDS
+    assert _same(young, old, sums(61))
+
+
+def _same(young: RecentFigures, old: RecentFigures, counted: Snapshot) -> bool:
+    ours, theirs = young.until(counted), old.until(counted)
+    return (ours.seconds, ours.initiations, ours.counted.durations("fsm_duration")) == (
+        theirs.seconds,
+        theirs.initiations,
+        theirs.counted.durations("fsm_duration"),
+    )
+
+
+async def test_one_mark_a_minute_and_none_for_ever(redis: Redis) -> None:
+    """However many apis there are; the first one's sums stand, and each installation has its own."""
+    clock = StandingClock()
+    for failed in (1, 2, 3):
+        await KeptSums(redis, INSTALLATION, clock).keep(sums(failed))
+    await KeptSums(redis, "another", clock).keep(sums(9))
+    marks = await KeptSums(redis, INSTALLATION, clock).recall()
+    names = [name.decode() for name in await redis.keys(f"{PREFIX}{INSTALLATION}:*")]
+
+    assert [(age, mark.count("fsm_total", "failed")) for age, mark in marks] == [(0, 1)]
+    assert names == [f"{PREFIX}{INSTALLATION}:{int(clock.now().timestamp()) // MINUTE}"]
+    assert 0 < await redis.ttl(names[0]) <= KEPT_SECONDS
+
+
+async def test_counters_that_were_emptied_begin_a_window(redis: Redis) -> None:
+    """A mark from before a restore is above them: it would hide what is counted until they have grown as far."""
+    clock = StandingClock()
+    kept = KeptSums(redis, INSTALLATION, clock)
+    await kept.keep(sums(50))
+    clock.pass_by(MINUTE)
+    recent = RecentFigures(clock, kept)
+    await recent.begin(sums(0))
+    clock.pass_by(10)
+
+    assert recent.until(sums(3)).initiations.failed == 3
+    assert recent.until(sums(3)).seconds == 10
+
+
+async def test_without_redis_the_window_begins_with_the_process() -> None:
+    """Nothing is waited for, and nothing fails."""
+    clock = StandingClock()
+    async with open_redis(
+        Secret("redis://127.0.0.1:1/0"), name="test", socket_timeout=0.2, connect_timeout=0.2
+    ) as away:
+        recent = RecentFigures(clock, KeptSums(away, INSTALLATION, clock))
+        await recent.begin(sums(5))
+        clock.pass_by(10)
+
+        assert recent.until(sums(6)).initiations.failed == 1
