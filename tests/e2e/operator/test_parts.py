@@ -21,11 +21,12 @@ from tests.acceptance.test_dashboards import answers, expressions, generating, s
 from tests.e2e.operator.conftest import WATCHED
 from tests.support import tokens
 from tests.support.checklist import PAGE
+from tests.support.fences import fences
 from tests.support.kube.commands import Object
 from tests.support.kube.installation import Installation, port_forward
-from tests.support.kube.operator import OperatorRelease, await_condition
+from tests.support.kube.operator import RELEASE, OperatorRelease, await_condition, operator_values
 from tests.support.kube.page import Shell, make_tools, shell_for
-from tests.support.kube.parts import PARTS, TITLE, Part
+from tests.support.kube.parts import PARTS, RUNBOOKS, TITLE, Part
 from tests.support.kube.prometheus import (
     FIRED_SECONDS,
     firing,
@@ -35,6 +36,7 @@ from tests.support.kube.prometheus import (
     prometheus_says,
     targets,
 )
+from tests.support.kube.signals import stand_beside
 from tests.support.kube.values import CHART
 from tests.support.kube.verification import checks, red
 from tests.support.marked import marked, typed_as
@@ -49,6 +51,8 @@ BACK_SECONDS = 180.0
 """To green checks after the mending: pods start, and processes find their servers again."""
 DASHBOARDS = CHART / "files" / "dashboards"
 CRITICAL = {alert.name for preset in PRESETS for alert in preset.alerts if alert.severity == "critical"}
+SYSTEM = "coursegen-system"
+"""Where the operator is on the pages."""
 _A_FAILURE = f"""
     INSERT INTO auth.users (id) VALUES ('{tokens.USER}') ON CONFLICT DO NOTHING;
     INSERT INTO courses (id, title, slug, user_id, organization_id)
@@ -202,6 +206,41 @@ def test_a_broken_part_is_seen_and_told_of_and_its_page_brings_it_back(site: Sit
         is_quiet(installation.namespace, *part.alerts)
     finally:
         part.clears(installation)
+
+
+@by_hand
+def test_an_operator_that_is_gone_is_told_of_and_its_page_brings_it_back(site: Site, operator: OperatorRelease) -> None:
+    """OperatorDown, `no Deployment`: the application goes on, the page shows that nothing is there, and its command helps."""
+    text = (RUNBOOKS / "OperatorDown.md").read_text(encoding="utf-8").replace(SYSTEM, operator.namespace)
+    commands = [each.text for each in fences(text)]  # under Confirm, and under Look
+    (install,) = re.findall(r"^\| no Deployment \| `(helm upgrade --install [^`]+)` \|$", text, re.MULTILINE)
+    eventually_sync(lambda: not _fires("OperatorDown"), within=FIRED_SECONDS, every=1)
+    try:
+        operator.helm("uninstall", RELEASE, "--wait")  # the kinds stay, and so do resources and what was made of them
+        eventually_sync(lambda: _fires("OperatorDown"), within=FIRED_SECONDS, every=1)
+        confirmed, looked = (site.looks(each) for each in commands)
+        assert "No resources found" in confirmed
+        assert "No resources found" in looked
+        assert red(site.installation) == []  # what runs goes on
+        site.types(f"{install} --wait --timeout=4m -f - <<'VALUES'\n{json.dumps(operator_values())}\nVALUES\n")
+
+        eventually_sync(lambda: len(operator.pods()) == 2 and operator.leader(), within=BACK_SECONDS, every=2)
+        leads = f"kubectl -n {operator.namespace} get lease coursegen-operator"
+        assert leads in text.partition("## Over when")[2]
+        assert operator.leader() in site.types(f"{leads} -o yaml\n")
+        eventually_sync(lambda: not _fires("OperatorDown"), within=FIRED_SECONDS, every=1)
+    finally:
+        if len(operator.pods()) < 2:
+            operator.install()
+        stand_beside(operator.namespace, RELEASE)
+
+
+def _fires(alert: str) -> bool:
+    """For whatever namespace: what is not there has none."""
+    return any(
+        each["labels"]["alertname"] == alert and each["state"] == "firing"
+        for each in prometheus_says("alerts")["alerts"]
+    )
 
 
 def _tells(site: Site, part: Part) -> bool:
