@@ -7,6 +7,7 @@ wrong. Nobody waits for Redis longer than its client does, and nothing is said w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,8 +60,9 @@ class KeptSums:
 
 
 def _read(found: Iterable[bytes | None], now: float) -> Iterable[tuple[float, Snapshot]]:
-    for text in found:
-        if text is not None:
+    """What is no mark, or one of another release, is as good as none: no api fails to start by it."""
+    for text in filter(None, found):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             mark = orjson.loads(text)
-            sums = Snapshot({(name, label, bucket): value for name, label, bucket, value in mark["sums"]})
-            yield max(now - mark["at"], 0.0), sums
+            sums = {(str(name), str(label), int(bucket)): float(value) for name, label, bucket, value in mark["sums"]}
+            yield max(now - float(mark["at"]), 0.0), Snapshot(sums)

@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import pytest
+
 from services.api.kept_sums import KEPT_SECONDS, MINUTE, PREFIX, KeptSums
 from services.api.recent_figures import SAMPLE_SECONDS, WINDOW_SECONDS, RecentFigures
 from services.kernel.counters import Snapshot, bucket_of
@@ -108,6 +110,20 @@ async def test_counters_that_were_emptied_begin_a_window(redis: Redis) -> None:
 
     assert recent.until(sums(3)).initiations.failed == 3
     assert recent.until(sums(3)).seconds == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no mark", "[]", "{}", '{"at": "x", "sums": []}', '{"at": 1, "sums": [["a", "", {}, 1]]}']
+)
+async def test_what_is_no_mark_is_as_good_as_none(redis: Redis, text: str) -> None:
+    """Whoever has written it: an api begins all the same, and with the other marks."""
+    clock = StandingClock()
+    kept = KeptSums(redis, INSTALLATION, clock)
+    await kept.keep(sums(1))
+    clock.pass_by(MINUTE)
+    await redis.set(f"{PREFIX}{INSTALLATION}:{int(clock.now().timestamp()) // MINUTE}", text)
+
+    assert [age for age, _ in await kept.recall()] == [MINUTE]
 
 
 async def test_without_redis_the_window_begins_with_the_process() -> None:

@@ -77,6 +77,29 @@ async def test_a_look_that_took_long_serves_longer() -> None:
     assert seen == [1, 1, 2, 3, 3, 4]
 
 
+@pytest.mark.parametrize(("is_costly", "age"), [(True, 5.0), (False, 1.0)])
+async def test_what_is_cheap_by_nature_serves_no_longer_on_a_slow_machine(is_costly: bool, age: float) -> None:
+    """Only what was seen says whether the next look would take as long."""
+    clock = StandingClock()
+    taken = 0
+
+    async def look_slowly() -> int:
+        nonlocal taken
+        taken += 1
+        clock.pass_by(0.5)
+        return taken
+
+    look = SharedLook(
+        look_slowly, longest_seconds=10, fresh_seconds=1, stale_seconds=5, is_costly=lambda _: is_costly, clock=clock
+    )
+    first = await look.result()
+    clock.pass_by(age - 0.5 - 0.01)
+    second = await look.result()
+    clock.pass_by(0.02)
+
+    assert (first, second, await look.result()) == (1, 1, 2)
+
+
 async def test_nobody_waits_longer_than_told_and_the_late_look_still_serves() -> None:
     """Who asks again waits for the same one: a hanging database is asked once."""
     looks = Looks()
