@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import httpx
-
 from services.cli.errors import StackError
 from services.kernel.errors import CoursegenError
+from services.kernel.lean import lean
+
+with lean():
+    import httpx
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
