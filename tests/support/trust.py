@@ -13,17 +13,22 @@ import pytest
 from httpx._transports import default
 
 _OTHERS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name others."""
 
 
 @contextmanager
 def read_once() -> Iterator[None]:
     """In the block such clients share what the first has read; most of them speak plain HTTP and never look at it."""
     make = default.create_ssl_context
-    usual = functools.cache(make)
+
+    @functools.cache
+    def usual(*_others: str | None) -> ssl.SSLContext:
+        return make()
 
     def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-        is_usual = verify is True and cert is None and not any(name in os.environ for name in _OTHERS)
-        return usual() if is_usual else make(verify, cert, trust_env)
+        if (verify, cert, trust_env) != (True, None, True):
+            return make(verify, cert, trust_env)
+        return usual(*map(os.environ.get, _OTHERS))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(default, "create_ssl_context", shared)
