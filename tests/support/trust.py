@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from httpx._transports import default
+
+from services.kernel.lean import lean
+
+with lean():
+    from httpx._transports import default
 
 _OTHERS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables that name others."""

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import cast
 
 import pytest
+import structlog
 
 from services.kernel.lean import FOR_TERMINALS, lean
 from tests.support.servers import REPOSITORY
@@ -54,3 +55,8 @@ def test_what_is_hidden_can_be_imported_afterwards(monkeypatch: pytest.MonkeyPat
                 __import__(name)
     for name in hidden:
         assert cast(ModuleType, __import__(name)).__name__ == name
+
+
+def test_no_test_draws_a_traceback_with_all_its_variables() -> None:
+    """As rich does wherever logs are not set up: the tests of what goes wrong would do little else."""
+    assert structlog.dev.default_exception_formatter is structlog.dev.plain_traceback
