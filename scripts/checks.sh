@@ -73,7 +73,7 @@ api_initiate() { # BODY
 }
 
 json() { # PATH: read JSON from standard input and print what lies at a.b.c; nothing when it is not there
-    python3 -c '
+    python3 -I -S -c '
 import json, sys
 try:
     value = json.load(sys.stdin)

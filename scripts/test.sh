@@ -111,6 +111,11 @@ end_beside() {
 }
 trap end_beside EXIT
 
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then # not beside the sources; but hundreds of processes start that would compile everything anew
+    unset PYTHONDONTWRITEBYTECODE
+    export PYTHONPYCACHEPREFIX=$sides/compiled
+fi
+
 on_a_cluster() { # the steps; what has a cache of its own is tried again by itself
     local caches=.pytest_cache
     go_beside application "($platform) and not alone" -n 0 -o cache_dir=$caches/application "${application[@]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import servers
+from tests.support import servers, trust
 from tests.support.stack import Stack, open_stack
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ _SCRUBBED = (
 )  # fmt: skip
 for _name in _SCRUBBED:  # what the caller's shell says about a running stack is not for the tests
     os.environ.pop(_name, None)
+
+# jsonschema would let it make a grammar, for two seconds of each process, to check IRIs: no schema here has any.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 settings.register_profile("coursegen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,6 +66,13 @@ _FEWEST_JOBS, _MOST_JOBS = 4, 8
 def pytest_xdist_auto_num_workers() -> int:
     """How many `-n auto` means."""
     return max(_FEWEST_JOBS, min(_MOST_JOBS, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """By the clients of all tests that do not say whom they trust."""
+    with trust.read_once():
+        yield
 
 
 @pytest.fixture(scope="session")

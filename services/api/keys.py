@@ -12,14 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx
 import jwt
 import orjson
 
 from services.api.settings import ApiSettings
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.errors import SettingsInvalid, UpstreamUnavailable
+from services.kernel.lean import lean
 from services.kernel.logs import get_logger
+
+with lean():
+    import httpx
 
 REFRESH_SECONDS: Final = 300.0
 """How often a key set is read again from its address."""

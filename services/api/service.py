@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -377,5 +378,5 @@ def _routes(
         description,
     )
     table = RouteTable(operation for group in groups for operation in group.operations())
-    description.publish(openapi.describe(table.operations, metadata.version("coursegen")))
+    description.publish(partial(openapi.describe, table.operations, metadata.version("coursegen")))
     return table

@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import httpx
-
 from services.cli.errors import StackError
 from services.kernel.errors import CoursegenError
+from services.kernel.lean import lean
+
+with lean():
+    import httpx
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -96,11 +98,13 @@ class ApiClient:
         self._is_known = stack_id is None
         self._patience = patience_seconds
         self._on_outage = on_outage
+        is_encrypted = self.url.lower().startswith("https:")
         self._http = httpx.AsyncClient(
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=_TIMEOUT,
             trust_env=False,
+            verify=is_encrypted,  # else no certificate is looked at, and reading those of all authorities takes a while
             transport=transport,
         )
 

@@ -5,31 +5,41 @@ Exit codes: 0 done, 1 failed (the message names the next step), 2 called wrongly
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Final
 
 import typer
 
 from services.cli import output
-from services.cli.commands import admin, courses, database, demo, messages, stack, tokens, top, verification
 from services.cli.errors import CalledWrongly
 from services.kernel import logs
 from services.kernel.errors import CoursegenError
 
 _WRONG_CALL = 2
 _EPILOG = "First time here? coursegen demo. More: README.md"
+_PANELS: Final = {
+    "Local stack": {"demo": "demo", "up": "stack", "env": "stack", "down": "stack"},
+    "Courses": {"generate": "courses", "status": "courses"},
+    "Operations": {"verify": "verification", "top": "top"},
+    "Development": {"token": "tokens", "fixtures": "database", "migrate": "database"},
+}
+"""The commands as help shows them, each with its module."""
+_GROUPS: Final = {"messages": "Messages", "admin": "Administration"}
+"""Commands with subcommands, each with its panel and a module of its name."""
 
 
 def _tell_version(asked: bool) -> None:
     if asked:
+        import importlib.metadata
+
         output.say(f"coursegen {importlib.metadata.version('coursegen')}")
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """The command with all its subcommands."""
+def build(named: str = "") -> typer.Typer:
+    """The command with all its subcommands; where `named` is one of them only with that: no other module is read."""
     app = typer.Typer(
         name="coursegen",
         help="Turns documents into a structured course, and never loses one on the way.",
@@ -41,21 +51,18 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_before)
-    for panel, commands in _panels().items():
-        for command in commands:
-            app.command(rich_help_panel=panel)(command)
-    app.add_typer(messages.group(), name="messages", rich_help_panel="Messages")
-    app.add_typer(admin.group(), name="admin", rich_help_panel="Administration")
+    known = {name for commands in (*_PANELS.values(), _GROUPS) for name in commands}
+    wanted = {named} if named in known else known
+    for panel, commands in _PANELS.items():
+        for name in [each for each in commands if each in wanted]:
+            app.command(name, rich_help_panel=panel)(getattr(_module(commands[name]), name))
+    for name in [each for each in _GROUPS if each in wanted]:
+        app.add_typer(_module(name).group(), name=name, rich_help_panel=_GROUPS[name])
     return app
 
 
-def _panels() -> dict[str, tuple[Callable[..., None], ...]]:
-    return {
-        "Local stack": (demo.demo, stack.up, stack.env, stack.down),
-        "Courses": (courses.generate, courses.status),
-        "Operations": (verification.verify, top.top),
-        "Development": (tokens.token, database.fixtures, database.migrate),
-    }
+def _module(name: str) -> ModuleType:
+    return import_module(f"services.cli.commands.{name}")
 
 
 def _before(
@@ -71,7 +78,7 @@ def run() -> None:
     """Run the command and leave with its exit code."""
     logs.configure("warning", "auto", "coursegen")
     try:
-        build()()
+        build(*sys.argv[1:2])()
     except CoursegenError as error:
         output.failure(error, as_json="--json" in sys.argv)
         sys.exit(_WRONG_CALL if isinstance(error, CalledWrongly) else 1)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from services.cli import tokens
 from services.cli.errors import CalledWrongly, StackError, StackStopped
 from services.cli.stack.processes import jwt_secret
 from services.cli.stack.state import Running, StateFolder, default_folder
-from services.kernel.database import Connection, connect, translated
 from services.kernel.errors import DatabaseUnavailable
 from services.kernel.settings import database_address
+
+if TYPE_CHECKING:
+    from services.kernel.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ async def database_session(environ: Mapping[str, str], application: str) -> Asyn
     Raises:
         StackError: it cannot be reached, with what to look at.
     """
+    from services.kernel.database import connect, translated
+
     url = database_url(environ)
     try:
         session = await connect(url, application=application)

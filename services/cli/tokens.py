@@ -6,8 +6,6 @@ import re
 import time
 from uuid import UUID
 
-import jwt
-
 from services.cli.errors import CalledWrongly
 
 TIERS = ("FREE", "BASIC", "STANDARD", "TRIAL", "PREMIUM")
@@ -45,6 +43,8 @@ def parse_ttl(text: str) -> int:
 
 def has_role(token: str, role: str) -> bool:
     """Whether `token` claims the role and has not run out; its signature is for the api to check."""
+    import jwt
+
     try:
         claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": True})
     except jwt.PyJWTError:
@@ -55,6 +55,8 @@ def has_role(token: str, role: str) -> bool:
 
 def subject(token: str) -> str:
     """Whose token it says it is; empty when it cannot be read."""
+    import jwt
+
     try:
         return str(jwt.decode(token, options={"verify_signature": False}).get("sub", "")).lower()
     except jwt.PyJWTError:
@@ -73,6 +75,8 @@ def mint(
     issuer: str | None = None,
 ) -> str:
     """A token signed with `secret` (HS256)."""
+    import jwt
+
     now = int(time.time())
     app_metadata: dict[str, str] = {}
     if organization is not None:

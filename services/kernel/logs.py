@@ -19,7 +19,11 @@ from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
 import orjson
-import structlog
+
+from services.kernel.lean import lean
+
+with lean():
+    import structlog
 
 Level = Literal["debug", "info", "warn", "error"]
 Logger = structlog.typing.FilteringBoundLogger

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from tests.charts.conftest import CHART, NEWEST, OLDEST, Object, Render, values_files
 from tests.charts.objects import pods
+from tests.charts.validity import require_valid
 from tests.support.images import PROCESSES
 
 _SCHEMAS = Path(__file__).with_name("schemas")
@@ -59,7 +59,7 @@ def validate(each: Object, version: str) -> None:
     elif each["kind"] in _FOREIGN:
         jsonschema.Draft202012Validator(json.loads(_FOREIGN[each["kind"]].read_text(encoding="utf-8"))).validate(each)
     else:
-        kubernetes_validate.validate(each, version, strict=True)
+        require_valid(each, version)
 
 
 @functools.cache

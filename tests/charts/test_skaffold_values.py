@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
-from tests.charts.conftest import CHART, NEWEST, OLDEST
+from tests.charts.conftest import CHART, NEWEST, OLDEST, rendered
 from tests.charts.objects import of_kind, pods
+from tests.charts.validity import require_valid
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG: dict[str, Any] = yaml.safe_load((_ROOT / "skaffold.yaml").read_text(encoding="utf-8"))
@@ -44,6 +45,11 @@ def _given(process: str, built: str) -> dict[str, str]:
 
 
 def _rendered(helm: str, built: str, *files: str) -> Objects:
+    return rendered(_template(helm, built, *files))
+
+
+@functools.cache
+def _template(helm: str, built: str, *files: str) -> subprocess.CompletedProcess[str]:
     variables: dict[str, str] = {}
     for process in _PROCESSES:
         variables |= _given(process, built.format(process=process))
@@ -54,9 +60,7 @@ def _rendered(helm: str, built: str, *files: str) -> Objects:
         value = re.sub(r'\{\{default "([^"]+)" \.\w+\}\}', r"\1", template)
         value = re.sub(r"\{\{\.(\w+)\}\}", lambda found: variables[found[1]], value)
         command += ["--set", f"{path}={value}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def test_pods_name_their_image_as_it_was_built(helm: str, built: str) -> None:
 def test_the_objects_are_valid(objects: Objects, version: str) -> None:
     """By the schemas of the oldest and the newest version, the Job of `skaffold verify` as well; no volume is claimed."""
     for each in [*objects, _verification()]:
-        kubernetes_validate.validate(each, version, strict=True)
+        require_valid(each, version)
     assert "volumeClaimTemplates" not in of_kind(objects, "StatefulSet")["coursegen-postgresql"]["spec"]
 
 

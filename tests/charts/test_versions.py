@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.charts.conftest import CHART, NEWEST, Object, Render
+from tests.charts.conftest import CHART, NEWEST, Object, Render, rendered
 from tests.support.previous import PREVIOUS, described, present_version, previous_version
 
 _KINDS = {"added", "changed", "deprecated", "removed", "fixed", "security"}
@@ -79,8 +79,7 @@ def test_another_version_alone_restarts_no_database(helm: str, tmp_path: Path) -
         described = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8")) | {"version": version}
         (chart / "Chart.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
         command = [helm, "template", "cg", str(chart), "--set", "dev.enabled=true", "--kube-version", NEWEST]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+        objects = rendered(subprocess.run(command, capture_output=True, text=True, check=True))
         kinds = ("Deployment", "StatefulSet")
         return {each["metadata"]["name"]: each["spec"]["template"] for each in objects if each["kind"] in kinds}
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import httpx
 
 from services.api import openapi
+from services.api.routing import Operation
 from services.api.service import ApiService, Parts, open_parts
 from services.api.settings import ApiSettings
 from services.kernel.health import HealthRegistry
@@ -21,6 +22,19 @@ from tests.support.limits import RAISED_FIELDS
 from tests.support.receiver import WEBHOOK_KEY
 from tests.support.servers import database_number
 from tests.support.waiting import eventually
+
+_descriptions: dict[tuple[object, ...], Mapping[str, Any]] = {}
+
+
+def _description(operations: Sequence[Operation]) -> Mapping[str, Any]:
+    """What describes them, made once for all apis that have the same."""
+    described = [each.name for each in fields(Operation) if each.name != "handler"]  # bound to objects of one api
+    key = tuple(
+        (each.name, each.handler.__doc__, *(repr(getattr(each, name)) for name in described)) for each in operations
+    )
+    if key not in _descriptions:
+        _descriptions[key] = openapi.describe(operations, "test")
+    return _descriptions[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ async def running_api(database_url: str, redis_url: str, **changes: Any) -> Asyn
             await serving
         url = f"http://127.0.0.1:{service.port}"
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        contract = Contract(openapi.describe(parts.routes.operations, "test"))
+        contract = Contract(_description(parts.routes.operations))
         hooks = {"response": [contract.hook]}
         async with httpx.AsyncClient(
             base_url=url, headers=tokens.bearer(), timeout=30, limits=limits, event_hooks=hooks

@@ -32,6 +32,8 @@ _TEMPLATE = "coursegen_template"
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 8 * 1024**3
 _REDIS_DATABASES = 512
+_fresh: list[Path] = []
+"""A data folder in which nobody has ever been, while the session's server runs: initdb is ten times the work of a copy."""
 
 
 @contextlib.contextmanager
@@ -84,9 +86,16 @@ class PrivatePostgres:
 
     def start(self) -> None:
         """Start it (again) and wait until it answers."""
-        self.server.initialise()
+        self.initialise()
         self._process = self.server.start()
         self.server.wait_ready(self._process)
+
+    def initialise(self) -> None:
+        """Make its data folder unless it is there: as initdb does, or of what it has made for the session's server."""
+        if _fresh and not self.server.data.exists():
+            accounts.own_folder(self.server.folder, self.server.account)
+            _copy(_fresh[-1], self.server.data)
+        self.server.initialise()
 
     def stop(self) -> None:
         """Stop it as `pg_ctl stop -m fast` does."""
@@ -192,10 +201,14 @@ class PrivateRedis:
 
 
 class Postgres:
-    """The session's server: hands out databases that are copies of one migrated template."""
+    """The session's server: hands out databases that are copies of one migrated template.
 
-    def __init__(self, admin_url: str) -> None:
+    One of our own copies their files, which is half the work of writing each page into its log; it waits for no disk.
+    """
+
+    def __init__(self, admin_url: str, *, is_own: bool = False) -> None:
         self.admin_url = admin_url
+        self._how = " STRATEGY FILE_COPY" if is_own else ""
         self._marker = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
         self._template: str | None = None
@@ -204,7 +217,7 @@ class Postgres:
         """Make a database and return its connection string as the owner."""
         name = f"coursegen_test_{self._marker}_{next(self._numbers)}"
         template = self._migrated_template() if migrated else "template0"
-        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{self._how}')
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -300,11 +313,23 @@ def session_postgres() -> Iterator[Postgres]:
         return
     with server_folder() as folder:
         own = PrivatePostgres(folder, options={"max_wal_size": "256MB"})  # of memory
-        own.start()
+        own.initialise()
+        fresh = folder / "fresh"
+        _copy(own.server.data, fresh)
+        _fresh.append(fresh)
         try:
-            yield Postgres(own.url())
+            own.start()
+            yield Postgres(own.url(), is_own=True)
         finally:
+            _fresh.remove(fresh)
             own.stop()
+
+
+def _copy(data: Path, to: Path) -> None:
+    """A data folder with its owner; one that is copied half is no data folder."""
+    unfinished = to.with_name(f"{to.name}.copied")
+    subprocess.run(["cp", "-a", data, unfinished], check=True)
+    unfinished.rename(to)
 
 
 class Redis:

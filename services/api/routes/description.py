@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -29,11 +30,22 @@ _POLICY = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none
 
 
 class DescriptionRoutes:
-    """Serves the description, which is made once, when the table of routes is whole."""
+    """Serves the description, which is made once, when somebody asks for it first: a process that starts has no time for it."""
 
     def __init__(self) -> None:
-        self._document = b"{}"
-        self._page = b""
+        self._describe: Callable[[], Mapping[str, Any]] = dict
+
+    @cached_property
+    def _description(self) -> Mapping[str, Any]:
+        return self._describe()
+
+    @cached_property
+    def _document(self) -> bytes:
+        return orjson.dumps(self._description)
+
+    @cached_property
+    def _page(self) -> bytes:
+        return page(self._description).encode()
 
     def operations(self) -> list[Operation]:
         """This module's part of the table."""
@@ -56,10 +68,9 @@ class DescriptionRoutes:
             ),
         ]
 
-    def publish(self, description: Mapping[str, Any]) -> None:
-        """Serve this description from now on."""
-        self._document = orjson.dumps(description)
-        self._page = page(description).encode()
+    def publish(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        """Serve what this makes, once the table of routes is whole."""
+        self._describe = describe
 
     async def openapi(self, request: Request) -> Reply:
         """This api as an OpenAPI 3.1 document."""

@@ -7,19 +7,20 @@ import os
 import shlex
 import signal
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import interrupts, output
 from services.cli.commands.options import AsJson, Verbose
 from services.cli.errors import StackError
-from services.cli.stack.journal import Journal
-from services.cli.stack.local_stack import LocalStack, StackOptions
 from services.cli.stack.ports import LOOPBACK
 from services.cli.stack.spawn import is_running
 from services.cli.stack.state import Running, StateFolder
 from services.cli.target import developer_token, running_stack, state_folder
+
+if TYPE_CHECKING:
+    from services.cli.stack.local_stack import LocalStack, StackOptions
 
 _STOP_SECONDS = 25.0
 _KILL_SECONDS = 12.0
@@ -42,6 +43,8 @@ def up(
     again. Data, logs and secrets lie in one folder: COURSEGEN_HOME, or a default that is printed; `coursegen down --purge`
     removes it.
     """
+    from services.cli.stack.local_stack import StackOptions
+
     options = StackOptions(host=host, port=port, metrics_port=metrics_port)
 
     async def main(hurry: asyncio.Event) -> int:
@@ -65,6 +68,9 @@ def local_stack(
     state: StateFolder, options: StackOptions, *, verbose: bool, quiet: bool, hurry: asyncio.Event
 ) -> LocalStack:
     """A stack that tells its steps; `quiet` leaves standard output to a result and tells them on standard error."""
+    from services.cli.stack.journal import Journal
+    from services.cli.stack.local_stack import LocalStack
+
     tell = output.note if quiet else output.say
     journal = Journal(state.logs, show=output.note if verbose else None, alarm=None if verbose else tell)
     return LocalStack(state, options, environ=os.environ, journal=journal, tell=tell, hurry=hurry)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-import httpx
-
 from services.cli.admin_api import AdminApi
 from services.cli.top import series
 from services.cli.top.series import Stage
+from services.kernel.lean import lean
+
+with lean():
+    import httpx
 
 Json = dict[str, Any]
 

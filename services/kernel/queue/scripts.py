@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Script:
     sha: str
 
     @classmethod
+    @cache
     def read(cls, name: str) -> Script:
         """The script of this name, with the prelude before it."""
         folder = resources.files("services.kernel.queue") / "lua"

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpcore
-import httpx
 
+from services.kernel.lean import lean
 from services.kernel.logs import scrub_text
 from services.kernel.webhooks.urls import Target
 from services.stage_worker.webhooks.network import GuardedBackend
+
+with lean():
+    import httpx
 
 LARGEST_ANSWER: Final = 65_536
 """Bytes of an answer that are read at most."""

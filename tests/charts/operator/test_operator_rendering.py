@@ -9,7 +9,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -17,6 +16,7 @@ from operators.coursegen_operator.settings import OperatorSettings
 from tests.charts.conftest import NEWEST, OLDEST
 from tests.charts.objects import of_kind, pods, settings
 from tests.charts.operator.conftest import OPERATOR_CHART, Attempt, Render, values_files
+from tests.charts.validity import require_valid
 
 _ROOT = Path(__file__).resolve().parents[3]
 _FOREIGN = {"PodMonitor"}
@@ -41,7 +41,7 @@ def test_the_objects_are_valid(render: Render, file: Path, version: str) -> None
     assert {"Deployment", "ServiceAccount", "CustomResourceDefinition"} <= {each["kind"] for each in objects}
     for each in objects:
         if each["kind"] not in _FOREIGN:
-            kubernetes_validate.validate(each, version, strict=True)
+            require_valid(each, version)
 
 
 def test_the_chart_file() -> None:

@@ -16,17 +16,20 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import httpx
 import msgspec
 
 from services.kernel import spans, tracing
 from services.kernel.errors import PermanentError, UpstreamUnavailable
+from services.kernel.lean import lean
 from services.kernel.logs import get_logger, scrub_text
 from services.stage_worker.engines.openai.budget import Budget
 from services.stage_worker.engines.openai.cache import AnswerCache, key_of
 from services.stage_worker.engines.openai.schemas import strict_schema
 from services.stage_worker.engines.openai.settings import OpenAISettings
 from services.stage_worker.engines.openai.wire import Completion, FaultBody
+
+with lean():
+    import httpx
 
 T = TypeVar("T", bound=msgspec.Struct)
 
