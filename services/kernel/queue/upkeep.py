@@ -1,8 +1,9 @@
 """What a worker does beside its jobs: keep its leases, rescue the jobs of dead workers, wake delayed jobs, report dead ones.
 
 Each duty runs in its own loop, so that a slow one does not cost the worker its lease. Nothing here ends the worker: an
-outage is waited out, anything else is logged and tried again. Nothing is done in a Redis that is another installation's: what
-died there is reported to its own PostgreSQL, by its own workers.
+outage is waited out, anything else is logged and tried again. Nothing is done for others in a Redis that is another
+installation's: what died there is reported to its own PostgreSQL, by its own workers. Whose it is takes a while to ask, so the
+lease is kept without asking.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ class Upkeep:
         """Do every duty until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(RENEW_SECONDS, self._live))
-            group.create_task(self._repeat(RENEW_SECONDS, self._rescue))
-            group.create_task(self._repeat(PROMOTE_SECONDS, self._promote))
+            group.create_task(self._repeat(RENEW_SECONDS, self._rescue, for_others=True))
+            group.create_task(self._repeat(PROMOTE_SECONDS, self._promote, for_others=True))
             group.create_task(self._repeat(INFO_SECONDS, self._show))
-            group.create_task(self._repeat(RENEW_SECONDS, self._bury, wake=self._something_died))
+            group.create_task(self._repeat(RENEW_SECONDS, self._bury, wake=self._something_died, for_others=True))
 
     def set_aside(self, queue: CourseQueue, taken: Taken) -> None:
         """Have a value that is no job put beside its queue soon."""
@@ -83,14 +84,20 @@ class Upkeep:
             logger.info("the leases run out by themselves")
 
     async def _repeat(
-        self, seconds: float, duty: Callable[[], Awaitable[None]], wake: asyncio.Event | None = None
+        self,
+        seconds: float,
+        duty: Callable[[], Awaitable[None]],
+        *,
+        wake: asyncio.Event | None = None,
+        for_others: bool = False,
     ) -> None:
+        guard = self._guard if for_others else None
         while True:
             if wake is not None:
                 wake.clear()
             try:
-                if self._guard is not None:
-                    await self._guard()
+                if guard is not None:
+                    await guard()
                 await duty()
             except BrokerUnavailable:
                 logger.debug("a duty waits for the queue", duty=duty.__name__)

@@ -66,8 +66,8 @@ class QueueWorker:
             dead_letter: is told of jobs set aside, until it returns without an error.
             most_crashes: workers that may die with a job before it is set aside.
             beat: called whenever the loop has come round; for a liveness check.
-            guard: asked before jobs are taken, every `LOOK_SECONDS` and after each outage, and before each side duty; while it
-                raises `BrokerUnavailable` nothing is taken, and nothing reported.
+            guard: asked before jobs are taken, every `LOOK_SECONDS` and after each outage, and before each side duty that is
+                done for others; while it raises `BrokerUnavailable` nothing is taken, rescued, woken or reported.
         """
         self.worker_id = worker_id or uuid4().hex
         self.queues = [CourseQueue(redis, name, worker_id=self.worker_id) for name in queues]
