@@ -5,9 +5,9 @@ What another installation has in that Redis is neither shown nor touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -26,7 +26,7 @@ from services.kernel.database import Database
 from services.kernel.errors import BrokerUnavailable, RedisOccupied
 from services.kernel.installation import Claim
 from services.kernel.messages.consuming import StreamExit
-from services.kernel.messages.dead_letters import DeadMessage, DeadMessages, Discarded
+from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
 from services.kernel.messages.upkeep import Upkeep
 from services.kernel.queries import Queries
 
@@ -39,6 +39,8 @@ DIVIDE: Final = "messages.divide"
 
 _ALIVE_SECONDS: Final = 15.0
 """Workers are seen every two seconds; one that was not for so long is gone or cut off."""
+_TRACE_LENGTH: Final = 40
+"""Of an entry's id and a reason, in the record; none that a worker has written is longer."""
 _NO_FIGURES: Final = "Redis does not answer: what waits in the stream is not known, nor what is dead."
 _OTHERS: Final = "The stream in Redis is another installation's; its messages are not shown. /readyz says what to set."
 _NONE_DEAD: Final = "There are no dead letters."
@@ -124,7 +126,8 @@ class StreamDesk:
             BrokerUnavailable: Redis does not answer; some may have gone back.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
-        action = await self._begin(author, REPLAY, ids)
+        await self._claim.respect()
+        action = await self._record(author, REPLAY, ids, {})
         missing: list[str] = []
         if ids is None:
             done = await self._letters.replay_all()
@@ -137,23 +140,31 @@ class StreamDesk:
     async def discard(self, author: Author, ids: Sequence[str] | None) -> DiscardedMessageOutcome:
         """Remove dead letters that are no message, all that are there now when `ids` is None.
 
+        The record has each of them, the first thousand of very many, before any is gone: nothing else knows of it afterwards.
+
         Raises:
-            BrokerUnavailable: Redis does not answer; some may be gone.
+            BrokerUnavailable: Redis does not answer; some may be gone, and the record says how many.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
-        action = await self._begin(author, DISCARD, ids)
-        if ids is None:
-            found = Discarded(await self._letters.discard_all(), [], [])
-        else:
-            found = await self._letters.discard(ids)
-        outcome = DiscardedMessageOutcome(discarded=found.removed, missing=found.missing, kept=found.kept)
-        await self._audit.complete(action, msgspec.structs.asdict(outcome))
+        await self._claim.respect()
+        chosen = await self._letters.chosen(ids)
+        letters = {"letters": [_trace(each) for each in chosen.first], "count": len(chosen.ids)}
+        action = await self._record(author, DISCARD, ids, letters)
+        gone, missing = 0, list(chosen.missing)
+        try:
+            for each in chosen.ids:
+                if await self._letters.discard(each):
+                    gone += 1
+                elif ids is not None:
+                    missing.append(each)
+        finally:
+            outcome = DiscardedMessageOutcome(discarded=gone, missing=missing, kept=chosen.kept)
+            await self._audit.complete(action, msgspec.structs.asdict(outcome))
         return outcome
 
-    async def _begin(self, author: Author, action: str, ids: Sequence[str] | None) -> int:
-        await self._claim.respect()
+    async def _record(self, author: Author, action: str, ids: Sequence[str] | None, detail: Mapping[str, Any]) -> int:
         target = "all" if ids is None else f"{len(ids)} dead letters"
-        return await self._audit.record(author, action, target, {"ids": None if ids is None else list(ids)})
+        return await self._audit.record(author, action, target, {"ids": None if ids is None else list(ids), **detail})
 
     async def divide(self, author: Author, count: int) -> PartitionCountReply:
         """Have twice as many partitions; nothing happens when there are `count` already.
@@ -170,6 +181,18 @@ class StreamDesk:
         now = await self._stream.partitions(self._configured)
         await self._audit.complete(action, {"partitions": now})
         return PartitionCountReply(partitions=now, changed=now != before)
+
+
+def _trace(letter: DeadMessage) -> dict[str, Any]:
+    def kept(text: str) -> str:  # somebody may have written it by hand, and jsonb has no NUL
+        return text[:_TRACE_LENGTH].replace("\0", "\ufffd")
+
+    return {
+        "id": letter.letter_id,
+        "entry": kept(letter.entry_id),
+        "partition": letter.partition,
+        "reason": kept(letter.reason),
+    }
 
 
 def _letter(letter: DeadMessage) -> DeadMessageReply:

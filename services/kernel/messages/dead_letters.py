@@ -16,6 +16,9 @@ from services.kernel.messages.envelope import Envelope, LaterVersion, Undecodabl
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+MOST_TOLD: Final = 1000
+"""Letters of which it is told what they were before they are discarded; of the rest only how many there are."""
+
 _PAGE: Final = 100
 _MOST_DIGITS: Final = 6
 
@@ -38,13 +41,15 @@ class DeadMessage(NamedTuple):
     """Whether it is one, be it one that a later release reads."""
 
 
-class Discarded(NamedTuple):
-    """What came of dead letters that were to be discarded."""
+class Chosen(NamedTuple):
+    """Dead letters that somebody wants to be rid of, before any of them is gone."""
 
-    removed: int
-    """How many are gone."""
+    ids: list[str]
+    """Those that are no message: they may go."""
+    first: list[DeadMessage]
+    """What is known of the first of them, of `MOST_TOLD` at most."""
     missing: list[str]
-    """Those that were not there (any more)."""
+    """Those that are not there (any more)."""
     kept: list[str]
     """Those that are messages, which only a replay ends."""
 
@@ -100,57 +105,52 @@ class DeadMessages:
         Raises:
             BrokerUnavailable: Redis does not answer; some may have gone back.
         """
-        last = await self._newest()
-        return sum([await self._replay(each) async for each in self._until(last)]) if last else 0
+        return sum([await self._replay(each) async for each in self._all()])
 
-    async def discard(self, letter_ids: Sequence[str]) -> Discarded:
-        """Remove these, but no message: each was acknowledged to somebody.
+    async def chosen(self, letter_ids: Sequence[str] | None) -> Chosen:
+        """What is to be discarded of these, or of all that are there now: no message, for each was acknowledged to somebody.
 
         Raises:
-            BrokerUnavailable: Redis does not answer; some may be gone.
+            BrokerUnavailable: Redis does not answer.
         """
-        outcome = Discarded(0, [], [])
+        chosen = Chosen([], [], [], [])
+        if letter_ids is None:
+            async for each in self._all():
+                if not each.is_message:
+                    _choose(chosen, each)
+            return chosen
         for letter_id in dict.fromkeys(letter_ids):
             found = await answered(self._redis.xrange(names.DEAD_LETTERS, letter_id, letter_id))
-            if found and _letter(*found[0]).is_message:
-                outcome.kept.append(letter_id)
-            elif found and await self._discard(letter_id):
-                outcome = outcome._replace(removed=outcome.removed + 1)
+            if not found:
+                chosen.missing.append(letter_id)
+            elif (letter := _letter(*found[0])).is_message:
+                chosen.kept.append(letter_id)
             else:
-                outcome.missing.append(letter_id)
-        return outcome
+                _choose(chosen, letter)
+        return chosen
 
-    async def discard_all(self) -> int:
-        """Remove all that are there now and are no message; how many.
+    async def discard(self, letter_id: str) -> bool:
+        """Remove this one of `chosen`; whether it was there.
 
         Raises:
-            BrokerUnavailable: Redis does not answer; some may be gone.
+            BrokerUnavailable: Redis does not answer; it may be gone.
         """
-        last = await self._newest()
-        found = [each.letter_id async for each in self._until(last) if not each.is_message] if last else []
-        return sum([await self._discard(each) for each in found])
-
-    async def _discard(self, letter_id: str) -> bool:
         async with self._redis.pipeline(transaction=True) as both:
             both.xack(names.DEAD_LETTERS, names.DEAD_LETTER_GROUP, letter_id)
             both.xdel(names.DEAD_LETTERS, letter_id)
             _, removed = await answered(both.execute())
         return bool(removed)
 
-    async def _newest(self) -> str:
+    async def _all(self) -> AsyncIterator[DeadMessage]:
+        """All that are there now, the oldest first, and none that comes later."""
         newest = await answered(self._redis.xrevrange(names.DEAD_LETTERS, count=1))
-        return newest[0][0].decode() if newest else ""
-
-    async def _until(self, last: str) -> AsyncIterator[DeadMessage]:
-        after = ""
-        while letters := await self.page(after):
+        last, after = (newest[0][0].decode() if newest else ""), ""
+        while last and (letters := await self.page(after)):
             for each in letters:
-                yield each
-                if each.letter_id == last:
+                if _order(each.letter_id) > _order(last):
                     return
+                yield each
             after = letters[-1].letter_id
-            if _order(after) > _order(last):
-                return
 
     async def _replay(self, letter: DeadMessage) -> bool:
         envelope = letter.envelope
@@ -180,6 +180,12 @@ def _letter(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadMessage:
         envelope,
         is_message,
     )
+
+
+def _choose(chosen: Chosen, letter: DeadMessage) -> None:
+    chosen.ids.append(letter.letter_id)
+    if len(chosen.first) < MOST_TOLD:
+        chosen.first.append(letter)
 
 
 def _number(text: str) -> int:

@@ -8,26 +8,25 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from services.cli.stack.ports import pick
 from services.kernel.database import Database
-from services.kernel.messages import names
+from services.kernel.messages import dead_letters, names
+from services.kernel.messages.dead_letters import DeadMessages
 from tests.integration.api.test_dead_letters import administrator
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.integration.persistence_worker.test_later_versions import LATER
 from tests.integration.persistence_worker.test_poison import REFUSE
 from tests.support.api import RunningApi, running_api
-from tests.support.servers import REPOSITORY
+from tests.support.servers import REPOSITORY, PrivateRedis
 from tests.support.streamed import PARTITIONS, Ledger, envelope, partition_of, settled
 from tests.support.tokens import ADMIN, mint
 from tests.support.waiting import eventually
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 Command = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
 
@@ -167,8 +166,9 @@ async def test_what_is_no_message_is_discarded_once_and_it_is_recorded(
     await _die(db, redis, ledger, persisting, "a")
     (message,) = [each["id"] for each in (await _page(admin))["deadLetters"]]
     later = await redis.xadd(names.DEAD_LETTERS, {"reason": "crashes", "envelope": LATER})
-    bad = [await redis.xadd(names.DEAD_LETTERS, {"reason": "undecodable", "envelope": b"{"}) for _ in range(3)]
-    await redis.xadd(names.DEAD_LETTERS, {"reason": "missing", "envelope": b""})
+    torn = {"reason": "undecodable", "entry": "7-1", "partition": "3", "envelope": b"{"}
+    bad = [await redis.xadd(names.DEAD_LETTERS, torn) for _ in range(3)]
+    lost = await redis.xadd(names.DEAD_LETTERS, {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""})
     ids = [each.decode() for each in (bad[0], bad[0], later)]
     named = await admin.post("messages/dead-letters/discard", json={"ids": [*ids, message, "1-1"]})
     every = [await admin.post("messages/dead-letters/discard", json={"all": True}) for _ in range(2)]
@@ -180,8 +180,64 @@ async def test_what_is_no_message_is_discarded_once_and_it_is_recorded(
     assert left == [message, later.decode()]
     assert [each["detail"]["result"]["discarded"] for each in actions] == [0, 3, 1]
     assert actions[2]["detail"]["ids"] == [*ids, message, "1-1"]
+    assert [each["detail"]["count"] for each in actions] == [0, 3, 1]
+    assert actions[2]["detail"]["letters"] == [_trace(bad[0], "7-1", 3, "undecodable")]
+    assert actions[1]["detail"]["letters"] == [
+        *(_trace(each, "7-1", 3, "undecodable") for each in bad[1:]),
+        _trace(lost, "9-1", 5, "missing"),
+    ]
     for body in ({}, {"ids": ids, "all": True}, {"ids": []}, {"ids": ["x"]}):
         assert (await admin.post("messages/dead-letters/discard", json=body)).status_code == 400, body
+
+
+def _trace(letter: bytes, entry: str, partition: int, reason: str) -> dict[str, Any]:
+    return {"id": letter.decode(), "entry": entry, "partition": partition, "reason": reason}
+
+
+async def test_the_record_has_what_was_discarded_when_redis_breaks_off(
+    app_database_url: str, private_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which were to go is written down before the first of them goes, and how many went, although it was answered 503."""
+    discard = DeadMessages.discard
+
+    async def killed_at_the_second(self: DeadMessages, letter_id: str) -> bool:
+        if letter_id == ids[1].decode():
+            private_redis.kill()
+        return await discard(self, letter_id)
+
+    monkeypatch.setattr(DeadMessages, "discard", killed_at_the_second)
+    async with (
+        running_api(app_database_url, private_redis.url()) as api,
+        administrator(api) as admin,
+        Redis.from_url(private_redis.url()) as redis,
+    ):
+        letter = {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""}
+        ids = [await redis.xadd(names.DEAD_LETTERS, letter) for _ in range(3)]
+        answer = await admin.post("messages/dead-letters/discard", json={"all": True})
+        (action,) = (await admin.get("actions", params={"action": "messages.discard"})).json()["actions"]
+
+    assert answer.status_code == 503
+    assert action["detail"] == {
+        "ids": None,
+        "count": 3,
+        "letters": [_trace(each, "9-1", 5, "missing") for each in ids],
+        "result": {"discarded": 1, "missing": [], "kept": []},
+    }
+
+
+async def test_of_very_many_the_record_has_the_first(
+    admin: httpx.AsyncClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how many there were; what somebody has written by hand is cut, and is no reason not to record it."""
+    monkeypatch.setattr(dead_letters, "MOST_TOLD", 2)
+    by_hand = {"reason": b"x\0" * 1000, "entry": b"\xff", "partition": b"?", "envelope": b"\0"}
+    ids = [await redis.xadd(names.DEAD_LETTERS, by_hand) for _ in range(3)]
+    answer = await admin.post("messages/dead-letters/discard", json={"all": True})
+    (action,) = (await admin.get("actions", params={"action": "messages.discard"})).json()["actions"]
+
+    assert answer.json()["discarded"] == 3
+    assert action["detail"]["letters"] == [_trace(each, "\ufffd", 0, "x\ufffd" * 20) for each in ids[:2]]
+    assert (action["detail"]["count"], action["detail"]["result"]["discarded"]) == (3, 3)
 
 
 async def test_partitions_are_divided_once_and_it_is_recorded(
