@@ -5,6 +5,7 @@ Of the pages whose part can be broken without a cluster; tests/e2e/operator/test
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,12 +122,17 @@ async def test_messages_that_postgresql_does_not_take(stack: Stack, watch: Watch
 
 
 async def test_messages_that_become_dead_letters(stack: Stack, watch: Watch, db: Database) -> None:
-    """QueueDLQRateHigh, `refused`: consumers off, the cause found by its `sqlstate` and mended, consumers on, and replayed."""
+    """QueueDLQRateHigh, `refused`: consumers off, the cause found by its `sqlstate` and mended, consumers on, and replayed.
+
+    One entry beside them is no message: it is discarded first, so that it does not come back.
+    """
     page, next_page = Page("QueueDLQRateHigh"), Page("ConsumerProcessingErrors")
     api, _ = await stack.start_all("api", "persistence_worker")
     await db.execute(_REFUSE)
+    watch.types("stream XADD msg:stream:0 '*' envelope no-message")
+    await eventually(lambda: _letters(watch, page) == 1, within=BACK_SECONDS)
     bad = await say(api, 3, "bad")
-    await eventually(lambda: _letters(watch, page) == 3, within=BACK_SECONDS)
+    await eventually(lambda: _letters(watch, page) == 4, within=BACK_SECONDS)
 
     watch.types(page.command("Stop the bleeding", "helm upgrade"))
     await watch.obeys()
@@ -136,12 +142,19 @@ async def test_messages_that_become_dead_letters(stack: Stack, watch: Watch, db:
     assert "ConsumerProcessingErrors" in page.mends("`refused`")
     assert '"sqlstate":"P0001"' in found
     assert "a trigger on `messages` raises" in next_page.mends("`sqlstate` P0")
-    assert _letters(watch, page) == 3  # those that came since wait
+    assert _letters(watch, page) == 4  # those that came since wait
 
     await db.execute("DROP FUNCTION refuse_some CASCADE")
     watch.types(page.command("Stop the bleeding", "helm upgrade").replace("=false", "=true"))
     await watch.obeys()
-    watch.types(page.command("Over when", "admin POST messages/dead-letters/replay"))
+    shown = json.loads(watch.types(page.command("Mend", "admin GET messages/dead-letters")))["deadLetters"]
+    assert [each["reason"] for each in shown].count("refused") == 3
+    (torn,) = [each["id"] for each in shown if each["reason"] == "undecodable"]
+    assert "no-message" in watch.types(page.command("Mend", "stream XRANGE").replace("ID ID", f"{torn} {torn}"))
+    discard, replay = page.commands("Mend", "admin POST")
+    assert json.loads(watch.types(discard))["discarded"] == 1
+    assert json.loads(watch.types(replay))["replayed"] == 3
+
     await eventually(lambda: persisted(db, [*bad, *later]), within=BACK_SECONDS)
     assert _letters(watch, page) == 0
 

@@ -70,8 +70,12 @@ class Page:
 
     def command(self, heading: str, begins: str) -> str:
         """The command in a sentence under a heading that begins so."""
-        (found,) = {each for each in re.findall(r"`([^`\n]+)`", self._under(heading)) if each.startswith(begins)}
-        return str(found)
+        (found,) = set(self.commands(heading, begins))
+        return found
+
+    def commands(self, heading: str, begins: str) -> list[str]:
+        """Those in sentences under a heading that begin so, in their order."""
+        return [str(each) for each in re.findall(r"`([^`\n]+)`", self._under(heading)) if each.startswith(begins)]
 
     def mends(self, seen: str) -> str:
         """What stands beside what one sees, in the table under Mend."""
