@@ -76,14 +76,28 @@ def metrics(caller):
     return caller.call("GET", "/api/trpc/metrics.getAll")
 
 
+def depth(caller):
+    """Rows of the outbox that are not processed, counted for this question."""
+    return caller.call("GET", "/api/health/outbox")["queueDepth"]
+
+
 def until(seconds, settled):
     """Ask again and again until it is so, and say whether it was."""
+    return answer(seconds, settled, bool)[1]
+
+
+def answer(seconds, ask, settled):
+    """Ask again and again until the answer is as it should be; the last one, and whether it is.
+
+    What it is judged by is this very answer: each api looks at its numbers now and then, and the next one asked may have
+    looked before.
+    """
     limit = min(time.monotonic() + seconds, DEADLINE)
-    while not settled():
+    while not settled(said := ask()):
         if time.monotonic() > limit:
-            return False
+            return said, False
         time.sleep(0.25)
-    return True
+    return said, True
 
 
 def check(text, holds, seen=""):

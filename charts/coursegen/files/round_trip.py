@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 
-from client import CLOSED, DEADLINE, KEEP, SECONDS, Caller, Refused, check, delete, finish, metrics, until
+from client import CLOSED, DEADLINE, KEEP, SECONDS, Caller, Refused, answer, check, delete, finish, metrics, until
 
 MESSAGES = os.environ.get("MESSAGES") == "true"
 WORKERS = {"stage_2": "documents", "stage_4": "analysis", "stage_5": "generation"}
@@ -60,8 +60,7 @@ def advice(state):
 def counted(caller, before):
     """Whether the metrics show this course, within their usual delay."""
     numbers = ("fsm", "total"), ("fsm", "success"), ("fsm", "cacheHits"), ("outbox", "jobsCreated")
-    until(20, lambda: all(grown(before, metrics(caller), *each) >= 1 for each in numbers))
-    after = metrics(caller)
+    after, _ = answer(20, lambda: metrics(caller), lambda now: all(grown(before, now, *each) >= 1 for each in numbers))
     for each in numbers:
         check(f"{'.'.join(each)} grew", grown(before, after, *each) >= 1, grown(before, after, *each))
     check("outbox.health.alive", after["outbox"]["health"]["alive"] is True)
