@@ -285,11 +285,13 @@ async def test_a_guard_that_does_not_answer_costs_no_lease(redis: Redis, produce
     async with working(redis, {"WORK": work}, guard=guard, worker_id="second"):
         await asyncio.wait_for(begun.wait(), 10)
         answers.clear()
-        for _ in range(2):  # the first may have been on its way
-            await redis.expire(lease, 10 * LEASE_SECONDS)
-            await eventually(renewed)
-        answers.set()
-        ends.set()
+        try:
+            for _ in range(2):  # the first may have been on its way
+                await redis.expire(lease, 10 * LEASE_SECONDS)
+                await eventually(renewed)
+        finally:
+            answers.set()
+            ends.set()
         await eventually(lambda: _idle(redis))
 
 
