@@ -66,7 +66,7 @@ class _Door(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    do_GET = do_PUT = do_POST = do_DELETE = _answer
+    do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - the names are the server's
 
     def log_message(self, *_: Any) -> None:
         """Nothing is said of a request."""

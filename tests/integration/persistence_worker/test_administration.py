@@ -168,7 +168,9 @@ async def test_what_is_no_message_is_discarded_once_and_it_is_recorded(
     later = await redis.xadd(names.DEAD_LETTERS, {"reason": "crashes", "envelope": LATER})
     torn = {"reason": "undecodable", "entry": "7-1", "partition": "3", "envelope": b"{"}
     bad = [await redis.xadd(names.DEAD_LETTERS, torn) for _ in range(3)]
-    lost = await redis.xadd(names.DEAD_LETTERS, {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""})
+    lost = await redis.xadd(
+        names.DEAD_LETTERS, {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""}
+    )
     ids = [each.decode() for each in (bad[0], bad[0], later)]
     named = await admin.post("messages/dead-letters/discard", json={"ids": [*ids, message, "1-1"]})
     every = [await admin.post("messages/dead-letters/discard", json={"all": True}) for _ in range(2)]
