@@ -226,7 +226,7 @@ async def open_parts(
         store = open_store(db, settings)
         courses = Courses(db, store, cache, redis, gate.releases)
         documents = Documents(db, store, courses, most=settings.max_documents)
-        initiations = RecentFigures(SystemClock(), KeptSums(redis, await installation_of(db), SystemClock()))
+        initiations = RecentFigures(SystemClock(), KeptSums(redis, await installation_of(db)))
         await initiations.begin(await counters.read())
         figures = SharedFigures(db, counters, initiations)
         stack.callback(figures.close)
