@@ -2,10 +2,11 @@
 
 What is counted is in PostgreSQL, and of all time; these are only the marks that a window is measured from, a key a minute, and
 Redis forgets them when no window reaches back so far. They are dated by Redis, whose clock is one for all apis: theirs may be an
-hour apart. A mark that Redis has lost makes a window shorter, which it says. Only counters that were restored from a backup can
-make one wrong: a mark of before, which they have grown past again, looks like any other, and the window lacks what they had to
-grow to it, for a quarter of an hour at most. Nobody waits for Redis longer than its client does at each of two questions, and
-nothing is said when it is away: the next minute tries again.
+hour apart. A mark that Redis has lost makes a window shorter, which it says. Two things can make one wrong, for a quarter of an
+hour at most. Counters that were restored from a backup and have grown past a mark of before: nothing tells it from another, and
+the window lacks what they had to grow to it. And a clock of Redis that was set anew: the window says as much too few or too many
+seconds. Nobody waits for Redis longer than its client does at each of two questions, and nothing is said when it is away: the
+next minute tries again.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ async def open_parts(
         figures = SharedFigures(db, counters, initiations)
         stack.callback(figures.close)
         always_200 = settings.healthcheck_status == "always200"
-        metric_routes = MetricsRoutes(counters, initiations, figures, always_200=always_200)
+        metric_routes = MetricsRoutes(figures, always_200=always_200)
         site = Site(None if settings.public_url is None else parse_origin(settings.public_url))
         sessions = Sessions(db, site, longest_seconds=settings.session_seconds)
         tickets = TicketRoutes(sessions, site)

@@ -22,7 +22,7 @@ def _reading(
     """A calm one; an older api does not say when it read its numbers."""
     numbers = {"fsm": {"total": total}, "outbox": {"jobsCreated": created}, "healthCheck": {"healthy": True}}
     if read_at is not None:
-        numbers["readAt"] = (_MIDNIGHT + timedelta(seconds=read_at)).isoformat().replace("+00:00", "Z")  # type: ignore[assignment]
+        numbers["readAt"] = (_MIDNIGHT + timedelta(seconds=read_at)).isoformat().replace("+00:00", "Z")
     calm = {
         "numbers": numbers,
         "queues": {"queues": [_QUEUE], "message": None},
