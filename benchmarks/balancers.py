@@ -1,4 +1,4 @@
-"""Ten load balancers that ask every second for the health verdict, for all numbers, or for the outbox: what that costs of a core.
+"""Ten load balancers that ask every second for one of the `metrics.*` routes or the relay's health: what that costs of a core.
 
 The CPU time of the api, of PostgreSQL and of Redis, with the balancers less without them, over the same time. Each balancer
 keeps its connection, as they do, and they ask at different moments of the second.
@@ -27,9 +27,14 @@ BALANCERS: Final = 10
 PERIOD_SECONDS: Final = 1.0
 GOAL_PERCENT: Final = 1.0
 """Of one core."""
-_HEALTH: Final = "/api/trpc/metrics.healthCheck"
-_ALL: Final = "/api/trpc/metrics.getAll"
-_OUTBOX: Final = "/api/health/outbox"
+_PATHS: Final = (
+    "/api/trpc/metrics.healthCheck",
+    "/api/trpc/metrics.getAll",
+    "/api/trpc/metrics.getFSM",
+    "/api/trpc/metrics.getOutbox",
+    "/api/trpc/metrics.getFallbacks",
+    "/api/health/outbox",
+)
 _DEEP: Final = 100_000
 _SETTLE_SECONDS: Final = 10.0
 _FILL = """
@@ -120,7 +125,7 @@ async def measure(options: Options) -> Sequence[Table]:
                 scene.grounds.sql("CHECKPOINT")  # else the idle time pays for it, and is taken off
                 await asyncio.sleep(_SETTLE_SECONDS)
             idle = await _spent(scene, None, seconds)
-            for path, goal in ((_HEALTH, True), (_ALL, True), (_OUTBOX, False)):
+            for path in _PATHS:
                 asked = await _spent(scene, path, seconds)
                 api, behind = asked[0] - idle[0], asked[1] - idle[1]
                 table.add(
@@ -129,7 +134,7 @@ async def measure(options: Options) -> Sequence[Table]:
                     f"{api:.2f}",
                     f"{behind:.2f}",
                     f"{api + behind:.2f}",
-                    verdict(api + behind, GOAL_PERCENT, at_least=False) if goal else "–",
+                    verdict(api + behind, GOAL_PERCENT, at_least=False),
                     ", ".join(f"{many} × {status}" for status, many in sorted(asked[2].items())),
                 )
     table.notes.append(f"{seconds:g} s each; what all of it takes when nobody asks is taken off")

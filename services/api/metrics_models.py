@@ -65,6 +65,8 @@ class FsmNumbers(_Numbers, frozen=True, kw_only=True):
     cache_hit_ratio: float
     durations: DurationNumbers
     avg_duration: float
+    read_at: datetime
+    """When all of it was read: within the last second."""
     window: FsmWindow
 
 
@@ -76,6 +78,8 @@ class OutboxHealth(_Numbers, frozen=True, kw_only=True):
     queue_depth: int
     poll_interval: int
     """Milliseconds."""
+    read_at: datetime
+    """When the rows were counted: within the last second, or the last ten while more than 1000 wait."""
 
 
 class OutboxWindow(_Numbers, frozen=True, kw_only=True):
@@ -108,7 +112,7 @@ class OutboxNumbers(_Numbers, frozen=True, kw_only=True):
     """Seconds."""
     health: OutboxHealth
     read_at: datetime
-    """When the rows were counted: now, or up to ten seconds ago while more than 1000 wait."""
+    """When all of it was read: within the last second, or the last ten while more than 1000 rows wait."""
     window: OutboxWindow
 
 
@@ -138,6 +142,8 @@ class FallbackNumbers(_Numbers, frozen=True, kw_only=True):
     layer3_success: int
     layer3_failed: int
     durations: DurationNumbers
+    read_at: datetime
+    """When all of it was read: within the last second."""
     window: FallbackWindow
 
 
@@ -159,6 +165,9 @@ class Health(_Numbers, frozen=True, kw_only=True):
     fsm_success_rate: float | None
     queue_depth: int | None
     last_processed_ok: bool
+    read_at: datetime | None
+    """When it was judged: within the last second, or the last ten while PostgreSQL is slow or very many rows wait; null where
+    PostgreSQL does not answer."""
     error: ErrorBody | UnsetType = UNSET
 
 

@@ -69,10 +69,11 @@ class OutboxState:
             "lastProcessed": self.last_progress_at,
             "queueDepth": self.queue_depth,
             "pollInterval": self.poll_interval_ms or _DEFAULT_POLL_MS,
+            "readAt": self.read_at,
         }
 
 
-def fsm(counted: Snapshot, recent: Recent) -> dict[str, Any]:
+def fsm(counted: Snapshot, recent: Recent, read_at: datetime) -> dict[str, Any]:
     """`getFSM`: operations without replays, which are cache hits (TRAP14)."""
     shown = _initiations(counted)
     return {
@@ -80,6 +81,7 @@ def fsm(counted: Snapshot, recent: Recent) -> dict[str, Any]:
         "initiated": shown["total"],
         "succeeded": shown["success"],
         "avgDuration": shown["durations"]["mean"],
+        "readAt": read_at,
         "window": {"seconds": round(recent.seconds, 3), **_initiations(recent.counted)},
     }
 
@@ -132,11 +134,12 @@ def _batches(counted: Snapshot) -> dict[str, Any]:
     }
 
 
-def fallbacks(counted: Snapshot, last_day: int, recent: Recent) -> dict[str, Any]:
+def fallbacks(counted: Snapshot, last_day: int, recent: Recent, read_at: datetime) -> dict[str, Any]:
     """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32); `last_day` is what they did in 24 hours."""
     return {
         **_activations(counted),
         "recentActivations": last_day,
+        "readAt": read_at,
         "window": {"seconds": round(recent.seconds, 3), **_activations(recent.counted)},
     }
 
@@ -167,7 +170,7 @@ def health_check(recent: Outcomes, state: OutboxState) -> dict[str, Any]:
     }
     succeeds = rate >= LOWEST_SUCCESS or initiations == 0
     healthy = state.is_alive and state.is_keeping_up and state.queue_depth <= DEEPEST_QUEUE and succeeds
-    return {"healthy": healthy, "checks": checks, **checks}
+    return {"healthy": healthy, "checks": checks, **checks, "readAt": state.read_at}
 
 
 def health_unknown(error: CoursegenError) -> dict[str, Any]:
@@ -177,6 +180,7 @@ def health_unknown(error: CoursegenError) -> dict[str, Any]:
         "healthy": False,
         "checks": checks,
         **checks,
+        "readAt": None,
         "error": {"code": error.code, "message": error.message, "details": error.details},
     }
 

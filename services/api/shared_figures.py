@@ -6,6 +6,8 @@ The api has it, and not the relay alone: a relay that has stopped is just what t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 
 from services.api import metrics_view
@@ -25,10 +27,11 @@ VERDICT_SECONDS: Final = 0.7
 """The health verdict waits no longer: load balancers give a check a second (contract.md u), the way there and back included."""
 
 FRESH_SECONDS: Final = 1.0
-"""How old the health verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
+"""How old numbers and verdict may be: ten load balancers that ask every second cost one look a second, not ten."""
 
 STALE_SECONDS: Final = 10.0
-"""How old it may be while a look takes long, because very many rows wait or PostgreSQL is busy."""
+"""How old they may be while a look takes long: the verdict because very many rows wait or PostgreSQL is busy, the numbers of the
+outbox because very many rows wait."""
 
 PATIENCE_SECONDS: Final = 10.0
 """Whoever asks for the numbers waits no longer."""
@@ -49,19 +52,12 @@ class SharedFigures:
         self._verdict = SharedLook(
             self._judge, longest_seconds=VERDICT_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
         )
-
-        self._all = SharedLook(
-            self._read_all,
-            longest_seconds=PATIENCE_SECONDS,
-            fresh_seconds=FRESH_SECONDS,
-            stale_seconds=STALE_SECONDS,
-            is_costly=lambda numbers: numbers["outbox"]["pending"] > DEEPEST_QUEUE,
-        )
-        self._outbox = SharedLook(
-            self._read_outbox,
-            longest_seconds=PATIENCE_SECONDS,
-            stale_seconds=STALE_SECONDS,
-            is_costly=lambda state: state.queue_depth > DEEPEST_QUEUE,
+        self._all = _of_rows(self._read_all, lambda numbers: numbers["outbox"]["pending"])
+        self._outbox = _of_rows(self._read_outbox, lambda numbers: numbers["pending"])
+        self._outbox_health = _of_rows(self._read_outbox_health, lambda health: health["queueDepth"])
+        self._fsm = SharedLook(self._read_fsm, longest_seconds=PATIENCE_SECONDS, fresh_seconds=FRESH_SECONDS)
+        self._fallbacks = SharedLook(
+            self._read_fallbacks, longest_seconds=PATIENCE_SECONDS, fresh_seconds=FRESH_SECONDS
         )
 
     async def all(self) -> dict[str, Any]:
@@ -74,26 +70,37 @@ class SharedFigures:
         """
         return await self._all.result()
 
-    async def outbox(self) -> OutboxState:
-        """The outbox and its relay as they are now, or, while more than `DEEPEST_QUEUE` rows wait, at most `STALE_SECONDS` ago.
+    async def fsm(self) -> dict[str, Any]:
+        """`getFSM`, at most `FRESH_SECONDS` old.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return await self._fsm.result()
+
+    async def outbox(self) -> dict[str, Any]:
+        """`getOutbox`, as old as `all` may be.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         return await self._outbox.result()
 
-    async def last_day(self) -> int:
-        """How often Layers 2 and 3 had to step in within 24 hours.
+    async def outbox_health(self) -> dict[str, Any]:
+        """`/api/health/outbox`, as old as `all` may be.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        activations: int = await self._db.fetchval(_QUERIES["recent_activations"])
-        return activations
+        return await self._outbox_health.result()
 
-    async def _read_outbox(self) -> OutboxState:
-        row: Row = await self._db.fetchrow(_QUERIES["outbox_state"])
-        return OutboxState(**dict(row.items()))
+    async def fallbacks(self) -> dict[str, Any]:
+        """`getFallbacks`, at most `FRESH_SECONDS` old.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return await self._fallbacks.result()
 
     async def text(self) -> str:
         """Everything, in the text format.
@@ -101,7 +108,7 @@ class SharedFigures:
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        counted, state = await self._counters.read(), await self._read_outbox()
+        counted, state = await self._counters.read(), await self._state()
         failures = await self._db.fetch(_QUERIES["recent_failures"])
         return metrics_view.exposition(counted, self._recent.until(counted).initiations, state, failures)
 
@@ -128,20 +135,65 @@ class SharedFigures:
 
     def close(self) -> None:
         """Look no more."""
-        for look in (self._page, self._verdict, self._all, self._outbox):
+        for look in (
+            self._page,
+            self._verdict,
+            self._all,
+            self._fsm,
+            self._outbox,
+            self._outbox_health,
+            self._fallbacks,
+        ):
             look.close()
 
     async def _read_all(self) -> dict[str, Any]:
-        counted, state, last_day = await self._counters.read(), await self._read_outbox(), await self.last_day()
+        counted, state, (last_day, _) = await self._counters.read(), await self._state(), await self._last_day()
         recent = self._recent.until(counted)
         return {
-            "fsm": metrics_view.fsm(counted, recent),
+            "fsm": metrics_view.fsm(counted, recent, state.read_at),
             "outbox": metrics_view.outbox(counted, state, recent),
-            "fallbacks": metrics_view.fallbacks(counted, last_day, recent),
+            "fallbacks": metrics_view.fallbacks(counted, last_day, recent, state.read_at),
             "healthCheck": metrics_view.health_check(recent.initiations, state),
             "readAt": state.read_at,
         }
 
+    async def _read_fsm(self) -> dict[str, Any]:
+        counted, read_at = await self._counters.read(), await self._db.fetchval(_QUERIES["present_moment"])
+        return metrics_view.fsm(counted, self._recent.until(counted), read_at)
+
+    async def _read_outbox(self) -> dict[str, Any]:
+        counted, state = await self._counters.read(), await self._state()
+        return metrics_view.outbox(counted, state, self._recent.until(counted))
+
+    async def _read_outbox_health(self) -> dict[str, Any]:
+        return (await self._state()).health()
+
+    async def _read_fallbacks(self) -> dict[str, Any]:
+        counted, (last_day, read_at) = await self._counters.read(), await self._last_day()
+        return metrics_view.fallbacks(counted, last_day, self._recent.until(counted), read_at)
+
     async def _judge(self) -> dict[str, Any]:
         counted = await self._counters.read()
-        return metrics_view.health_check(self._recent.until(counted).initiations, await self._read_outbox())
+        return metrics_view.health_check(self._recent.until(counted).initiations, await self._state())
+
+    async def _state(self) -> OutboxState:
+        row: Row = await self._db.fetchrow(_QUERIES["outbox_state"])
+        return OutboxState(**dict(row.items()))
+
+    async def _last_day(self) -> tuple[int, datetime]:
+        """How often Layers 2 and 3 had to step in within 24 hours, and when that was read."""
+        row: Row = await self._db.fetchrow(_QUERIES["recent_activations"])
+        return row["activations"], row["read_at"]
+
+
+def _of_rows(
+    look: Callable[[], Awaitable[dict[str, Any]]], rows: Callable[[dict[str, Any]], int]
+) -> SharedLook[dict[str, Any]]:
+    """A look that counts the rows that wait, and is shared longer when there are very many."""
+    return SharedLook(
+        look,
+        longest_seconds=PATIENCE_SECONDS,
+        fresh_seconds=FRESH_SECONDS,
+        stale_seconds=STALE_SECONDS,
+        is_costly=lambda seen: rows(seen) > DEEPEST_QUEUE,
+    )

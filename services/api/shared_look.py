@@ -64,12 +64,13 @@ class SharedLook(Generic[T]):
         """
         if self._seen is not None and self._clock.monotonic() < self._seen.fresh_until:
             return self._seen.found
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._see(), name="shared look")
-            self._looking.add_done_callback(forget)
-        done, _ = await asyncio.wait({self._looking}, timeout=self._longest)
-        if done and not self._looking.cancelled():
-            return self._looking.result()
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = self._looking = asyncio.create_task(self._see(), name="shared look")
+            looking.add_done_callback(forget)
+        done, _ = await asyncio.wait({looking}, timeout=self._longest)  # meanwhile another may have begun the next look
+        if done and not looking.cancelled():
+            return looking.result()
         if self._seen is not None and self._clock.monotonic() < self._seen.serves_until:
             return self._seen.found
         raise DatabaseUnavailable(f"PostgreSQL has not answered within {self._longest:g} s")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.api import metrics_view
 from services.api.messages import Reply, Request, json_reply
 from services.api.metrics_models import AllNumbers, FallbackNumbers, FsmNumbers, Health, OutboxHealth, OutboxNumbers
-from services.api.recent_figures import RecentFigures
 from services.api.routing import Answer, Operation
 from services.api.shared_figures import SharedFigures
 from services.kernel import metrics
-from services.kernel.counters import Counters
 
 TAG: Final = "Metrics"
 
@@ -22,16 +19,7 @@ _WANTS_TEXT = re.compile(rb"text/plain|application/openmetrics-text")
 class MetricsRoutes:
     """The routes that show numbers."""
 
-    def __init__(
-        self,
-        counters: Counters,
-        recent: RecentFigures,
-        figures: SharedFigures,
-        *,
-        always_200: bool,
-    ) -> None:
-        self._counters = counters
-        self._recent = recent
+    def __init__(self, figures: SharedFigures, *, always_200: bool) -> None:
         self._figures = figures
         self._always_200 = always_200
 
@@ -64,8 +52,8 @@ class MetricsRoutes:
     async def get_all(self, request: Request) -> Reply:
         """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4).
 
-        All who ask within a second are answered from one look; `readAt` says when it was taken. While more than 1000 rows wait
-        it may be ten seconds old.
+        All who ask for JSON within a second are answered from one look; `readAt` says when it was taken. While more than 1000
+        rows wait it may be ten seconds old.
         """
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:
@@ -74,22 +62,19 @@ class MetricsRoutes:
         return json_reply(await self._figures.all())
 
     async def get_fsm(self, request: Request) -> Reply:
-        """How initiations went."""
+        """How initiations went, a second ago at most (`readAt`)."""
         del request
-        counted = await self._counters.read()
-        return json_reply(metrics_view.fsm(counted, self._recent.until(counted)))
+        return json_reply(await self._figures.fsm())
 
     async def get_outbox(self, request: Request) -> Reply:
-        """How the outbox and its relay are: now, or, while more than 1000 rows wait, up to ten seconds ago (`readAt`)."""
+        """How the outbox and its relay were a second ago at most, or, while more than 1000 rows wait, ten (`readAt`)."""
         del request
-        counted = await self._counters.read()
-        return json_reply(metrics_view.outbox(counted, await self._figures.outbox(), self._recent.until(counted)))
+        return json_reply(await self._figures.outbox())
 
     async def get_fallbacks(self, request: Request) -> Reply:
-        """How often Layers 2 and 3 had to step in."""
+        """How often Layers 2 and 3 had to step in, as of a second ago at most (`readAt`)."""
         del request
-        counted = await self._counters.read()
-        return json_reply(metrics_view.fallbacks(counted, await self._figures.last_day(), self._recent.until(counted)))
+        return json_reply(await self._figures.fallbacks())
 
     async def health_check(self, request: Request) -> Reply:
         """Whether the system as a whole is healthy, by four criteria. It follows the relay, not this instance (TRAP40).
@@ -102,6 +87,6 @@ class MetricsRoutes:
         return json_reply(verdict, 200 if verdict["healthy"] or self._always_200 else 503)
 
     async def outbox_health(self, request: Request) -> Reply:
-        """Whether the relay lives and how many rows wait."""
+        """Whether the relay lives and how many rows wait: a second ago at most, or, while more than 1000 wait, ten (`readAt`)."""
         del request
-        return json_reply((await self._figures.outbox()).health())
+        return json_reply(await self._figures.outbox_health())

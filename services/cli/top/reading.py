@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -41,6 +42,12 @@ class Reading:
     """None where no page of the workers' metrics is known, or it does not answer."""
     silent: list[str] = field(default_factory=list)
     """Processes that the page misses."""
+
+    @property
+    def read_at(self) -> float | None:
+        """When the api read the numbers, by the clock of its database, in seconds; None where an older api does not say."""
+        said = self.numbers.get("readAt")
+        return None if said is None else datetime.fromisoformat(said).timestamp()
 
 
 class MetricsPage:
@@ -120,12 +127,20 @@ class Readings:
         """How far apart the two are; 0 when there is one only."""
         return self.latest.at - self._kept[0].at
 
+    @property
+    def counted_seconds(self) -> float:
+        """How far apart their numbers were read, which an api shows for a second and longer; 0 while they are the same."""
+        earlier, latest = self._kept[0].read_at, self.latest.read_at
+        if earlier is None or latest is None:
+            return self.seconds
+        return max(0.0, latest - earlier)
+
     def rate(self, part: str, name: str) -> float | None:
         """How fast a counter of metrics.getAll grows, a second; None while nobody knows."""
-        if not self.seconds:
+        if not self.counted_seconds:
             return None
         grown = self.latest.numbers[part][name] - self._kept[0].numbers[part][name]
-        return max(0.0, float(grown) / self.seconds)
+        return max(0.0, float(grown) / self.counted_seconds)
 
     def lately(self) -> dict[str, Stage]:
         """What the stages did since the earlier reading."""

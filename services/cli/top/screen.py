@@ -74,7 +74,8 @@ def _rates(readings: Readings) -> str:
         return f"rates      so far {numbers['fsm']['total']:g} initiations, {numbers['outbox']['jobsCreated']:g} jobs"
     done = sum(stage.jobs for stage in readings.lately().values()) / readings.seconds
     known = f", {done:.1f} done" if readings.latest.stages is not None else ""
-    return f"rates      {initiations:.1f} initiations/s, {jobs:.1f} jobs/s queued{known}, over {readings.seconds:.0f} s"
+    seconds = readings.counted_seconds
+    return f"rates      {initiations:.1f} initiations/s, {jobs:.1f} jobs/s queued{known}, over {seconds:.0f} s"
 
 
 def _leader(readings: Readings) -> Line:

@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 
 INITIATE = "/api/trpc/generation.initiate"
 HEALTH = "/api/trpc/metrics.healthCheck"
+NUMBERS = [*(f"/api/trpc/metrics.get{name}" for name in ("All", "FSM", "Outbox", "Fallbacks")), "/api/health/outbox"]
 BALANCER_SECONDS = 1.0
 """What Nginx waits for a check (contract.md u)."""
 
@@ -165,6 +166,7 @@ async def test_during_an_outage_of_postgresql_answers_are_500_or_503(
         assert {answer.json()["error"]["code"] for answer in (shown, numbers)} == {"database_unavailable"}
         assert shown.headers["retry-after"] == "1"
         assert (numbers.json()["healthy"], numbers.json()["checks"]["outboxAlive"]) == (False, False)
+        assert {await _code(api, path) for path in NUMBERS} == {(503, "database_unavailable")}
         durable_postgres.start()
 
         async def works() -> bool:
@@ -188,6 +190,11 @@ async def test_the_health_check_is_in_time_for_a_balancer_while_postgresql_hangs
             durable_postgres.resume()
 
     assert max(took) < BALANCER_SECONDS
+
+
+async def _code(api: RunningApi, path: str) -> tuple[int, str]:
+    answer = await api.client.get(path)
+    return answer.status_code, answer.json()["error"]["code"]
 
 
 async def _unseen(api: RunningApi) -> float:

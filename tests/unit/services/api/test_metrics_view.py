@@ -12,6 +12,7 @@ from services.api import metrics_models, metrics_view
 from services.api.metrics_view import OutboxState
 from services.api.recent_figures import Outcomes, Recent
 from services.kernel.counters import Snapshot, bucket_of
+from services.kernel.errors import DatabaseUnavailable
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -46,7 +47,7 @@ NOTHING = Recent(0.0, counted())
 
 def test_fsm_counts_operations_without_replays() -> None:
     """Two requests, one of them a repeat: total 1, hits 1, misses 1 (smoke test 7, TRAP14); names of both sources."""
-    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1), NOTHING)
+    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1), NOTHING, NOW)
 
     assert {key: shown[key] for key in ("total", "success", "failed", "cacheHits", "cacheMisses")} == {
         "total": 1,
@@ -62,7 +63,7 @@ def test_fsm_counts_operations_without_replays() -> None:
 def test_rates_are_percentages_with_ratios_beside_them() -> None:
     """D17: 2 of 1000 failed is 0.2 percent and 0.002."""
     shown = metrics_view.fsm(
-        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65), NOTHING
+        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65), NOTHING, NOW
     )
 
     assert (shown["failureRate"], shown["failureRatio"]) == (0.2, 0.002)
@@ -72,7 +73,7 @@ def test_rates_are_percentages_with_ratios_beside_them() -> None:
 def test_durations_are_milliseconds() -> None:
     """p50, p95, p99 and the mean."""
     values = {("fsm_duration", "", bucket_of(85.0)): 10.0, ("fsm_duration", "", -1): 850.0}
-    shown = metrics_view.fsm(Snapshot(values), NOTHING)
+    shown = metrics_view.fsm(Snapshot(values), NOTHING, NOW)
 
     assert shown["avgDuration"] == 85
     assert shown["durations"]["p95"] == pytest.approx(85, rel=0.06)
@@ -94,13 +95,14 @@ def test_the_outbox_shows_the_names_of_both_sources() -> None:
         "lastProcessed": NOW - timedelta(seconds=1),
         "queueDepth": 4,
         "pollInterval": 2000,
+        "readAt": NOW,
     }
 
 
 def test_fallbacks_count_both_layers_and_their_ends() -> None:
     """GAP32."""
     shown = metrics_view.fallbacks(
-        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), 4, NOTHING
+        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), 4, NOTHING, NOW
     )
 
     assert (shown["layer2Activations"], shown["layer3Activations"], shown["recentActivations"]) == (4, 2, 4)
@@ -123,8 +125,8 @@ def test_a_window_holds_the_numbers_of_the_last_minutes() -> None:
     more = {(name, "", quick): 10.0 for name in names} | {(name, "", -1): 90_200.0 for name in names}
     now = Snapshot({(name, "", slow): 100.0 for name in names} | more | dict.fromkeys(counts, 5.0))
     recent = Recent(612.3456, now.since(before))
-    fsm, outbox = metrics_view.fsm(now, recent), metrics_view.outbox(now, state(), recent)
-    fallbacks = metrics_view.fallbacks(now, 0, recent)
+    fsm, outbox = metrics_view.fsm(now, recent, NOW), metrics_view.outbox(now, state(), recent)
+    fallbacks = metrics_view.fallbacks(now, 0, recent, NOW)
 
     for shown in (fsm, outbox, fallbacks):
         assert shown["durations"]["p95"] == pytest.approx(900, rel=0.06)
@@ -142,14 +144,31 @@ def test_what_is_shown_is_what_is_described(made: str) -> None:
     """Whole numbers are whole, and no key is undescribed or missing: the models are what clients are generated from."""
     numbers = counted(fsm_total__success=1, fallback__layer2_failed=1)
     shown, model = {
-        "fsm": (metrics_view.fsm(numbers, NOTHING), metrics_models.FsmNumbers),
+        "fsm": (metrics_view.fsm(numbers, NOTHING, NOW), metrics_models.FsmNumbers),
         "outbox": (metrics_view.outbox(numbers, state(), NOTHING), metrics_models.OutboxNumbers),
-        "fallbacks": (metrics_view.fallbacks(numbers, 0, NOTHING), metrics_models.FallbackNumbers),
+        "fallbacks": (metrics_view.fallbacks(numbers, 0, NOTHING, NOW), metrics_models.FallbackNumbers),
         "healthCheck": (metrics_view.health_check(Outcomes(), state()), metrics_models.Health),
         "health": (state().health(), metrics_models.OutboxHealth),
     }[made]
 
     assert msgspec.convert(shown, model) is not None
+
+
+def test_everything_says_when_it_was_read() -> None:
+    """Whoever divides by time needs it; of what nobody could read there is no time, and the key is there all the same."""
+    unknown = metrics_view.health_unknown(DatabaseUnavailable("away"))
+    shown = (
+        metrics_view.fsm(counted(), NOTHING, NOW),
+        metrics_view.outbox(counted(), state(), NOTHING),
+        metrics_view.fallbacks(counted(), 0, NOTHING, NOW),
+        metrics_view.health_check(Outcomes(), state()),
+        state().health(),
+    )
+
+    assert {each["readAt"] for each in shown} == {NOW}
+    assert unknown["readAt"] is None
+    assert unknown.keys() - {"error"} == shown[3].keys()
+    assert msgspec.convert(unknown, metrics_models.Health).read_at is None
 
 
 def test_no_traffic_is_healthy() -> None:

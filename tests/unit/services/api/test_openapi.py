@@ -90,7 +90,7 @@ def operations() -> list[Operation]:
         views,
         DocumentRoutes(nothing, nothing, largest=1, at_once=1, folder=nothing),
         LiveRoutes(nothing, nothing, nothing, longest_seconds=1, leeway_seconds=0),
-        MetricsRoutes(nothing, nothing, nothing, always_200=False),
+        MetricsRoutes(nothing, always_200=False),
         TicketRoutes(nothing, nothing),
         WebhookRoutes(nothing, nothing),
         PageRoutes(),

@@ -40,6 +40,27 @@ async def test_those_who_ask_at_one_time_share_one_look() -> None:
     assert await look.result() == 2
 
 
+@pytest.mark.parametrize("error", [None, DatabaseUnavailable("away")])
+async def test_the_next_look_is_not_taken_for_the_one_that_was_waited_for(error: Exception | None) -> None:
+    """One who asks between the end of a look and the wake-up of those who wait for it begins another, which is not over."""
+    looks = Looks()
+    looks.allowed.clear()
+    looks.error = error
+    look = SharedLook(looks, longest_seconds=10, clock=StandingClock())
+    late: list[asyncio.Task[int]] = []
+    waiting = [asyncio.create_task(look.result())]
+    await eventually(lambda: looks.taken == 1, within=5)
+    running = look._looking
+    assert running is not None
+    running.add_done_callback(lambda _: late.append(asyncio.create_task(look.result())))
+    waiting.append(asyncio.create_task(look.result()))
+    looks.allowed.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert found == [error or 1] * 2
+    assert (await asyncio.gather(*late, return_exceptions=True), looks.taken) == ([error or 2], 2)
+
+
 async def test_what_was_seen_serves_as_long_as_it_is_fresh() -> None:
     """Counted from when the look began: what it saw is no younger."""
     looks, clock = Looks(), StandingClock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,17 @@ from services.cli.top import screen
 from services.cli.top.reading import WINDOW_SECONDS, Reading, Readings
 from services.cli.top.series import Stage
 
+_MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 _QUEUE = {"queue": "q", "waitingTotal": 0, "scheduled": 0, "running": 0, "dead": 0, "workers": 1, "paused": False}
 
 
-def _reading(at: float = 0.0, *, total: int = 0, created: int = 0, **more: Any) -> Reading:
+def _reading(
+    at: float = 0.0, *, total: int = 0, created: int = 0, read_at: float | None = None, **more: Any
+) -> Reading:
+    """A calm one; an older api does not say when it read its numbers."""
     numbers = {"fsm": {"total": total}, "outbox": {"jobsCreated": created}, "healthCheck": {"healthy": True}}
+    if read_at is not None:
+        numbers["readAt"] = (_MIDNIGHT + timedelta(seconds=read_at)).isoformat().replace("+00:00", "Z")
     calm = {
         "numbers": numbers,
         "queues": {"queues": [_QUEUE], "message": None},
@@ -66,6 +73,23 @@ def test_rates_are_of_the_last_minute() -> None:
     shown = _shown(old, begin, _reading(10 + WINDOW_SECONDS, total=2120, created=0))
 
     assert shown["rates"][0] == "rates      2.0 initiations/s, 0.0 jobs/s queued, 0.0 done, over 60 s"
+
+
+def test_rates_are_over_the_time_between_the_numbers() -> None:
+    """An api shows the same for a second and longer: ten seconds between two answers can be one between what they show."""
+    shown = _shown(_reading(0, total=10, created=5, read_at=9), _reading(10, total=40, created=25, read_at=10))
+
+    assert shown["rates"][0] == "rates      30.0 initiations/s, 20.0 jobs/s queued, 0.0 done, over 1 s"
+
+
+def test_numbers_of_the_same_moment_are_no_new_reading() -> None:
+    """The last rates stand, however often they are shown again; before there is any other, there are no rates."""
+    first, then = _reading(0, total=10, read_at=0), _reading(2, total=20, read_at=2)
+    again = _reading(3, total=20, read_at=2)
+
+    assert _shown(first, then)["rates"] == _shown(first, then, again, replace(again, at=4.0))["rates"]
+    assert _shown(first, replace(first, at=1.0))["rates"][0] == "rates      so far 10 initiations, 0 jobs"
+    assert _shown(then, replace(first, at=3.0))["rates"][0] == "rates      so far 10 initiations, 0 jobs"
 
 
 def test_the_slowest_stage_is_that_of_lately() -> None:
