@@ -113,12 +113,17 @@ def test_a_child_that_is_deleted_or_edited_comes_back(operated: Installation) ->
     def is_as_wanted() -> bool:
         return run(["kubectl", *schedule], check=False).stdout == "0 3 * * *"
 
+    def is_told(what: str) -> bool:
+        said = operated.kubectl("events", "--for", "rtp/idempotency")
+        return f"CronJobRepaired   RetentionPolicy/idempotency   CronJob {name} was {what}" in said
+
     operated.kubectl("delete", "cronjob", name, "--wait=true")
     eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
+    eventually_sync(
+        lambda: is_told("deleted"), within=REPAIRED_SECONDS, every=0.5
+    )  # that look is over: the next finds the edit
     patch = json.dumps({"spec": {"schedule": "1 1 1 1 *", "suspend": True}})
     operated.kubectl("patch", "cronjob", name, "--type=merge", "-p", patch)
     eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
     assert operated.get("cronjob", name)["spec"].get("suspend") is not True
-    for each in (f"CronJob {name} was deleted", f"CronJob {name} was changed"):
-        expected = f"CronJobRepaired   RetentionPolicy/idempotency   {each}"
-        eventually_sync(lambda text=expected: text in operated.kubectl("events", "--for", "rtp/idempotency"), within=10)
+    eventually_sync(lambda: is_told("changed"), within=REPAIRED_SECONDS, every=0.5)
