@@ -42,7 +42,7 @@ class Tree:
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """The script, in one process, with these variables and no others that it heeds."""
-        heeded = ("PYTEST_", "COV_", "KUBECONFIG", "TEST_CLUSTER", "SECOND_TRY")
+        heeded = ("PYTEST_", "COV_", "KUBECONFIG", "TEST_CLUSTER", "SECOND_TRY", "PART")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(heeded)}
         return subprocess.run(
             [self.folder / "scripts" / "test.sh"],
