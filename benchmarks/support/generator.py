@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,14 +19,18 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 async def carry_out_beside(module: str, plan: msgspec.Struct, result: type[R]) -> R:
-    """Carry a plan out by `python -m MODULE`, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=_REPOSITORY,
-    )  # fmt: skip
-    output, _ = await process.communicate(msgspec.json.encode(plan))
-    assert process.returncode == 0, f"the load generator ended with {process.returncode}"
-    return msgspec.json.decode(output, type=result)
+    """Carry a plan out by `python -m MODULE`, in a process of its own.
+
+    The result lies in a file: of megabytes in a pipe uvloop now and then forgets the end when the process is gone.
+    """
+    with tempfile.NamedTemporaryFile() as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=output, cwd=_REPOSITORY
+        )
+        await process.communicate(msgspec.json.encode(plan))
+        assert process.returncode == 0, f"the load generator ended with {process.returncode}"
+        output.seek(0)  # the file is one, and the other process has written to its end
+        return msgspec.json.decode(output.read(), type=result)
 
 
 def main(plan: type[P], carry_out: Callable[[P], Coroutine[Any, Any, msgspec.Struct]]) -> int:
