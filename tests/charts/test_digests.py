@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.charts.conftest import CHART, NEWEST, template
+from tests.charts.conftest import CHART, NEWEST, rendered, template
 from tests.support.servers import REPOSITORY
 
 _TARGETS = ("api", "outbox-relay", "stage-worker", "persistence-worker", "migrate", "postgresql", "redis")
@@ -61,8 +60,7 @@ def _images(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def test_every_image_of_a_release_has_a_digest(helm: str, released: Path, sets: tuple[str, ...]) -> None:
     """Whatever is switched on: processes, migrations, tests, tools and the servers of development."""
     done = template(helm, CHART, "cg", "courses", released, sets, NEWEST)
-    assert done.returncode == 0, done.stderr
-    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    objects = rendered(done)
     images = {
         f"{each['metadata']['name']}{path}": image for each in objects for path, image in _images(each.get("spec", {}))
     }

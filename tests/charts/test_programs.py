@@ -98,7 +98,7 @@ def _run(program: str, address: str) -> list[str]:
 
 
 def test_the_load_test_judges_the_answer_that_it_waited_for(address: str) -> None:
-    """Not the next one, which is older here; and how deep the outbox is it asks where that is counted anew."""
+    """Not the next one, which is older here; and how deep the outbox is it asks where that alone is counted."""
     said = _run("load.py", address)
 
     assert f"  pass  fsm.total grew by at least {_COURSES} ({_COURSES})" in said

@@ -11,7 +11,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -89,11 +88,6 @@ def _images(pod: Object) -> set[str]:
     return {each["image"] for each in pod["spec"]["containers"]}
 
 
-def _releases(namespace: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run(["helm", "list", "-n", namespace, "-o", "json"]).stdout)
-    return found
-
-
 def _left(namespace: str) -> list[str]:
     """Objects of the namespace that no cluster puts there by itself."""
     found = kubectl("-n", namespace, "get", ",".join(KINDS), "-o", "name").split()
@@ -111,7 +105,7 @@ def test_run_installs_what_was_built(deployed: Skaffold, builds: Path) -> None:
     pods = items("-n", deployed.namespace, "pods")
     running = {image for pod in pods for image in _images(pod)}
 
-    assert [(each["name"], each["status"]) for each in _releases(deployed.namespace)] == [("coursegen", "deployed")]
+    assert [(each["name"], each["status"]) for each in deployed.releases()] == [("coursegen", "deployed")]
     assert len(built) == 5
     assert all("@sha256:" in each for each in built.values())
     assert set(built.values()) <= running
@@ -128,7 +122,7 @@ def test_a_second_run_upgrades(deployed: Skaffold) -> None:
     after = get("-n", deployed.namespace, "deployment", "coursegen-api")
 
     assert "Building [" not in said
-    assert [each["revision"] for each in _releases(deployed.namespace)] == ["2"]
+    assert [each["revision"] for each in deployed.releases()] == ["2"]
     assert before["metadata"]["labels"][RUN_ID] != after["metadata"]["labels"][RUN_ID]
     assert len(kept) == 2
     for each in kept:
@@ -181,7 +175,7 @@ def test_delete_leaves_nothing(deployed: Skaffold) -> None:
     """No release, no object, no volume."""
     deployed("delete")
 
-    assert _releases(deployed.namespace) == []
+    assert deployed.releases() == []
     eventually_sync(lambda: not _left(deployed.namespace), within=GONE_SECONDS, every=1)
 
 
@@ -223,7 +217,7 @@ def test_dev_brings_an_edit_into_running_pods_and_leaves_nothing(skaffold: Skaff
         assert _pods(skaffold.namespace) == pods
         assert loop.interrupt() in {0, 130}
 
-    assert _releases(skaffold.namespace) == []
+    assert skaffold.releases() == []
     eventually_sync(lambda: not _left(skaffold.namespace), within=GONE_SECONDS, every=1)
 
 

@@ -5,13 +5,12 @@ It brings the kinds, as only one at a time may, so it goes by hand: `make prove-
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.kube.commands import items, kubectl, run
+from tests.support.kube.commands import items, kubectl
 from tests.support.kube.installation import own_namespace
 from tests.support.kube.operator import KINDS, OperatorRelease, condition, kinds_there
 from tests.support.kube.skaffold import Skaffold, require_skaffold
@@ -41,24 +40,19 @@ def skaffold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Skaffold]:
             OperatorRelease(namespace).remove_kinds()
 
 
-def releases(namespace: str) -> dict[str, str]:
-    """The state of each."""
-    found = json.loads(run(["helm", "list", "-n", namespace, "-o", "json"]).stdout)
-    return {each["name"]: each["status"] for each in found}
-
-
 def test_run_brings_the_operator_and_what_it_looks_after(skaffold: Skaffold) -> None:
     """`skaffold run` ends when all five resources are Ready; `skaffold delete` leaves nothing but the kinds."""
     skaffold("run", *WITH_OPERATOR, "--skip-tests", seconds=RUN_SECONDS)
 
-    assert releases(skaffold.namespace) == {"coursegen": "deployed", "coursegen-operator": "deployed"}
+    states = {each["name"]: each["status"] for each in skaffold.releases()}
+    assert states == {"coursegen": "deployed", "coursegen-operator": "deployed"}
     found = [each for kind in KINDS for each in items("-n", skaffold.namespace, kind)]
     assert len(found) == 5
     assert {condition(each, "Ready")["status"] for each in found} == {"True"}
 
     skaffold("delete", *WITH_OPERATOR)
 
-    assert releases(skaffold.namespace) == {}
+    assert skaffold.releases() == []
     assert set(kinds_there()) == set(KINDS)
     listed = ("-n", skaffold.namespace, "get", "all,coursegen", "-o", "name")
     eventually_sync(lambda: not kubectl(*listed).split(), within=GONE_SECONDS, every=1)

@@ -21,7 +21,7 @@ from services.migrate.files import find_directory, read_directory
 from services.migrate.history import LOCK_KEY
 from services.migrate.request import Request
 from services.migrate.runner import apply_all
-from tests.support.migrating import FIRST, SECOND, folder_of, runner_on, value
+from tests.support.migrating import FIRST, SECOND, SLEEPING, folder_of, runner_on, value
 from tests.support.servers import APPLICATION_ROLE, Postgres, PrivatePostgres, with_user
 from tests.support.waiting import eventually, eventually_sync
 
@@ -379,15 +379,11 @@ class TestProcess:
             tmp_path / "files",
             **{FIRST: "CREATE TABLE things (id int);", SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"},
         )
-        sleeping = (  # the session that asked before may not have ended yet, and its question has these words, too
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND datname = current_database()"
-            " AND query NOT LIKE '%pg_stat_activity%'"
-        )
         with self._start(empty_database_url, tmp_path / "log", "--directory", str(folder)) as process:
-            eventually_sync(lambda: postgres_server.run_sql(sleeping, url=empty_database_url) == "1")
+            eventually_sync(lambda: postgres_server.run_sql(SLEEPING, url=empty_database_url) == "1")
             process.send_signal(signal.SIGTERM)
 
             assert process.wait(5) == 128 + signal.SIGTERM
         tables = "SELECT to_regclass('things') IS NOT NULL, to_regclass('more') IS NULL"
         assert postgres_server.run_sql(tables, url=empty_database_url) == "t|t"
-        eventually_sync(lambda: postgres_server.run_sql(sleeping, url=empty_database_url) == "0")
+        eventually_sync(lambda: postgres_server.run_sql(SLEEPING, url=empty_database_url) == "0")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.migrate.files import find_directory, read_directory
-from tests.support.migrating import CONTRACT, FIRST, SECOND, THIRD, Tasks, folder_of
+from tests.support.migrating import CONTRACT, FIRST, SECOND, SLEEPING, THIRD, Tasks, folder_of
 from tests.support.servers import Postgres, PrivatePostgres, psql
 from tests.support.waiting import eventually_sync
 
@@ -21,10 +21,6 @@ _RELEASE = {
     SECOND: "CREATE TABLE more (id int);",
     THIRD: CONTRACT + "ALTER TABLE things DROP COLUMN old;",
 }
-_SLEEPING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND datname = current_database()"
-    " AND query NOT LIKE '%pg_stat_activity%'"  # who asks or has just asked has these words in his question, too
-)
 
 
 @pytest.fixture
@@ -164,7 +160,7 @@ def test_another_runner_passes(tasks: Tasks, postgres_server: Postgres) -> None:
     folder_of(tasks.folder, **{FIRST: "SELECT pg_sleep(60);"})
     other = Tasks(tasks.url, tasks.folder, folder_of(tasks.place / "other"))
     with other.started("apply"):
-        eventually_sync(lambda: postgres_server.run_sql(_SLEEPING, url=tasks.url) == "1", within=30)
+        eventually_sync(lambda: postgres_server.run_sql(SLEEPING, url=tasks.url) == "1", within=30)
         looked = tasks.run("drift", MIGRATE_WAIT_SECONDS="1")
         ended = tasks.run("apply", MIGRATE_WAIT_SECONDS="1")
         planned = tasks.run("plan")
@@ -190,7 +186,7 @@ def test_a_server_that_goes_away_is_unreachable(private_postgres: PrivatePostgre
     tasks = Tasks(url, folder_of(tmp_path / "files", **_RELEASE), tmp_path)
     folder_of(tasks.folder, **{SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"})
     with tasks.started("apply") as process:
-        eventually_sync(lambda: Postgres(private_postgres.url()).run_sql(_SLEEPING, url=url) == "1", within=30)
+        eventually_sync(lambda: Postgres(private_postgres.url()).run_sql(SLEEPING, url=url) == "1", within=30)
         private_postgres.stop()
         said, _ = process.communicate(timeout=30)
     ended = tasks.ended(process, said)
@@ -206,7 +202,7 @@ def test_a_task_that_is_told_to_stop_says_so(tasks: Tasks, postgres_server: Post
     """As when its node is drained: another attempt may follow at once."""
     folder_of(tasks.folder, **{SECOND: "CREATE TABLE more (id int); SELECT pg_sleep(60);"})
     with tasks.started("apply") as process:
-        eventually_sync(lambda: postgres_server.run_sql(_SLEEPING, url=tasks.url) == "1", within=30)
+        eventually_sync(lambda: postgres_server.run_sql(SLEEPING, url=tasks.url) == "1", within=30)
         process.send_signal(signal.SIGTERM)
         process.wait(5)
     ended = tasks.ended(process)
@@ -221,7 +217,7 @@ def test_a_task_that_is_killed_leaves_nothing_half(tasks: Tasks, postgres_server
     sleep = "SELECT pg_sleep(coalesce(current_setting('a.b', true), '60')::int);"
     folder_of(tasks.folder, **{SECOND: f"CREATE TABLE more (id int); {sleep}"})
     approved = f"--expect-plan={tasks.run('plan').report['planHash']}"
-    asleep = _SLEEPING.replace("pg_sleep(60)", "pg_sleep(coalesce")
+    asleep = SLEEPING.replace("pg_sleep(60)", "pg_sleep(coalesce")
     with tasks.started("apply", approved) as process:
         eventually_sync(lambda: postgres_server.run_sql(asleep, url=tasks.url) == "1", within=30)
         process.kill()
@@ -262,7 +258,7 @@ def _holding(server: Postgres, url: str, table: str) -> Iterator[None]:
         eventually_sync(lambda: server.run_sql(held, url=url) == "1", within=20)
         yield
     finally:
-        server.run_sql(_SLEEPING.replace("count(*)", "count(pg_terminate_backend(pid))"), url=url)
+        server.run_sql(SLEEPING.replace("count(*)", "count(pg_terminate_backend(pid))"), url=url)
         process.wait()
 
 

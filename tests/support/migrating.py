@@ -21,6 +21,11 @@ FIRST = "20260101000000_make_things"
 SECOND = "20260102000000_make_more"
 THIRD = "20260103000000_drop_old"
 CONTRACT = "-- migrate: contract\n"
+SLEEPING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND datname = current_database()"
+    " AND query NOT LIKE '%pg_stat_activity%'"  # who asks or has just asked has these words in his question, too
+)
+"""How many sessions sleep in a migration that sleeps so long."""
 
 
 def folder_of(path: Path, **files: str) -> Path:

@@ -77,7 +77,7 @@ def metrics(caller):
 
 
 def depth(caller):
-    """Rows of the outbox that are not processed, counted for this question."""
+    """Rows of the outbox that are not processed, as of a second ago at most; ten while very many wait."""
     return caller.call("GET", "/api/health/outbox")["queueDepth"]
 
 

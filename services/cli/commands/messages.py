@@ -143,8 +143,7 @@ def dead_letters(
 
 def replay(ids: Ids = None, *, everything: Everything = False, as_json: AsJson = False) -> None:
     """Put dead letters back into the stream. Each comes after what its conversation has said meanwhile."""
-    body = _chosen(ids, everything=everything)
-    found = ask(lambda api: api.change("POST", "messages", "dead-letters", "replay", body=body))
+    found = _done_with("replay", ids, everything=everything)
     if as_json:
         output.document(found)
     else:
@@ -157,8 +156,7 @@ def replay(ids: Ids = None, *, everything: Everything = False, as_json: AsJson =
 
 def discard(ids: Ids = None, *, everything: Everything = False, as_json: AsJson = False) -> None:
     """Remove dead letters that are no message (`undecodable`, `missing`) for good. A message stays: replay it."""
-    body = _chosen(ids, everything=everything)
-    found = ask(lambda api: api.change("POST", "messages", "dead-letters", "discard", body=body))
+    found = _done_with("discard", ids, everything=everything)
     if as_json:
         output.document(found)
     else:
@@ -188,10 +186,11 @@ def repartition(
         output.say(f"Set STREAM_PARTITIONS to {found['partitions']} as well, for a Redis that comes back empty.")
 
 
-def _chosen(ids: list[str] | None, *, everything: bool) -> Json:
+def _done_with(action: str, ids: list[str] | None, *, everything: bool) -> Json:
     if bool(ids) == everything:
         raise CalledWrongly("Name dead letters (coursegen messages dead-letters shows them), or write --all.")
-    return {"all": True} if everything else {"ids": ids}
+    body: Json = {"all": True} if everything else {"ids": ids}
+    return ask(lambda api: api.change("POST", "messages", "dead-letters", action, body=body))
 
 
 async def _collect(api: AdminApi, limit: int) -> Json:

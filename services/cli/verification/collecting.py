@@ -128,11 +128,7 @@ def _text(said: Any) -> str:
 
 def stream_of(environ: Mapping[str, str]) -> str | None:
     """The address of the Redis of the messages, where these variables name another than that of the queues."""
-    from services.kernel.messages.settings import StreamSettings, stream_address
-    from services.kernel.settings import Secret, load
-
-    settings = load(StreamSettings, environ)
-    return stream_address(settings, Secret("")).reveal() if settings.redis_host else None
+    return messages_of(environ, None)
 
 
 def messages_of(environ: Mapping[str, str], redis: str | None) -> str | None:

@@ -119,9 +119,7 @@ def test_a_child_that_is_deleted_or_edited_comes_back(operated: Installation) ->
 
     operated.kubectl("delete", "cronjob", name, "--wait=true")
     eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)
-    eventually_sync(
-        lambda: is_told("deleted"), within=REPAIRED_SECONDS, every=0.5
-    )  # that look is over: the next finds the edit
+    eventually_sync(lambda: is_told("deleted"), within=REPAIRED_SECONDS, every=0.5)  # so the next look finds the edit
     patch = json.dumps({"spec": {"schedule": "1 1 1 1 *", "suspend": True}})
     operated.kubectl("patch", "cronjob", name, "--type=merge", "-p", patch)
     eventually_sync(is_as_wanted, within=REPAIRED_SECONDS, every=0.2)

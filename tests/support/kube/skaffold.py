@@ -7,6 +7,7 @@ POSTGRES_IMAGE, REDIS_IMAGE      default: those of TEST_CLUSTER_VALUES, else the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.clusters import refuse
 from tests.support.kube.commands import CommandFailed, program, run
@@ -56,6 +58,11 @@ class Skaffold:
             environment=self.environment,
         )
         return done.stdout + done.stderr
+
+    def releases(self) -> list[dict[str, Any]]:
+        """What Helm has in the namespace: `name`, `status`, `revision`."""
+        found: list[dict[str, Any]] = json.loads(run(["helm", "list", "-n", self.namespace, "-o", "json"]).stdout)
+        return found
 
     @contextmanager
     def dev(self, tree: Path, *arguments: str) -> Iterator[Loop]:
