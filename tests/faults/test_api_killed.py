@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from services.cli.stack import ports
 from services.kernel.database import Database
 from tests.faults.conftest import OpenDriver, Trials
 from tests.support.courses import footprint
 from tests.support.driver import Journal
 from tests.support.evidence import assert_passed, judge
+from tests.support.ports import claim
 from tests.support.stack import Stack
 
 POINT = "api.after_commit"
@@ -26,7 +26,7 @@ async def test_a_repeated_request_finds_the_run_that_the_dead_api_began(
     rounds = trials(1, full=50)
     await stack.start_all("outbox_relay", "stage_worker")
     for _ in range(rounds):
-        port = ports.pick()
+        port = claim()
         doomed = await stack.start("api", port=port, faults=f"{POINT}=kill@1")
         driver = drive(doomed)
         order = driver.order(keyed=keyed)

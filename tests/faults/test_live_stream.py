@@ -8,10 +8,10 @@ import httpx
 
 from services.cli.api_client import ApiClient
 from services.cli.following import Following, Message
-from services.cli.stack import ports
 from services.kernel.database import Database
 from tests.support.courses import add_course, add_documents
 from tests.support.pipeline import DOCUMENTS, wait_for_state
+from tests.support.ports import claim
 from tests.support.stack import Stack
 from tests.support.tokens import bearer, mint
 from tests.support.waiting import eventually
@@ -21,7 +21,7 @@ async def test_a_follower_hears_every_move_once_though_the_api_is_killed_twice(s
     """Real processes, kill -9 in the middle of the stream: what the follower heard is the course's history."""
     course = await add_course(db)
     await add_documents(db, course, DOCUMENTS)
-    port, heard = ports.pick(), list[Message]()
+    port, heard = claim(), list[Message]()
     api = await stack.start("api", port=port)
 
     async def follow() -> None:

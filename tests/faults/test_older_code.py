@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.stack import ports
 from services.kernel.database import Database
 from services.kernel.schema import REVISION
 from tests.faults.conftest import OpenDriver
@@ -21,6 +20,7 @@ from tests.support.courses import add_course, add_documents
 from tests.support.driver import Journal, Order
 from tests.support.evidence import assert_passed, judge
 from tests.support.pipeline import DOCUMENTS
+from tests.support.ports import claim
 from tests.support.stack import Kind, Process, Stack
 from tests.support.waiting import eventually
 
@@ -43,7 +43,7 @@ class Release:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._port = ports.pick()
+        self._port = claim()
         self.running: list[Process] = []
         self.exits: list[int] = []
 

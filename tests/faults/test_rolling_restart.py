@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from services.cli.stack import ports
 from services.kernel.database import Database
 from tests.faults.conftest import OpenDriver, Trials
 from tests.support.driver import Journal
 from tests.support.evidence import assert_passed, come_to_rest, judge
+from tests.support.ports import claim
 from tests.support.stack import Kind, Process, Stack
 from tests.support.waiting import eventually
 
@@ -28,7 +28,7 @@ async def test_a_rolling_restart_costs_no_request(
 ) -> None:
     """Two of each kind, two apis on one port: no failed request, no attempt used up, every exit 0 within 28 s."""
     rounds = trials(1, full=20)
-    port = ports.pick()
+    port = claim()
     stack.environment |= {"API_REUSE_PORT": "true", "INSTANT_SECONDS": "0.2", "STAGE_WORKER_CONCURRENCY": "16"}
     running = [stack.spawn(kind, port=port if kind == "api" else None) for kind in KINDS for _ in range(2)]
     await asyncio.gather(*(each.ready() for each in running))

@@ -30,6 +30,7 @@ from tests.support.driver import Journal
 from tests.support.evidence import assert_passed, come_to_rest, judge
 from tests.support.mailbox import Letter, Mailbox, open_mailbox
 from tests.support.people import LIMITS, PRIORITIES, TIERS, Crowd
+from tests.support.ports import claim
 from tests.support.servers import PrivateRedis
 from tests.support.stack import Stack, open_stack
 from tests.support.waiting import eventually
@@ -119,7 +120,7 @@ async def test_ten_users_of_all_tiers_for_two_minutes_with_random_kills(
     """What the orchestrator promises holds while everything around it dies (Done when, of the whole part)."""
     chance = random.Random(20251020)
     journal = Journal(tmp_path / "journal.jsonl")
-    port = ports.pick()
+    port = claim()
     await asyncio.gather(stack.start("api", port=port), stack.start_all("outbox_relay", "stage_worker", "stage_worker"))
     weather = Weather(stack, private_redis, port, chance)
     async with Crowd(f"http://{ports.LOOPBACK}:{port}", journal, hook=mailbox.url, chance=chance) as crowd:

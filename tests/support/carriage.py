@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from redis.asyncio import Redis as RedisClient
 from redis.exceptions import RedisError
 
-from services.cli.stack import ports
 from services.kernel.database import Database
 from services.kernel.messages import names
 from services.kernel.settings import CommonSettings, Secret
 from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
+from tests.support.ports import claim
 from tests.support.said import Said, Senders
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
 from tests.support.stack import Kind, Process, Stack, open_stack
@@ -71,7 +71,7 @@ class Carriage:
         """Start so many of each, side by side."""
         await asyncio.gather(
             *(self.stack.start("persistence_worker") for _ in range(workers)),
-            *(self.stack.start("api", port=ports.pick()) for _ in range(apis)),
+            *(self.stack.start("api", port=claim()) for _ in range(apis)),
         )
 
     def senders(self, *, pause: float = 0.0, beat: float = 0.0, repeats: float = 0.05) -> Senders:

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import pytest
 
 from scripts import kafka
-from services.cli.stack import ports
 from services.kernel.errors import BrokerUnavailable
 from services.kernel.messages.kafka.broker import COPIER_GROUP, DEAD_LETTERS, GROUP, STREAM, Broker
+from tests.support.ports import claim
 from tests.support.streamed import PARTITIONS
 from tests.support.waiting import eventually
 
@@ -44,7 +44,7 @@ class PrivateKafka:
         self._folder = folder
         self._classpath = f"{kafka.find()}/*"
         self._java = kafka.java()
-        self._port, self._inner = ports.pick(), ports.pick()
+        self._port, self._inner = claim(), claim()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

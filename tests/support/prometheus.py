@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from services.cli.stack import ports
+from tests.support.ports import claim
 from tests.support.waiting import eventually_sync
 
 SCRAPE_SECONDS = 1
@@ -91,7 +92,7 @@ def scraping(
 
     `labels` are those of the targets: in a cluster each has its namespace. Whenever it reloads it takes what lies in `loads`.
     """
-    path, port = program(), ports.pick()
+    path, port = program(), claim()
     job = {"job_name": "coursegen", "static_configs": [{"targets": list(targets), "labels": labels}]}
     times = {"scrape_interval": f"{seconds}s", "scrape_timeout": f"{seconds}s"}
     files = [*(str(_hurried(folder, each)) for each in rules), *([f"{loads}/*.yml"] if loads else [])]

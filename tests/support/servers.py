@@ -22,8 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from services.cli.stack import accounts, ports, postgres, redis, redis_binary
+from services.cli.stack import accounts, postgres, redis, redis_binary
 from services.cli.stack.spawn import kill_group
+from tests.support.ports import claim
 
 REPOSITORY = Path(__file__).parents[2]
 APPLICATION_ROLE = "coursegen_app"
@@ -70,7 +71,7 @@ class PrivatePostgres:
         binaries = postgres.find_binaries().open_to(account, cache_folder())
         self.server = postgres.PostgresServer(
             folder / "postgres",
-            port=ports.pick(),
+            port=claim(),
             binaries=binaries,
             account=account,
             durable=durable,
@@ -152,7 +153,7 @@ class PrivateRedis:
         program = redis_binary.find_server(cache_folder())
         self.server = redis.RedisServer(
             folder / "redis",
-            port=ports.pick(),
+            port=claim(),
             program=accounts.reachable_copy(program.parent, account, cache_folder()) / program.name,
             account=account,
             options={"appendonly": "no", "databases": str(_REDIS_DATABASES), **(options or {})},

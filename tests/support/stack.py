@@ -24,6 +24,7 @@ import httpx
 from services.cli.stack import ports, spawn
 from tests.support import tokens
 from tests.support.limits import RAISED
+from tests.support.ports import claim
 from tests.support.receiver import LOCAL_RECEIVERS
 from tests.support.servers import REPOSITORY, database_number
 from tests.support.waiting import eventually
@@ -178,8 +179,8 @@ class Stack:
             program: what Python is to run instead of the service itself.
         """
         number = next(self._numbers)
-        port = port if port is not None else ports.pick() if kind == "api" else 0
-        metrics_port = ports.pick(avoid=frozenset({port}))
+        port = port if port is not None else claim() if kind == "api" else 0
+        metrics_port = claim()
         variables = {
             **self.environment,
             "PORT": str(port),

@@ -19,7 +19,7 @@ from services.cli.stack import redis_binary, servers
 from services.cli.stack.guard import Guard
 from services.cli.stack.journal import Journal
 from services.cli.stack.merged_metrics import collect
-from services.cli.stack.ports import LOOPBACK, claim, claim_any
+from services.cli.stack.ports import LOOPBACK, Claims
 from services.cli.stack.postgres import find_binaries
 from services.cli.stack.processes import Addresses, assign_ports, migration_program, service_programs
 from services.cli.stack.state import Running, StateFolder
@@ -106,9 +106,11 @@ class LocalStack:
 
     async def _start(self, supervisor: Supervisor, cleanup: contextlib.AsyncExitStack) -> Running:
         options = self._options
-        port = self._port(options.port, options.host, "--port", cleanup)
-        metrics_port = self._port(options.metrics_port, LOOPBACK, "--metrics-port", cleanup)
-        chosen = await asyncio.to_thread(servers.choose, self._state, self._environ)
+        claims = Claims()
+        cleanup.callback(claims.release)
+        port = _port(claims, options.port, options.host, "--port")
+        metrics_port = _port(claims, options.metrics_port, LOOPBACK, "--metrics-port")
+        chosen = await asyncio.to_thread(servers.choose, self._state, self._environ, claims)
         self._link_programs(chosen)
         await self._start_servers(supervisor, chosen)
         self._running = Running(
@@ -121,7 +123,7 @@ class LocalStack:
             stack_id=self._state.secrets().stack_id,
         )
         await self._migrate(supervisor, chosen)
-        addresses = assign_ports(options.host, port, frozenset({metrics_port}))
+        addresses = assign_ports(options.host, port, claims)
         await self._start_services(supervisor, chosen, addresses)
         await cleanup.enter_async_context(self._metrics_page(supervisor, addresses, metrics_port))
         self._announce(supervisor)
@@ -176,14 +178,6 @@ class LocalStack:
             await asyncio.sleep(0.1)
         return lock
 
-    def _port(self, wanted: int, host: str, option: str, cleanup: contextlib.AsyncExitStack) -> int:
-        """A port that is this stack's until it ends."""
-        taken = claim(wanted, host) if wanted else claim_any(host)
-        if taken is None:
-            raise StackError(f"Port {wanted} is taken by another program. Stop that, or choose another with {option}.")
-        cleanup.callback(taken.release)
-        return taken.port
-
     def _fresh_start(self, chosen: servers.Servers) -> str:
         if chosen.postgres is None:
             return "Nothing was started on that database."
@@ -228,6 +222,15 @@ async def _require_ready(supervisor: Supervisor, name: str) -> None:
 
 def _shown(host: str) -> str:
     return LOOPBACK if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - shown, not bound
+
+
+def _port(claims: Claims, wanted: int, host: str, option: str) -> int:
+    """The port that was asked for, this stack's until it ends; any where none was."""
+    if not wanted:
+        return claims.take_any(host=host)
+    if not claims.take(wanted, host):
+        raise StackError(f"Port {wanted} is taken by another program. Stop that, or choose another with {option}.")
+    return wanted
 
 
 def _port_of(chosen: servers.Servers, name: str) -> int:

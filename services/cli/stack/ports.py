@@ -30,59 +30,82 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-class Claim:
-    """A port that one stack means to use, taken before its server listens: no other stack of this machine takes it meanwhile."""
+class Claims:
+    """The ports that one stack means to use, each taken before its server listens.
 
-    def __init__(self, port: int, holder: socket.socket | None) -> None:
-        self.port = port
-        self._holder = holder
+    No two of its servers have the same, and no other stack of this machine takes one meanwhile.
+
+    A claim is a name in Linux's abstract socket space, which goes with the process that holds it. Elsewhere a stack knows its own
+    claims only, and the start of the server decides.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket | None] = {}
+
+    def take(self, port: int, host: str = LOOPBACK) -> bool:
+        """Claim this port; False when somebody listens there, or it is claimed.
+
+        Raises:
+            CalledWrongly: this machine has no such address.
+        """
+        if port in self._held:
+            return False
+        try:
+            holder = _hold(port)
+        except OSError:
+            return False
+        try:
+            free = is_free(port, host)
+        except CalledWrongly:
+            _let_go(holder)
+            raise
+        if free:
+            self._held[port] = holder
+        else:
+            _let_go(holder)
+        return free
+
+    def take_any(self, preferred: int = 0, host: str = LOOPBACK) -> int:
+        """Claim `preferred` where it is to be had, else some other port, and return it.
+
+        The others lie below those that systems give to outgoing connections, so that none of these takes a port while its server
+        is being restarted.
+        """
+        port = preferred or secrets.choice(_RANGE)
+        while not self.take(port, host):
+            port = secrets.choice(_RANGE)
+        return port
 
     def release(self) -> None:
-        """Let others have it."""
-        if self._holder is not None:
-            self._holder.close()
+        """Let others have them all."""
+        while self._held:
+            _, holder = self._held.popitem()
+            _let_go(holder)
 
 
-def claim(port: int, host: str = LOOPBACK) -> Claim | None:
-    """Take the port, or None when somebody listens there or another stack is about to.
+def _hold(port: int) -> socket.socket | None:
+    if sys.platform != "linux":
+        return None
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        holder.bind(f"\0coursegen-port-{port}")
+    except OSError:
+        holder.close()
+        raise
+    return holder
 
-    The claim is a name in Linux's abstract socket space, which goes with the process that holds it. Elsewhere the server's own
-    start decides.
-    """
-    holder = None
-    if sys.platform == "linux":
-        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            holder.bind(f"\0coursegen-port-{port}")
-        except OSError:
-            holder.close()
-            return None
-    if is_free(port, host):
-        return Claim(port, holder)
+
+def _let_go(holder: socket.socket | None) -> None:
     if holder is not None:
         holder.close()
-    return None
 
 
-def claim_any(host: str = LOOPBACK) -> Claim:
-    """A port that nobody uses or has claimed."""
-    while (found := claim(pick(), host)) is None:
-        pass
-    return found
-
-
-def pick(preferred: int = 0, *, avoid: frozenset[int] = frozenset()) -> int:
-    """`preferred` when it is free, else a free port that is not in `avoid`.
-
-    The ports lie below those that systems give to outgoing connections, so that none of these takes a port while
-    its server is being restarted.
-    """
-    if preferred and preferred not in avoid and is_free(preferred):
-        return preferred
-    while True:
-        port = secrets.choice(_RANGE)
-        if port not in avoid and is_free(port):
-            return port
+def pick() -> int:
+    """A port that is free now, and nobody's claim: for a command that claims it itself."""
+    claims = Claims()
+    port = claims.take_any()
+    claims.release()
+    return port
 
 
 def accepts(port: int, host: str = LOOPBACK, *, seconds: float = 0.5) -> bool:

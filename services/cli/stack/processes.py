@@ -10,7 +10,7 @@ from pathlib import Path
 
 import services
 from services.cli.stack import http_get
-from services.cli.stack.ports import LOOPBACK, pick
+from services.cli.stack.ports import LOOPBACK, Claims
 from services.cli.stack.program import Program, never_ready
 from services.cli.stack.servers import Servers
 from services.cli.stack.state import Secrets
@@ -44,14 +44,10 @@ def worker_name(queue: str) -> str:
     return f"worker-{queue}"
 
 
-def assign_ports(host: str, api_port: int, taken: frozenset[int]) -> Addresses:
-    """Give every process a metrics port."""
-    used = set(taken) | {api_port}
-    ports = {}
-    for name in (API, RELAY, SCHEDULER, PERSISTENCE, *(worker_name(queue) for queue in QUEUES)):
-        ports[name] = pick(avoid=frozenset(used))
-        used.add(ports[name])
-    return Addresses(host=host, api_port=api_port, process_metrics=ports)
+def assign_ports(host: str, api_port: int, claims: Claims) -> Addresses:
+    """Give every process a metrics port, claimed for the stack."""
+    names = (API, RELAY, SCHEDULER, PERSISTENCE, *(worker_name(queue) for queue in QUEUES))
+    return Addresses(host=host, api_port=api_port, process_metrics={name: claims.take_any() for name in names})
 
 
 def service_programs(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.cli.stack import postgres, redis, redis_binary
 from services.cli.stack.accounts import reachable_copy, server_account
-from services.cli.stack.ports import pick
+from services.cli.stack.ports import Claims
 from services.cli.stack.program import Program
 from services.cli.stack.state import Secrets, StateFolder
 from services.kernel.queries import Queries
@@ -55,8 +55,8 @@ class Servers:
             self.postgres.run_sql(_QUERIES["admit_role"], role=APPLICATION_ROLE, password=password)
 
 
-def choose(state: StateFolder, environ: Mapping[str, str]) -> Servers:
-    """Decide which servers to use; may fetch a Redis binary.
+def choose(state: StateFolder, environ: Mapping[str, str], claims: Claims) -> Servers:
+    """Decide which servers to use; may fetch a Redis binary. The ports of embedded ones join the stack's claims.
 
     Raises:
         ServerMissing: one is neither named nor to be had; says what to install.
@@ -65,8 +65,8 @@ def choose(state: StateFolder, environ: Mapping[str, str]) -> Servers:
     last = state.last_running()
     named_database = _foreign(environ.get("DATABASE_URL"), last.database_url if last else None)
     named_redis = _foreign(environ.get("REDIS_URL"), last.redis_url if last else None)
-    own_postgres = None if named_database else _embedded_postgres(state, secrets)
-    own_redis = None if named_redis else _embedded_redis(state, secrets)
+    own_postgres = None if named_database else _embedded_postgres(state, secrets, claims)
+    own_redis = None if named_redis else _embedded_redis(state, secrets, claims)
     state.keep_ports(own_postgres.port if own_postgres else 0, own_redis.port if own_redis else 0)
     return Servers(
         database_url=named_database or _of(own_postgres).url(DATABASE),
@@ -89,23 +89,23 @@ def _of(server: postgres.PostgresServer | None) -> postgres.PostgresServer:
     return server
 
 
-def _embedded_postgres(state: StateFolder, secrets: Secrets) -> postgres.PostgresServer:
+def _embedded_postgres(state: StateFolder, secrets: Secrets, claims: Claims) -> postgres.PostgresServer:
     account = server_account()
     return postgres.PostgresServer(
         state.postgres,
-        port=pick(secrets.postgres_port),
+        port=claims.take_any(secrets.postgres_port),
         binaries=postgres.find_binaries().open_to(account, state.cache),
         account=account,
         password=secrets.owner_password,
     )
 
 
-def _embedded_redis(state: StateFolder, secrets: Secrets) -> redis.RedisServer:
+def _embedded_redis(state: StateFolder, secrets: Secrets, claims: Claims) -> redis.RedisServer:
     account = server_account()
     program = redis_binary.find_server(state.cache)
     return redis.RedisServer(
         state.redis,
-        port=pick(secrets.redis_port),
+        port=claims.take_any(secrets.redis_port),
         program=reachable_copy(program.parent, account, state.cache) / program.name,
         account=account,
         password=secrets.redis_password,

@@ -13,9 +13,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from services.cli.stack import ports
 from services.kernel.database import Database
 from tests.support.courses import add_course
+from tests.support.ports import claim
 from tests.support.servers import REPOSITORY
 from tests.support.stack import Process, Stack, open_stack
 from tests.support.tokens import SECRET, bearer
@@ -153,7 +153,7 @@ class Traffic:
 
 async def test_a_rolling_restart_of_two_on_one_port_costs_no_request(stack: Stack) -> None:
     """R11, case 9: each is replaced twice under load; every request is answered 200."""
-    port = ports.pick()
+    port = claim()
     shared = {"API_REUSE_PORT": "true"}
     serving: list[Process] = [await stack.start("api", port=port, env=shared) for _ in range(2)]
     traffic = Traffic(serving[0].url)
@@ -168,7 +168,7 @@ async def test_a_rolling_restart_of_two_on_one_port_costs_no_request(stack: Stac
 
 async def test_two_on_one_port_are_one_api(stack: Stack, db: Database) -> None:
     """The same request to either is the same run; the numbers are common."""
-    port = ports.pick()
+    port = claim()
     for _ in range(2):
         await stack.start("api", port=port, env={"API_REUSE_PORT": "true"})
     course_id = await add_course(db)

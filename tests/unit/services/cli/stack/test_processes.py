@@ -8,6 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from services.api.settings import ApiSettings
+from services.cli.stack.ports import Claims
 from services.cli.stack.processes import assign_ports, service_programs
 from services.cli.stack.program import Program
 from services.cli.stack.servers import Servers
@@ -22,7 +23,9 @@ def programs(folder: Path, environ: dict[str, str]) -> dict[str, Program]:
     """The programs of a stack on `folder`, by name."""
     state = StateFolder(folder)
     chosen = Servers(database_url=URL, application_url=URL, redis_url="redis://127.0.0.1", postgres=None, redis=None)
-    made = service_programs(chosen, assign_ports("127.0.0.1", 3000, frozenset()), state.secrets(), folder, environ)
+    claims = Claims()
+    made = service_programs(chosen, assign_ports("127.0.0.1", 3000, claims), state.secrets(), folder, environ)
+    claims.release()
     return {program.name: program for program in made}
 
 

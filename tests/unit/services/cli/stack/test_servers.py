@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.errors import ServerMissing, StackError
+from services.cli.errors import CalledWrongly, ServerMissing, StackError
 from services.cli.stack import accounts, ports, postgres, redis, redis_binary, servers
 from services.cli.stack.state import StateFolder
 from tests.support.servers import cache_folder, server_folder
@@ -230,13 +230,15 @@ def test_where_no_redis_can_be_had_the_error_says_what_to_install(
         redis_binary.find_server(tmp_path)
 
 
-def test_variables_name_servers_unless_they_are_our_own(folder: Path) -> None:
+def test_variables_name_servers_unless_they_are_our_own(folder: Path, claims: ports.Claims) -> None:
     """A shell that has evaluated `coursegen env` does not turn the stack's own servers into foreign ones."""
     state = StateFolder(folder / "state")
     state.open()
 
-    own = servers.choose(state, {})
-    foreign = servers.choose(state, {"DATABASE_URL": "postgresql://else/where", "REDIS_URL": "redis://else:1/0"})
+    own = servers.choose(state, {}, claims)
+    foreign = servers.choose(
+        state, {"DATABASE_URL": "postgresql://else/where", "REDIS_URL": "redis://else:1/0"}, claims
+    )
 
     assert own.postgres is not None
     assert own.redis is not None
@@ -283,40 +285,69 @@ def test_two_processes_may_make_the_copy_at_once(folder: Path, monkeypatch: pyte
     assert [path.name for path in (folder / "cache").iterdir()] == ["tree"]
 
 
-def test_ports_are_free_and_distinct() -> None:
-    """A preferred one is taken when it is free."""
+@pytest.fixture
+def claims() -> Iterator[ports.Claims]:
+    """The claims of a stack."""
+    made = ports.Claims()
+    yield made
+    made.release()
+
+
+def test_a_stacks_ports_are_free_and_distinct(claims: ports.Claims) -> None:
+    """A preferred one is taken where it is to be had, and nobody has it twice."""
     first = ports.pick()
 
-    assert ports.pick(first) == first
-    assert ports.pick(first, avoid=frozenset({first})) != first
+    assert claims.take_any(first) == first
+    assert claims.take_any(first) != first
+    assert not claims.take(first)
     assert not ports.accepts(first)
 
 
+def test_no_server_of_a_stack_gets_the_port_of_its_api(folder: Path, claims: ports.Claims) -> None:
+    """Neither when the port was drawn, nor when the folder remembers it from an earlier run."""
+    state = StateFolder(folder / "state")
+    state.open()
+    api, page = claims.take_any(), claims.take_any()
+    state.keep_ports(api, page)
+
+    chosen = servers.choose(state, {}, claims)
+
+    assert chosen.postgres is not None
+    assert chosen.redis is not None
+    assert len({api, page, chosen.postgres.port, chosen.redis.port}) == 4
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server's own start decides")
-def test_a_claimed_port_is_nobody_elses_before_its_server_listens() -> None:
+def test_a_claimed_port_is_nobody_elses_before_its_server_listens(claims: ports.Claims) -> None:
     """Two stacks that start at once do not both believe to have port 3000; what is released can be had again."""
-    first = ports.claim_any()
-    again = ports.claim(first.port)
-    other = ports.claim_any()
-    first.release()
-    released = ports.claim(first.port)
-
-    assert again is None
-    assert other.port != first.port
-    assert released is not None
-    released.release()
+    other = ports.Claims()
+    port = other.take_any()
+    refused = claims.take(port)
+    elsewhere = claims.take_any(port)
     other.release()
+    released = claims.take(port)
+
+    assert not refused
+    assert elsewhere != port
+    assert released
 
 
-def test_a_port_in_use_cannot_be_claimed() -> None:
+def test_a_port_in_use_cannot_be_claimed(claims: ports.Claims) -> None:
     """And the try leaves no claim behind."""
     with socket.socket() as taken:
         taken.bind((ports.LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused = ports.claim(port)
-    granted = ports.claim(port)
+        refused = claims.take(port)
 
-    assert refused is None
-    assert granted is not None
-    granted.release()
+    assert not refused
+    assert claims.take(port)
+
+
+def test_an_address_of_another_machine_is_said_and_leaves_no_claim(claims: ports.Claims) -> None:
+    """The option to mend it is named."""
+    port = ports.pick()
+
+    with pytest.raises(CalledWrongly, match="--host"):
+        claims.take(port, "192.0.2.1")
+    assert claims.take(port)
