@@ -74,10 +74,16 @@ def job_by_annotation(resource: Object, spec: RetentionSpec, value: str) -> Chil
     return Child(JOB, manifest, once=True)
 
 
-def condition_of(found: Object | None, wanted: Object) -> Literal["right", "absent", "outdated", "edited"]:
-    """How the CronJob that was found compares with the one that should be there.
+State = Literal["right", "absent", "outdated", "edited"]
+"""How the CronJob that was found compares with the one that should be there.
 
-    `outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it.
+`outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it.
+"""
+
+
+def state_of(found: Object | None, wanted: Object) -> State:
+    """How the CronJob that was found compares with `wanted`.
+
     Fields of which `wanted` says nothing do not count: the API server adds its defaults. Nor do amounts of resources, which it
     writes in another form than they were given.
     """

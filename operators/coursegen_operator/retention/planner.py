@@ -29,11 +29,12 @@ from operators.coursegen_operator.resources import (
 )
 from operators.coursegen_operator.retention import standing
 from operators.coursegen_operator.retention.cronjob import (
-    condition_of,
+    State,
     cron_job_name,
     cron_job_of,
     job_by_annotation,
     job_by_annotation_name,
+    state_of,
 )
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES, IDLE, Run
@@ -121,7 +122,7 @@ class _Planning:
         text = "" if self._spec.suspend else f"{self._spec.schedule} {self._spec.time_zone}"
         memory = memory.scheduled_as(text, self._now)
         wanted = cron_job_of(self._resource, self._spec)
-        state = condition_of(self._cron_job, wanted.manifest)
+        state = state_of(self._cron_job, wanted.manifest)
         memory, by_hand = self._by_hand(memory)
         moments = _Moments() if self._spec.suspend else self._moments(schedule, memory)
         conditions = (
@@ -137,13 +138,13 @@ class _Planning:
             look_again_seconds=self._look_again(moments),
         )
 
-    def _ready(self, memory: Memory, state: str, name: str) -> tuple[Condition, ...]:
+    def _ready(self, memory: Memory, state: State, name: str) -> tuple[Condition, ...]:
         return standing.ready(
             self._spec,
             memory,
             self._runs.waiting,
             now=self._now,
-            is_in_force=state == "right",
+            state=state,
             place=self._place,
             cron_job=name,
         )
@@ -169,12 +170,14 @@ class _Planning:
         before: Object = self._status.get("notStarted") or {}
         return dict(before) if before.get("jobName") in self._runs.unread else None
 
-    def _repairs(self, state: str, name: str) -> tuple[Notice, ...]:
-        """Whether somebody has changed or deleted what was right before."""
-        was_right = self._status.get("observedGeneration") == self._generation and is_true(self._previous, READY)
-        if not was_right or state not in {"absent", "edited"}:
+    def _repairs(self, state: State, name: str) -> tuple[Notice, ...]:
+        """Whether somebody has deleted what was right before, or changed what was written for this very spec."""
+        is_settled = self._status.get("observedGeneration") == self._generation
+        was_deleted = is_settled and state == "absent" and is_true(self._previous, READY)
+        was_changed = is_settled and state == "edited"  # also while it is being written: the first look has its hash
+        if not (was_deleted or was_changed):
             return ()
-        what = "deleted" if state == "absent" else "changed"
+        what = "deleted" if was_deleted else "changed"
         return (Notice("CronJobRepaired", f"CronJob {name} was {what}, and is written as it should be", warning=True),)
 
     def _by_hand(self, memory: Memory) -> tuple[Memory, tuple[Child, ...]]:

@@ -10,6 +10,7 @@ from typing import Final
 from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
 from operators.coursegen_operator.jobs.starting import SECRET_NOT_FOUND
 from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
+from operators.coursegen_operator.retention.cronjob import State
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES, IDLE
 from operators.coursegen_operator.retention.runs import Waiting
@@ -58,7 +59,7 @@ def ready(
     waiting: Waiting | None,
     *,
     now: datetime,
-    is_in_force: bool,
+    state: State,
     place: Place,
     cron_job: str,
 ) -> tuple[Condition, ...]:
@@ -68,9 +69,10 @@ def ready(
     """
     if waiting is not None and waiting.obstacle.is_stuck(now):
         return stuck(waiting.obstacle.reason, _hindered(spec, waiting))
-    if not is_in_force:
+    if state != "right":
         step = place.kubectl(f"get cronjob/{cron_job} -o yaml")
-        return working("Reconciling", f"CronJob {cron_job} is being written; should that not end: {step}")
+        what = "was changed, and is being written anew" if state == "edited" else "is being written"
+        return working("Reconciling", f"CronJob {cron_job} {what}; should that not end: {step}")
     last = f"; last run: {_summary(memory)}" if memory.last_run else "; it has not run yet"
     if waiting is not None:
         last += f"; {_hindered(spec, waiting)}"

@@ -117,6 +117,21 @@ def test_a_cron_job_that_somebody_damaged_is_put_right_and_told_of_once(damage: 
     assert made.reasons() == ["CronJobRepaired"]
 
 
+def test_an_edit_of_what_was_just_made_anew_is_told_of_too() -> None:
+    """Before a look has found the policy ready again: the edit would be gone without a word."""
+    made = world()
+    made.cron_job = None
+    made.look()
+    assert made.cron_job is not None
+    made.cron_job["spec"]["schedule"] = "1 1 1 1 *"
+    made.settle()
+
+    assert made.standing()[0] == "True"
+    assert made.cron_job["spec"]["schedule"] == "0 3 * * *"
+    assert made.reasons() == ["CronJobRepaired", "CronJobRepaired"]
+    assert ["was deleted" in each.message for each in made.told] == [True, False]
+
+
 def test_what_the_api_server_writes_in_its_own_way_is_no_damage() -> None:
     """It leaves out what is empty, adds its defaults, and shortens amounts. What is not so is damage."""
     tolerations = [{"key": "dedicated", "operator": "Exists", "value": "", "effect": "NoSchedule"}]
