@@ -328,8 +328,9 @@ kubectl -n courses wait job -l app.kubernetes.io/component=migrate --for=conditi
   change each without a failed request.
 - **Uninstall**: `helm uninstall coursegen`. With `dev.enabled` the volume claim of PostgreSQL goes with its StatefulSet, and the
   data with it. What Helm did not install stays: your Secrets, the relays' Lease
-  (`kubectl delete lease coursegen-outbox-relay`), and the pods of the last `helm test`, for their logs
-  (`kubectl delete pod -l app.kubernetes.io/instance=coursegen`). `kubectl delete namespace` takes all of it.
+  (`kubectl delete lease coursegen-outbox-relay`), the pods of the last `helm test`, for their logs, and the tools pod of the
+  checklist with its NetworkPolicy (`kubectl delete pod,networkpolicy -l app.kubernetes.io/instance=coursegen`).
+  `kubectl delete namespace` takes all of it.
   What becomes of a volume whose claim is gone, its `reclaimPolicy` says.
 - **Pods**: restricted, as user 10001, nothing to write but `/tmp`, no token but the relays' with a Lease and that of
   the test that reads the resources. PostgreSQL and Redis of `dev.enabled` run as user 999, as their official images want it.

@@ -6,8 +6,9 @@
        ▲                          │
        └──lock or epoch lost──────┘
 
-The database is authoritative. The lock (or, on Kubernetes, the Lease) only says who may *try*; each write of a leader names
-its epoch, and one that is not the highest changes nothing. So two processes that both believe they lead do no harm.
+The database is authoritative. The lock (or, on Kubernetes, the Lease) only says who may *try*; each write of a leader that moves
+a job names its epoch, and one that is not the highest changes nothing. What else it writes, pauses and slots, is what PostgreSQL
+says, and the next look puts it right. So two processes that both believe they lead do no harm.
 
 A killed leader's session ends at once and its lock is free; a standby asks for it every `TRY_SECONDS`. A leader that hangs
 keeps its session: a standby ends that session when the heartbeat is older than the setting says. A host that vanishes is

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from subprocess import CompletedProcess
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
+from services.kernel.errors import SettingsInvalid
 from services.outbox_relay.settings import RelaySettings
 from tests.charts.conftest import CHART, Render
 from tests.charts.objects import Object, of_kind, settings
@@ -91,3 +95,38 @@ def test_the_timers_are_settings_of_the_relay(render: Render) -> None:
 
     assert (usual.lease_seconds, usual.renew_seconds, usual.retry_seconds) == (15, 10, 2)
     assert (quicker.lease_seconds, quicker.renew_seconds, quicker.retry_seconds) == (9, 6.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("timers", "wrong"),
+    [
+        ({"RELAY_LEASE_SECONDS": "5"}, "RELAY_LEASE_SECONDS"),
+        ({"RELAY_LEASE_SECONDS": "10"}, "RELAY_LEASE_SECONDS"),
+        ({"RELAY_LEASE_SECONDS": "11"}, ""),
+        ({"RELAY_LEASE_SECONDS": ""}, ""),
+        ({"RELAY_LEASE_RENEW_SECONDS": "15"}, "RELAY_LEASE_SECONDS"),
+        ({"RELAY_LEASE_RENEW_SECONDS": "14.9"}, ""),
+        ({"RELAY_LEASE_RENEW_SECONDS": "2.4"}, "RELAY_LEASE_RENEW_SECONDS"),
+        ({"RELAY_LEASE_RENEW_SECONDS": "2.5"}, ""),
+        ({"RELAY_LEASE_RETRY_SECONDS": "9"}, "RELAY_LEASE_RENEW_SECONDS"),
+        ({"RELAY_LEASE_SECONDS": "5", "RELAY_LEASE_RENEW_SECONDS": "3"}, ""),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["lease", "postgres"])
+def test_timers_that_the_relay_does_not_take_are_refused(
+    attempt: Callable[..., CompletedProcess[str]], mode: str, timers: dict[str, str], wrong: str
+) -> None:
+    """Before a pod ends over them, by the setting's name, and only what the process itself refuses."""
+    done = attempt(
+        "minimal", f"leaderElection.mode={mode}", *(f"config.relay.{each}" for each in map("=".join, timers.items()))
+    )
+
+    with pytest.raises(SettingsInvalid, match=f"{wrong}: must be more than") if wrong else nullcontext():
+        RelaySettings.from_environ({**NEEDED, **timers})
+    if wrong:
+        assert done.returncode != 0
+        assert f"config.relay.{wrong}: " in done.stderr
+        assert "must be more than" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr

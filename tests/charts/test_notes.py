@@ -80,6 +80,16 @@ def test_what_is_missing_is_said(notes: Callable[..., str]) -> None:
     assert "get lease cg-coursegen-outbox-relay" in closed
 
 
+def test_one_relay_with_a_lease_is_told_of_the_other_way(notes: Callable[..., str]) -> None:
+    """It would wait out its own Lease after a kill: only where there is one, and it elects by a Lease."""
+    one, lock = "outboxRelay.replicaCount=1", "leaderElection.mode=postgres"
+    (warned,) = (line for line in notes("minimal", one).splitlines() if "Lease" in line and line.startswith("WARNING"))
+
+    assert "Set leaderElection.mode: postgres" in warned
+    for sets in ((), (one, lock), (one, "leaderElection.mode=none"), (lock,)):
+        assert "leaderElection" not in notes("minimal", *sets), sets
+
+
 def test_where_messages_go_is_said(notes: Callable[..., str]) -> None:
     """When nobody writes them from the stream: that the api does, or that they wait."""
     assert "messages" not in notes("minimal")

@@ -90,6 +90,6 @@ async def led_by(db: Database, name: str) -> bool:
 
 
 async def everything(db: Database, redis: Redis) -> tuple[list[Any], set[bytes]]:
-    """All that a leader writes but its heartbeat."""
+    """What a leader moves under its epoch: rows of the outbox, and jobs in Redis."""
     rows = await db.fetch("SELECT * FROM job_outbox ORDER BY outbox_id")
     return rows, {key async for key in redis.scan_iter("saq:job:*")}

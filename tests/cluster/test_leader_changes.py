@@ -83,7 +83,7 @@ async def _is_succeeded(db: Database, name: str) -> bool:
 
 
 async def _take_away(db: Database, redis: Redis, leaving: Process, kind: str) -> None:
-    """End what is left of the leader; a paused one is woken first, and writes nothing, and stands by or ends."""
+    """End what is left of the leader; a paused one is woken first, and moves nothing, and stands by or ends."""
     if kind == "SIGTERM":
         assert await leaving.ended() == 0
     if kind == "SIGSTOP":

@@ -68,7 +68,7 @@ async def test_a_leader_asked_to_stop_hands_over_within_three_seconds(db: Databa
 async def test_a_leader_that_was_paused_changes_nothing_when_it_wakes(
     db: Database, redis: Redis, course: UUID, pair: Pair
 ) -> None:
-    """SIGSTOP for 40 s in the middle of its work: the other leads; the woken one writes nowhere and stands by, or ends."""
+    """SIGSTOP for 40 s in the middle of its work: the other leads; the woken one moves nothing and stands by, or ends."""
     first = await pair.start("first")
     await eventually(lambda: led_by(db, "first"), within=20)
     await pair.start("second")

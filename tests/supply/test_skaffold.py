@@ -110,6 +110,9 @@ def test_the_loop_goes_with_either_cluster(diagnose: Callable[..., Config], clus
         "scripts/skaffold-build.sh migrate"
     ]
     assert ["sync" in each for each in config["build"]["artifacts"]] == [True, True, True, True, False]
+    depends = [set(each["custom"]["dependencies"]["paths"]) for each in config["build"]["artifacts"]]
+    assert ["services/kernel" in each for each in depends] == [True, True, True, True, False]
+    assert {"services/migrate", "services/retention", "migrations"} <= depends[4]
     assert config["build"]["local"]["push"] is (cluster == "local")
 
 

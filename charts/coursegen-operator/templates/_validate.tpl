@@ -22,6 +22,19 @@
 {{- if and (eq (include "coursegen-operator.election" .) "none") (gt (int .Values.replicaCount) 1) -}}
 {{- $faults = append $faults "config.OPERATOR_ELECTION: none is for one operator only; set replicaCount to 1" -}}
 {{- end -}}
+{{- /* The operator ends with 78 at its start where these do not fit together; an empty one is the default. */ -}}
+{{- $timers := dict "SECONDS" 15 "RENEW_SECONDS" 10 "RETRY_SECONDS" 2 -}}
+{{- range $timer, $_ := $timers -}}
+{{- with index (default dict $.Values.config) (printf "OPERATOR_LEASE_%s" $timer) | toString | trim -}}
+{{- if ne . "<nil>" -}}{{- $_ := set $timers $timer . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if le (float64 $timers.SECONDS) (float64 $timers.RENEW_SECONDS) -}}
+{{- $faults = append $faults (printf "config.OPERATOR_LEASE_SECONDS: %v must be more than OPERATOR_LEASE_RENEW_SECONDS, which is %v" $timers.SECONDS $timers.RENEW_SECONDS) -}}
+{{- end -}}
+{{- if le (float64 $timers.RENEW_SECONDS) (mulf 1.2 (float64 $timers.RETRY_SECONDS)) -}}
+{{- $faults = append $faults (printf "config.OPERATOR_LEASE_RENEW_SECONDS: %v must be more than 1.2 times OPERATOR_LEASE_RETRY_SECONDS, which is %v" $timers.RENEW_SECONDS $timers.RETRY_SECONDS) -}}
+{{- end -}}
 {{- $probes := fromYaml (include "coursegen-operator.probes" .Values) -}}
 {{- if eq (toYaml $probes.livenessProbe) (toYaml $probes.readinessProbe) -}}
 {{- $faults = append $faults "probes: liveness and readiness are the same; an API server that is away would restart the pods" -}}

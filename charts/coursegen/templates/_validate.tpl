@@ -33,6 +33,19 @@
 {{- if and (eq .Values.leaderElection.mode "none") (gt (int .Values.outboxRelay.replicaCount) 1) -}}
 {{- $faults = append $faults "leaderElection.mode: none is for one relay only; set outboxRelay.replicaCount to 1" -}}
 {{- end -}}
+{{- /* A relay, whatever leaderElection.mode, ends with 78 at its start where these do not fit together; an empty one is the default. */ -}}
+{{- $timers := dict "SECONDS" 15 "RENEW_SECONDS" 10 "RETRY_SECONDS" 2 -}}
+{{- range $timer, $_ := $timers -}}
+{{- with index (default dict $.Values.config.relay) (printf "RELAY_LEASE_%s" $timer) | toString | trim -}}
+{{- if ne . "<nil>" -}}{{- $_ := set $timers $timer . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if le (float64 $timers.SECONDS) (float64 $timers.RENEW_SECONDS) -}}
+{{- $faults = append $faults (printf "config.relay.RELAY_LEASE_SECONDS: %v must be more than RELAY_LEASE_RENEW_SECONDS, which is %v" $timers.SECONDS $timers.RENEW_SECONDS) -}}
+{{- end -}}
+{{- if le (float64 $timers.RENEW_SECONDS) (mulf 1.2 (float64 $timers.RETRY_SECONDS)) -}}
+{{- $faults = append $faults (printf "config.relay.RELAY_LEASE_RENEW_SECONDS: %v must be more than 1.2 times RELAY_LEASE_RETRY_SECONDS, which is %v" $timers.RENEW_SECONDS $timers.RETRY_SECONDS) -}}
+{{- end -}}
 {{- $workloads := dict "api" .Values.api "outboxRelay" .Values.outboxRelay "persistenceWorker" .Values.persistenceWorker -}}
 {{- range $queue, $own := .Values.stageWorker.queues -}}
 {{- if not (kindIs "invalid" $own) -}}

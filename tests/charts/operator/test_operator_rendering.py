@@ -139,6 +139,11 @@ def test_one_pod_has_no_budget(render: Render) -> None:
             "metrics.podMonitor.scrapeTimeout: 10s is longer than interval, 5s",
         ),
         (("config.OPERATOR_ELECTION=none",), "config.OPERATOR_ELECTION: none is for one operator only"),
+        (("config.OPERATOR_LEASE_SECONDS=5",), "config.OPERATOR_LEASE_SECONDS: 5 must be more than"),
+        (
+            ("config.OPERATOR_LEASE_RETRY_SECONDS=9",),
+            "config.OPERATOR_LEASE_RENEW_SECONDS: 10 must be more than 1.2 times",
+        ),
         (
             (
                 'probes.readiness={"httpGet":{"path":"/livez"},"periodSeconds":10,"timeoutSeconds":5,"failureThreshold":6}',

@@ -183,6 +183,24 @@ def test_what_the_reloader_watches_is_copied_to_where_the_code_is() -> None:
         assert f"ENV PYTHONPATH={folder}:" in variant
 
 
+def test_what_is_copied_builds_nothing_in_the_loop() -> None:
+    """Whoever has no pods to copy into depends on no file that others are sent, or each edit would be a build and an upgrade."""
+    paths = {place: list(each["custom"]["dependencies"]["paths"]) for place, each in enumerate(_ARTIFACTS)}
+    for patch in _PROFILES["dev"]["patches"]:
+        if patch["op"] == "remove":
+            place = re.fullmatch(r"/build/artifacts/(\d)/custom/dependencies/paths/(\d+)", patch["path"])
+            assert place is not None
+            del paths[int(place[1])][int(place[2])]
+    copied_into = _patches("add", "sync").keys()
+    copied = {each for place in copied_into for each in paths[place] if each.startswith("services/")}
+
+    assert copied >= _EVERYONES
+    for place in paths.keys() - copied_into:
+        left = set(_ARTIFACTS[place]["custom"]["dependencies"]["paths"]) - _EVERYONES
+        assert set(paths[place]) == left
+        assert not left & copied
+
+
 def test_every_value_that_is_set_is_one_of_the_charts() -> None:
     """And a string there; the four parts of an image are taken from the image of that process."""
     values = yaml.safe_load((_CHART / "values.yaml").read_text(encoding="utf-8"))
