@@ -114,7 +114,10 @@ PRESET: Final = Preset(
         ),
         Figure("windowDivisor", Form.COUNT, 1, "Divides every window: 60 makes 5s of 5m, for a trial."),
         Figure(
-            "rememberedFor", Form.WINDOW, REMEMBERED, "ApiDown: how long an installation of which nothing runs is missed."
+            "rememberedFor",
+            Form.WINDOW,
+            REMEMBERED,
+            "ApiDown: how long an installation of which nothing runs is missed.",
         ),
     ),
     rules=tuple(
