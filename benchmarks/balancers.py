@@ -27,14 +27,17 @@ BALANCERS: Final = 10
 PERIOD_SECONDS: Final = 1.0
 GOAL_PERCENT: Final = 1.0
 """Of one core."""
-_PATHS: Final = (
-    "/api/trpc/metrics.healthCheck",
-    "/api/trpc/metrics.getAll",
-    "/api/trpc/metrics.getFSM",
-    "/api/trpc/metrics.getOutbox",
-    "/api/trpc/metrics.getFallbacks",
-    "/api/health/outbox",
+_ALL: Final = "/api/trpc/metrics.getAll"
+_ASKED: Final = (
+    ("/api/trpc/metrics.healthCheck", "*/*"),
+    (_ALL, "*/*"),
+    (_ALL, "text/plain"),
+    ("/api/trpc/metrics.getFSM", "*/*"),
+    ("/api/trpc/metrics.getOutbox", "*/*"),
+    ("/api/trpc/metrics.getFallbacks", "*/*"),
+    ("/api/health/outbox", "*/*"),
 )
+"""What they ask for: a path, and what they accept."""
 _DEEP: Final = 100_000
 _SETTLE_SECONDS: Final = 10.0
 _FILL = """
@@ -72,14 +75,14 @@ async def _open_scene() -> AsyncIterator[_Scene]:
         yield _Scene(grounds, await grounds.stack.start("api", env={"LOG_LEVEL": "warning"}))
 
 
-async def _ask(scene: _Scene, path: str, first: float, seconds: float, seen: Counter[int]) -> None:
+async def _ask(scene: _Scene, path: str, accept: str, first: float, seconds: float, seen: Counter[int]) -> None:
     """One balancer: its first question after `first` seconds, then one every second."""
     loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_connection(LOOPBACK, scene.api.port)
     due, end = loop.time() + first, loop.time() + seconds
     while due < end:
         await asyncio.sleep(due - loop.time())
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
@@ -88,15 +91,15 @@ async def _ask(scene: _Scene, path: str, first: float, seconds: float, seen: Cou
     writer.close()
 
 
-async def _spent(scene: _Scene, path: str | None, seconds: float) -> tuple[float, float, Counter[int]]:
+async def _spent(scene: _Scene, asked: tuple[str, str] | None, seconds: float) -> tuple[float, float, Counter[int]]:
     """Percent of a core that the api and the servers behind it took, and the answers."""
     seen: Counter[int] = Counter()
     before = scene.cpu()
-    if path is None:
+    if asked is None:
         await asyncio.sleep(seconds)
     else:
         places = [number * PERIOD_SECONDS / BALANCERS for number in range(BALANCERS)]
-        await asyncio.gather(*(_ask(scene, path, place, seconds, seen) for place in places))
+        await asyncio.gather(*(_ask(scene, *asked, place, seconds, seen) for place in places))
     after = scene.cpu()
     api, behind = ((late - early) / seconds * 100 for early, late in zip(before, after, strict=True))
     return api, behind, seen
@@ -125,17 +128,17 @@ async def measure(options: Options) -> Sequence[Table]:
                 scene.grounds.sql("CHECKPOINT")  # else the idle time pays for it, and is taken off
                 await asyncio.sleep(_SETTLE_SECONDS)
             idle = await _spent(scene, None, seconds)
-            for path in _PATHS:
-                asked = await _spent(scene, path, seconds)
-                api, behind = asked[0] - idle[0], asked[1] - idle[1]
+            for path, accept in _ASKED:
+                spent = await _spent(scene, (path, accept), seconds)
+                api, behind = spent[0] - idle[0], spent[1] - idle[1]
                 table.add(
-                    path.rpartition(".")[2],
+                    path.rpartition(".")[2] + (" as text" if accept == "text/plain" else ""),
                     f"{rows:,}",
                     f"{api:.2f}",
                     f"{behind:.2f}",
                     f"{api + behind:.2f}",
                     verdict(api + behind, GOAL_PERCENT, at_least=False),
-                    ", ".join(f"{many} × {status}" for status, many in sorted(asked[2].items())),
+                    ", ".join(f"{many} × {status}" for status, many in sorted(spent[2].items())),
                 )
     table.notes.append(f"{seconds:g} s each; what all of it takes when nobody asks is taken off")
     table.notes.append(f"load average afterwards: {load()}")

@@ -1,7 +1,7 @@
 """The dashboard of initiations, the outbox, rescues and health: ten panels (contract.md k).
 
 The series are what all processes have counted, on every api's page of metrics: shares are the same however many apis show them,
-and amounts are those of one, so `max` chooses among them.
+and amounts are those of one, so `max` chooses among them, in each namespace for itself.
 """
 
 from __future__ import annotations
@@ -119,11 +119,12 @@ OUTBOX: Final = Dashboard(
         ),
         Now(
             "Outbox Processor Health",
-            "Whether a relay has come round within 90 s. After 5 minutes OutboxProcessorStalled fires.",
+            "Whether a relay has come round within 90 s; of several namespaces, in each. After 5 minutes OutboxProcessorStalled "
+            "fires.",
             "none",
             (
                 Line(
-                    f"time() - max(outbox_last_progress_timestamp_seconds{{{HERE}}} >= 0) <= bool 90",
+                    f"min(time() - max by (namespace) (outbox_last_progress_timestamp_seconds{{{HERE}}} >= 0) <= bool 90)",
                     "relay",
                 ),
             ),

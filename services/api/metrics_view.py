@@ -47,6 +47,13 @@ class OutboxState:
     """Of those that wait: such as nothing will try again by itself."""
     epoch: int | None = None
     """The term of the relay's leader; it rises with every change."""
+    counted_at: datetime | None = None
+    """When the counters that are shown beside it were read, which comes first."""
+
+    @property
+    def shown_at(self) -> datetime:
+        """As of when all is shown: nothing of it is older."""
+        return self.counted_at or self.read_at
 
     @property
     def is_alive(self) -> bool:
@@ -69,11 +76,11 @@ class OutboxState:
             "lastProcessed": self.last_progress_at,
             "queueDepth": self.queue_depth,
             "pollInterval": self.poll_interval_ms or _DEFAULT_POLL_MS,
-            "readAt": self.read_at,
+            "readAt": self.shown_at,
         }
 
 
-def fsm(counted: Snapshot, recent: Recent, read_at: datetime) -> dict[str, Any]:
+def fsm(counted: Snapshot, recent: Recent) -> dict[str, Any]:
     """`getFSM`: operations without replays, which are cache hits (TRAP14)."""
     shown = _initiations(counted)
     return {
@@ -81,7 +88,7 @@ def fsm(counted: Snapshot, recent: Recent, read_at: datetime) -> dict[str, Any]:
         "initiated": shown["total"],
         "succeeded": shown["success"],
         "avgDuration": shown["durations"]["mean"],
-        "readAt": read_at,
+        "readAt": counted.read_at,
         "window": {"seconds": round(recent.seconds, 3), **_initiations(recent.counted)},
     }
 
@@ -117,7 +124,7 @@ def outbox(counted: Snapshot, state: OutboxState, recent: Recent) -> dict[str, A
         "oldestPendingSeconds": round(state.oldest_seconds, 3),
         "avgProcessingTime": round(counted.durations("outbox_batch_duration").mean / 1000, 6),
         "health": state.health(),
-        "readAt": state.read_at,
+        "readAt": state.shown_at,
         "window": {"seconds": round(recent.seconds, 3), **_batches(recent.counted)},
     }
 
@@ -134,12 +141,12 @@ def _batches(counted: Snapshot) -> dict[str, Any]:
     }
 
 
-def fallbacks(counted: Snapshot, last_day: int, recent: Recent, read_at: datetime) -> dict[str, Any]:
+def fallbacks(counted: Snapshot, last_day: int, recent: Recent) -> dict[str, Any]:
     """`getFallbacks`: how often Layers 2 and 3 fired, and how that ended (GAP32); `last_day` is what they did in 24 hours."""
     return {
         **_activations(counted),
         "recentActivations": last_day,
-        "readAt": read_at,
+        "readAt": counted.read_at,
         "window": {"seconds": round(recent.seconds, 3), **_activations(recent.counted)},
     }
 
@@ -170,7 +177,7 @@ def health_check(recent: Outcomes, state: OutboxState) -> dict[str, Any]:
     }
     succeeds = rate >= LOWEST_SUCCESS or initiations == 0
     healthy = state.is_alive and state.is_keeping_up and state.queue_depth <= DEEPEST_QUEUE and succeeds
-    return {"healthy": healthy, "checks": checks, **checks, "readAt": state.read_at}
+    return {"healthy": healthy, "checks": checks, **checks, "readAt": state.shown_at}
 
 
 def health_unknown(error: CoursegenError) -> dict[str, Any]:

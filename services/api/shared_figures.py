@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from services.api import metrics_view
 from services.api.metrics_view import DEEPEST_QUEUE, OutboxState
 from services.api.recent_figures import RecentFigures
 from services.api.shared_look import SharedLook
-from services.kernel.counters import Counters
+from services.kernel.counters import Counters, Snapshot
 from services.kernel.database import Database, Row
 from services.kernel.errors import CoursegenError, DatabaseUnavailable
 from services.kernel.logs import get_logger
 from services.kernel.queries import Queries
+
+T = TypeVar("T")
 
 LONGEST_SECONDS: Final = 1.5
 """A page of metrics waits no longer for PostgreSQL: the process's own figures are due, too."""
@@ -48,7 +50,8 @@ class SharedFigures:
         self._db = db
         self._counters = counters
         self._recent = recent
-        self._page = SharedLook(self.text, longest_seconds=LONGEST_SECONDS)
+        self._page = SharedLook(self._read_text, longest_seconds=LONGEST_SECONDS)
+        self._text = _of_rows(self._read_text, lambda seen: seen[1])
         self._verdict = SharedLook(
             self._judge, longest_seconds=VERDICT_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
         )
@@ -103,22 +106,20 @@ class SharedFigures:
         return await self._fallbacks.result()
 
     async def text(self) -> str:
-        """Everything, in the text format.
+        """Everything, in the text format, as old as `all` may be.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        counted, state = await self._counters.read(), await self._state()
-        failures = await self._db.fetch(_QUERIES["recent_failures"])
-        return metrics_view.exposition(counted, self._recent.until(counted).initiations, state, failures)
+        return (await self._text.result())[0]
 
     async def page(self) -> str:
         """The same for a page that must not fail: without PostgreSQL it says that the system is not healthy, and no more.
 
-        Those who ask at one time share one look.
+        Those who ask at one time share one look; nobody is shown an older one.
         """
         try:
-            return await self._page.result()
+            return (await self._page.result())[0]
         except CoursegenError as error:
             _log.warning("the shared figures are not shown", reason=error.message)
             return metrics_view.UNHEALTHY
@@ -137,6 +138,7 @@ class SharedFigures:
         """Look no more."""
         for look in (
             self._page,
+            self._text,
             self._verdict,
             self._all,
             self._fsm,
@@ -147,48 +149,58 @@ class SharedFigures:
             look.close()
 
     async def _read_all(self) -> dict[str, Any]:
-        counted, state, (last_day, _) = await self._counters.read(), await self._state(), await self._last_day()
-        recent = self._recent.until(counted)
+        counted, state = await self._counted_and_state()
+        last_day, recent = await self._last_day(), self._recent.until(counted)
         return {
-            "fsm": metrics_view.fsm(counted, recent, state.read_at),
+            "fsm": metrics_view.fsm(counted, recent),
             "outbox": metrics_view.outbox(counted, state, recent),
-            "fallbacks": metrics_view.fallbacks(counted, last_day, recent, state.read_at),
+            "fallbacks": metrics_view.fallbacks(counted, last_day, recent),
             "healthCheck": metrics_view.health_check(recent.initiations, state),
-            "readAt": state.read_at,
+            "readAt": state.shown_at,
         }
 
+    async def _read_text(self) -> tuple[str, int]:
+        """All of it as text, and how many rows wait."""
+        counted, state = await self._counted_and_state()
+        failures = await self._db.fetch(_QUERIES["recent_failures"])
+        text = metrics_view.exposition(counted, self._recent.until(counted).initiations, state, failures)
+        return text, state.queue_depth
+
     async def _read_fsm(self) -> dict[str, Any]:
-        counted, read_at = await self._counters.read(), await self._db.fetchval(_QUERIES["present_moment"])
-        return metrics_view.fsm(counted, self._recent.until(counted), read_at)
+        counted = await self._counters.read()
+        return metrics_view.fsm(counted, self._recent.until(counted))
 
     async def _read_outbox(self) -> dict[str, Any]:
-        counted, state = await self._counters.read(), await self._state()
+        counted, state = await self._counted_and_state()
         return metrics_view.outbox(counted, state, self._recent.until(counted))
 
     async def _read_outbox_health(self) -> dict[str, Any]:
         return (await self._state()).health()
 
     async def _read_fallbacks(self) -> dict[str, Any]:
-        counted, (last_day, read_at) = await self._counters.read(), await self._last_day()
-        return metrics_view.fallbacks(counted, last_day, self._recent.until(counted), read_at)
+        counted, last_day = await self._counters.read(), await self._last_day()
+        return metrics_view.fallbacks(counted, last_day, self._recent.until(counted))
 
     async def _judge(self) -> dict[str, Any]:
+        counted, state = await self._counted_and_state()
+        return metrics_view.health_check(self._recent.until(counted).initiations, state)
+
+    async def _counted_and_state(self) -> tuple[Snapshot, OutboxState]:
+        """The counters, and then the outbox: dated by the first, both are as of then or later."""
         counted = await self._counters.read()
-        return metrics_view.health_check(self._recent.until(counted).initiations, await self._state())
+        return counted, await self._state(counted.read_at)
 
-    async def _state(self) -> OutboxState:
+    async def _state(self, counted_at: datetime | None = None) -> OutboxState:
         row: Row = await self._db.fetchrow(_QUERIES["outbox_state"])
-        return OutboxState(**dict(row.items()))
+        return OutboxState(**dict(row.items()), counted_at=counted_at)
 
-    async def _last_day(self) -> tuple[int, datetime]:
-        """How often Layers 2 and 3 had to step in within 24 hours, and when that was read."""
-        row: Row = await self._db.fetchrow(_QUERIES["recent_activations"])
-        return row["activations"], row["read_at"]
+    async def _last_day(self) -> int:
+        """How often Layers 2 and 3 had to step in within 24 hours."""
+        found: int = await self._db.fetchval(_QUERIES["recent_activations"])
+        return found
 
 
-def _of_rows(
-    look: Callable[[], Awaitable[dict[str, Any]]], rows: Callable[[dict[str, Any]], int]
-) -> SharedLook[dict[str, Any]]:
+def _of_rows(look: Callable[[], Awaitable[T]], rows: Callable[[T], int]) -> SharedLook[T]:
     """A look that counts the rows that wait, and is shared longer when there are very many."""
     return SharedLook(
         look,

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, ItemsView, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.kernel.database import Database
 from services.kernel.errors import CoursegenError
@@ -80,8 +81,15 @@ class Distribution:
 class Snapshot:
     """What all processes had counted at one moment."""
 
-    def __init__(self, values: Mapping[Key, float]) -> None:
+    def __init__(self, values: Mapping[Key, float], read_at: datetime | None = None) -> None:
+        """Keep the values.
+
+        Args:
+            values: by their keys.
+            read_at: when PostgreSQL was asked for them, by its clock.
+        """
         self._values = values
+        self.read_at = read_at
 
     def count(self, name: str, label: str = "") -> int:
         """The value of one counter; 0 if nothing was counted."""
@@ -174,7 +182,8 @@ class Counters:
         """What all processes have counted, with this one's latest additions written first."""
         await self.flush()
         rows = await self._db.fetch(_QUERIES["read_values"])
-        return Snapshot({(row["name"], row["label"], row["bucket"]): row["value"] for row in rows})
+        counted = {(row["name"], row["label"], row["bucket"]): row["value"] for row in rows if row["name"] is not None}
+        return Snapshot(counted, rows[0]["read_at"])
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Counters]:

@@ -11,15 +11,22 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from services.cli.stack import ports
+from services.cli.top import series
+from services.cli.top.reading import MetricsPage
 from services.kernel.database import Database
 from tests.integration.test_admin_command import add_dead_rows
 from tests.support.api import RunningApi, running_api
 from tests.support.courses import add_course
+from tests.support.prometheus import scraping
 from tests.support.servers import REPOSITORY
 from tests.support.tokens import ADMIN, mint
 from tests.support.waiting import eventually
@@ -102,6 +109,58 @@ async def test_the_screen_follows_the_machine_and_leaves_the_terminal_as_it_was(
         assert "Traceback" not in terminal.words()
     finally:
         terminal.close()
+
+
+_WORKER = """
+# TYPE stage_job_duration_seconds histogram
+stage_job_duration_seconds_bucket{{job_type="LESSON",le="+Inf"}} {jobs}
+stage_job_duration_seconds_count{{job_type="LESSON"}} {jobs}
+stage_job_duration_seconds_sum{{job_type="LESSON"}} {seconds}
+# TYPE stage_jobs counter
+stage_jobs_total{{job_type="LESSON",result="failed"}} 1
+"""
+
+
+@contextmanager
+def _worker(jobs: int, seconds: float) -> Iterator[str]:
+    """A page of metrics as a worker has it; its host and port."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(_WORKER.format(jobs=jobs, seconds=seconds).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((ports.LOOPBACK, 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"{ports.LOOPBACK}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_a_prometheus_has_the_page_of_all_workers(tmp_path: Path) -> None:
+    """By the address of docs/VERIFICATION.md: of two workers of the namespace, and of no other."""
+    page = (REPOSITORY / "docs" / "VERIFICATION.md").read_text(encoding="utf-8")
+    (address,) = re.findall(r"export METRICS_URL='(http://127\.0\.0\.1:9090/federate[^']*)'", page)
+    (tmp_path / "other").mkdir()
+    with _worker(2, 3.0) as one, _worker(4, 9.0) as two:
+        for namespace, jobs in (("courses", 6.0), ("elsewhere", 0.0)):
+            folder = tmp_path if jobs else tmp_path / "other"
+            with scraping(folder, one, two, namespace=namespace) as prometheus:
+                await eventually(lambda found=prometheus: len(found.ask("stage_jobs_total")) == 2, within=30)
+                async with MetricsPage(address.replace("http://127.0.0.1:9090", prometheus.url)) as metrics:
+                    text = await metrics.text()
+            assert text is not None
+            stage = series.stages(text).get("LESSON", series.Stage())
+            assert (stage.jobs, stage.mean, stage.failed) == ((6.0, 2.0, 2.0) if jobs else (0.0, None, 0.0))
 
 
 async def test_an_api_that_is_gone_is_said_on_the_screen(app_database_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class MetricsRoutes:
     async def get_all(self, request: Request) -> Reply:
         """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4).
 
-        All who ask for JSON within a second are answered from one look; `readAt` says when it was taken. While more than 1000
-        rows wait it may be ten seconds old.
+        All who ask within a second are answered from one look, those for JSON and those for text each from theirs; `readAt`
+        says in JSON when it was taken. While more than 1000 rows wait it may be ten seconds old.
         """
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:

@@ -17,13 +17,9 @@ SELECT waiting.queue_depth,
                (SELECT min(created_at) FROM job_outbox WHERE processed_at IS NULL AND retry_count < max_retries) AS oldest) AS waiting
   LEFT JOIN relay_leadership AS leader ON true;
 
--- name: present_moment
--- When the counters were read.
-SELECT now();
-
 -- name: recent_activations
 -- How often Layers 2 and 3 had to initialise a course in the last 24 hours.
-SELECT count(*) AS activations, now() AS read_at
+SELECT count(*)
   FROM fsm_events
  WHERE created_at > now() - interval '24 hours'
    AND event_type = 'FSM_INITIALIZED'

@@ -35,7 +35,8 @@ def top(
     """Watch the running machine on one screen until Ctrl-C: depth, rates, leader, workers, slowest stage, dead letters.
 
     Of the stack that runs here, or of the api that API_URL and API_TOKEN name (role admin). Where its workers' metrics are
-    shown on one page, METRICS_URL names it. On a pipe it prints once and ends.
+    shown on one page, METRICS_URL names it; for a release on a cluster its Prometheus has one, as docs/VERIFICATION.md says.
+    On a pipe it prints once and ends.
     """
     target = api_target(os.environ, role="admin")
     metrics_url = _metrics_url(target.url)

@@ -91,7 +91,7 @@ def _leader(readings: Readings) -> Line:
 
 def _slowest(readings: Readings) -> str:
     if readings.latest.stages is None:
-        return "slowest    not known: METRICS_URL names no page of the workers' metrics that answers"
+        return "slowest    not known: METRICS_URL names no page of all workers' metrics that answers (docs/VERIFICATION.md)"
     found = readings.slowest()
     if found is None:
         return "slowest    no stage has done a job yet"

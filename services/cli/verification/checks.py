@@ -132,7 +132,7 @@ def api(facts: Facts, case: Case) -> None:
 
 
 def outbox(facts: Facts, case: Case) -> None:
-    """One relay leads, is heard of, and does what there is to do (TRAP36)."""
+    """One relay leads, is heard of, and does what there is to do (TRAP36), lately within its time."""
     found, verdict, numbers = facts.value(names.OUTBOX), facts.verdict(), facts.numbers()
     if found is not None:
         silent, idle = found["heartbeatSeconds"], found["progressSeconds"]
@@ -148,15 +148,15 @@ def outbox(facts: Facts, case: Case) -> None:
     case.require(alive, "no relay leads, or the leader is silent")
     case.require(moving, "rows wait, and nothing was done about it for 5 minutes")
     if numbers is not None:
-        p95 = numbers["outbox"]["durations"]["p95"]
+        p95 = _lately(numbers["outbox"])["durations"]["p95"]
         case.saw(
             batches=numbers["outbox"]["batchesProcessed"], jobs=numbers["outbox"]["jobsCreated"], p95Milliseconds=p95
         )
-        case.expect(p95 <= SLOWEST_BATCH_MS, f"batches are slow: p95 is {p95:.0f} ms, and 5000 the objective")
+        case.expect(p95 <= SLOWEST_BATCH_MS, f"batches are slow: p95 is {p95:.0f} ms lately, and 5000 the objective")
 
 
 def fsm(facts: Facts, case: Case) -> None:
-    """Initiations of the last quarter of an hour succeed; without any nothing is wrong (TRAP18)."""
+    """Initiations of the last quarter of an hour succeed, and in time; without any nothing is wrong (TRAP18)."""
     found, verdict, numbers = facts.value(names.EVENTS), facts.verdict(), facts.numbers()
     if found is None and verdict is None:
         case.miss(_unseen(facts))
@@ -174,11 +174,13 @@ def fsm(facts: Facts, case: Case) -> None:
             _judge_rate(rate, case)
     if numbers is not None:
         told = numbers["fsm"]
-        p95 = told["durations"]["p95"]
+        p95 = _lately(told)["durations"]["p95"]
         case.saw(
             total=told["total"], successRate=told["successRate"], cacheHitRate=told["cacheHitRate"], p95Milliseconds=p95
         )
-        case.expect(p95 <= SLOWEST_INITIATION_MS, f"initiations are slow: p95 is {p95:.0f} ms, and 500 the objective")
+        case.expect(
+            p95 <= SLOWEST_INITIATION_MS, f"initiations are slow: p95 is {p95:.0f} ms lately, and 500 the objective"
+        )
 
 
 def fallbacks(facts: Facts, case: Case) -> None:
@@ -269,6 +271,12 @@ def _from_database(facts: Facts, name: str, case: Case) -> Json | None:
 def _unseen(facts: Facts) -> str:
     is_away = facts.fault(names.CONNECTION) is not None or "error" in (facts.body(names.HEALTH) or {})
     return DATABASE_AWAY if is_away else NO_DATABASE
+
+
+def _lately(part: Json) -> Json:
+    """The numbers of the last quarter of an hour: those of all time hide a bad hour, and forget none. Older apis lack it."""
+    found: Json = part.get("window") or part
+    return found
 
 
 def _judge_function(found: Json | None, case: Case) -> None:

@@ -8,6 +8,7 @@ SELECT added.name, added.label, added.bucket, added.amount, now()
     DO UPDATE SET value = kept.value + excluded.value, updated_at = excluded.updated_at;
 
 -- name: read_values
--- Everything that was ever counted.
-SELECT name, label, bucket, value
-  FROM metric_values;
+-- Everything that was ever counted, and when this was read; a row without a name where nothing was.
+SELECT clock.read_at, kept.name, kept.label, kept.bucket, kept.value
+  FROM (SELECT now() AS read_at) AS clock
+  LEFT JOIN metric_values AS kept ON true;

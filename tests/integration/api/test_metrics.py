@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -129,35 +131,58 @@ async def test_all_numbers_come_at_once(api: RunningApi) -> None:
     assert {name: everything[name] for name in single} == single
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize(("path", "accept"), [*((path, "*/*") for path in ROUTES), (GET_ALL, "text/plain")])
 async def test_ten_balancers_are_one_look_a_second(
-    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch, path: str
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch, path: str, accept: str
 ) -> None:
-    """They ask as often as they like: what PostgreSQL is asked does not grow with them."""
+    """They ask as often as they like: what PostgreSQL is asked does not grow with them. Prometheus' text is no exception."""
     await relay_lives(db)
-    looks = 0
+    asked: Counter[str] = Counter()
 
-    def count(name: str, statement: str) -> None:
+    def count(name: str) -> None:
         real = getattr(Database, name)
 
         async def counting(each: Database, query: str, *arguments: Any) -> Any:
-            nonlocal looks
-            looks += query == statement
+            asked[query] += 1
             return await real(each, query, *arguments)
 
         monkeypatch.setattr(Database, name, counting)
 
-    statements = Queries.load("services.api", "metrics.sql")
-    if path.endswith("getFSM"):
-        count("fetchval", statements["present_moment"])
-    else:
-        count("fetchrow", statements["recent_activations" if path.endswith("getFallbacks") else "outbox_state"])
+    for name in ("fetch", "fetchrow", "fetchval"):
+        count(name)
     began = time.monotonic()
-    answers = [await api.client.get(path) for _ in range(100)]
+    answers = [await api.client.get(path, headers={"Accept": accept}) for _ in range(100)]
     took = time.monotonic() - began
 
     assert {answer.status_code for answer in answers} == {200}
-    assert 0 < looks <= took / FRESH_SECONDS + 1
+    assert asked.total() > 0
+    sums = Queries.load("services.kernel", "counters.sql")["read_values"]
+    others = Queries.load("services.api", "metrics.sql")
+    for statement in (sums, *(others[name] for name in others)):
+        assert asked[statement] <= took / FRESH_SECONDS + 1 + (
+            statement == sums
+        )  # the sums once a minute, for the window
+
+
+@pytest.mark.parametrize("path", [each for each in ROUTES if each != "/api/health/outbox"])
+async def test_nothing_is_older_than_it_says(
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The counters come first: `readAt` is before them, however long the rest takes."""
+    await relay_lives(db)
+    real, moments = Database.fetch, []
+    sums = Queries.load("services.kernel", "counters.sql")["read_values"]
+
+    async def slowly(each: Database, query: str, *arguments: Any) -> list[Row]:
+        found = await real(each, query, *arguments)
+        if query == sums:
+            moments.append(await db.fetchval("SELECT now()"))
+        return found
+
+    monkeypatch.setattr(Database, "fetch", slowly)
+    read_at = (await api.client.get(path)).json()["readAt"]
+
+    assert datetime.fromisoformat(read_at) < moments[-1]
 
 
 async def test_all_numbers_are_a_second_old_at_most(
@@ -203,6 +228,26 @@ async def test_very_many_rows_are_not_counted_every_second(
 
     assert len(taken) == len(set(moments)) == looks
     assert moments == sorted(moments)
+
+
+async def test_very_many_rows_are_not_counted_for_each_who_wants_text(
+    api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the page of metrics, which Prometheus asks for, an older one."""
+    taken = _slow_down(monkeypatch, seconds=0.05)
+    course = await add_course(db)
+    await db.execute(
+        "INSERT INTO job_outbox (entity_id, queue_name) SELECT $1, 'test-queue' FROM generate_series(1, $2::int)",
+        course,
+        DEEPEST_QUEUE + 1,
+    )
+    real = SystemClock.monotonic
+    for passed in (0, STALE_SECONDS / 2, STALE_SECONDS + 1):
+        monkeypatch.setattr(SystemClock, "monotonic", lambda clock, passed=passed: real(clock) + passed)
+        page = (await api.client.get(GET_ALL, headers={"Accept": "text/plain"})).text
+        assert f"\noutbox_queue_depth {DEEPEST_QUEUE + 1}\n" in page
+
+    assert len(taken) == 2
 
 
 def _slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> list[Row]:

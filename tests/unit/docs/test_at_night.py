@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,11 +20,12 @@ from tests.support.marked import DOCS, MESSAGES, commands_of, pages
 from tests.support.rehearsal import RUNBOOKS, UNTYPED, WORDS, Inline, inline, prose, rehearsed, statements, typed_inline
 
 _FOOTER: Final = """
-The words `sql`, `owner`, `redis`, `stream`, `ask`, `admin` and the variables are in the two blocks of
+The words `sql`, `owner`, `redis`, `stream`, `ask`, `admin`, `prometheus` and the variables are in the two blocks of
 [the checklist](../DEPLOYMENT-CHECKLIST.md#say-once-what-you-work-on): paste them. All alerts: [RUNBOOKS.md](../RUNBOOKS.md).
 """
 _USED: Final = re.compile(
-    r"(?:^|[`|] *|\$\()(?:sql|owner|redis|stream|ask|admin) +\S|\$(?:NS|NAME|RELEASE|CHART|VALUES)\b", re.MULTILINE
+    r"(?:^|[`|] *|\$\()(?:sql|owner|redis|stream|ask|admin|prometheus) +\S|\$(?:NS|NAME|RELEASE|CHART|VALUES)\b",
+    re.MULTILINE,
 )
 _FLAGS: Final = {
     "helm history": {"-n"},
@@ -274,23 +276,35 @@ def test_every_statement_is_seen() -> None:
     )
 
 
+def _limits(slo: dict[str, Any]) -> dict[str, str]:
+    """Of each alert on the budget: the share of errors above which it fires, of each of its pairs of windows."""
+    found = dict.fromkeys(("SloErrorBudgetBurnFast", "SloErrorBudgetBurnSlow"), "–")
+    for alert in Objective.of(slo).alerts():
+        products = dict.fromkeys(re.findall(r"> \(([\d.]+) \* ([\d.]+)\)", alert.condition))
+        found[alert.name] = ", ".join(f"{(Decimal(a) * Decimal(b)).normalize():f}" for a, b in products)
+    return found
+
+
 def test_every_objective_of_the_chart_has_a_row() -> None:
-    """Of SloErrorBudgetBurnFast: whom it hurts, an expression of its own series, and the page to go on with."""
+    """Of SloErrorBudgetBurnFast: its limits, whom it hurts, an expression of its own series, and the page to go on with."""
     page = DOCS / "runbooks" / "SloErrorBudgetBurnFast.md"
     rows = {
         cells[0].strip(" `"): cells[1:]
         for line in page.read_text(encoding="utf-8").splitlines()
-        if line.startswith("| `") and len(cells := line.strip("|").split(" | ")) == 4
+        if line.startswith("| `") and len(cells := line.strip("|").split(" | ")) == 6
     }
 
     assert list(rows) == ["slo", *(slo["name"] for slo in KPIS)]
     for slo in KPIS:
-        impact, expression, leads = rows[slo["name"]]
+        fast, slow, impact, expression, leads = rows[slo["name"]]
+        assert {"SloErrorBudgetBurnFast": fast, "SloErrorBudgetBurnSlow": slow} == _limits(slo)
         series = re.findall(r"\b[a-z]+(?:_[a-z]+)+(?=[{\[])", expression)
         asked = str(slo["sli"])
         assert impact.strip()
         assert series
         assert [each for each in series if each not in asked] == []
+        matchers = re.findall(r'\w+=~?"[^"]*"', expression.replace("\\|", "|"))
+        assert [each for each in matchers if each not in asked] == []
         (target,) = re.findall(r"\]\((\w+)\.md\)", leads)
         assert (page.parent / f"{target}.md").exists()
 

@@ -111,13 +111,13 @@ def test_what_is_asked_for_is_answered() -> None:
     )
     views = {
         "getAll": {
-            "fsm": metrics_view.fsm(counted, recent, state.read_at),
+            "fsm": metrics_view.fsm(counted, recent),
             "outbox": metrics_view.outbox(counted, state, recent),
-            "fallbacks": metrics_view.fallbacks(counted, 0, recent, state.read_at),
+            "fallbacks": metrics_view.fallbacks(counted, 0, recent),
             "healthCheck": metrics_view.health_check(lately, state),
         },
-        "getFSM": metrics_view.fsm(counted, recent, state.read_at),
-        "getFallbacks": metrics_view.fallbacks(counted, 0, recent, state.read_at),
+        "getFSM": metrics_view.fsm(counted, recent),
+        "getFallbacks": metrics_view.fallbacks(counted, 0, recent),
         "healthCheck": metrics_view.health_check(lately, state),
     }
     asked = re.findall(r"^ask api 3000 /api/trpc/metrics\.(\w+)(.*)$", _PAGE, re.MULTILINE)

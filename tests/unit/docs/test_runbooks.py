@@ -28,7 +28,8 @@ from operators.coursegen_operator.migrations import words as migrations
 from operators.coursegen_operator.reconciler import RECONCILE_ERROR, reason_of
 from services.cli.application import build
 from tests.support.fences import fences
-from tests.support.marked import commands_of
+from tests.support.marked import commands_of, pages
+from tests.support.rehearsal import prose
 from tests.support.servers import REPOSITORY
 
 DOCS: Final = REPOSITORY / "docs"
@@ -129,6 +130,25 @@ def test_the_index_leads_to_what_is_no_alert() -> None:
     assert re.findall(r"^\| \[(\d)\]\(DEPLOYMENT-CHECKLIST\.md#level-\1-", index, re.MULTILINE) == list("1234")
     for link in ("BACKUP.md", "DEPLOYMENT-CHECKLIST.md#24-h-checks", "DEPLOYMENT-CHECKLIST.md#72-h-checks"):
         assert f"]({link})" in index
+
+
+def _said_to_grow(text: str) -> list[str]:
+    """Numbers of a window that a sentence reads as counters."""
+    sentences = re.split(r"(?<=[.;:])\s", text)
+    return [each for each in sentences if "`window" in each and re.search(r"\b(?:grow|rise|stay|increase)s?\b", each)]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_what_a_window_holds_does_not_grow(page: Path) -> None:
+    """It falls as well, while as much goes on as before: what is asked whether it grows is a sum of all time."""
+    assert _said_to_grow(prose(page)) == []
+
+
+def test_a_window_that_is_said_to_grow_is_found() -> None:
+    """By the name of a number, and of all of them."""
+    assert _said_to_grow("It is so while the two of `window` grow by ten.")
+    assert _said_to_grow("`window.layer2Failed` grows no more. The alert ends.")
+    assert not _said_to_grow("`window.failed` is above 5; `failed` grows.")
 
 
 @pytest.mark.parametrize("page", [DOCS / "RUNBOOKS.md", *PAGES], ids=lambda page: page.stem)

@@ -23,6 +23,8 @@ from operators.coursegen_operator.alerts.rules.objectives import (
 NAME: Final = "coursegen-api"
 OTHERS: Final = 'route!~"health_check|outbox_health"'
 """Requests that count."""
+REMEMBERED: Final = "3h"
+"""How long an installation of which nothing runs any more is missed: of one that was uninstalled nothing else tells."""
 
 
 def objective(settings: Mapping[str, Any], namespace: str) -> Objective:
@@ -69,12 +71,14 @@ ALERTS: Final = (
     Alert(
         "ApiDown",
         "critical",
-        # Without any api there is no series of its own, nor while all wait at their start: any process that is there says so.
-        'max by (namespace) (coursegen_build_info{process!="operator"@and_here})\n'
+        # Without any api there is no series of its own, nor while all wait at their start: any process that is there says so, or,
+        # once nothing runs at all, that was there lately.
+        'max by (namespace) (last_over_time(coursegen_build_info{process!="operator"@and_here}[@rememberedFor]))\n'
         "unless on (namespace) max by (namespace) (system_healthy@here)",
         f"No api answers{PLACE}",
-        "Processes run, and no api shows its figures: there is none, or they wait at their start. Nobody can order a course or "
-        "send a message. Next: @kubectl get pods -l app.kubernetes.io/component=api",
+        "Processes run, or have run within @rememberedFor, and no api shows its figures: nothing runs, there is no api, or they "
+        "wait at their start. Nobody can order a course or send a message. "
+        "Next: @kubectl get deployments,pods -l app.kubernetes.io/component=api",
         hold="1m",
     ),
     Alert(
@@ -109,6 +113,12 @@ PRESET: Final = Preset(
             "The period that the objective is for: whole days or weeks, 7d to 365d.",
         ),
         Figure("windowDivisor", Form.COUNT, 1, "Divides every window: 60 makes 5s of 5m, for a trial."),
+        Figure(
+            "rememberedFor",
+            Form.WINDOW,
+            REMEMBERED,
+            "ApiDown: how long an installation of which nothing runs is missed.",
+        ),
     ),
     rules=tuple(
         can_fire("self.objective", "self.period", _is_off(alert), tiers, alert)

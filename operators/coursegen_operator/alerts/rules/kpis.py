@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from operators.coursegen_operator.alerts.rules.api import OTHERS
+from operators.coursegen_operator.alerts.rules.api import OTHERS, REMEMBERED
 
 W: Final = "[{{.window}}]"
 BEGINNING: Final = 'route=~"initiate|generate"'
@@ -61,7 +61,9 @@ def _above(limit: int, gauge: str, here: str) -> tuple[str, str]:
 def _states(here: str) -> tuple[dict[str, Any], ...]:
     """Depth, lag, uptime, restarts."""
     ours = "coursegen_build_info" + _joined('process!="operator"', here)
-    there, healthy = f"max by (namespace) ({ours})", f"max by (namespace) (system_healthy{_joined(here)})"
+    # Also where nothing runs any more: nobody who is gone says that he is missed.
+    there = f"max by (namespace) (last_over_time({ours}[{REMEMBERED}]))"
+    healthy = f"max by (namespace) (system_healthy{_joined(here)})"
     began = f"process_start_time_seconds{_joined(here)}"
     # Two minutes each, however often it is scraped, and also of one that was away for five before it began anew; of one that
     # nobody has seen before it is the first start.
@@ -69,7 +71,7 @@ def _states(here: str) -> tuple[dict[str, Any], ...]:
     return (
         _slo("queue-depth", "95", *_above(100, "outbox_queue_depth", here), page=False),
         _slo("message-lag", "95", *_above(500, "stream_partition_lag", here), page=False),
-        # While no api shows its verdict, processes are there that say so.
+        # While no api shows its verdict, processes say so that are there, or were lately.
         _slo("uptime", "99.9", *_minutes(f"{there} - ({healthy} or 0 * {there})", there), page=False),
         _slo("restarts", "99.9", *_minutes(f"max by (namespace) ({anew})", there), page=False),
     )

@@ -38,7 +38,7 @@ def counted(**counts: float) -> Snapshot:
     for name, value in counts.items():
         base, _, label = name.partition("__")
         values[base, label.replace("_", ":"), 0] = value
-    return Snapshot(values)
+    return Snapshot(values, NOW)
 
 
 NOTHING = Recent(0.0, counted())
@@ -47,7 +47,7 @@ NOTHING = Recent(0.0, counted())
 
 def test_fsm_counts_operations_without_replays() -> None:
     """Two requests, one of them a repeat: total 1, hits 1, misses 1 (smoke test 7, TRAP14); names of both sources."""
-    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1), NOTHING, NOW)
+    shown = metrics_view.fsm(counted(fsm_total__success=1, fsm_cache__hit=1, fsm_cache__miss=1), NOTHING)
 
     assert {key: shown[key] for key in ("total", "success", "failed", "cacheHits", "cacheMisses")} == {
         "total": 1,
@@ -63,7 +63,7 @@ def test_fsm_counts_operations_without_replays() -> None:
 def test_rates_are_percentages_with_ratios_beside_them() -> None:
     """D17: 2 of 1000 failed is 0.2 percent and 0.002."""
     shown = metrics_view.fsm(
-        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65), NOTHING, NOW
+        counted(fsm_total__success=998, fsm_total__failed=2, fsm_cache__hit=35, fsm_cache__miss=65), NOTHING
     )
 
     assert (shown["failureRate"], shown["failureRatio"]) == (0.2, 0.002)
@@ -73,7 +73,7 @@ def test_rates_are_percentages_with_ratios_beside_them() -> None:
 def test_durations_are_milliseconds() -> None:
     """p50, p95, p99 and the mean."""
     values = {("fsm_duration", "", bucket_of(85.0)): 10.0, ("fsm_duration", "", -1): 850.0}
-    shown = metrics_view.fsm(Snapshot(values), NOTHING, NOW)
+    shown = metrics_view.fsm(Snapshot(values), NOTHING)
 
     assert shown["avgDuration"] == 85
     assert shown["durations"]["p95"] == pytest.approx(85, rel=0.06)
@@ -102,7 +102,7 @@ def test_the_outbox_shows_the_names_of_both_sources() -> None:
 def test_fallbacks_count_both_layers_and_their_ends() -> None:
     """GAP32."""
     shown = metrics_view.fallbacks(
-        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), 4, NOTHING, NOW
+        counted(fallback__layer2_success=3, fallback__layer2_failed=1, fallback__layer3_success=2), 4, NOTHING
     )
 
     assert (shown["layer2Activations"], shown["layer3Activations"], shown["recentActivations"]) == (4, 2, 4)
@@ -125,8 +125,8 @@ def test_a_window_holds_the_numbers_of_the_last_minutes() -> None:
     more = {(name, "", quick): 10.0 for name in names} | {(name, "", -1): 90_200.0 for name in names}
     now = Snapshot({(name, "", slow): 100.0 for name in names} | more | dict.fromkeys(counts, 5.0))
     recent = Recent(612.3456, now.since(before))
-    fsm, outbox = metrics_view.fsm(now, recent, NOW), metrics_view.outbox(now, state(), recent)
-    fallbacks = metrics_view.fallbacks(now, 0, recent, NOW)
+    fsm, outbox = metrics_view.fsm(now, recent), metrics_view.outbox(now, state(), recent)
+    fallbacks = metrics_view.fallbacks(now, 0, recent)
 
     for shown in (fsm, outbox, fallbacks):
         assert shown["durations"]["p95"] == pytest.approx(900, rel=0.06)
@@ -144,9 +144,9 @@ def test_what_is_shown_is_what_is_described(made: str) -> None:
     """Whole numbers are whole, and no key is undescribed or missing: the models are what clients are generated from."""
     numbers = counted(fsm_total__success=1, fallback__layer2_failed=1)
     shown, model = {
-        "fsm": (metrics_view.fsm(numbers, NOTHING, NOW), metrics_models.FsmNumbers),
+        "fsm": (metrics_view.fsm(numbers, NOTHING), metrics_models.FsmNumbers),
         "outbox": (metrics_view.outbox(numbers, state(), NOTHING), metrics_models.OutboxNumbers),
-        "fallbacks": (metrics_view.fallbacks(numbers, 0, NOTHING, NOW), metrics_models.FallbackNumbers),
+        "fallbacks": (metrics_view.fallbacks(numbers, 0, NOTHING), metrics_models.FallbackNumbers),
         "healthCheck": (metrics_view.health_check(Outcomes(), state()), metrics_models.Health),
         "health": (state().health(), metrics_models.OutboxHealth),
     }[made]
@@ -158,14 +158,16 @@ def test_everything_says_when_it_was_read() -> None:
     """Whoever divides by time needs it; of what nobody could read there is no time, and the key is there all the same."""
     unknown = metrics_view.health_unknown(DatabaseUnavailable("away"))
     shown = (
-        metrics_view.fsm(counted(), NOTHING, NOW),
+        metrics_view.fsm(counted(), NOTHING),
         metrics_view.outbox(counted(), state(), NOTHING),
-        metrics_view.fallbacks(counted(), 0, NOTHING, NOW),
+        metrics_view.fallbacks(counted(), 0, NOTHING),
         metrics_view.health_check(Outcomes(), state()),
         state().health(),
     )
+    later = state(read_at=NOW + timedelta(seconds=1), counted_at=NOW)
+    together = (metrics_view.outbox(counted(), later, NOTHING), metrics_view.health_check(Outcomes(), later))
 
-    assert {each["readAt"] for each in shown} == {NOW}
+    assert {each["readAt"] for each in (*shown, *together, later.health())} == {NOW}
     assert unknown["readAt"] is None
     assert unknown.keys() - {"error"} == shown[3].keys()
     assert msgspec.convert(unknown, metrics_models.Health).read_at is None

@@ -22,10 +22,13 @@ from tests.support.servers import REPOSITORY
 Json = dict[str, Any]
 
 _NUMBERS: Json = {
-    "fsm": {"total": 10, "successRate": 100.0, "cacheHitRate": 0.0, "durations": {"p95": 20.0}},
+    "fsm": {
+        "total": 10, "successRate": 100.0, "cacheHitRate": 0.0, "durations": {"p95": 20.0},
+        "window": {"seconds": 900.0, "durations": {"p95": 20.0}},
+    },
     "outbox": {
         "batchesProcessed": 3, "jobsCreated": 10, "oldestPendingSeconds": 0.0, "durations": {"p95": 20.0},
-        "health": {"queueDepth": 0},
+        "health": {"queueDepth": 0}, "window": {"seconds": 900.0, "durations": {"p95": 20.0}},
     },
     "fallbacks": {"layer2Activations": 0, "layer3Activations": 0, "recentActivations": 0},
 }  # fmt: skip
@@ -132,6 +135,32 @@ def test_each_limit_has_its_verdict(check: str, status: str, words: str, name: s
 
     assert found.status == status
     assert any(words in problem for problem in found.problems), found.problems
+
+
+_SLOW = {
+    "fsm": ("FSM", 501.0, "p95 is 501 ms lately, and 500"),
+    "outbox": ("Outbox", 5001.0, "p95 is 5001 ms lately, and 5000"),
+}
+"""By the part of the numbers: its check, what is too slow, and what is said then."""
+
+
+def _timed(part: str, of_all_time: float, lately: float | None) -> Finding:
+    told = {name: value for name, value in _NUMBERS[part].items() if name != "window"}
+    told["durations"] = {"p95": of_all_time}
+    if lately is not None:
+        told["window"] = {"seconds": 900.0, "durations": {"p95": lately}}
+    return _judged(_changed(facts.NUMBERS, body={**_NUMBERS, part: told}))[_SLOW[part][0]]
+
+
+@pytest.mark.parametrize("part", _SLOW)
+def test_slow_is_what_was_slow_lately(part: str) -> None:
+    """Beside a good history, which hides it; a bad hour that is over is none. An older api is judged by what it has."""
+    _, slow, words = _SLOW[part]
+    hour, past, older = _timed(part, 20.0, slow), _timed(part, slow, 20.0), _timed(part, slow, None)
+
+    assert (hour.status, hour.values["p95Milliseconds"], past.values["p95Milliseconds"]) == (WARN, slow, 20.0)
+    assert [words in problem for problem in hour.problems] == [words in problem for problem in older.problems] == [True]
+    assert (past.status, _timed(part, 20.0, slow - 1).status) == (PASS, PASS)
 
 
 _APART: dict[str, Json] = {
