@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from operators.coursegen_operator.child import adopt, controller_of, hash8, is_owned_by, uid_of
 from operators.coursegen_operator.comparison import differs, spec_differs, without_nothing
@@ -17,6 +17,9 @@ from operators.coursegen_operator.planning import Child, Plan
 from operators.coursegen_operator.resources import LABEL_OWNER_UID, Object, ObjectKey, ResourceType, key_of
 from operators.coursegen_operator.store import Store, version_of
 from services.kernel.errors import CoursegenError, PermanentError
+
+_KEPT: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
+"""What of an object is not its content."""
 
 
 class ChildRefused(PermanentError):
@@ -50,11 +53,12 @@ class Children:
     def __init__(self, cluster: Writer, store: Store) -> None:
         self._cluster = cluster
         self._store = store
-        self._applied: dict[ObjectKey, dict[ObjectKey, tuple[str, str]]] = {}
-        """By owner and child: the uid, and the hash of what this process has applied to it.
+        self._applied: dict[ObjectKey, dict[ObjectKey, tuple[str, str, str]]] = {}
+        """By owner and child: the uid, the hash of what this process has applied to it, and that of what came of it.
 
         A field that is wanted no more shows in no comparison; applying once after every start, and after every change of
-        what is wanted, has the API server take it away.
+        what is wanted, has the API server take it away. What came of it may be something else: a webhook has its way with
+        each write, and writing the same again would go on for ever.
         """
 
     async def bring_about(self, resource: Object, plan: Plan, types: Sequence[ResourceType]) -> list[str]:
@@ -91,10 +95,12 @@ class Children:
             return live is None and await self._create(resource, child, wanted)
         applied = self._applied.setdefault(key_of(resource), {})
         mark = hash8(wanted)
-        if live is not None and applied.get(key) == (uid_of(live), mark) and not differs(wanted, live):
+        uid, before, came = applied.get(key, ("", "", ""))
+        is_known = live is not None and (uid, before) == (uid_of(live), mark)
+        if live is not None and is_known and (not differs(wanted, live) or came == _content(live)):
             return False
         made = await self._apply(child.type, wanted, live)
-        applied[key] = (uid_of(made), mark)
+        applied[key] = (uid_of(made), mark, _content(made))
         self._store.put(made)
         return live is None or version_of(made) != version_of(live)
 
@@ -106,8 +112,7 @@ class Children:
             made = await self._cluster.apply(resource_type, {**wanted, "metadata": {**metadata, **_seen(live)}})
             if not spec_differs(wanted, made):
                 return made
-            kept = {"apiVersion", "kind", "metadata", "status"}  # somebody has added to one of its lists
-            patch = {key: value for key, value in wanted.items() if key not in kept}
+            patch = {key: value for key, value in wanted.items() if key not in _KEPT}  # somebody has added to a list
             return await self._cluster.merge(resource_type, namespace, name, {**patch, "metadata": _seen(made)})
         except WriteConflict:
             await self._read_anew(resource_type, namespace, name, live)
@@ -150,6 +155,12 @@ class Children:
 def _seen(item: Object | None) -> Object:
     """What makes the API server refuse a write when the object is another one, or has changed."""
     return {} if item is None else {each: item["metadata"][each] for each in ("uid", "resourceVersion")}
+
+
+def _content(item: Object) -> str:
+    """Stands for what anybody may have written, beside the status."""
+    metadata = {each: item["metadata"].get(each) for each in ("labels", "annotations", "ownerReferences")}
+    return hash8(metadata, {key: value for key, value in item.items() if key not in _KEPT})
 
 
 def _is_ours(live: Object, resource: Object) -> bool:

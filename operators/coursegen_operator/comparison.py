@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from operators.coursegen_operator.resources import Object
@@ -22,6 +23,20 @@ def differs(wanted: Object, live: Object) -> bool:
 def spec_differs(wanted: Object, live: Object) -> bool:
     """Whether that is so beside the metadata: what others have added to lists survives an apply."""
     return not all(_has(live.get(key), value) for key, value in wanted.items() if key != "metadata")
+
+
+def differences(wanted: Any, live: Any, path: str = "") -> Iterator[str]:
+    """Where `live` lacks something of `wanted`, as `spec.containers[0].image`; below `path`."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        for key, value in wanted.items():
+            if not _has(live.get(key), value):
+                yield from differences(value, live.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
+        for index, (here, there) in enumerate(zip(wanted, live, strict=True)):
+            if not _has(there, here):
+                yield from differences(here, there, f"{path}[{index}]")
+    else:
+        yield path
 
 
 def without_nothing(value: Any) -> Any:

@@ -16,9 +16,12 @@ import yaml
 from operators.coursegen_operator.alerts.rules import groups
 from operators.coursegen_operator.alerts.rules.catalogue import PRESETS
 from operators.coursegen_operator.alerts.rules.files import RUNBOOKS, files
+from operators.coursegen_operator.alerts.rules.objectives import Objective
 from tests.support.servers import REPOSITORY
 
 CASES = sorted((REPOSITORY / "tests" / "alerts").glob("*.yml"))
+GENERATED = REPOSITORY / "tests" / "alerts" / "generated" / "objective.yml"
+"""Cases of rules that no file has."""
 SLO = {
     "name": "initiations",
     "objective": "99.5",
@@ -48,7 +51,7 @@ def promtool(*arguments: str | Path) -> tuple[int, str]:
 def cases() -> dict[str, dict[bool, list[dict[str, Any]]]]:
     """The alerts that each alert's cases expect, by name and by whether they expect any."""
     found: dict[str, dict[bool, list[dict[str, Any]]]] = {}
-    for path in CASES:
+    for path in (*CASES, GENERATED):
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
             for look in test.get("alert_rule_test", ()):
                 kept = found.setdefault(look["alertname"], {True: [], False: []})
@@ -72,7 +75,32 @@ def test_alerts_fire_and_keep_quiet(path: Path) -> None:
     assert code == 0, said
 
 
-@pytest.mark.parametrize("name", [alert.name for preset in PRESETS for alert in preset.alerts])
+def test_an_objective_that_is_not_measured_is_told_of(tmp_path: Path) -> None:
+    """The product's own leave that alert out: the rules are what a policy with another objective makes."""
+    made = groups(
+        {},
+        [SLO],
+        runbook_base_url=RUNBOOKS,
+        common_labels={},
+        common_annotations={},
+        keep_firing_for="0s",
+        interval="30s",
+    )
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": made}), encoding="utf-8")
+    case = shutil.copy(GENERATED, tmp_path)
+
+    code, said = promtool("test", "rules", case)
+
+    assert code == 0, said
+
+
+def _names() -> set[str]:
+    """Every alert that there is: those of presets, and those of an objective."""
+    of_presets = {alert.name for preset in PRESETS for alert in preset.alerts}
+    return of_presets | {alert.name for alert in Objective.of(SLO).alerts()}
+
+
+@pytest.mark.parametrize("name", sorted(_names()))
 def test_every_alert_has_both_cases(name: str) -> None:
     """A firing and a quiet one; what fires names its page."""
     looks = cases()[name]

@@ -248,10 +248,11 @@ class PretendedApi:
             return
         told = 0
         while not self.is_over:
-            for version, what, item in self._history[told:]:
+            news = self._history[told:]
+            told += len(news)  # more may come while these are sent
+            for version, what, item in news:
                 if version > since and _concerns(item, place, labels):
                     yield json.dumps({"type": what, "object": item}).encode() + b"\n"
-            told = len(self._history)
             if since < self.floor:
                 return
             await asyncio.sleep(0.02)  # a person would not notice

@@ -36,6 +36,8 @@ class PretendedCluster:
         self.faults: deque[str] = deque()
         """What becomes of the next calls: "" = nothing, "lost" = not done, "mute" = done, and the answer lost."""
         self.calls: Counter[tuple[str, str]] = Counter()
+        self.webhook: Callable[[Object], object] = lambda _: None
+        """Has its way with everything that the operator applies or merges."""
         self.listeners: list[Callable[[str, Object], None]] = []
         """Told of every change: ADDED, MODIFIED or DELETED, and the object."""
         self._versions = itertools.count(100)
@@ -198,6 +200,7 @@ class PretendedCluster:
     def _changed(self, before: Object | None, item: Object) -> Object:
         if len(item["metadata"].get("name", "")) > 253:
             raise ObjectRefused
+        self.webhook(item)
         if item == before:
             return item
         if before is not None and item.get("spec") != before.get("spec"):

@@ -2,7 +2,9 @@
 
 It tells in two ways. With its feature gate `StatusForConfigurationResources` (0.87 and later) `status.bindings` of the rule
 names each Prometheus and what became of it. Without, it writes a Warning when it refuses a rule, and nothing when it
-accepts one: silence is no consent, and stays Unknown. What is older than the rule's last change does not count.
+accepts one: silence is no consent, and stays Unknown. What is older than the rule's last change does not count. Kubernetes
+drops Events after an hour, and nobody tells a refusal twice: what was refused by one is remembered for as long as the very
+same version of the rule is there.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ from typing import Final
 from operators.coursegen_operator.alerts.selection import Name, name_of
 from operators.coursegen_operator.conditions import Standing, find, moment_of
 from operators.coursegen_operator.resources import PROMETHEUS_RULE, Object
+from services.kernel.logs import scrub_text
+from services.kernel.texts import shortened
 
 ACCEPTED: Final = "Accepted"
 PARTLY: Final = "PartlyRejected"
 """One has accepted the rule and another refuses it: its alerts can fire, though not everywhere."""
+TOLD_BYTES: Final = 700
+"""As much of a refusal as a status tells; the condition's next command has room behind it."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -31,10 +37,17 @@ class Acceptance:
     message: str
     by: Mapping[Name, Standing]
     """Per Prometheus or ThanosRuler, where the rule itself says so."""
+    refusal: Object | None = None
+    """What the status is to remember of the Event that has refused the rule."""
 
 
 def acceptance(
-    rule: Object | None, events: Iterable[Object], *, written_at: object = None, may_read_events: bool = True
+    rule: Object | None,
+    events: Iterable[Object],
+    *,
+    written_at: object = None,
+    may_read_events: bool = True,
+    remembered: Object | None = None,
 ) -> Acceptance:
     """What the Prometheus Operator says of `rule`.
 
@@ -43,13 +56,14 @@ def acceptance(
         events: any of its namespace.
         written_at: when the operator last wrote the rule, as the policy's status has it.
         may_read_events: False: `events` says nothing, since nobody was allowed to look.
+        remembered: the `refusal` of an earlier look, as the policy's status has it. It holds for that version only.
     """
     told = _from_bindings(rule) if rule is not None else None
     if told is not None:
         return told
-    refusal = _newest_refusal(rule, events, moment_of(written_at)) if rule is not None else None
+    refusal = _refusal(rule, events, moment_of(written_at), remembered or {}) if rule is not None else None
     if refusal is not None:
-        return Acceptance("False", "Rejected", str(refusal.get("note") or refusal.get("reason") or "rejected"), {})
+        return Acceptance("False", "Rejected", refusal["message"], {}, refusal)
     if not may_read_events:
         return Acceptance("Unknown", "NotPermitted", "the operator may not read Events in this namespace", {})
     return Acceptance(
@@ -95,10 +109,17 @@ def _current(condition: Object, rule: Object) -> Standing:
     return "True" if status == "True" else "False" if status == "False" else "Unknown"
 
 
-def _newest_refusal(rule: Object, events: Iterable[Object], written_at: datetime | None) -> Object | None:
+def _refusal(rule: Object, events: Iterable[Object], written_at: datetime | None, remembered: Object) -> Object | None:
+    """Of this very version: another uid is another rule, and every change of one, also by hand, raises its generation."""
+    version = {field: rule["metadata"][field] for field in ("uid", "generation") if field in rule["metadata"]}
     since = max(changed_at(rule), written_at or _LONG_AGO)
     refusals = [event for event in events if is_refusal(event, rule) and told_at(event) >= since]
-    return max(refusals, key=told_at, default=None)
+    newest = max(refusals, key=told_at, default=None)
+    if newest is not None:
+        said = str(newest.get("note") or newest.get("reason") or "rejected")
+        return {**version, "message": shortened(scrub_text(said), TOLD_BYTES)}
+    is_told = bool(remembered) and remembered == {**version, "message": remembered.get("message")}
+    return dict(remembered) if is_told else None
 
 
 def is_refusal(event: Object, rule: Object) -> bool:

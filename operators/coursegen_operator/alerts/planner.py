@@ -95,10 +95,10 @@ class _Look:
     def _applied(self, manifest: Object, labels: RuleLabels) -> Plan:
         counts = _counts(manifest["spec"]["groups"])
         written = self._written(hash8(manifest["metadata"]["labels"], manifest["spec"]))
+        selections, told, written = self._reception(labels.all, written)
         facts: Object = {"prometheusRule": written, **counts}
         if labels.copied:
             facts["copiedLabels"] = dict(labels.copied)
-        selections, told = self._reception(labels.all, written["writtenAt"])
         is_fresh = self._now - (moment_of(written["writtenAt"]) or self._now) < FRESH
         return self._plan(
             (*self._telling.applied(counts), *told),
@@ -109,25 +109,22 @@ class _Look:
         )
 
     def _written(self, content: str) -> Object:
-        """The rule in the status; the moment stays as long as the rule does."""
+        """The rule in the status; the moment stays as long as the rule does, and so does what was said of it."""
         before = self._before.get("prometheusRule") or {}
         is_same = before.get("hash") == content and before.get("name") == self._name and "writtenAt" in before
-        return {
-            "name": self._name,
-            "hash": content,
-            "writtenAt": before["writtenAt"] if is_same else timestamp(self._now),
-        }
+        return dict(before) if is_same else {"name": self._name, "hash": content, "writtenAt": timestamp(self._now)}
 
     def _invalid(self, faults: Sequence[str]) -> Plan:
         rule = self._rule
         if rule is None:
             nobody = self._telling.no_rule("RulesInvalid")
             return self._plan((*self._telling.invalid(faults, is_kept=False), *nobody), dict(_NOTHING))
-        selections, told = self._reception(
-            rule["metadata"].get("labels") or {}, (self._before.get("prometheusRule") or {}).get("writtenAt")
+        kept = self._kept()
+        selections, told, written = self._reception(
+            rule["metadata"].get("labels") or {}, kept.get("prometheusRule") or {}
         )
-        conditions = (*self._telling.invalid(faults, is_kept=True), *told)
-        return self._plan(conditions, {**self._kept(), **_selected(selections)})
+        facts = {**kept, **({"prometheusRule": written} if written else {}), **_selected(selections)}
+        return self._plan((*self._telling.invalid(faults, is_kept=True), *told), facts)
 
     def _without_rule(self, conditions: tuple[Condition, ...]) -> Plan:
         return self._plan(conditions, dict(_NOTHING), obsolete=self._around.rules)
@@ -181,12 +178,18 @@ class _Look:
         }
 
     def _reception(
-        self, labels: Mapping[str, str], written_at: object
-    ) -> tuple[list[Selection], tuple[Condition, ...]]:
-        """Who selects a rule with `labels`, and who accepts the one that is there."""
+        self, labels: Mapping[str, str], written: Object
+    ) -> tuple[list[Selection], tuple[Condition, ...], Object]:
+        """Who selects a rule with `labels`, who accepts the one that is there, and `written` with what is to be remembered."""
         around, rule = self._around, self._rule
         may_read = not around.is_forbidden(EVENTS)
-        accepted = acceptance(rule, around.events, written_at=written_at, may_read_events=may_read)
+        accepted = acceptance(
+            rule,
+            around.events,
+            written_at=written.get("writtenAt"),
+            may_read_events=may_read,
+            remembered=written.get("refusal"),
+        )
         bound = bound_to(rule) if rule is not None else frozenset()
         selections = [
             judge(each, around.namespace, around.namespace_labels, labels, each.name in bound)
@@ -198,10 +201,12 @@ class _Look:
             selections += [Selection(name, "True", hint) for name in sorted(bound - seen)]
         told = [replace(each, accepted=accepted.by.get(each.name, "Unknown")) for each in selections]
         named = self._spec.prometheus
-        return told, (
+        conditions = (
             self._telling.selected(told, around, str(named) if named is not None else ""),
             self._telling.accepted(accepted),
         )
+        rest = {field: value for field, value in written.items() if field != "refusal"}
+        return told, conditions, {**rest, **({"refusal": accepted.refusal} if accepted.refusal else {})}
 
     def _kept(self) -> Object:
         """What the status has said of the rule that stays."""

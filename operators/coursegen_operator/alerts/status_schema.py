@@ -46,6 +46,14 @@ STATUS: Final = obj(
                 "name": string("Its name.", max_length=253),
                 "hash": string("Stands for its labels and rules: another value, another rule.", max_length=64),
                 "writtenAt": date_time("When they last changed."),
+                "refusal": obj(
+                    "What an Event of the Prometheus Operator has said against it; it holds while this version is there.",
+                    {
+                        "uid": string("The PrometheusRule's.", max_length=63),
+                        "generation": integer("The PrometheusRule's.", minimum=0),
+                        "message": string("Why.", max_length=TEXT_LENGTH),
+                    },
+                ),
             },
         ),
         "groupCount": integer("Groups in it.", minimum=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from operators.coursegen_operator.alerts.acceptance import PARTLY, Acceptance
+from operators.coursegen_operator.alerts.acceptance import PARTLY, TOLD_BYTES, Acceptance
 from operators.coursegen_operator.alerts.selection import Selection
 from operators.coursegen_operator.alerts.surroundings import NAMESPACES, Surroundings
 from operators.coursegen_operator.conditions import Condition, done, find, stuck
@@ -113,7 +113,7 @@ class Telling:
         hint = ""
         if found.standing != "True" or found.reason == PARTLY:
             hint = f". Next: kubectl -n {self._namespace} describe prometheusrule/{self._rule}"
-        return Condition(ACCEPTED, found.standing, found.reason, shortened(found.message, 700) + hint)
+        return Condition(ACCEPTED, found.standing, found.reason, shortened(found.message, TOLD_BYTES) + hint)
 
     def _hidden(self, unsure: Sequence[Selection], around: Surroundings) -> str:
         look = "Next: kubectl get prometheuses,thanosrulers -A -o yaml | grep -A6 -i 'rule.*selector'"

@@ -126,21 +126,24 @@ class Turn:
             return self._choose_settled()
         if not (self._memory.has_work and self._memory.plan_hash):
             return self._start("plan")
-        if self._spec.suspend:
+        if self._spec.suspend and not self._is_made("apply"):
             return Rest("suspended")
         hold = expand_hold(self._facts, self._memory)
         return Rest("held", hold=hold) if hold is not None else self._start("apply")
 
     def _choose_settled(self) -> Rest | None:
         hold, due = None, self._drift_due()
-        if not self._spec.suspend:
-            if self._memory.contract_pending:
-                hold = contract_hold(self._facts, self._memory)
-                if hold is None:
-                    return self._start("contract")
-            if due is not None and due <= self._facts.now:
-                return self._start("drift")
+        if self._memory.contract_pending and (not self._spec.suspend or self._is_made("contract")):
+            hold = contract_hold(self._facts, self._memory)
+            if hold is None:
+                return self._start("contract")
+        if not self._spec.suspend and due is not None and due <= self._facts.now:
+            return self._start("drift")
         return Rest("settled", hold=hold, due=None if self._spec.suspend else due)
+
+    def _is_made(self, task: Task) -> bool:
+        """Whether the Job of `task` is there before it is due: a leader that was cut off had asked for it, and it came late."""
+        return name_of(self._facts.resource, self._spec, progress.started(self._memory, task), task) in self._facts.jobs
 
     def _start(self, task: Task) -> Rest | None:
         self._memory = progress.started(self._memory, task)

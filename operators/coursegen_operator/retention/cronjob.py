@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Collection
+from itertools import islice
 from typing import Final, Literal
 
 from operators.coursegen_operator.child import child_name, common_labels, hash8, uid_of
-from operators.coursegen_operator.comparison import differs
+from operators.coursegen_operator.comparison import differences, differs
 from operators.coursegen_operator.jobs.pod import TERMINATION_LOG, labelled, pod_of
 from operators.coursegen_operator.planning import Child
 from operators.coursegen_operator.resources import CRON_JOB, GROUP, JOB, Object
 from operators.coursegen_operator.retention.spec import RetentionSpec
+from services.kernel.texts import shortened
 
 TASK: Final = "retention"
 COMMAND: Final = ("python", "-m", "services.retention")
@@ -24,6 +27,9 @@ ANNOTATION_SPEC_HASH: Final = f"{GROUP}/spec-hash"
 """On the CronJob: what it was written for, so that one that is not yet up to date is not taken for one that was edited."""
 NAME_LENGTH: Final = 52
 """Longest name of a CronJob: its Jobs add eleven characters."""
+MOST_FIELDS: Final = 16
+FIELD_LENGTH: Final = 253
+"""Of the changes that a status names."""
 DEADLINE_MARGIN_SECONDS: Final = 180
 """A run ends by itself when maxRunSeconds are over; so long it may take to count once more and to report."""
 GRACE_SECONDS: Final = 60
@@ -74,27 +80,32 @@ def job_by_annotation(resource: Object, spec: RetentionSpec, value: str) -> Chil
     return Child(JOB, manifest, once=True)
 
 
-State = Literal["right", "absent", "outdated", "edited"]
+State = Literal["right", "absent", "outdated", "edited", "overridden"]
 """How the CronJob that was found compares with the one that should be there.
 
-`outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it.
+`outdated`: it was written for another spec, and is about to be written anew; `edited`: somebody else has changed it;
+`overridden`: it was written anew since, and still has the same changes, as where a webhook of the cluster makes them.
 """
 
 
-def state_of(found: Object | None, wanted: Object) -> State:
-    """How the CronJob that was found compares with `wanted`.
+def state_of(found: Object | None, wanted: Object, known: Collection[str] = ()) -> tuple[State, tuple[str, ...]]:
+    """How the CronJob that was found compares with `wanted`, and which of its fields are changed.
 
     Fields of which `wanted` says nothing do not count: the API server adds its defaults. Nor do amounts of resources, which it
-    writes in another form than they were given.
+    writes in another form than they were given. `known` are the changes that the last look has found, and written over.
     """
     if found is None:
-        return "absent"
+        return "absent", ()
     metadata = found.get("metadata") or {}
     if (metadata.get("annotations") or {}).get(ANNOTATION_SPEC_HASH) != wanted["metadata"]["annotations"][
         ANNOTATION_SPEC_HASH
     ]:
-        return "outdated"
-    return "edited" if differs(_without_amounts(wanted), found) else "right"
+        return "outdated", ()
+    comparable = _without_amounts(wanted)
+    if not differs(comparable, found):
+        return "right", ()
+    changed = tuple(shortened(each, FIELD_LENGTH) for each in islice(differences(comparable, found), MOST_FIELDS))
+    return ("overridden" if set(changed) <= set(known) else "edited"), changed
 
 
 def _without_amounts(wanted: Object) -> Object:

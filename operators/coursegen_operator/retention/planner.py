@@ -51,6 +51,8 @@ ANNOTATION_LENGTH: Final = 1024
 _ACTIVE_SECONDS: Final = 10.0
 _UNREAD_SECONDS: Final = 1.0
 """To the next look when a Job has ended and its pod is about to be seen."""
+_WRITTEN_SECONDS: Final = 1.0
+"""To the next look when the CronJob was written over: no watch tells of one that is the same afterwards."""
 _MOST_TOLD: Final = 3
 """Runs that are told of by an Event each, after a time in which nobody looked."""
 
@@ -122,23 +124,23 @@ class _Planning:
         text = "" if self._spec.suspend else f"{self._spec.schedule} {self._spec.time_zone}"
         memory = memory.scheduled_as(text, self._now)
         wanted = cron_job_of(self._resource, self._spec)
-        state = state_of(self._cron_job, wanted.manifest)
+        state, changed = state_of(self._cron_job, wanted.manifest, self._changed_before)
         memory, by_hand = self._by_hand(memory)
         moments = _Moments() if self._spec.suspend else self._moments(schedule, memory)
         conditions = (
-            *self._ready(memory, state, wanted.name),
+            *self._ready(memory, state, wanted.name, changed),
             standing.last_run_succeeded(memory, self._place),
             standing.guard_tripped(memory, self._previous, self._place),
             standing.overdue(self._spec, moments.missed, memory, self._place, wanted.name),
         )
         return Plan(
-            self._written(memory, conditions, moments.next_due),
+            self._written(memory, conditions, moments.next_due, changed),
             children=(wanted, *by_hand),
-            notices=(*self._told(fresh), *self._repairs(state, wanted.name), *self._late(conditions)),
-            look_again_seconds=self._look_again(moments),
+            notices=(*self._told(fresh), *self._repairs(state, wanted.name, changed), *self._late(conditions)),
+            look_again_seconds=_WRITTEN_SECONDS if state == "edited" else self._look_again(moments),
         )
 
-    def _ready(self, memory: Memory, state: State, name: str) -> tuple[Condition, ...]:
+    def _ready(self, memory: Memory, state: State, name: str, changed: Sequence[str]) -> tuple[Condition, ...]:
         return standing.ready(
             self._spec,
             memory,
@@ -147,6 +149,7 @@ class _Planning:
             state=state,
             place=self._place,
             cron_job=name,
+            changed=changed,
         )
 
     def _counted(self) -> tuple[tuple[Run, ...], Memory]:
@@ -170,14 +173,15 @@ class _Planning:
         before: Object = self._status.get("notStarted") or {}
         return dict(before) if before.get("jobName") in self._runs.unread else None
 
-    def _repairs(self, state: State, name: str) -> tuple[Notice, ...]:
-        """Whether somebody has deleted what was right before, or changed what was written for this very spec."""
+    def _repairs(self, state: State, name: str, changed: Sequence[str]) -> tuple[Notice, ...]:
+        """Whether somebody has deleted what was right before, or changed what is right again."""
         is_settled = self._status.get("observedGeneration") == self._generation
         was_deleted = is_settled and state == "absent" and is_true(self._previous, READY)
-        was_changed = is_settled and state == "edited"  # also while it is being written: the first look has its hash
+        mended = [field for field in self._changed_before if field not in changed]
+        was_changed = bool(mended) and state in {"right", "overridden"}
         if not (was_deleted or was_changed):
             return ()
-        what = "deleted" if was_deleted else "changed"
+        what = "deleted" if was_deleted else f"changed ({standing.fields(mended)})"
         return (Notice("CronJobRepaired", f"CronJob {name} was {what}, and is written as it should be", warning=True),)
 
     def _by_hand(self, memory: Memory) -> tuple[Memory, tuple[Child, ...]]:
@@ -246,12 +250,19 @@ class _Planning:
             waits.append(_ACTIVE_SECONDS)  # a pod that does not start changes nothing about its Job
         return min(waits, default=None)
 
-    def _written(self, memory: Memory, conditions: Sequence[Condition], next_due: datetime | None) -> Object:
+    def _written(
+        self,
+        memory: Memory,
+        conditions: Sequence[Condition],
+        next_due: datetime | None,
+        changed: Sequence[str] = (),
+    ) -> Object:
         handled = self._annotation(ANNOTATION_RECONCILE_AT)
         found: Object = {
             "observedGeneration": self._generation,
             "conditions": [condition.as_object() for condition in conditions],
             "cronJobName": cron_job_name(self._resource),
+            "changedFields": list(changed) or None,
             "activeJobName": self._active or None,
             "notStarted": self._not_started(),
             "nextScheduleTime": None if next_due is None else timestamp(next_due),
@@ -259,6 +270,11 @@ class _Planning:
             **memory.as_object(),
         }
         return {key: value for key, value in found.items() if value is not None}
+
+    @property
+    def _changed_before(self) -> Sequence[str]:
+        """What the last look has found to be changed in the CronJob, and has written over."""
+        return self._status.get("changedFields") or ()
 
     @property
     def _active(self) -> str:

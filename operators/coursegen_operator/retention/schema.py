@@ -8,9 +8,11 @@ from operators.coursegen_operator.jobs import fields
 from operators.coursegen_operator.jobs.ending import ERROR_BYTES
 from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNOTATION_RUN_NOW
 from operators.coursegen_operator.retention import spec
+from operators.coursegen_operator.retention.cronjob import FIELD_LENGTH, MOST_FIELDS
 from operators.coursegen_operator.retention.memory import MOST_COUNTED
 from operators.coursegen_operator.retention.report import MOST_RULES, OUTCOMES
 from operators.coursegen_operator.schemas.openapi import (
+    array,
     boolean,
     cel,
     column,
@@ -245,6 +247,12 @@ STATUS: Final = obj(
         "observedGeneration": observed_generation(),
         "conditions": conditions(),
         "cronJobName": string("The CronJob.", max_length=52),
+        "changedFields": array(
+            "Fields of the CronJob that were found changed, and were written over; the first sixteen. Those that stay are "
+            "changed by somebody else whenever it is written.",
+            string("A field's path.", max_length=FIELD_LENGTH),
+            max_items=MOST_FIELDS,
+        ),
         "activeJobName": string("The Job that runs now.", max_length=63),
         "notStarted": obj(
             "A Job whose pod does not start; nothing when there is none.",

@@ -22,6 +22,7 @@ OVERDUE: Final = "Overdue"
 RUN_SKIPPED: Final = "RunSkipped"
 """A run has found all that it is for off the schedule in `cron.job`."""
 
+_FIELDS_TOLD: Final = 2
 _JUDGED: Final = frozenset({"Succeeded", "Partial", "Guarded"})
 
 
@@ -62,18 +63,23 @@ def ready(
     state: State,
     place: Place,
     cron_job: str,
+    changed: Sequence[str] = (),
 ) -> tuple[Condition, ...]:
     """The three that every resource has: whether the policy is in force, whatever the last run came to.
 
-    A pod that does not start is told of at once, and stalls the policy when it will not do so unless a person helps.
+    A pod that does not start is told of at once, and stalls the policy when it will not do so unless a person helps. Who
+    changes the CronJob whenever it is written is named, and waited for by nobody: the operator can do no more about it.
     """
     if waiting is not None and waiting.obstacle.is_stuck(now):
         return stuck(waiting.obstacle.reason, _hindered(spec, waiting))
-    if state != "right":
-        step = place.kubectl(f"get cronjob/{cron_job} -o yaml")
+    step = place.kubectl(f"get cronjob/{cron_job} -o yaml")
+    if state not in {"right", "overridden"}:
         what = "was changed, and is being written anew" if state == "edited" else "is being written"
         return working("Reconciling", f"CronJob {cron_job} {what}; should that not end: {step}")
     last = f"; last run: {_summary(memory)}" if memory.last_run else "; it has not run yet"
+    if changed:
+        said = f"{fields(changed)} of CronJob {cron_job} whenever it is written"
+        last += f"; somebody else, such as a webhook, changes {said}: {step}"
     if waiting is not None:
         last += f"; {_hindered(spec, waiting)}"
     if spec.suspend:
@@ -146,6 +152,12 @@ def rows(memory: Memory) -> str:
     if run.get("dryRun"):
         return f"dry run, {matched} rows would go"
     return f"{deleted} rows removed"
+
+
+def fields(paths: Sequence[str]) -> str:
+    """The first few of them, in a few words."""
+    more = len(paths) - _FIELDS_TOLD
+    return ", ".join(paths[:_FIELDS_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(memory: Memory) -> str:

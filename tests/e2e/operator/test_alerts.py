@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.support.kube.commands import apply, kubectl
-from tests.support.kube.installation import Installation, own_namespace
+from tests.support.kube.installation import Installation, is_available, own_namespace, port_forward
 from tests.support.kube.operator import GROUP, await_condition, condition, reads
 from tests.support.kube.prometheus import FIRED_SECONDS, fires, hurry, is_quiet, prometheus_says
 from tests.support.waiting import eventually_sync
@@ -43,18 +45,38 @@ def test_the_policy_says_who_loads_its_rules(watched: Installation) -> None:
 
 
 def test_a_broken_migration_is_an_alert_until_it_is_mended(watched: Installation) -> None:
-    """`DatabaseMigrationStalled`, from the operator's own metrics."""
+    """`DatabaseMigrationStalled`, from the operator's own metrics; the application goes on all the while, in the same pods."""
     namespace = watched.namespace
     is_quiet(namespace, "DatabaseMigrationStalled")
+    before = _running(watched)
     _ask_for(watched, targetRevision="20990101000000", retry={"maxAttempts": 1})
     stalled = await_condition(namespace, "dbm", "main", "Stalled", within=180)
     fires(namespace, "DatabaseMigrationStalled")
     assert "kubectl" in condition(stalled, "Stalled")["message"]
+    assert is_available(watched.get("deployment", f"{watched.fullname}-api"))
+    assert _status(watched, watched.token()) == 404  # the database was asked
+    assert _status(watched, "nobody's") == 401
+    assert _running(watched) == before
+    assert condition(reads(namespace, "dbm", "main"), "Stalled")["status"] == "True"
 
     _ask_for(watched, targetRevision="head", retry=None)
 
     await_condition(namespace, "dbm", "main", "Ready", within=120)
     is_quiet(namespace, "DatabaseMigrationStalled")
+    assert _running(watched) == before
+
+
+def _running(watched: Installation) -> dict[str, int]:
+    """The pods of its processes, and how often each has started anew."""
+    restarts = watched.restarts()
+    return {name: restarts.get(name, 0) for process in watched.processes() for name in watched.pod_names(process)}
+
+
+def _status(watched: Installation, token: str) -> int:
+    """How its api answers somebody who asks for a course that is not there."""
+    with port_forward(watched, f"service/{watched.fullname}-api", 3000) as url:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{url}/api/courses/{uuid4()}", headers=headers, timeout=30).status_code
 
 
 def _ask_for(watched: Installation, **spec: Any) -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from operators.coursegen_operator.child import task_of
+from operators.coursegen_operator.conditions import find, timestamp
 from operators.coursegen_operator.errors import LeadershipLost
-from operators.coursegen_operator.resources import CRON_JOB, RETENTION_POLICY, ObjectKey
+from operators.coursegen_operator.migrations.planner import MigrationKind
+from operators.coursegen_operator.resources import (
+    CRON_JOB,
+    DATABASE_MIGRATION,
+    JOB,
+    RETENTION_POLICY,
+    Object,
+    ObjectKey,
+    key_of,
+)
 from tests.support.operating import QUICK, operating
 from tests.support.pretended_api import LEASE, PretendedApi
 from tests.support.pretended_kind import PretendedKind, sample
@@ -18,6 +31,15 @@ KEY = ObjectKey(RETENTION_POLICY.kind, "default", "sample")
 CHILD = ObjectKey(CRON_JOB.kind, "default", "sample")
 CHILD_PATH = "/apis/batch/v1/namespaces/default/cronjobs/sample"
 LEASE_KEY = ObjectKey(LEASE.kind, "default", "coursegen-operator")
+MAIN = ObjectKey(DATABASE_MIGRATION.kind, "default", "main")
+MIGRATION: Object = {
+    "apiVersion": DATABASE_MIGRATION.api_version,
+    "kind": DATABASE_MIGRATION.kind,
+    "metadata": {"name": "main"},
+    "spec": {"image": "shop/migrate:1", "databaseSecretRef": {"name": "db"}, "drift": {"mode": "Off"}},
+}
+JOBS_PATH = "/apis/batch/v1/namespaces/default/jobs"
+REVISION, PLAN = "20260101000000", "0123456789abcdef"
 
 
 async def test_what_a_leader_had_sent_before_it_was_cut_off_changes_nothing_when_it_arrives(
@@ -57,6 +79,81 @@ async def test_what_a_leader_had_sent_before_it_was_cut_off_changes_nothing_when
             assert api.cluster.objects[CHILD] == before
             assert api.cluster.objects[CHILD]["metadata"]["generation"] == 3
             assert not second.done()
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+async def test_a_migration_that_a_leader_had_asked_for_before_it_was_cut_off_runs_once_also_when_it_is_suspended_since(
+    api: PretendedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suspend: bool
+) -> None:
+    """The creation of a Job carries no precondition. Where the successor has made that Job, the late one is refused. Where it
+    has not, since the resource is suspended by now, it is made and runs, as one that had begun before; the status tells of it.
+    """
+    api.cluster.add(MIGRATION)
+    api.further |= {"first", "second"}
+    _point_at(api, tmp_path, monkeypatch, "first")
+    async with operating([MigrationKind()], **QUICK) as (first, _, _):
+        await eventually(lambda: _jobs(api, "plan"), within=20)
+        _point_at(api, tmp_path, monkeypatch, "second")
+        async with operating([MigrationKind()], **QUICK) as (second, _, _):
+            api.held_paths = JOBS_PATH
+            api.held.add("first")
+            _finish(api, "plan", currentRevision=None, pending=[REVISION], pendingCount=1)
+            await eventually(lambda: JOBS_PATH in api.waiting, within=20)
+            api.held_paths = "/"
+            api.cluster.edit(MAIN, lambda item: item["spec"].update(suspend=suspend))
+            with pytest.raises(LeadershipLost):
+                await asyncio.wait_for(first, 10)
+            if suspend:
+                await eventually(lambda: _reason(api) == "Suspended", within=20)
+            else:
+                await eventually(lambda: _jobs(api, "apply"), within=20)
+            assert len(_jobs(api, "apply")) == (0 if suspend else 1)
+
+            api.held.clear()
+
+            await eventually(lambda: JOBS_PATH in _late_paths(api), within=10)
+            assert [code for _, path, code in api.late if path == JOBS_PATH] == [201 if suspend else 409]
+            (job,) = _jobs(api, "apply")
+            await eventually(lambda: _attempt(api) == job["metadata"]["name"], within=10)
+            assert f"--expect-plan={PLAN}" in job["spec"]["template"]["spec"]["containers"][0]["args"]
+            _finish(api, "apply", currentRevision=REVISION)
+            await eventually(lambda: _reason(api) == ("Suspended" if suspend else "Applied"), within=10)
+            assert api.cluster.objects[MAIN]["status"]["currentRevision"] == REVISION
+            assert _jobs(api, "apply")[0]["metadata"]["uid"] == job["metadata"]["uid"]
+            assert not second.done()
+
+
+def _jobs(api: PretendedApi, task: str) -> list[Object]:
+    return [item for key, item in api.cluster.objects.items() if key.kind == JOB.kind and task_of(item) == task]
+
+
+def _finish(api: PretendedApi, task: str, **report: object) -> None:
+    """The Job of `task` ends well: its pod first, with what the process has reported."""
+    (job,) = _jobs(api, task)
+    name, ended_at = job["metadata"]["name"], timestamp(datetime.now(UTC))  # one that ended long ago is not waited for
+    message = {"task": task, "outcome": "succeeded", "targetRevision": REVISION, "planHash": PLAN, **report}
+    state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": json.dumps(message)}}
+    metadata = {
+        "name": f"{name}-x",
+        "labels": job["metadata"]["labels"],
+        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}],
+    }
+    status = {"phase": "Succeeded", "containerStatuses": [{"name": "coursegen", "state": state}]}
+    api.cluster.add({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
+    complete = {"type": "Complete", "status": "True", "lastTransitionTime": ended_at}
+    done = {"startTime": ended_at, "completionTime": ended_at, "conditions": [complete]}
+    api.cluster.edit(key_of(job), lambda item: item.update(status=done))
+
+
+def _attempt(api: PretendedApi) -> str:
+    """The Job that the migration's status tells of."""
+    return str((api.cluster.objects[MAIN]["status"].get("lastAttempt") or {}).get("jobName", ""))
+
+
+def _reason(api: PretendedApi) -> str:
+    """Of the migration's condition Ready."""
+    conditions = (api.cluster.objects[MAIN].get("status") or {}).get("conditions") or ()
+    return str((find(conditions, "Ready") or {}).get("reason", ""))
 
 
 def _late_paths(api: PretendedApi) -> set[str]:

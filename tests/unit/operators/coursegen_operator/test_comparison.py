@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.coursegen_operator.comparison import differs, spec_differs, without_nothing
+from operators.coursegen_operator.comparison import differences, differs, spec_differs, without_nothing
 
 WANTED = {
     "kind": "CronJob",
@@ -55,6 +55,22 @@ def test_a_difference_is_found(path: tuple[str, ...], value: Any) -> None:
 
     assert differs(WANTED, live)
     assert spec_differs(WANTED, live) is (path[0] == "spec")
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        (LIVE["spec"], []),
+        ({**WANTED["spec"], "schedule": "harm", "off": True}, ["spec.schedule", "spec.off"]),
+        ({**WANTED["spec"], "list": [{"name": "b"}]}, ["spec.list[0].name"]),
+        ({**WANTED["spec"], "list": [{"name": "a"}, {}]}, ["spec.list"]),
+        ({"schedule": {}}, ["spec.schedule", "spec.list"]),
+        (None, ["spec"]),
+    ],
+)
+def test_what_is_different_is_named(spec: Any, where: list[str]) -> None:
+    """As deep as the two are alike."""
+    assert list(differences(WANTED["spec"], spec, "spec")) == where
 
 
 _JSON = st.recursive(

@@ -121,6 +121,32 @@ async def test_an_edited_child_is_put_right(grounds: Grounds, harm: object) -> N
     assert found["metadata"]["annotations"] == {"note": "mine"}
 
 
+async def test_what_a_webhook_makes_of_a_child_is_not_written_over_for_ever(grounds: Grounds) -> None:
+    """Once for each change of what is wanted, of what is there, and after each start."""
+
+    def mirror(item: Object) -> None:
+        if item["kind"] == CRON_JOB.kind:
+            (container,) = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+            container["image"] = "mirror.example/sample:1"
+
+    grounds.cluster.webhook = mirror
+    await grounds.settle()
+    grounds.cluster.calls.clear()
+    await grounds.look()
+    assert grounds.cluster.calls.total() == 0
+
+    grounds.cluster.edit(CRON_JOB_KEY, lambda item: item["spec"].update(schedule="* * * * *"))
+    await grounds.settle()
+    assert grounds.cluster.objects[CRON_JOB_KEY]["spec"]["schedule"] == "0 2 * * *"
+    grounds.cluster.edit(KEY, lambda item: item["spec"].update(schedule="5 5 * * *"))
+    await grounds.settle()
+    assert grounds.cluster.objects[CRON_JOB_KEY]["spec"]["schedule"] == "5 5 * * *"
+    grounds.cluster.webhook = lambda _: None
+    grounds.restart()
+    await grounds.settle()
+    assert "mirror" not in str(grounds.cluster.objects[CRON_JOB_KEY])
+
+
 async def test_a_deleted_child_comes_back(grounds: Grounds) -> None:
     """With the next look."""
     await grounds.settle()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operators.coursegen_operator.alerts.acceptance import Acceptance, acceptance, changed_at, told_at
+from operators.coursegen_operator.alerts.acceptance import TOLD_BYTES, Acceptance, acceptance, changed_at, told_at
 from operators.coursegen_operator.conditions import moment_of
 from operators.coursegen_operator.resources import Object
 
@@ -124,6 +124,37 @@ def test_what_was_said_before_the_operator_wrote_is_old() -> None:
 def test_a_binding_outweighs_events() -> None:
     """It is the newer way of telling."""
     assert _told(acceptance(_rule(_binding("True")), [_event()])) == ("True", "Accepted")
+
+
+def test_a_refusal_is_remembered_for_the_version_that_was_refused() -> None:
+    """Its Event is gone after an hour; nobody says it again."""
+    rule = _rule(managedFields=[{"time": CHANGED}])
+    refused = acceptance(rule, [_event()])
+
+    for may_read in (True, False):  # an Event would only say more of the same: who accepts a rule writes none
+        later = acceptance(rule, [], may_read_events=may_read, remembered=refused.refusal)
+        assert later == refused
+    assert acceptance(rule, [_event(note="anew")], remembered=refused.refusal).message == "anew"
+    assert acceptance(_rule(_binding("True")), [], remembered=refused.refusal).refusal is None
+    assert _told(acceptance(_rule(_binding("True", seen=1)), [], remembered=refused.refusal)) == ("Unknown", "Pending")
+
+
+@pytest.mark.parametrize("other", [{"uid": "r2"}, {"generation": 3}])
+def test_a_refusal_of_another_version_is_forgotten(other: Object) -> None:
+    """It was deleted or changed since, be it by hand: the Prometheus Operator has its say on that anew."""
+    refused = acceptance(_rule(), [_event()])
+
+    assert _told(acceptance(_rule(**other), [], remembered=refused.refusal)) == ("Unknown", "NotReported")
+    assert _told(acceptance(None, [], remembered=refused.refusal)) == ("Unknown", "NotReported")
+
+
+def test_a_refusal_is_remembered_short_and_without_secrets() -> None:
+    """A status has it, which many may read."""
+    refused = acceptance(_rule(), [_event(note="postgresql://u:hunter2@db/x " + "y" * 5000)])
+
+    assert refused.refusal is not None
+    assert "hunter2" not in refused.message == refused.refusal["message"]
+    assert len(refused.message.encode()) <= TOLD_BYTES
 
 
 def test_no_rule_and_no_permission_are_unknown() -> None:

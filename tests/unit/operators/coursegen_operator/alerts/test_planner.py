@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from operators.coursegen_operator.alerts.planner import AMISS_SECONDS, FRESH_SECONDS
+from operators.coursegen_operator.conditions import timestamp
 from operators.coursegen_operator.resources import Object
 from tests.unit.operators.coursegen_operator.alerts.scene import (
     GOOD_GROUP,
@@ -274,6 +275,66 @@ def test_what_the_prometheus_operator_says_is_passed_on(status: str, reason: str
     assert told(plan, "Ready") == ("True", "Applied")
     assert reasons(plan) == [reason]
     assert plan.status["selectedBy"][0]["accepted"] == status
+
+
+def _refused() -> Scene:
+    """A policy whose rule the Prometheus Operator has refused by an Event, which is gone since."""
+    scene = Scene(policy(), [prometheus()])
+    scene.look()
+    scene.later(1)
+    regarding = {"kind": "PrometheusRule", "name": RULE, "uid": "rule-uid"}
+    told_at = timestamp(scene.now)
+    scene.events = [
+        {"metadata": {}, "regarding": regarding, "type": "Warning", "note": "no such function", "eventTime": told_at}
+    ]
+    plan = scene.look()
+    assert told(plan, "RulesAccepted") == ("False", "Rejected")
+    assert reasons(plan) == ["RulesRejected"]
+    scene.later(7200)
+    scene.events = []
+    return scene
+
+
+def test_a_refusal_outlives_its_event() -> None:
+    """Kubernetes drops it after an hour, and still no alert can fire. It is said as before, and not told again."""
+    scene = _refused()
+    before = scene.resource["status"]
+    plan = scene.look()
+
+    assert "no such function" in message(plan, "RulesAccepted")
+    assert scene.resource["status"] == before
+    assert (plan.notices, plan.look_again_seconds) == ((), AMISS_SECONDS)
+    scene.edit(extraGroups=[BROKEN])  # the rule that was refused stays
+    assert told(scene.look(), "RulesAccepted") == ("False", "Rejected")
+    scene.edit(extraGroups=[])
+    assert told(scene.look(), "RulesAccepted") == ("False", "Rejected")
+
+
+def test_a_refusal_is_of_that_rule_and_no_other() -> None:
+    """Another content, and a rule that was deleted, are asked anew."""
+    scene = _refused()
+    scene.edit(extraGroups=[GOOD_GROUP])
+    plan = scene.look()
+    assert told(plan, "RulesAccepted") == ("Unknown", "NotReported")
+    assert "refusal" not in plan.status["prometheusRule"]
+    assert told(scene.look(), "RulesAccepted") == ("Unknown", "NotReported")
+
+    scene = _refused()
+    scene.rules = []
+    assert told(scene.look(), "RulesAccepted") == ("Unknown", "NotReported")
+
+
+def test_who_accepts_a_rule_that_was_refused_is_believed() -> None:
+    """As once the Prometheus Operator has its feature gate: the refusal is forgotten for good."""
+    scene = _refused()
+    scene.rules[0]["status"] = {"bindings": [_binding("True")]}
+    plan = scene.look()
+
+    assert told(plan, "RulesAccepted") == ("True", "Accepted")
+    assert reasons(plan) == ["RulesAccepted"]
+    assert "refusal" not in plan.status["prometheusRule"]
+    del scene.rules[0]["status"]
+    assert told(scene.look(), "RulesAccepted") == ("Unknown", "NotReported")
 
 
 def test_what_one_accepts_and_another_refuses_is_told_once_and_is_no_alert() -> None:

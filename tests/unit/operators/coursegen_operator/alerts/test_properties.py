@@ -133,7 +133,16 @@ _statuses = st.fixed_dictionaries(
     {},
     optional={
         "copiedLabels": labels_of,
-        "prometheusRule": st.fixed_dictionaries({}, optional={"name": st.just(RULE), "hash": st.just("x")}),
+        "prometheusRule": st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.just(RULE),
+                "hash": st.just("x"),
+                "refusal": st.fixed_dictionaries(
+                    {}, optional={"uid": st.just("rule-uid"), "generation": st.integers(1, 2), "message": st.text()}
+                ),
+            },
+        ),
         "alertCount": st.integers(0, 5),
         "conditions": st.just([{"type": "RulesSelected", "status": "True", "reason": "x", "message": ""}]),
     },
@@ -219,3 +228,18 @@ def test_selection_is_told_as_counted(scene: Scene) -> None:
     if standing == "False":
         assert all(entry["selected"] == "False" for entry in entries)
         assert not {what for what, why in scene.denied if why == "Forbidden"} & {"prometheuses", "thanosrulers"}
+
+
+@_PATIENT
+@given(_scenes())
+def test_a_refusal_is_told_for_as_long_as_its_rule_is_there(scene: Scene) -> None:
+    """The Event that has said so may be dropped, and time goes by. Where the rule says itself who has it, that counts."""
+    scene.look()
+    regarding = {"kind": "PrometheusRule", "name": RULE, "uid": "rule-uid"}
+    refusal = {"metadata": {}, "type": "Warning", "regarding": regarding, "eventTime": conditions.timestamp(scene.now)}
+    scene.events = [refusal] if scene.rules else []
+    before = told(scene.look(), "RulesAccepted")
+    scene.events = []
+    scene.later(7200)
+
+    assert told(scene.look(), "RulesAccepted") == before

@@ -783,6 +783,30 @@ def test_suspension_lets_a_running_migration_end_and_notes_it() -> None:
     assert world.says() == ("done", "Suspended")
 
 
+@pytest.mark.parametrize("task", ["apply", "contract"])
+def test_a_job_whose_maker_died_before_it_could_say_so_is_known_to_a_suspended_resource(task: str) -> None:
+    """It runs: the resource says so, and notes how it ends; nothing else begins."""
+    if task == "contract":
+        world = _soaking()
+        world.roll_out()
+        world.settle()
+        world.wait(300)
+    else:
+        world = _world()
+        world.settle()
+        world.finish()
+    world.look("after children")
+    assert world.task() == task
+    world.edit(suspend=True)
+    world.settle()
+
+    assert world.resource["status"]["lastAttempt"]["jobName"] == world.job["metadata"]["name"]
+    world.finish()
+    world.settle()
+    assert world.says() == ("done", "Suspended")
+    assert world.unfinished == []
+
+
 def test_drift_is_looked_for_and_shown() -> None:
     """Ready stays True in mode Detect; an Event on each change."""
     world = _applied(drift={"mode": "Detect", "intervalSeconds": 600})

@@ -11,7 +11,7 @@ from operators.coursegen_operator.retention.memory import MOST_COUNTED
 from services.kernel.settings import load
 from services.retention.rules import parse_rules
 from services.retention.settings import RetentionSettings
-from tests.unit.operators.coursegen_operator.retention.world import START, World, new_resource, report
+from tests.unit.operators.coursegen_operator.retention.world import START, World, mirror, new_resource, report
 
 
 def world(**spec: Any) -> World:
@@ -144,10 +144,52 @@ def test_what_the_api_server_writes_in_its_own_way_is_no_damage() -> None:
     made.look()
     written_alike = made.standing(), made.reasons()
     made.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["tolerations"] = []
-    made.look()
+    made.settle()
 
     assert written_alike == (("True", "False", "False", "Scheduled"), [])
     assert made.reasons() == ["CronJobRepaired"]
+
+
+IMAGE = "spec.jobTemplate.spec.template.spec.containers[0].image"
+
+
+def test_what_a_webhook_changes_is_said_and_holds_nothing_up() -> None:
+    """Written once more, since it may have been a person; then the policy is in force, and nobody is told of a repair."""
+    made = World(new_resource(), webhook=mirror)
+    made.look()
+    assert made.look().look_again_seconds == 1
+    assert made.standing() == ("False", "True", "False", "Reconciling")
+    made.settle()
+
+    assert made.standing() == ("True", "False", "False", "Scheduled")
+    said = f"changes {IMAGE} of CronJob keys-retention whenever it is written: kubectl -n shop get cronjob/keys-retention -o yaml"
+    assert made.condition("Ready")["message"].endswith(said)
+    assert made.status["changedFields"] == [IMAGE]
+    made.run("keys-retention-1")
+    assert made.reasons() == ["RunStarted", "RunSucceeded"]
+    assert made.standing()[0] == "True"
+    made.webhook = None
+    made.look()
+    made.settle()
+    assert "changedFields" not in made.status
+    assert "webhook" not in made.condition("Ready")["message"]
+
+
+def test_an_edit_beside_what_a_webhook_changes_is_put_right_and_told_of() -> None:
+    """The one is taken away by writing, the other is not."""
+    made = World(new_resource(), webhook=mirror)
+    made.settle()
+    assert made.cron_job is not None
+    made.cron_job["spec"]["schedule"] = "1 1 1 1 *"
+    made.look()
+    assert made.standing()[3] == "Reconciling"
+    made.settle()
+
+    assert made.cron_job["spec"]["schedule"] == "0 3 * * *"
+    assert made.standing()[0] == "True"
+    assert [each.message.partition(", ")[0] for each in made.told] == [
+        "CronJob keys-retention was changed (spec.schedule)"
+    ]
 
 
 def test_a_change_of_the_spec_is_carried_out_and_is_no_repair() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from operators.coursegen_operator.retention.planner import RetentionKind
 from operators.coursegen_operator.retention.schema import SPEC, STATUS
 from services.retention.settings import RetentionSettings
 from tests.unit.operators.coursegen_operator.migrations.schemas import of_schema
-from tests.unit.operators.coursegen_operator.retention.world import START, UID, World, new_resource, report
+from tests.unit.operators.coursegen_operator.retention.world import START, UID, World, mirror, new_resource, report
 
 _KSTATUS = {("True", "False", "False"), ("False", "True", "False"), ("False", "False", "True")}
 _PATIENT = settings(
@@ -130,7 +131,7 @@ def test_a_plan_is_total_pure_and_says_one_thing(resource: Object, seen: tuple[l
 
 _steps = st.lists(
     st.one_of(
-        st.sampled_from(["delete", "suspend", "resume", "reschedule", "run-now", "forget jobs", "look"]),
+        st.sampled_from(["delete", "edit", "suspend", "resume", "reschedule", "run-now", "forget jobs", "look"]),
         st.tuples(st.just("run"), _outcomes, st.booleans(), st.booleans()),
         st.tuples(st.just("wait"), st.integers(1, 200_000)),
     ),
@@ -139,10 +140,10 @@ _steps = st.lists(
 
 
 @_PATIENT
-@given(_steps)
-def test_every_history_settles_and_stays_settled(steps: list[Any]) -> None:
+@given(_steps, st.sampled_from([None, mirror]))
+def test_every_history_settles_and_stays_settled(steps: list[Any], webhook: Callable[[Object], object] | None) -> None:
     """Whatever happens, few looks are enough; one more look writes and makes nothing; runs are counted once."""
-    world = World(new_resource(startingDeadlineSeconds=600, maxRunSeconds=60))
+    world = World(new_resource(startingDeadlineSeconds=600, maxRunSeconds=60), webhook=webhook)
     world.settle()
     failures = 0
     for number, step in enumerate(steps):
@@ -164,6 +165,9 @@ def _carry_out(world: World, step: Any, number: int, failures: int) -> int:
     match step:
         case "delete":
             world.cron_job = None
+        case "edit":
+            assert world.cron_job is not None
+            world.cron_job["spec"]["schedule"] = "1 1 1 1 *"
         case "suspend" | "resume":
             world.edit(suspend=step == "suspend")
         case "reschedule":

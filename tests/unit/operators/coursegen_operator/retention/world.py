@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +50,12 @@ def report(outcome: str = "succeeded", **fields: Any) -> str:
     return json.dumps({**found, **fields})
 
 
+def mirror(cron_job: Object) -> None:
+    """A webhook that has every image pulled from the registry's mirror."""
+    (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    container["image"] = f"mirror.example/{container['image']}"
+
+
 @dataclass
 class World:
     """The policy, what it owns, and what was told."""
@@ -60,6 +67,8 @@ class World:
     pods: list[Object] = field(default_factory=list)
     told: list[Notice] = field(default_factory=list)
     writes: int = 0
+    webhook: Callable[[Object], object] | None = None
+    """Changes every CronJob that is written."""
 
     def look(self) -> Plan:
         """One look, as the reconciler makes it."""
@@ -69,6 +78,8 @@ class World:
         for child in plan.children:
             made = adopt(child, self.resource)
             if child.type.kind == "CronJob":
+                if self.webhook is not None:
+                    self.webhook(made)
                 self.cron_job = {**made, "status": (self.cron_job or {}).get("status", {})}
             elif child.name not in self.jobs:
                 made["metadata"] |= {"uid": f"uid-{child.name}", "creationTimestamp": timestamp(self.now)}
