@@ -83,15 +83,16 @@ class Carriage:
     async def talking(
         self, conversations: int, *, pause: float = 0.02, beat: float = 0.0, repeats: float = 0.05
     ) -> AsyncIterator[None]:
-        """So many conversations go on while the block runs; afterwards everything that was begun is accepted."""
+        """So many conversations go on while the block runs; afterwards everything that was begun is accepted.
+
+        Raises:
+            ExceptionGroup: a message was not accepted; the block is broken off as soon as its sender has given up.
+        """
         ended = asyncio.Event()
-        async with self.senders(pause=pause, beat=beat, repeats=repeats) as senders:
-            task = asyncio.create_task(senders.talk(conversations, ended))
-            try:
-                yield
-            finally:
-                ended.set()
-                await task
+        async with self.senders(pause=pause, beat=beat, repeats=repeats) as senders, asyncio.TaskGroup() as group:
+            group.create_task(senders.talk(conversations, ended))
+            yield
+            ended.set()
 
     async def more_accepted(self, count: int, *, within: float = 60.0) -> None:
         """Return when so many more messages are acknowledged."""
@@ -111,11 +112,12 @@ class Carriage:
 
     async def _kill(self, victim: Process) -> None:
         victim.kill()
+        victim.destroy()  # now, and not after hundreds of others have had numbers
         self.fired[f"{victim.kind} killed"] += 1
         if victim.kind == "persistence_worker":
             with contextlib.suppress(RedisError):
                 self.in_hand.append(await self._entries_of(victim))
-        await self.stack.start(victim.kind, port=victim.port)
+        await self.stack.start(victim.kind, port=victim.port, metrics_port=victim.metrics_port)
 
     async def _has_in_hand(self, worker: Process, entries: int) -> bool:
         return await self._entries_of(worker) >= entries

@@ -70,6 +70,7 @@ class Senders:
         beat: float = 0.0,
         repeats: float = 0.05,
         timeout: float = 10.0,
+        patience: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Point senders at apis.
@@ -82,6 +83,7 @@ class Senders:
             beat: all conversations speak at once, so often, and not each in its own time: then batches are large.
             repeats: share of the messages that are sent twice at once, and of those after which one of before is sent.
             timeout: longest wait for an answer.
+            patience: how long a message of a conversation is sent again and again before its sender gives up.
             transport: stands in for the network.
         """
         self.said = said
@@ -89,6 +91,7 @@ class Senders:
         self._pause = pause
         self._beat = beat
         self._repeats = repeats
+        self._patience = patience
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._clients = [
             httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, transport=transport) for url in urls
@@ -120,7 +123,7 @@ class Senders:
 
     async def _converse(self, conversation: str, until: asyncio.Event) -> None:
         while not until.is_set():
-            await self.say(conversation, 1, within=120.0)
+            await self.say(conversation, 1, within=self._patience)
             if self._chance.random() < self._repeats:
                 await self.once_more(self._chance.choice(self.said.accepted[conversation]))
             await asyncio.sleep(self._beat - time.monotonic() % self._beat if self._beat else self._pause)
