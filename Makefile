@@ -17,7 +17,7 @@ ARGS ?=
 JOBS ?= auto
 
 # How long make prove-messages kills at random, how many messages a second it offers meanwhile, and how many are to be acknowledged at
-# least: make prove-messages SECONDS=3600 RATE=200 COUNT=500000.
+# least: make prove-messages SECONDS=900 RATE=600 COUNT=500000.
 SECONDS ?= 900
 RATE ?= 200
 COUNT ?= 0

@@ -47,6 +47,8 @@ SELECT m.id, m.conversationid, m.clientmessageid,
  CROSS JOIN LATERAL (SELECT coalesce(m.content, p.content, '') AS content) AS c
  ORDER BY m.position
 """
+_JUDGING_SECONDS = 600.0
+"""The rows of half a million messages are one statement, and every sixteenth of them has a long content to take the sum of."""
 MANY = 5
 """Entries in hand that make a batch worth killing its worker for."""
 
@@ -180,7 +182,9 @@ async def open_carriage(
     folder: Path, *, database_url: str, postgres: PrivatePostgres, redis_server: PrivateRedis
 ) -> AsyncIterator[Carriage]:
     """A carriage without processes yet, on a migrated database; what was started is ended with the block."""
-    database = await Database.open(CommonSettings(database_url=Secret(database_url)))
+    database = await Database.open(
+        CommonSettings(database_url=Secret(database_url), statement_seconds=_JUDGING_SECONDS)
+    )
     application = with_user(database_url, APPLICATION_ROLE)
     try:
         async with RedisClient.from_url(redis_server.url()) as redis:
