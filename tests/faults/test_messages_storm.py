@@ -41,6 +41,8 @@ FEWEST = {"api": 90, "persistence_worker": 90, "redis": 80, "postgres": 50} if I
 """Kills of each kind that come, however soon enough messages are acknowledged."""
 WANTED = {"api": 50, "persistence_worker": 50, "redis": 50, "postgres": 20} if IS_NIGHT else FEWEST | {"postgres": 1}
 """Kills of each kind, and of PostgreSQL in each of two ways, without which a run proves nothing."""
+ENOUGH = 10
+"""Kills of workers among which one must have had a batch in hand: of three none may have."""
 WANTED_IN_ALL = 300 if IS_NIGHT else sum(FEWEST.values())
 
 
@@ -106,5 +108,5 @@ async def test_messages_survive_whatever_is_killed(carriage: Carriage) -> None:
     assert_survived(verdict, carriage)
     assert verdict.fired.total() >= WANTED_IN_ALL
     assert verdict.acknowledged > max(CONVERSATIONS, COUNT - 1)
-    if IS_PROOF:
-        assert max(in_hand, default=0) >= MANY, "no worker was killed with a batch in hand"
+    if len(in_hand) >= ENOUGH:
+        assert max(in_hand) >= MANY, "no worker was killed with a batch in hand"
