@@ -17,17 +17,20 @@ ARGS ?=
 JOBS ?= auto
 
 # How long make prove-messages kills at random, how many messages a second it offers meanwhile, and how many are to be acknowledged at
-# least: make prove-messages SECONDS=3600 RATE=200 COUNT=500000.
+# least: make prove-messages SECONDS=900 RATE=600 COUNT=500000.
 SECONDS ?= 900
 RATE ?= 200
 COUNT ?= 0
+
+# How many requests make prove-fuzz makes up for each operation in each of its phases.
+EXAMPLES ?= 300
 
 # Images that make images, sbom and push are about; all by default.
 TARGETS ?=
 
 export PYTHON
 
-.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-rolling prove-leaders prove-operator prove-operations prove-kafka audit lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
+.PHONY: help env demo up down test test-local test-cluster lint format bench prove-faults prove-messages prove-fuzz prove-rolling prove-leaders prove-operator prove-operations prove-kafka audit lock tools images site sbom push cluster-up deploy cluster-down prove-checklist prove-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -89,6 +92,11 @@ prove-messages: ## kill what carries messages hundreds of times, at random for S
 		tests/faults/test_messages_owners.py tests/faults/test_messages_servers.py tests/faults/test_messages_everysec.py \
 		tests/faults/test_messages_poison.py tests/integration/api/test_message_isolation.py \
 		tests/integration/api/test_message_injection.py $(ARGS)
+
+prove-fuzz: ## 20,000 requests made up from the api's own description, and more, with messages kept in both ways, with a token and without
+	@scripts/environment dev
+	@export COURSEGEN_FUZZ_EXAMPLES=$(EXAMPLES); \
+		exec $(BIN)/python -m pytest -s --timeout 0 tests/integration/api/test_schemathesis.py $(ARGS)
 
 prove-rolling: ## restart everything 20 times under load, on the cluster that KUBECONFIG names (takes an hour)
 	@scripts/environment dev

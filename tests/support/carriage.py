@@ -47,6 +47,8 @@ SELECT m.id, m.conversationid, m.clientmessageid,
  CROSS JOIN LATERAL (SELECT coalesce(m.content, p.content, '') AS content) AS c
  ORDER BY m.position
 """
+_JUDGING_SECONDS = 600.0
+"""The rows of half a million messages are one statement, and every sixteenth of them has a long content to take the sum of."""
 MANY = 5
 """Entries in hand that make a batch worth killing its worker for."""
 
@@ -83,15 +85,16 @@ class Carriage:
     async def talking(
         self, conversations: int, *, pause: float = 0.02, beat: float = 0.0, repeats: float = 0.05
     ) -> AsyncIterator[None]:
-        """So many conversations go on while the block runs; afterwards everything that was begun is accepted."""
+        """So many conversations go on while the block runs; afterwards everything that was begun is accepted.
+
+        Raises:
+            ExceptionGroup: a message was not accepted; the block is broken off as soon as its sender has given up.
+        """
         ended = asyncio.Event()
-        async with self.senders(pause=pause, beat=beat, repeats=repeats) as senders:
-            task = asyncio.create_task(senders.talk(conversations, ended))
-            try:
-                yield
-            finally:
-                ended.set()
-                await task
+        async with self.senders(pause=pause, beat=beat, repeats=repeats) as senders, asyncio.TaskGroup() as group:
+            group.create_task(senders.talk(conversations, ended))
+            yield
+            ended.set()
 
     async def more_accepted(self, count: int, *, within: float = 60.0) -> None:
         """Return when so many more messages are acknowledged."""
@@ -111,11 +114,12 @@ class Carriage:
 
     async def _kill(self, victim: Process) -> None:
         victim.kill()
+        victim.destroy()  # now, and not after hundreds of others have had numbers
         self.fired[f"{victim.kind} killed"] += 1
         if victim.kind == "persistence_worker":
             with contextlib.suppress(RedisError):
                 self.in_hand.append(await self._entries_of(victim))
-        await self.stack.start(victim.kind, port=victim.port)
+        await self.stack.start(victim.kind, port=victim.port, metrics_port=victim.metrics_port)
 
     async def _has_in_hand(self, worker: Process, entries: int) -> bool:
         return await self._entries_of(worker) >= entries
@@ -178,7 +182,9 @@ async def open_carriage(
     folder: Path, *, database_url: str, postgres: PrivatePostgres, redis_server: PrivateRedis
 ) -> AsyncIterator[Carriage]:
     """A carriage without processes yet, on a migrated database; what was started is ended with the block."""
-    database = await Database.open(CommonSettings(database_url=Secret(database_url)))
+    database = await Database.open(
+        CommonSettings(database_url=Secret(database_url), statement_seconds=_JUDGING_SECONDS)
+    )
     application = with_user(database_url, APPLICATION_ROLE)
     try:
         async with RedisClient.from_url(redis_server.url()) as redis:

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.thrifty import ThriftyTransport
+
 TRY_AGAIN = frozenset({503})
 """What a sender may be told instead of 202 while something is away."""
 
@@ -70,6 +72,7 @@ class Senders:
         beat: float = 0.0,
         repeats: float = 0.05,
         timeout: float = 10.0,
+        patience: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Point senders at apis.
@@ -79,9 +82,11 @@ class Senders:
             said: what they write down.
             chance: decides who sends what twice.
             pause: between two messages of a conversation.
-            beat: all conversations speak at once, so often, and not each in its own time: then batches are large.
+            beat: all conversations speak at once, so often, and not each in its own time: then batches are large. Who was kept
+                waiting says what he has missed without a pause, so that after a fault more is offered and not less.
             repeats: share of the messages that are sent twice at once, and of those after which one of before is sent.
             timeout: longest wait for an answer.
+            patience: how long a message of a conversation is sent again and again before its sender gives up.
             transport: stands in for the network.
         """
         self.said = said
@@ -89,9 +94,9 @@ class Senders:
         self._pause = pause
         self._beat = beat
         self._repeats = repeats
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        self._patience = patience
         self._clients = [
-            httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, transport=transport) for url in urls
+            httpx.AsyncClient(base_url=url, timeout=timeout, transport=transport or ThriftyTransport()) for url in urls
         ]
 
     async def __aenter__(self) -> Self:
@@ -119,11 +124,13 @@ class Senders:
         await self._post(self.said.asked[client_id], client_id)
 
     async def _converse(self, conversation: str, until: asyncio.Event) -> None:
+        due = time.monotonic() // self._beat * self._beat if self._beat else 0.0
         while not until.is_set():
-            await self.say(conversation, 1, within=120.0)
+            await self.say(conversation, 1, within=self._patience)
             if self._chance.random() < self._repeats:
                 await self.once_more(self._chance.choice(self.said.accepted[conversation]))
-            await asyncio.sleep(self._beat - time.monotonic() % self._beat if self._beat else self._pause)
+            due += self._beat
+            await asyncio.sleep(due - time.monotonic() if self._beat else self._pause)
 
     async def _insist(self, conversation: str, client_id: str, within: float) -> None:
         """Send until it is accepted.

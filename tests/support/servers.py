@@ -33,6 +33,8 @@ _TEMPLATE = "coursegen_template"
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 8 * 1024**3
 _REDIS_DATABASES = 512
+_START_SECONDS = 60.0
+"""One that was killed under half a million messages reads all it has written, while the others have the cores."""
 _fresh: list[Path] = []
 """A data folder in which nobody has ever been, while the session's server runs: initdb is ten times the work of a copy."""
 
@@ -89,7 +91,7 @@ class PrivatePostgres:
         """Start it (again) and wait until it answers."""
         self.initialise()
         self._process = self.server.start()
-        self.server.wait_ready(self._process)
+        self.server.wait_ready(self._process, seconds=_START_SECONDS)
 
     def initialise(self) -> None:
         """Make its data folder unless it is there: as initdb does, or of what it has made for the session's server."""
@@ -169,7 +171,7 @@ class PrivateRedis:
     def start(self) -> None:
         """Start it (again, empty unless it keeps a file) and wait until it answers."""
         self._process = self.server.start()
-        self.server.wait_ready(self._process)
+        self.server.wait_ready(self._process, seconds=_START_SECONDS)
 
     def stop(self) -> None:
         """Stop it with SIGTERM."""

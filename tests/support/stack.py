@@ -45,6 +45,7 @@ class Process:
         self.port = port
         self.metrics_port = metrics_port
         self._popen = popen
+        self._is_destroyed = False
 
     @property
     def pid(self) -> int:
@@ -143,9 +144,27 @@ class Process:
             self._popen.wait(seconds)
 
     def destroy(self) -> None:
-        """End it and whatever it has started."""
-        spawn.kill_group(self.pid)
+        """End it and whatever it has started; once, for its number is another's to have when all of them have gone."""
+        if self._is_destroyed:
+            return
+        self._is_destroyed = True
+        if self._popen.returncode is None or not _is_taken(self.pid):
+            spawn.kill_group(self.pid)
         self._popen.wait()
+
+
+def _is_taken(pid: int) -> bool:
+    """Whether a process has this number: of a leader that is buried it is a stranger's, and no group of ours is left.
+
+    As long as one of its group lives nobody is given its number.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Stack:
@@ -166,6 +185,7 @@ class Stack:
         *,
         faults: str = "",
         port: int | None = None,
+        metrics_port: int | None = None,
         env: Mapping[str, str] | None = None,
         program: Sequence[str] = (),
     ) -> Process:
@@ -175,12 +195,13 @@ class Stack:
             kind: which service.
             faults: fault points to arm, as `COURSEGEN_FAULTS` takes them.
             port: of an api; None picks a free one.
+            metrics_port: None picks a free one; whoever takes the place of another takes its ports, so that no other does.
             env: further variables.
             program: what Python is to run instead of the service itself.
         """
         number = next(self._numbers)
         port = port if port is not None else claim() if kind == "api" else 0
-        metrics_port = claim()
+        metrics_port = metrics_port if metrics_port is not None else claim()
         variables = {
             **self.environment,
             "PORT": str(port),
@@ -201,10 +222,16 @@ class Stack:
         return process
 
     async def start(
-        self, kind: Kind, *, faults: str = "", port: int | None = None, env: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        *,
+        faults: str = "",
+        port: int | None = None,
+        metrics_port: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Process:
         """Start a process and return when it is ready."""
-        return await self.spawn(kind, faults=faults, port=port, env=env).ready()
+        return await self.spawn(kind, faults=faults, port=port, metrics_port=metrics_port, env=env).ready()
 
     async def start_all(self, *kinds: Kind) -> list[Process]:
         """Start several at the same time; in the order named."""

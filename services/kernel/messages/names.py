@@ -14,7 +14,8 @@ All keys lie in the database `REDIS_STREAM_DB`. The scripts make some of these n
     msg:epochs               hash: partition -> epoch of its owner; what an earlier owner asks for is refused
     msg:touching:<partition> hash: entries that are handled alone, and how often that was begun; by: the last one, and whose
     msg:dlq                  the dead letters
-    msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed or discarded
+    msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed; what may be discarded is no
+                             message, and never in it
     coursegen:installation   whose this database is (services/kernel/installation.py), as in that of the queues
 """
 

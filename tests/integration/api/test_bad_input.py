@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from services.kernel.database import Database
+from tests.support import tokens
 from tests.support.api import RunningApi, running_api
+from tests.support.conversations import message
 from tests.support.courses import add_course, totals
 from tests.support.forgeries import Issuer, forgeries
 from tests.unit.services.api.test_strict_json import HOSTILE
@@ -161,10 +163,11 @@ async def test_no_forgery_opens_any_route(app_database_url: str, redis_url: str,
     keys = tmp_path / "keys.json"
     keys.write_bytes(httpx.Request("POST", "http://x", json=issuer.key_set).content)
     before = await totals(db)
-    async with running_api(app_database_url, redis_url, jwt_jwks_file=keys) as api:
+    async with running_api(app_database_url, redis_url, jwt_jwks_file=keys, messages_durability="postgres") as api:
         for algorithm, kid in (("RS256", "rsa"), ("ES256", "ec"), ("EdDSA", "ed")):
             headers = {"Authorization": f"Bearer {issuer.sign(algorithm, kid)}"}
             assert (await api.client.get("/api/courses", headers=headers)).status_code == 200
+            assert (await api.client.get("/api/conversations/course-1/messages", headers=headers)).status_code == 404
         for name, token in forgeries(issuer):
             headers = {"Authorization": f"Bearer {token}"}
             answers = [
@@ -173,9 +176,12 @@ async def test_no_forgery_opens_any_route(app_database_url: str, redis_url: str,
                     "/api/trpc/generation.initiate", json={"courseId": str(COURSE), "title": "x"}, headers=headers
                 ),
                 await api.client.delete(f"/api/courses/{COURSE}", headers=headers),
+                await api.client.post("/api/messages", json=message(senderId=str(tokens.USER)), headers=headers),
+                await api.client.get("/api/conversations/course-1/messages", headers=headers),
             ]
             for answer in answers:
                 assert answer.status_code == 401, name
                 assert answer.json()["error"]["code"] == "unauthorized"
 
     assert await totals(db) == before
+    assert await db.fetchval("SELECT count(*) FROM messages") == 0

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from jsonschema import Draft202012Validator
 from redis.asyncio import Redis
 
 from services.kernel.database import Database
@@ -223,6 +224,18 @@ async def test_a_key_that_cannot_be_stored_is_400(api: RunningApi, db: Database,
 
     assert (await initiate(api, course_id, headers={"Idempotency-Key": key})).status_code == 400
     assert (await footprint(db, course_id)).size == (0, 0, 0)
+
+
+@pytest.mark.parametrize("key", ["a b", "ключ"])
+async def test_a_key_of_any_printable_characters_is_taken_as_described(api: RunningApi, db: Database, key: str) -> None:
+    """The description asks for no less than the api: blanks and other alphabets are in order."""
+    course_id = await add_course(db)
+    description = (await api.client.get("/openapi.json")).json()
+    described = description["paths"][INITIATE]["post"]["parameters"]
+    (schema,) = [each["schema"] for each in described if each["name"] == "Idempotency-Key"]
+
+    assert Draft202012Validator(schema).is_valid(key)
+    assert (await initiate(api, course_id, headers={"Idempotency-Key": key.encode()})).status_code == 200
 
 
 async def test_two_keys_in_one_request_are_400(api: RunningApi, db: Database) -> None:

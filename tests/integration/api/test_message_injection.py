@@ -5,51 +5,84 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import httpx
+import jwt
 import pytest
 
 from services.api.conversations.bodies import is_name
 from services.kernel.database import Database
 from tests.integration.api.test_bad_input import PATHS, TYPED_VALUES
+from tests.support import tokens
 from tests.support.api import RunningApi, running_api
 from tests.support.conversations import message
 from tests.support.courses import add_course, totals
+from tests.support.forgeries import claims
 
-_ENDS = ("'", "''", '"', "')", "'))", "\\'", "$$", "$1", "%27", "\u02bc", "0", "{", "]")
+_ENDS = (
+    "'", "''", '"', "')", "'))", "\\'", "$$", "$1", "%27", "\u02bc", "0", "{", "]", "1", "')))", '")', "`", "\\", "E'", "$a$",
+    "\uff07", "%2527", "*/", "NULL", "'::text",
+)  # fmt: skip
+"""How what is sent may get out of the word that it is."""
+_SLEEP = "pg_sleep(5)"
 _DEEDS = (
     " OR 1=1 --",
+    f"; SELECT {_SLEEP} --",
     "; DROP TABLE messages; --",
     "; SELECT nextval('injected'); --",
     " UNION SELECT content FROM messages --",
     "||nextval('injected')||",
+    f"||{_SLEEP}||'",
     "; COPY messages TO PROGRAM 'id'; --",
     "::regclass",
     ") ON CONFLICT DO UPDATE SET content='x' --",
     '"}, {"id": "x',
+    f" OR 1=(SELECT 1 FROM {_SLEEP}) --",
+    f"); SELECT {_SLEEP}; --",
+    "; SELECT setval('injected', 7); --",
+    " AND nextval('injected') > 0 --",
+    ", nextval('injected')) --",
+    f" UNION ALL SELECT {_SLEEP}::text --",
+    "; DELETE FROM courses; --",
+    "; SET row_security = off; --",
+    "; DO $x$ BEGIN PERFORM nextval('injected'); END $x$; --",
+    " RETURNING nextval('injected') --",
+    f"; DO $x$ BEGIN PERFORM {_SLEEP}; END $x$; --",
 )
-_PAIRS = (
-    list(itertools.product(_ENDS, _DEEDS))
-    if os.environ.get("PROVE_MESSAGES", "").strip()
-    else [*zip(_ENDS, itertools.cycle(_DEEDS), strict=False)]
-)
+IS_PROOF = bool(os.environ.get("PROVE_MESSAGES", "").strip())
+_PAIRS = list(itertools.product(_ENDS, _DEEDS)) if IS_PROOF else [*zip(_ENDS, itertools.cycle(_DEEDS), strict=False)]
 INJECTIONS = [end + deed for end, deed in _PAIRS] + [
     each for each in TYPED_VALUES if isinstance(each, str) and each and len(each) <= 200 and is_name(each)
 ]
+LONGEST = timedelta(seconds=5)
+"""An answer that takes so long has slept."""
+LEAST_PAYLOADS = 500 if IS_PROOF else 40
 FIELDS = ("conversationId", "senderId", "clientMessageId", "content", "recipientIds")
 _AT_ONCE = {"messages_require_token": False, "messages_durability": "postgres"}
 """Every id is the client's to choose, and gets into statements as soon as it is sent."""
 
 
-async def all_of(requests: Sequence[tuple[str, str, object]], client: httpx.AsyncClient) -> list[httpx.Response]:
-    """The answers to method, path and body, some at a time."""
+async def all_of(
+    requests: Sequence[tuple[str, str, object]], client: httpx.AsyncClient, headers: Sequence[Mapping[str, str]] = ()
+) -> list[httpx.Response]:
+    """The answers to method, path and body, some at a time, none of which has slept.
+
+    Args:
+        requests: what to send.
+        client: sends it.
+        headers: of each request, when each has its own.
+    """
     answers: list[httpx.Response] = []
-    for start in range(0, len(requests), 40):
+    whole = list(itertools.zip_longest(requests, headers))
+    for start in range(0, len(whole), 40):
         answers += await asyncio.gather(
-            *(client.request(how, path, json=body) for how, path, body in requests[start : start + 40])
+            *(client.request(how, path, json=body, headers=own) for (how, path, body), own in whole[start : start + 40])
         )
+    assert [f"{each.request.method} {each.request.url}" for each in answers if each.elapsed >= LONGEST] == []
     return answers
 
 
@@ -98,7 +131,8 @@ async def test_what_is_injected_into_a_field_is_a_word(
         ids = [answer.json()["messageId"] for answer in accepted]
         shown = await all_of([("GET", f"/api/messages/{each}", None) for each in ids], client)
 
-    assert len(bodies) > 150
+    assert len(set(INJECTIONS)) >= LEAST_PAYLOADS
+    assert sum(_SLEEP in each for each in INJECTIONS) > LEAST_PAYLOADS / 10
     assert len(set(ids)) == len(bodies)
     for body, answer in zip(bodies, shown, strict=True):
         document = answer.json()
@@ -157,3 +191,44 @@ async def test_a_receipt_in_an_odd_name_is_that_names(client: httpx.AsyncClient,
     assert {each.status_code for each in answers} == {201}
     rows = await db.fetch("SELECT userid FROM message_receipts WHERE messageid = $1", identifier)
     assert {row["userid"] for row in rows} == set(odd)
+
+
+CLAIMS: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "sub": lambda value: {"sub": value},
+    "tier": lambda value: {"user_metadata": {"tier": value}},
+    "organization_id": lambda value: {"app_metadata": {"organization_id": value}},
+}
+"""What a token says that gets into statements: whose it is, how much he may, and where he belongs."""
+SHOWN = {"sub": (401, 401, 401, 401), "tier": (200, 202, 200, 201), "organization_id": (200, 202, 200, 400)}
+"""The statuses of courses, a message, its receipts and a new course. An unknown tier is FREE; who belongs nowhere makes none."""
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_what_is_injected_into_a_claim_is_no_claim(
+    trap: None, app_database_url: str, redis_url: str, db: Database, claim: str
+) -> None:
+    """Signed by whoever may sign, as an issuer's own database may be injected into."""
+    injected = list(dict.fromkeys(INJECTIONS))
+    headers = [
+        {"Authorization": f"Bearer {jwt.encode(claims(**CLAIMS[claim](value)), tokens.SECRET, algorithm='HS256')}"}
+        for value in injected
+    ]
+    async with (
+        running_api(app_database_url, redis_url, messages_durability="postgres") as api,
+        httpx.AsyncClient(base_url=api.url, timeout=60) as client,
+    ):
+        own = message(senderId=str(tokens.USER))
+        identifier = (await api.client.post("/api/messages", json=own)).json()["messageId"]
+        asked = (
+            ("GET", "/api/courses", None),
+            ("POST", "/api/messages", own),
+            ("GET", f"/api/messages/{identifier}/receipts", None),
+            ("POST", "/api/courses", {"title": "Bees"}),
+        )
+        statuses = [
+            {answer.status_code for answer in await all_of([one] * len(injected), client, headers)} for one in asked
+        ]
+
+    assert statuses == [{each} for each in SHOWN[claim]]
+    assert await db.fetchval("SELECT count(*) FROM messages") == 1
+    assert await db.fetchval("SELECT count(*) FROM courses") == (len(injected) if claim == "tier" else 0)

@@ -111,7 +111,7 @@ async def test_a_time_of_acceptance_that_is_none_is_not_believed(
 async def test_an_entry_that_was_deleted_before_its_row_was_there_is_a_dead_letter(
     db: Database, redis: Redis, ledger: Ledger, stack: Stack
 ) -> None:
-    """In the hands of a worker that died, so that its successor finds a name and nothing behind it."""
+    """In the hands of a worker that died, so that its successor finds a name and nothing behind it; a replay finds no more."""
     await ledger.send(envelope("talk", "gone"), counts=False)
     environment = {"STREAM_LEASE_SECONDS": "1"}
     doomed = stack.spawn("persistence_worker", faults="persistence.before_insert=kill@1", env=environment)
@@ -129,6 +129,11 @@ async def test_an_entry_that_was_deleted_before_its_row_was_there_is_a_dead_lett
     assert [line["entry"] for line in worker.lines("Failed for good: the message is a dead letter in msg:dlq")] == [
         entry.decode()
     ]
+    assert await DeadMessages(redis, partitions=PARTITIONS).replay([letter.letter_id]) == 1
+    (again,) = await letters(redis)
+    assert again.letter_id != letter.letter_id
+    assert again._replace(letter_id=letter.letter_id) == letter
+    assert await settled(redis)
 
 
 async def test_a_refused_message_is_buried_after_three_tries_and_holds_up_its_conversation_only(
