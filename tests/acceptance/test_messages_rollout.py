@@ -52,11 +52,19 @@ SELECT m.id, m.conversationid, m.clientmessageid, coalesce(m.content, p.content,
 """
 
 
+def _two_ports() -> tuple[int, int]:
+    """Not one twice; the command claims them itself."""
+    claims = ports.Claims()
+    two = claims.take_any(), claims.take_any()
+    claims.release()
+    return two
+
+
 class Deployer:
     """Types what the page says, while senders go on: lines that start the stack into terminals of their own."""
 
     def __init__(self, home: Home) -> None:
-        self.port, metrics_port = ports.pick(), ports.pick()
+        self.port, metrics_port = _two_ports()
         self.url = f"http://{ports.LOOPBACK}:{self.port}"
         self.said = Said()
         self.steps: Counter[str] = Counter()

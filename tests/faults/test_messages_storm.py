@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.support.carriage import MANY, Carriage, assert_survived
-from tests.support.waiting import eventually
 
 
 def _asked(name: str, otherwise: float) -> float:
@@ -60,10 +60,14 @@ class Weather:
             for kind, least, most, strike in (
                 ("api", 0.5, 2.0, lambda: carriage.kill("api")),
                 ("persistence_worker", 0.5, 2.0, carriage.kill_with_a_batch_in_hand),
-                ("redis", 1.0, 3.0, lambda: carriage.kill_redis(away=self._a_while())),
+                ("redis", 1.0, 3.0, self._kill_redis),
                 ("postgres", 2.0, 4.0, lambda: carriage.stop_postgres(away=self._a_while())),
             ):
                 group.create_task(self._again_and_again(FEWEST[kind], least, most, strike))
+
+    async def _kill_redis(self) -> None:
+        await self._carriage.compact_redis()
+        await self._carriage.kill_redis(away=self._a_while())
 
     async def _again_and_again(
         self, fewest: int, least: float, most: float, strike: Callable[[], Awaitable[None]]
@@ -81,8 +85,13 @@ class Weather:
 
 
 async def _until_enough(carriage: Carriage, over: asyncio.Event) -> None:
-    await asyncio.sleep(STORM_SECONDS)
-    await eventually(lambda: carriage.said.count >= COUNT, within=float("inf"), every=1)
+    until = time.monotonic() + STORM_SECONDS
+    for second in itertools.count(1):
+        await asyncio.sleep(1)
+        if second % 60 == 0:
+            print(f"\n{second} s: {carriage.said}; {dict(carriage.fired)}", flush=True)
+        if carriage.said.count >= COUNT and time.monotonic() >= until:
+            break
     over.set()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.cli.stack import ports, spawn
+from services.cli.stack import spawn
+from tests.support.ports import claim
 from tests.support.servers import REPOSITORY
 from tests.support.stack import Kind, Process, Stack
 from tests.support.waiting import eventually
@@ -34,7 +35,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def _start(stack: Stack, kind: Kind, code: Path) -> Process:
-    port, metrics_port = ports.pick(), ports.pick()
+    port, metrics_port = claim(), claim()
     log = stack.folder / f"{kind}.log"
     with log.open("ab") as output:
         popen = spawn.spawn(

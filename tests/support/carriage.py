@@ -51,6 +51,8 @@ _JUDGING_SECONDS = 600.0
 """The rows of half a million messages are one statement, and every sixteenth of them has a long content to take the sum of."""
 MANY = 5
 """Entries in hand that make a batch worth killing its worker for."""
+LONG_FILE = 128 * 2**20
+"""Bytes of Redis' file that take about a second to read."""
 
 
 @dataclass
@@ -132,6 +134,20 @@ class Carriage:
             found = await pipe.execute(raise_on_error=False)
         holders = [each for one in found if isinstance(one, dict) for each in one["consumers"]]
         return sum(each["pending"] for each in holders if f":{worker.pid}_".encode() in each["name"])
+
+    async def compact_redis(self) -> None:
+        """Have Redis rewrite its file where that is long.
+
+        It does so by itself once the file is twice what it was at its start, which one that is killed every few seconds never
+        sees: each start would take longer than the one before, and at last all the time.
+        """
+        with contextlib.suppress(RedisError, AssertionError):
+            if (await self.redis.info("persistence"))["aof_current_size"] > LONG_FILE:
+                await self.redis.bgrewriteaof()
+                await eventually(self._is_compact, within=30, every=0.2)
+
+    async def _is_compact(self) -> bool:
+        return not (await self.redis.info("persistence"))["aof_rewrite_in_progress"]
 
     async def kill_redis(self, *, away: float = 0.0, with_its_data: bool = False) -> None:
         """Kill -9 Redis, and start it again after a while, with its data or without."""

@@ -10,7 +10,7 @@ import httpx
 
 
 class ThriftyTransport(httpx.AsyncBaseTransport):
-    """Connections without number, kept alive; a request that breaks is not sent again."""
+    """Connections without number, kept alive; a POST that breaks is not sent again."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None

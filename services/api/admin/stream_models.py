@@ -104,7 +104,7 @@ class DeadMessageOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
     replayed: int
     missing: list[str]
-    """Named ones that are not there, or no more."""
+    """Named ones that are not there, or no more, and those of whose entry nothing is left (reason `missing`)."""
 
 
 class DiscardedMessageOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -81,7 +81,8 @@ class StreamRoutes:
     async def replay_dead_messages(self, request: Request) -> Reply:
         """Put dead letters back into the stream, each once: those named, or all that are there now.
 
-        A message that is replayed comes after those of its conversation that were accepted meanwhile.
+        A message that is replayed comes after those of its conversation that were accepted meanwhile. A letter with the reason
+        `missing` stays, and is answered among the `missing`: nothing is left of its entry.
         """
         body = await request.read_json(ReplayMessagesBody)
         author = Author.of(request.principal, request.request_id)

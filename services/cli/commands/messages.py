@@ -149,7 +149,9 @@ def replay(ids: Ids = None, *, everything: Everything = False, as_json: AsJson =
     else:
         output.say(f"{found['replayed']} replayed")
         for each in found["missing"]:
-            output.say(f"not found  {each}")
+            output.say(
+                f"not replayed  {each}: not there, or nothing is left of its entry; see coursegen messages dead-letters"
+            )
     if found["missing"]:
         raise typer.Exit(1)
 

@@ -152,7 +152,7 @@ def outbox(facts: Facts, case: Case) -> None:
         case.saw(
             batches=numbers["outbox"]["batchesProcessed"], jobs=numbers["outbox"]["jobsCreated"], p95Milliseconds=p95
         )
-        case.expect(p95 <= SLOWEST_BATCH_MS, f"batches are slow: p95 is {p95:.0f} ms lately, and 5000 the objective")
+        case.expect(p95 <= SLOWEST_BATCH_MS, f"batches are slow: p95 is {p95:.0f} ms, and 5000 the objective")
 
 
 def fsm(facts: Facts, case: Case) -> None:
@@ -178,9 +178,7 @@ def fsm(facts: Facts, case: Case) -> None:
         case.saw(
             total=told["total"], successRate=told["successRate"], cacheHitRate=told["cacheHitRate"], p95Milliseconds=p95
         )
-        case.expect(
-            p95 <= SLOWEST_INITIATION_MS, f"initiations are slow: p95 is {p95:.0f} ms lately, and 500 the objective"
-        )
+        case.expect(p95 <= SLOWEST_INITIATION_MS, f"initiations are slow: p95 is {p95:.0f} ms, and 500 the objective")
 
 
 def fallbacks(facts: Facts, case: Case) -> None:

@@ -87,7 +87,7 @@ class DeadMessages:
         return [_letter(letter_id, fields) for letter_id, fields in found]
 
     async def replay(self, letter_ids: Sequence[str]) -> int:
-        """Put these back into the stream; how many were there to be put back.
+        """Put these back into the stream; how many were there to be put back. Of what is `missing` nothing is left that could be.
 
         Raises:
             BrokerUnavailable: Redis does not answer; some may have gone back.
@@ -100,7 +100,7 @@ class DeadMessages:
         return replayed
 
     async def replay_all(self) -> int:
-        """Put back all that are there now; how many. What dies again meanwhile is left.
+        """Put back all that are there now; how many. What is `missing` is left, and what dies again meanwhile.
 
         Raises:
             BrokerUnavailable: Redis does not answer; some may have gone back.

@@ -28,7 +28,7 @@ _ENDS = (
     "\uff07", "%2527", "*/", "NULL", "'::text",
 )  # fmt: skip
 """How what is sent may get out of the word that it is."""
-_SLEEP = "pg_sleep(5)"
+_SLEEP = "pg_sleep(20)"
 _DEEDS = (
     " OR 1=1 --",
     f"; SELECT {_SLEEP} --",
@@ -58,7 +58,7 @@ _PAIRS = list(itertools.product(_ENDS, _DEEDS)) if IS_PROOF else [*zip(_ENDS, it
 INJECTIONS = [end + deed for end, deed in _PAIRS] + [
     each for each in TYPED_VALUES if isinstance(each, str) and each and len(each) <= 200 and is_name(each)
 ]
-LONGEST = timedelta(seconds=5)
+LONGEST = timedelta(seconds=20)
 """An answer that takes so long has slept."""
 LEAST_PAYLOADS = 500 if IS_PROOF else 40
 FIELDS = ("conversationId", "senderId", "clientMessageId", "content", "recipientIds")

@@ -233,7 +233,7 @@ async def test_very_many_rows_are_not_counted_every_second(
 async def test_very_many_rows_are_not_counted_for_each_who_wants_text(
     api: RunningApi, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is the page of metrics, which Prometheus asks for, an older one."""
+    """They share a look until it is ten seconds old."""
     taken = _slow_down(monkeypatch, seconds=0.05)
     course = await add_course(db)
     await db.execute(

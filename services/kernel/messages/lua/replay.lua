@@ -1,18 +1,16 @@
 -- Put a dead letter into the stream again, at the end of its conversation.
 -- ARGV: the dead letter's id; its conversation's hash, or '' where nobody knows; its message's id and digest, or ''; partitions there
 --       are unless msg:partitions says otherwise.
--- Answers the id of its new entry, or '' when the dead letter is not there (any more). From then on the message's reservation names
--- the new entry, where it is found, and when it was accepted first. Of an entry that was deleted nothing is left that could go into a
--- stream: its letter becomes the newest, as it was, and names the entry still.
+-- Answers the id of its new entry, or '' when the dead letter is not there (any more), or is of an entry that was deleted: nothing is
+-- left of that which could go into a stream, so its letter stays as it is. From then on the message's reservation names the new entry,
+-- where it is found, and when it was accepted first.
 local found = redis.call('XRANGE', 'msg:dlq', ARGV[1], ARGV[1])
 if #found == 0 then
     return ''
 end
 local letter, message = as_table(found[1][2]), ARGV[3]
 if letter['reason'] == 'missing' and (letter['envelope'] or '') == '' then
-    redis.pcall('XACK', 'msg:dlq', 'dlq-processors', ARGV[1])
-    redis.call('XDEL', 'msg:dlq', ARGV[1])
-    return redis.call('XADD', 'msg:dlq', '*', unpack(found[1][2]))
+    return ''
 end
 local count, partition = tonumber(redis.call('GET', 'msg:partitions') or ARGV[5]), '0'
 if ARGV[2] ~= '' then
