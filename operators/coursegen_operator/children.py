@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from operators.coursegen_operator.child import adopt, controller_of, hash8, is_owned_by, uid_of
 from operators.coursegen_operator.comparison import differs, spec_differs, without_nothing
 from operators.coursegen_operator.errors import AlreadyThere, ClusterUnavailable, WriteConflict
 from operators.coursegen_operator.planning import Child, Plan
-from operators.coursegen_operator.resources import LABEL_OWNER_UID, Object, ObjectKey, ResourceType, key_of
+from operators.coursegen_operator.resources import (
+    ANNOTATION_RECONCILE_AT,
+    LABEL_OWNER_UID,
+    Object,
+    ObjectKey,
+    ResourceType,
+    key_of,
+)
 from operators.coursegen_operator.store import Store, version_of
+from services.kernel.clock import Clock
 from services.kernel.errors import CoursegenError, PermanentError
 
 _KEPT: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
 """What of an object is not its content."""
+BELIEVED_SECONDS: Final = 300.0
+"""So long what came of a write is taken for what would come of the next: shorter than a resync, each of which asks anew."""
 
 
 class ChildRefused(PermanentError):
@@ -47,18 +58,34 @@ class Writer(Protocol):
         """Delete an object."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What this process has applied to a child, and what came of it."""
+
+    uid: str
+    mark: str
+    """The hash of what was wanted."""
+    came: str
+    """That of what is there since."""
+    asked: str
+    """The owner's `reconcile-at`."""
+    at: float
+
+
 class Children:
     """Writes children, each only when it is not what it should be."""
 
-    def __init__(self, cluster: Writer, store: Store) -> None:
+    def __init__(self, cluster: Writer, store: Store, clock: Clock) -> None:
         self._cluster = cluster
         self._store = store
-        self._applied: dict[ObjectKey, dict[ObjectKey, tuple[str, str, str]]] = {}
-        """By owner and child: the uid, the hash of what this process has applied to it, and that of what came of it.
+        self._clock = clock
+        self._applied: dict[ObjectKey, dict[ObjectKey, _Applied]] = {}
+        """By owner and child.
 
         A field that is wanted no more shows in no comparison; applying once after every start, and after every change of
         what is wanted, has the API server take it away. What came of it may be something else: a webhook has its way with
-        each write, and writing the same again would go on for ever.
+        each write, and writing the same again with every look would go on for ever. Once in a while it is tried again, and
+        when somebody asks for a look: the webhook may be gone.
         """
 
     async def bring_about(self, resource: Object, plan: Plan, types: Sequence[ResourceType]) -> list[str]:
@@ -94,13 +121,16 @@ class Children:
         if child.once:
             return live is None and await self._create(resource, child, wanted)
         applied = self._applied.setdefault(key_of(resource), {})
-        mark = hash8(wanted)
-        uid, before, came = applied.get(key, ("", "", ""))
-        is_known = live is not None and (uid, before) == (uid_of(live), mark)
-        if live is not None and is_known and (not differs(wanted, live) or came == _content(live)):
-            return False
+        mark, asked = hash8(wanted), _asked(resource)
+        before = applied.get(key)
+        if live is not None and before is not None and (before.uid, before.mark) == (uid_of(live), mark):
+            if not differs(wanted, live):
+                return False
+            is_fresh = before.asked == asked and self._clock.monotonic() - before.at < BELIEVED_SECONDS
+            if is_fresh and before.came == _content(live):
+                return False
         made = await self._apply(child.type, wanted, live)
-        applied[key] = (uid_of(made), mark, _content(made))
+        applied[key] = _Applied(uid_of(made), mark, _content(made), asked, self._clock.monotonic())
         self._store.put(made)
         return live is None or version_of(made) != version_of(live)
 
@@ -155,6 +185,10 @@ class Children:
 def _seen(item: Object | None) -> Object:
     """What makes the API server refuse a write when the object is another one, or has changed."""
     return {} if item is None else {each: item["metadata"][each] for each in ("uid", "resourceVersion")}
+
+
+def _asked(resource: Object) -> str:
+    return str((resource["metadata"].get("annotations") or {}).get(ANNOTATION_RECONCILE_AT, ""))
 
 
 def _content(item: Object) -> str:

@@ -159,7 +159,7 @@ class Reconciler:
         self._identity = identity or Identity()
         self._is_confined = is_confined
         """But for what a resource names beyond them: see `StoredReader`."""
-        self._children = Children(cluster, store)
+        self._children = Children(cluster, store, clock)
         self._failures: dict[ObjectKey, int] = {}
         """Looks in a row that another one may put right."""
 

@@ -1,10 +1,10 @@
 """Whether the Prometheus Operator has accepted a PrometheusRule, as far as it tells.
 
 It tells in two ways. With its feature gate `StatusForConfigurationResources` (0.87 and later) `status.bindings` of the rule
-names each Prometheus and what became of it. Without, it writes a Warning when it refuses a rule, and nothing when it
-accepts one: silence is no consent, and stays Unknown. What is older than the rule's last change does not count. Kubernetes
-drops Events after an hour, and nobody tells a refusal twice: what was refused by one is remembered for as long as the very
-same version of the rule is there.
+names each Prometheus and what became of it. Without, it writes a Warning `InvalidConfiguration` when it refuses a rule, and
+nothing when it accepts one: silence is no consent, and stays Unknown. Warnings of others, such as a policy engine that only
+reports, refuse nothing. What is older than the rule's last change does not count. Kubernetes drops Events after an hour, and
+nobody tells a refusal twice: what was refused by one is remembered for as long as the very same version of the rule is there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ PARTLY: Final = "PartlyRejected"
 """One has accepted the rule and another refuses it: its alerts can fire, though not everywhere."""
 TOLD_BYTES: Final = 700
 """As much of a refusal as a status tells; the condition's next command has room behind it."""
+INVALID: Final = "InvalidConfiguration"
+"""The reason of its Events, the same of each of its controllers: their names, by which they report, are not."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -110,7 +112,10 @@ def _current(condition: Object, rule: Object) -> Standing:
 
 
 def _refusal(rule: Object, events: Iterable[Object], written_at: datetime | None, remembered: Object) -> Object | None:
-    """Of this very version: another uid is another rule, and every change of one, also by hand, raises its generation."""
+    """Of this very version: another uid is another rule, and every change of its spec, also by hand, raises its generation.
+
+    A change of labels or annotations alone does not, and mends no rule.
+    """
     version = {field: rule["metadata"][field] for field in ("uid", "generation") if field in rule["metadata"]}
     since = max(changed_at(rule), written_at or _LONG_AGO)
     refusals = [event for event in events if is_refusal(event, rule) and told_at(event) >= since]
@@ -123,10 +128,11 @@ def _refusal(rule: Object, events: Iterable[Object], written_at: datetime | None
 
 
 def is_refusal(event: Object, rule: Object) -> bool:
-    """Whether `event` says that `rule` cannot be used."""
+    """Whether by `event` the Prometheus Operator says that it cannot use `rule`."""
     regarding, metadata = event.get("regarding") or {}, rule["metadata"]
     return (
         event.get("type") == "Warning"
+        and event.get("reason") == INVALID
         and regarding.get("kind") == PROMETHEUS_RULE.kind
         and regarding.get("name") == metadata["name"]
         and regarding.get("uid", metadata.get("uid")) == metadata.get("uid")

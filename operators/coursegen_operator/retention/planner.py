@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operators.coursegen_operator.child import is_owned_by, uid_of
-from operators.coursegen_operator.conditions import READY, Condition, find, is_true, timestamp
+from operators.coursegen_operator.conditions import READY, RECONCILING, Condition, find, is_true, timestamp
 from operators.coursegen_operator.jobs.ending import clean
 from operators.coursegen_operator.planning import Child, Notice, Observed, Plan, Reader
 from operators.coursegen_operator.resources import (
@@ -178,7 +178,8 @@ class _Planning:
         is_settled = self._status.get("observedGeneration") == self._generation
         was_deleted = is_settled and state == "absent" and is_true(self._previous, READY)
         mended = [field for field in self._changed_before if field not in changed]
-        was_changed = bool(mended) and state in {"right", "overridden"}
+        was_edited = is_true(self._previous, RECONCILING)  # else a webhook had its way with it, and has ended
+        was_changed = bool(mended) and was_edited and state in {"right", "overridden"}
         if not (was_deleted or was_changed):
             return ()
         what = "deleted" if was_deleted else f"changed ({standing.fields(mended)})"

@@ -9,7 +9,7 @@ from typing import Final
 
 from operators.coursegen_operator.conditions import Condition, done, find, stuck, timestamp, working
 from operators.coursegen_operator.jobs.starting import SECRET_NOT_FOUND
-from operators.coursegen_operator.resources import ANNOTATION_RUN_NOW, Object
+from operators.coursegen_operator.resources import ANNOTATION_RECONCILE_AT, ANNOTATION_RUN_NOW, Object
 from operators.coursegen_operator.retention.cronjob import State
 from operators.coursegen_operator.retention.memory import Memory
 from operators.coursegen_operator.retention.report import FAILURES, IDLE
@@ -22,6 +22,8 @@ OVERDUE: Final = "Overdue"
 RUN_SKIPPED: Final = "RunSkipped"
 """A run has found all that it is for off the schedule in `cron.job`."""
 
+IN_FORCE_BY: Final = ("spec.schedule", "spec.timeZone", "spec.suspend", "spec")
+"""What of a CronJob says when it runs: where somebody else has his way with that, the policy is not in force."""
 _FIELDS_TOLD: Final = 2
 _JUDGED: Final = frozenset({"Succeeded", "Partial", "Guarded"})
 
@@ -51,7 +53,15 @@ class Place:
     @property
     def run_now(self) -> str:
         """The command that runs the policy at once."""
-        return self.kubectl(f'annotate rtp/{self.name} {ANNOTATION_RUN_NOW}="$(date +%s)" --overwrite')
+        return self._annotate(ANNOTATION_RUN_NOW)
+
+    @property
+    def look_now(self) -> str:
+        """The command that has the operator look at the policy at once, and write what others have changed."""
+        return self._annotate(ANNOTATION_RECONCILE_AT)
+
+    def _annotate(self, name: str) -> str:
+        return self.kubectl(f'annotate rtp/{self.name} {name}="$(date +%s)" --overwrite')
 
 
 def ready(
@@ -68,7 +78,8 @@ def ready(
     """The three that every resource has: whether the policy is in force, whatever the last run came to.
 
     A pod that does not start is told of at once, and stalls the policy when it will not do so unless a person helps. Who
-    changes the CronJob whenever it is written is named, and waited for by nobody: the operator can do no more about it.
+    changes the CronJob whenever it is written is named, and waited for by nobody: the operator can do no more about it. Where
+    that is when it runs, the policy is not in force, and stalled.
     """
     if waiting is not None and waiting.obstacle.is_stuck(now):
         return stuck(waiting.obstacle.reason, _hindered(spec, waiting))
@@ -76,10 +87,12 @@ def ready(
     if state not in {"right", "overridden"}:
         what = "was changed, and is being written anew" if state == "edited" else "is being written"
         return working("Reconciling", f"CronJob {cron_job} {what}; should that not end: {step}")
+    if off := [each for each in IN_FORCE_BY if each in changed]:
+        said = f"{_changing(off, cron_job)}, so that it does not run as the policy says: {step}"
+        return stuck("CronJobOverridden", f"{said}; once that has ended: {place.look_now}")
     last = f"; last run: {_summary(memory)}" if memory.last_run else "; it has not run yet"
     if changed:
-        said = f"{fields(changed)} of CronJob {cron_job} whenever it is written"
-        last += f"; somebody else, such as a webhook, changes {said}: {step}"
+        last += f"; {_changing(changed, cron_job)}: {step}"
     if waiting is not None:
         last += f"; {_hindered(spec, waiting)}"
     if spec.suspend:
@@ -158,6 +171,10 @@ def fields(paths: Sequence[str]) -> str:
     """The first few of them, in a few words."""
     more = len(paths) - _FIELDS_TOLD
     return ", ".join(paths[:_FIELDS_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def _changing(paths: Sequence[str], cron_job: str) -> str:
+    return f"somebody else, such as a webhook, changes {fields(paths)} of CronJob {cron_job} whenever it is written"
 
 
 def _summary(memory: Memory) -> str:

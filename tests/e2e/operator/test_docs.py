@@ -14,15 +14,19 @@ from tests.support import checklist
 from tests.support.kube.installation import Installation
 from tests.support.kube.operator import OperatorRelease, await_condition
 from tests.support.kube.page import make_tools, shell_for
+from tests.support.kube.prometheus import FIRED_SECONDS, hurry
 from tests.support.kube.readme import context_in
 from tests.support.marked import DOCS, Commands, typed_as
 from tests.support.rehearsal import rehearsed, typed_inline
 from tests.support.typist import Typist, finds_or_not
+from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.timeout(600)]
 
 SILENT = ("DatabaseContractFailed", "SloMetricAbsent")
 """Of these the command shows nothing where nothing is wrong, or nobody has an objective."""
+OF_OBJECTIVES = ("SloErrorBudgetBurnFast", "SloErrorBudgetBurnSlow")
+"""Of these it always shows something: `uptime` is recorded wherever anything runs."""
 SYSTEM = "coursegen-system"
 """Where the operator is on the pages."""
 
@@ -85,6 +89,9 @@ def test_retention_is_acted_upon(reader: Types, operated: Installation) -> None:
 
 def test_the_runbooks_of_the_operator_can_be_followed(tools: Types, watched: Installation) -> None:
     """Every command that confirms one of its alerts, or looks further, ends well; some ask Prometheus."""
+    for name in OF_OBJECTIVES:
+        (recorded, *_) = typed_as(DOCS / "runbooks" / f"{name}.md", "operator-runbooks")
+        eventually_sync(lambda asked=recorded: is_found(tools(asked)), within=FIRED_SECONDS, every=2)
     pages = [
         each for each in sorted((DOCS / "runbooks").glob("*.md")) if "operator-runbooks" in each.read_text("utf-8")
     ]
@@ -93,6 +100,12 @@ def test_the_runbooks_of_the_operator_can_be_followed(tools: Types, watched: Ins
     assert len(pages) > 8, watched.namespace
     confirmed = [typed_as(page, "operator-runbooks")[0].where for page in pages if page.stem not in SILENT]
     assert [each for each in confirmed if not said[each].strip()] == []
+
+
+def is_found(said: str) -> bool:
+    """Whether Prometheus has a figure, as the checklist's word `prometheus` shows it; it may still be about to load the rules."""
+    hurry()
+    return "nothing" not in said and '"value"' in said
 
 
 def test_what_stands_in_sentences_can_be_typed(tools: Types, operator: OperatorRelease, operated: Installation) -> None:

@@ -27,6 +27,8 @@ from tests.support.pretended_api import LEASE, PretendedApi
 from tests.support.pretended_kind import PretendedKind, sample
 from tests.support.waiting import eventually
 
+PATIENT = {**QUICK, "OPERATOR_LEASE_SECONDS": "9", "OPERATOR_LEASE_RENEW_SECONDS": "6"}
+"""The successor holds its Lease through many steps, and a stall of a machine that has other work must not end it."""
 KEY = ObjectKey(RETENTION_POLICY.kind, "default", "sample")
 CHILD = ObjectKey(CRON_JOB.kind, "default", "sample")
 CHILD_PATH = "/apis/batch/v1/namespaces/default/cronjobs/sample"
@@ -54,7 +56,7 @@ async def test_what_a_leader_had_sent_before_it_was_cut_off_changes_nothing_when
     async with operating([PretendedKind()], **QUICK) as (first, _, _):
         await eventually(lambda: _has_settled(api), within=20)
         _point_at(api, tmp_path, monkeypatch, "second")
-        async with operating([PretendedKind()], **QUICK) as (second, _, _):
+        async with operating([PretendedKind()], **PATIENT) as (second, _, _):
             holder = api.cluster.objects[LEASE_KEY]["spec"]["holderIdentity"]
             api.held_paths = CHILD_PATH
             api.held.add("first")
@@ -94,7 +96,7 @@ async def test_a_migration_that_a_leader_had_asked_for_before_it_was_cut_off_run
     async with operating([MigrationKind()], **QUICK) as (first, _, _):
         await eventually(lambda: _jobs(api, "plan"), within=20)
         _point_at(api, tmp_path, monkeypatch, "second")
-        async with operating([MigrationKind()], **QUICK) as (second, _, _):
+        async with operating([MigrationKind()], **PATIENT) as (second, _, _):
             api.held_paths = JOBS_PATH
             api.held.add("first")
             _finish(api, "plan", currentRevision=None, pending=[REVISION], pendingCount=1)

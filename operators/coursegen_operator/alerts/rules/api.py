@@ -112,12 +112,17 @@ PRESET: Final = Preset(
             DEFAULT_WINDOW,
             "The period that the objective is for: whole days or weeks, 7d to 365d.",
         ),
-        Figure("windowDivisor", Form.COUNT, 1, "Divides every window: 60 makes 5s of 5m, for a trial."),
+        Figure(
+            "windowDivisor",
+            Form.COUNT,
+            1,
+            "Divides every window of this preset, and none of spec.slos: 60 makes 5s of 5m, for a trial.",
+        ),
         Figure(
             "rememberedFor",
             Form.WINDOW,
             REMEMBERED,
-            "ApiDown: how long an installation of which nothing runs is missed.",
+            "ApiDown alone: how long an installation of which nothing runs is missed.",
         ),
     ),
     rules=tuple(

@@ -229,8 +229,9 @@ def _running_policy() -> retention.World:
 
 
 def play_retention() -> None:
-    """A CronJob that is not there yet, a day that never comes, a time zone that nobody knows."""
+    """A CronJob that is not there yet, or that a webhook suspends, a day that never comes, a time zone that nobody knows."""
     retention.World().look()
+    retention.World(webhook=retention.maintenance).settle()
     for spec in ({"schedule": "0 0 31 2 *"}, {"timeZone": "Mars/Olympus"}):
         policy = retention.World(retention.new_resource(**spec))
         policy.look()

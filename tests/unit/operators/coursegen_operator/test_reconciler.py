@@ -123,13 +123,7 @@ async def test_an_edited_child_is_put_right(grounds: Grounds, harm: object) -> N
 
 async def test_what_a_webhook_makes_of_a_child_is_not_written_over_for_ever(grounds: Grounds) -> None:
     """Once for each change of what is wanted, of what is there, and after each start."""
-
-    def mirror(item: Object) -> None:
-        if item["kind"] == CRON_JOB.kind:
-            (container,) = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-            container["image"] = "mirror.example/sample:1"
-
-    grounds.cluster.webhook = mirror
+    grounds.cluster.webhook = _mirror
     await grounds.settle()
     grounds.cluster.calls.clear()
     await grounds.look()
@@ -145,6 +139,39 @@ async def test_what_a_webhook_makes_of_a_child_is_not_written_over_for_ever(grou
     grounds.restart()
     await grounds.settle()
     assert "mirror" not in str(grounds.cluster.objects[CRON_JOB_KEY])
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_what_a_webhook_has_made_of_a_child_is_put_right_when_it_is_gone(
+    grounds: Grounds, is_asked: bool
+) -> None:
+    """By the next resync, or as soon as somebody asks; until then each resync tries once, which changes nothing."""
+    grounds.cluster.webhook = _mirror
+    await grounds.settle()
+    before = grounds.cluster.objects[CRON_JOB_KEY]
+    for _ in range(2):
+        grounds.cluster.calls.clear()
+        grounds.clock.pass_by(600)
+        await grounds.settle()
+        await grounds.look()
+        assert grounds.cluster.calls == {("apply", CRON_JOB.kind): 1, ("patch", CRON_JOB.kind): 1}
+        assert grounds.cluster.objects[CRON_JOB_KEY] == before
+
+    grounds.cluster.webhook = lambda _: None
+    await grounds.settle()
+    assert "mirror" in str(grounds.cluster.objects[CRON_JOB_KEY])
+    if is_asked:
+        grounds.cluster.edit(KEY, lambda item: item["metadata"].update(annotations={ANNOTATION_RECONCILE_AT: "now"}))
+    else:
+        grounds.clock.pass_by(540)  # a resync may come a tenth sooner
+    await grounds.settle()
+    assert "mirror" not in str(grounds.cluster.objects[CRON_JOB_KEY])
+
+
+def _mirror(item: Object) -> None:
+    if item["kind"] == CRON_JOB.kind:
+        (container,) = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        container["image"] = "mirror.example/sample:1"
 
 
 async def test_a_deleted_child_comes_back(grounds: Grounds) -> None:

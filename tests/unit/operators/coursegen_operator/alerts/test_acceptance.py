@@ -101,6 +101,8 @@ def test_a_warning_since_the_last_change_is_a_refusal() -> None:
     [
         _event(EARLY),
         _event(type="Normal"),
+        _event(reason="PolicyViolation", reportingController="kyverno-scan"),
+        _event(reason=None),
         _event(regarding={"kind": "PrometheusRule", "name": "another", "uid": "r1"}),
         _event(regarding={"kind": "PrometheusRule", "name": "platform-alerts", "uid": "an earlier one"}),
         _event(regarding={"kind": "Pod", "name": "platform-alerts", "uid": "r1"}),
@@ -109,7 +111,7 @@ def test_a_warning_since_the_last_change_is_a_refusal() -> None:
     ],
 )
 def test_other_events_are_none(event: Object) -> None:
-    """Older, of another object, or no warning."""
+    """Older, of another object, no warning, or one of somebody who refuses nothing, such as a policy engine that audits."""
     rule = _rule(managedFields=[{"time": CHANGED}])
 
     assert _told(acceptance(rule, [event])) == ("Unknown", "NotReported")

@@ -284,9 +284,8 @@ def _refused() -> Scene:
     scene.later(1)
     regarding = {"kind": "PrometheusRule", "name": RULE, "uid": "rule-uid"}
     told_at = timestamp(scene.now)
-    scene.events = [
-        {"metadata": {}, "regarding": regarding, "type": "Warning", "note": "no such function", "eventTime": told_at}
-    ]
+    said = {"type": "Warning", "reason": "InvalidConfiguration", "note": "no such function", "eventTime": told_at}
+    scene.events = [{"metadata": {}, "regarding": regarding, **said}]
     plan = scene.look()
     assert told(plan, "RulesAccepted") == ("False", "Rejected")
     assert reasons(plan) == ["RulesRejected"]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.coursegen_operator import child, conditions
+from operators.coursegen_operator.alerts.acceptance import INVALID
 from operators.coursegen_operator.alerts.rules import PRESET_SCHEMAS
 from operators.coursegen_operator.alerts.schema import SPEC, STATUS
 from operators.coursegen_operator.alerts.selectors import is_label
@@ -66,6 +67,7 @@ _bindings = st.fixed_dictionaries(
 _events = st.fixed_dictionaries(
     {"metadata": st.just({}), "type": st.sampled_from(["Warning", "Normal"])},
     optional={
+        "reason": st.sampled_from([INVALID, "PolicyViolation"]),
         "regarding": st.just({"kind": "PrometheusRule", "name": RULE}) | st.none(),
         "note": st.text(),
         "eventTime": _moments,
@@ -236,7 +238,8 @@ def test_a_refusal_is_told_for_as_long_as_its_rule_is_there(scene: Scene) -> Non
     """The Event that has said so may be dropped, and time goes by. Where the rule says itself who has it, that counts."""
     scene.look()
     regarding = {"kind": "PrometheusRule", "name": RULE, "uid": "rule-uid"}
-    refusal = {"metadata": {}, "type": "Warning", "regarding": regarding, "eventTime": conditions.timestamp(scene.now)}
+    told_at = conditions.timestamp(scene.now)
+    refusal = {"metadata": {}, "type": "Warning", "reason": INVALID, "regarding": regarding, "eventTime": told_at}
     scene.events = [refusal] if scene.rules else []
     before = told(scene.look(), "RulesAccepted")
     scene.events = []

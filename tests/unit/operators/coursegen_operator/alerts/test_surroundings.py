@@ -28,6 +28,7 @@ RULE_ITEM: Object = {
 REFUSAL: Object = {
     "metadata": {"name": "e", "namespace": NAMESPACE},
     "type": "Warning",
+    "reason": "InvalidConfiguration",
     "regarding": {"kind": "PrometheusRule", "name": RULE},
 }
 OTHER: Object = {"metadata": {"name": "o", "namespace": NAMESPACE}, "type": "Normal", "regarding": {"kind": "Pod"}}

@@ -11,7 +11,14 @@ from operators.coursegen_operator.retention.memory import MOST_COUNTED
 from services.kernel.settings import load
 from services.retention.rules import parse_rules
 from services.retention.settings import RetentionSettings
-from tests.unit.operators.coursegen_operator.retention.world import START, World, mirror, new_resource, report
+from tests.unit.operators.coursegen_operator.retention.world import (
+    START,
+    World,
+    maintenance,
+    mirror,
+    new_resource,
+    report,
+)
 
 
 def world(**spec: Any) -> World:
@@ -173,6 +180,24 @@ def test_what_a_webhook_changes_is_said_and_holds_nothing_up() -> None:
     made.settle()
     assert "changedFields" not in made.status
     assert "webhook" not in made.condition("Ready")["message"]
+    assert made.reasons() == ["RunStarted", "RunSucceeded"]  # nobody has changed anything that was repaired
+
+
+def test_a_webhook_that_changes_when_it_runs_leaves_no_policy_in_force() -> None:
+    """Nothing is removed meanwhile: a person must act. Once the webhook is gone it is as it was, and no repair."""
+    made = World(new_resource(), webhook=maintenance)
+    made.settle()
+
+    assert made.standing() == ("False", "False", "True", "CronJobOverridden")
+    said = made.condition("Stalled")["message"]
+    assert "changes spec.suspend of CronJob keys-retention whenever it is written" in said
+    assert "kubectl -n shop get cronjob/keys-retention -o yaml" in said
+    assert said.endswith('kubectl -n shop annotate rtp/keys ops.coursegen.dev/reconcile-at="$(date +%s)" --overwrite')
+    made.webhook = None
+    made.look()
+    made.settle()
+    assert made.standing() == ("True", "False", "False", "Scheduled")
+    assert made.reasons() == []
 
 
 def test_an_edit_beside_what_a_webhook_changes_is_put_right_and_told_of() -> None:

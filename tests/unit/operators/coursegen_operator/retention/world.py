@@ -56,6 +56,11 @@ def mirror(cron_job: Object) -> None:
     container["image"] = f"mirror.example/{container['image']}"
 
 
+def maintenance(cron_job: Object) -> None:
+    """A webhook that has nothing run by itself for a while."""
+    cron_job["spec"]["suspend"] = True
+
+
 @dataclass
 class World:
     """The policy, what it owns, and what was told."""
