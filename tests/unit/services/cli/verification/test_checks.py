@@ -138,8 +138,8 @@ def test_each_limit_has_its_verdict(check: str, status: str, words: str, name: s
 
 
 _SLOW = {
-    "fsm": ("FSM", 501.0, "p95 is 501 ms lately, and 500"),
-    "outbox": ("Outbox", 5001.0, "p95 is 5001 ms lately, and 5000"),
+    "fsm": ("FSM", 501.0, "p95 is 501 ms, and 500"),
+    "outbox": ("Outbox", 5001.0, "p95 is 5001 ms, and 5000"),
 }
 """By the part of the numbers: its check, what is too slow, and what is said then."""
 
