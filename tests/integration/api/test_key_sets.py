@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -28,6 +28,8 @@ class KeyServer:
         body = json.dumps(self.issuer.key_set).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()  # else it may outlive the loop, and the next test is told of it
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
