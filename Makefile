@@ -110,8 +110,8 @@ prove-leaders: ## many random elections, and 100 changes of leader on the cluste
 prove-operator: ## the operator killed and stopped 20 times each, with 500 resources, rollouts undone twice, level 4 of the checklist, and the profile `operator` of skaffold, on the cluster that KUBECONFIG names (takes half an hour)
 	@scripts/environment dev
 	@export PROVE_OPERATOR=20 COURSEGEN_REQUIRE_CLUSTER=1; exec $(BIN)/python -m pytest --timeout 0 -s \
-		tests/operator/test_scale.py tests/e2e/operator/test_contract.py tests/e2e/operator/test_failover.py \
-		tests/e2e/operator/test_level_4.py tests/cluster/test_skaffold_operator.py $(ARGS)
+		tests/cluster/test_skaffold_operator.py tests/operator/test_scale.py tests/e2e/operator/test_contract.py \
+		tests/e2e/operator/test_failover.py tests/e2e/operator/test_level_4.py $(ARGS)
 
 prove-operations: ## break each of the ten parts that verify-deployment.sh looks at, and mend it by its runbook, on the cluster that KUBECONFIG names (takes a quarter of an hour)
 	@scripts/environment dev

@@ -1,6 +1,7 @@
 """The profile `operator` of skaffold.yaml, beside the one that pushes to a registry: two releases, and every resource Ready.
 
-It brings the kinds, as only one at a time may, so it goes by hand: `make prove-operator`.
+It brings the kinds, as only one at a time may, so it goes by hand, and before those that keep an operator to their end:
+`make prove-operator`.
 """
 
 from __future__ import annotations
