@@ -17,9 +17,9 @@ import httpx
 from benchmarks.dashboards.asking import Answers, ask
 from benchmarks.support.grounds import open_grounds
 from benchmarks.sustained.traffic import wishes
-from services.cli.stack import ports
 from tests.support import tokens
 from tests.support.papers import pdf_of_pictures
+from tests.support.ports import pick
 from tests.support.pretended_api import PretendedApi, pretended_api
 from tests.support.prometheus import Prometheus, scraping
 from tests.support.servers import REPOSITORY, server_folder
@@ -185,7 +185,7 @@ async def _changing(api: PretendedApi, seconds: float) -> None:
 
 @asynccontextmanager
 async def _operator(api: PretendedApi, folder: Path) -> AsyncIterator[int]:
-    port = ports.pick()
+    port = pick()
     ours = {"METRICS_PORT": str(port), "METRICS_HOST": "127.0.0.1", "KUBECONFIG": str(api.kubeconfig(folder))}
     with (folder / "operator.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

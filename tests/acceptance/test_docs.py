@@ -17,9 +17,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from services.cli.stack import ports
 from tests.acceptance.conftest import Home, open_home
 from tests.support.marked import DOCS, MESSAGES, Commands, marked, pages, typed_as
+from tests.support.ports import pick
 from tests.support.prometheus import scraping
 from tests.support.servers import REPOSITORY
 from tests.support.typist import Typist, shape
@@ -226,7 +226,7 @@ def run_a_worker(reader: Reader) -> None:
         path.write_text(text, encoding="utf-8")
     reader.read.add("extending-run")
     log = reader.folder / "worker.log"
-    environment = {**reader.environment, "PLUGINS": str(plugins), "METRICS_PORT": str(ports.pick())}
+    environment = {**reader.environment, "PLUGINS": str(plugins), "METRICS_PORT": str(pick())}
     with log.open("wb") as output:
         worker = subprocess.Popen(
             ["bash", "-ec", re.sub(r"(?m)^python", "exec python", marked(page, "extending-run"))],

@@ -31,6 +31,7 @@ from tests.acceptance.conftest import Home
 from tests.support.conversations import PARTITIONS, entries
 from tests.support.marked import MESSAGES, marked
 from tests.support.message_verdict import MessageRow, MessageVerdict, judge_messages
+from tests.support.ports import pick_several
 from tests.support.said import Said, Senders
 from tests.support.servers import REPOSITORY, base_url
 from tests.support.waiting import eventually
@@ -52,19 +53,11 @@ SELECT m.id, m.conversationid, m.clientmessageid, coalesce(m.content, p.content,
 """
 
 
-def _two_ports() -> tuple[int, int]:
-    """Not one twice; the command claims them itself."""
-    claims = ports.Claims()
-    two = claims.take_any(), claims.take_any()
-    claims.release()
-    return two
-
-
 class Deployer:
     """Types what the page says, while senders go on: lines that start the stack into terminals of their own."""
 
     def __init__(self, home: Home) -> None:
-        self.port, metrics_port = _two_ports()
+        self.port, metrics_port = pick_several(2)
         self.url = f"http://{ports.LOOPBACK}:{self.port}"
         self.said = Said()
         self.steps: Counter[str] = Counter()

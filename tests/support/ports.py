@@ -1,4 +1,4 @@
-"""Ports of servers that tests start by themselves, which nobody else takes before they listen."""
+"""Free ports: of servers that tests start by themselves, which nobody else takes before they listen, and of others."""
 
 from __future__ import annotations
 
@@ -17,3 +17,16 @@ def claim() -> int:
         _claims.popleft().release()
     _claims.append(Claims())
     return _claims[-1].take_any()
+
+
+def pick() -> int:
+    """A port that is free now, and nobody's claim: for a command that claims it itself."""
+    return pick_several(1)[0]
+
+
+def pick_several(count: int) -> list[int]:
+    """As many of them, no two the same."""
+    claims = Claims()
+    ports = [claims.take_any() for _ in range(count)]
+    claims.release()
+    return ports

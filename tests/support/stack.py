@@ -148,23 +148,10 @@ class Process:
         if self._is_destroyed:
             return
         self._is_destroyed = True
-        if self._popen.returncode is None or not _is_taken(self.pid):
+        # Nobody is given its number while one of its group lives: of a leader that is buried it is a stranger's, or nobody's.
+        if self._popen.returncode is None or not spawn.is_taken(self.pid):
             spawn.kill_group(self.pid)
         self._popen.wait()
-
-
-def _is_taken(pid: int) -> bool:
-    """Whether a process has this number: of a leader that is buried it is a stranger's, and no group of ours is left.
-
-    As long as one of its group lives nobody is given its number.
-    """
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Stack:

@@ -48,22 +48,13 @@ class Claims:
         Raises:
             CalledWrongly: this machine has no such address.
         """
-        if port in self._held:
+        if port in self._held or not is_free(port, host):
             return False
         try:
-            holder = _hold(port)
+            self._held[port] = _hold(port)
         except OSError:
             return False
-        try:
-            free = is_free(port, host)
-        except CalledWrongly:
-            _let_go(holder)
-            raise
-        if free:
-            self._held[port] = holder
-        else:
-            _let_go(holder)
-        return free
+        return True
 
     def take_any(self, preferred: int = 0, host: str = LOOPBACK) -> int:
         """Claim `preferred` where it is to be had, else some other port, and return it.
@@ -80,7 +71,8 @@ class Claims:
         """Let others have them all."""
         while self._held:
             _, holder = self._held.popitem()
-            _let_go(holder)
+            if holder is not None:
+                holder.close()
 
 
 def _hold(port: int) -> socket.socket | None:
@@ -93,19 +85,6 @@ def _hold(port: int) -> socket.socket | None:
         holder.close()
         raise
     return holder
-
-
-def _let_go(holder: socket.socket | None) -> None:
-    if holder is not None:
-        holder.close()
-
-
-def pick() -> int:
-    """A port that is free now, and nobody's claim: for a command that claims it itself."""
-    claims = Claims()
-    port = claims.take_any()
-    claims.release()
-    return port
 
 
 def accepts(port: int, host: str = LOOPBACK, *, seconds: float = 0.5) -> bool:

@@ -72,6 +72,11 @@ def is_running(pid: int) -> bool:
     """Whether the process exists and is not a zombie that nobody has buried yet."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    return is_taken(pid)
+
+
+def is_taken(pid: int) -> bool:
+    """Whether a process has this number, be it a zombie or a stranger's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

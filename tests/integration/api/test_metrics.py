@@ -212,12 +212,7 @@ async def test_very_many_rows_are_not_counted_every_second(
 ) -> None:
     """What it took 50 ms to count serves for ten seconds; few rows are counted each second, however long it takes."""
     taken = _slow_down(monkeypatch, seconds=0.05)
-    course = await add_course(db)
-    await db.execute(
-        "INSERT INTO job_outbox (entity_id, queue_name) SELECT $1, 'test-queue' FROM generate_series(1, $2::int)",
-        course,
-        rows,
-    )
+    await _have_waiting(db, rows)
     real, moments = SystemClock.monotonic, []
     for passed in (0, STALE_SECONDS / 2, STALE_SECONDS + 1):
         monkeypatch.setattr(SystemClock, "monotonic", lambda clock, passed=passed: real(clock) + passed)
@@ -235,12 +230,7 @@ async def test_very_many_rows_are_not_counted_for_each_who_wants_text(
 ) -> None:
     """They share a look until it is ten seconds old."""
     taken = _slow_down(monkeypatch, seconds=0.05)
-    course = await add_course(db)
-    await db.execute(
-        "INSERT INTO job_outbox (entity_id, queue_name) SELECT $1, 'test-queue' FROM generate_series(1, $2::int)",
-        course,
-        DEEPEST_QUEUE + 1,
-    )
+    await _have_waiting(db, DEEPEST_QUEUE + 1)
     real = SystemClock.monotonic
     for passed in (0, STALE_SECONDS / 2, STALE_SECONDS + 1):
         monkeypatch.setattr(SystemClock, "monotonic", lambda clock, passed=passed: real(clock) + passed)
@@ -248,6 +238,15 @@ async def test_very_many_rows_are_not_counted_for_each_who_wants_text(
         assert f"\noutbox_queue_depth {DEEPEST_QUEUE + 1}\n" in page
 
     assert len(taken) == 2
+
+
+async def _have_waiting(db: Database, rows: int) -> None:
+    course = await add_course(db)
+    await db.execute(
+        "INSERT INTO job_outbox (entity_id, queue_name) SELECT $1, 'test-queue' FROM generate_series(1, $2::int)",
+        course,
+        rows,
+    )
 
 
 def _slow_down(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> list[Row]:

@@ -14,7 +14,6 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from services.cli.stack.ports import pick
 from services.kernel.database import Database
 from services.kernel.messages import dead_letters, names
 from services.kernel.messages.dead_letters import DeadMessages
@@ -23,6 +22,7 @@ from tests.integration.persistence_worker.conftest import Persisting
 from tests.integration.persistence_worker.test_later_versions import LATER
 from tests.integration.persistence_worker.test_poison import REFUSE
 from tests.support.api import RunningApi, running_api
+from tests.support.ports import pick
 from tests.support.servers import REPOSITORY, PrivateRedis
 from tests.support.streamed import PARTITIONS, Ledger, envelope, partition_of, settled
 from tests.support.tokens import ADMIN, mint

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.cli.stack.merged_metrics import collect, merge
-from services.cli.stack.ports import pick
 from services.kernel.metrics import SHARED_FROM_HERE
+from tests.support.ports import pick
 
 _API = """\
 # HELP requests_total Requests

@@ -17,6 +17,7 @@ import pytest
 from services.cli.errors import CalledWrongly, ServerMissing, StackError
 from services.cli.stack import accounts, ports, postgres, redis, redis_binary, servers
 from services.cli.stack.state import StateFolder
+from tests.support.ports import pick
 from tests.support.servers import cache_folder, server_folder
 
 
@@ -30,7 +31,7 @@ def _postgres(folder: Path, **options: object) -> postgres.PostgresServer:
     account = accounts.server_account()
     return postgres.PostgresServer(
         folder / "postgres",
-        port=ports.pick(),
+        port=pick(),
         binaries=postgres.find_binaries().open_to(account, cache_folder()),
         account=account,
         **options,  # type: ignore[arg-type]
@@ -42,7 +43,7 @@ def _redis(folder: Path, **options: object) -> redis.RedisServer:
     account = accounts.server_account()
     return redis.RedisServer(
         folder / "redis",
-        port=ports.pick(),
+        port=pick(),
         program=accounts.reachable_copy(program.parent, account, cache_folder()) / program.name,
         account=account,
         **options,  # type: ignore[arg-type]
@@ -295,7 +296,7 @@ def claims() -> Iterator[ports.Claims]:
 
 def test_a_stacks_ports_are_free_and_distinct(claims: ports.Claims) -> None:
     """A preferred one is taken where it is to be had, and nobody has it twice."""
-    first = ports.pick()
+    first = pick()
 
     assert claims.take_any(first) == first
     assert claims.take_any(first) != first
@@ -346,7 +347,7 @@ def test_a_port_in_use_cannot_be_claimed(claims: ports.Claims) -> None:
 
 def test_an_address_of_another_machine_is_said_and_leaves_no_claim(claims: ports.Claims) -> None:
     """The option to mend it is named."""
-    port = ports.pick()
+    port = pick()
 
     with pytest.raises(CalledWrongly, match="--host"):
         claims.take(port, "192.0.2.1")
