@@ -151,10 +151,11 @@ def private_postgres() -> Iterator[servers.PrivatePostgres]:
 
 
 @pytest.fixture
-def private_redis() -> Iterator[servers.PrivateRedis]:
-    """A Redis that this test may stop, kill and start again; running and empty."""
+def private_redis(request: pytest.FixtureRequest) -> Iterator[servers.PrivateRedis]:
+    """A Redis that this test may stop, kill and start again; running and empty. `each_redis` tries every version there is."""
+    program = servers.other_redis() if getattr(request, "param", None) == "other" else None
     with servers.server_folder() as folder:
-        server = servers.PrivateRedis(folder)
+        server = servers.PrivateRedis(folder, program=program)
         server.start()
         yield server
         server.kill()

@@ -5,6 +5,7 @@ Redis is never the truth (docs/ARCHITECTURE.md): whoever calls must go on when `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,11 +30,14 @@ _UNAVAILABLE = (
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
     redis_errors.ClusterDownError,
+    redis_errors.OutOfMemoryError,
     redis_errors.InvalidResponse,  # somebody else answers: on Kubernetes the address of a pod that is gone is given to another
     OSError,
     TimeoutError,
 )
-_UNAVAILABLE_WORDS = ("LOADING", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "UNBLOCKED", "NOREPLICAS", "BUSY ")
+_UNAVAILABLE_WORDS = re.compile(r"(?:^|-)(?:LOADING|READONLY|MASTERDOWN|OOM|MISCONF|UNBLOCKED|NOREPLICAS|BUSY)\b")
+"""At the beginning of an answer; what a script was refused stands in mid-sentence until Redis 7. The client cuts the word off where it
+has a class for it."""
 
 
 def open_redis(
@@ -69,7 +73,7 @@ def is_unavailable(error: BaseException) -> bool:
     """Whether `error` says that the server as a whole is out of reach (GAP27), not that one command was bad."""
     if isinstance(error, (BrokerUnavailable, *_UNAVAILABLE)):
         return True
-    return isinstance(error, redis_errors.ResponseError) and str(error).upper().startswith(_UNAVAILABLE_WORDS)
+    return isinstance(error, redis_errors.ResponseError) and _UNAVAILABLE_WORDS.search(str(error)) is not None
 
 
 @contextmanager
@@ -83,7 +87,13 @@ def translated() -> Iterator[None]:
     except Exception as error:
         if not is_unavailable(error):
             raise
-        raise BrokerUnavailable(f"Redis does not answer ({type(error).__name__})") from error
+        raise BrokerUnavailable(_said(error)) from error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, redis_errors.ResponseError):
+        return f"Redis takes nothing at present ({error})"  # full, or no master: whoever is on call needs its own words
+    return f"Redis does not answer ({type(error).__name__})"
 
 
 @contextmanager

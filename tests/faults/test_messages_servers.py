@@ -20,6 +20,7 @@ from tests.support.databases import opened
 from tests.support.servers import APPLICATION_ROLE, PrivatePostgres, PrivateRedis, with_user
 from tests.support.stack import Process, Stack
 from tests.support.streamed import Ledger, settled
+from tests.support.versions import each_redis
 from tests.support.waiting import eventually
 from tests.support.wire import wire_to
 
@@ -181,6 +182,7 @@ async def test_redis_emptied_forgets_its_epochs_and_serves_on(
     assert await _nothing_is_dead(redis)
 
 
+@each_redis
 async def test_a_full_redis_is_emptied_by_owners_who_begin_meanwhile(
     stack: Stack, db: Database, redis: Redis, ledger: Ledger
 ) -> None:

@@ -19,6 +19,7 @@ from services.kernel.settings import Secret
 from tests.support import servers
 from tests.support.api import RunningApi, running_api
 from tests.support.conversations import entries, message, send, send_at_once
+from tests.support.versions import each_redis
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -322,6 +323,7 @@ async def test_readers_wait_for_a_frozen_redis_briefly(
     assert shown.json()["state"] == "pending"
 
 
+@each_redis
 async def test_redis_without_room_accepts_nothing(private_redis: servers.PrivateRedis, app_database_url: str) -> None:
     """No 2xx for what was not written (R12), and a 503 that asks to come again."""
     async with running_api(app_database_url, private_redis.url(), **_TOKENLESS) as api:

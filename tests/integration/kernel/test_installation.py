@@ -19,6 +19,7 @@ from services.migrate.request import Request
 from services.migrate.runner import Runner, apply_all
 from services.migrate.settings import MigrateSettings
 from tests.support.servers import PrivateRedis, database_number
+from tests.support.versions import each_redis
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -136,6 +137,7 @@ async def test_a_redis_that_is_away_does_not_stop_a_start(private_redis: Private
     await client.aclose()
 
 
+@each_redis
 async def test_a_full_redis_that_is_ours_is_still_ours(private_redis: PrivateRedis) -> None:
     """Who empties it must be ready: nothing is written when the name is there."""
     client = open_redis(Secret(private_redis.url()), name="test")

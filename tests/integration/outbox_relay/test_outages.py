@@ -20,6 +20,7 @@ from tests.integration.outbox_relay.conftest import QUEUE, StartRelay, add_rows,
 from tests.support.courses import add_course
 from tests.support.servers import PrivateRedis
 from tests.support.stack import Stack, open_stack
+from tests.support.versions import each_redis
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ async def test_an_outage_of_redis_charges_no_row(
     assert {(row["retry_count"], row["last_error"]) for row in await outbox(db, ids)} == {(0, None)}
 
 
+@each_redis
 async def test_a_redis_without_memory_charges_no_row(
     db: Database, course: UUID, relaying: StartRelay, private_redis: PrivateRedis
 ) -> None:

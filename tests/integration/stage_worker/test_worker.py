@@ -23,6 +23,8 @@ from services.stage_worker.settings import WorkerSettings
 from services.stage_worker.worker import open_worker
 from tests.integration.stage_worker.harness import Pipeline, moves, outcomes, stage_job, state
 from tests.support.courses import add_course, add_documents
+from tests.support.servers import PrivateRedis
+from tests.support.versions import each_redis
 from tests.support.waiting import eventually
 
 CHAPTER = """# Chapter {n}: the boiler
@@ -124,6 +126,32 @@ async def test_work_outlives_an_emptied_redis(
 
     assert await state(db, course) == "completed"
     assert len(await moves(db, course)) == 10
+
+
+@each_redis
+async def test_a_full_redis_holds_work_up_and_costs_nothing(
+    environ: dict[str, str], pipeline: Pipeline, db: Database, private_redis: PrivateRedis
+) -> None:
+    """Not a byte fits in, while courses are ordered, moved and worked on: no job is charged, and all end well (R12)."""
+    environ = {**environ, "REDIS_URL": private_redis.url(), "RELAY_RECONCILE_SECONDS": "1"}
+    courses = [await add_course(db) for _ in range(6)]
+    documents = [await add_documents(db, course, [CHAPTER.format(n=n) for n in range(1, 3)]) for course in courses]
+    async with relaying(environ), running(environ), Redis.from_url(private_redis.url()) as redis:
+        for course, belonging in list(zip(courses, documents, strict=True))[:4]:
+            await pipeline.start(course, belonging)
+        await eventually(lambda: db.fetchval("SELECT count(*) > 0 FROM effect_ledger"), within=20, every=0.02)
+        await redis.config_set("maxmemory", 1)
+        for course, belonging in list(zip(courses, documents, strict=True))[4:]:
+            await pipeline.start(course, belonging)
+        await asyncio.sleep(3)
+        held_up = await db.fetchval("SELECT count(*) FROM job_outbox WHERE processed_at IS NULL")
+        await redis.config_set("maxmemory", 0)
+        for course in courses:
+            await eventually(partial(completed, db, course), within=60, every=0.1)
+
+    assert held_up > 0
+    assert await db.fetchval("SELECT count(*) FROM job_outbox WHERE retry_count > 0 OR last_error IS NOT NULL") == 0
+    assert [await outcomes(db, each) for each in courses] == [["applied"] * 4] * 6
 
 
 async def test_a_job_the_queue_gives_up_ends_its_course(
