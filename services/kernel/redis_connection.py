@@ -36,8 +36,8 @@ _UNAVAILABLE = (
     TimeoutError,
 )
 _UNAVAILABLE_WORDS = re.compile(r"(?:^|-)(?:LOADING|READONLY|MASTERDOWN|OOM|MISCONF|UNBLOCKED|NOREPLICAS|BUSY)\b")
-"""At the beginning of an answer; what a script was refused stands in mid-sentence until Redis 7. The client cuts the word off where it
-has a class for it."""
+"""At the beginning of an answer; what a script was refused stands in mid-sentence until Redis 7. Where the client has a class for
+a word, it cuts it off."""
 
 
 def open_redis(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LARGEST_CHUNK: Final = 500
 """Rows of one script call: Lua unpacks at most 8,000 values, and 500 hold Redis up for 10 ms at the worst."""
 _OF_THE_LOGIN = re.compile(r"(?:^|-)(?:NOAUTH|NOPERM|WRONGPASS)\b")
-"""Words of an answer that speaks of who has sent something, not of what was sent; until Redis 7 a script's stand in mid-sentence."""
+"""Words of an answer that speaks of who has sent something, not of what; until Redis 7 a script's stand in mid-sentence."""
 
 
 class EnqueueRefused(PermanentError):

@@ -97,6 +97,38 @@ async def test_a_redis_without_memory_charges_no_row(
     assert {(row["retry_count"], row["processed_at"]) for row in during} == {(0, None)}
 
 
+@each_redis
+@pytest.mark.parametrize("command", ["rpush", "evalsha"])
+async def test_a_login_without_a_right_charges_no_row(
+    db: Database, running_course: UUID, relaying: StartRelay, private_redis: PrivateRedis, command: str
+) -> None:
+    """Whether a script may do less than before or may not be called at all: that is the login's fault, not the row's; what a script had
+    begun is brought to its end by the reconciler."""
+    from redis.asyncio import Redis as Client
+
+    async with (
+        Client.from_url(private_redis.url()) as admin,
+        relaying(redis_url=private_redis.url(), reconcile_seconds=1),
+    ):
+        first = await add_rows(db, running_course, 1)
+        await eventually(lambda: _all_processed(db, first))
+        await admin.execute_command("ACL", "SETUSER", "default", f"-{command}")
+        ids = await add_rows(db, running_course, 3)
+        await asyncio.sleep(1)
+        during = await outbox(db, ids)
+        await admin.execute_command("ACL", "SETUSER", "default", f"+{command}")
+        await eventually(lambda: _all_processed(db, ids))
+
+        async def all_wait() -> bool:
+            found = await waiting(admin)
+            assert sorted(found) == sorted(str(each) for each in first + ids), await admin.keys()
+            return True
+
+        await eventually(all_wait, within=20)
+
+    assert {(row["retry_count"], row["processed_at"]) for row in during} == {(0, None)}
+
+
 async def test_the_relay_starts_without_redis(
     db: Database, course: UUID, relaying: StartRelay, private_redis: PrivateRedis
 ) -> None:
