@@ -102,8 +102,10 @@ async def test_a_redis_without_memory_charges_no_row(
 async def test_a_login_without_a_right_charges_no_row(
     db: Database, running_course: UUID, relaying: StartRelay, private_redis: PrivateRedis, command: str
 ) -> None:
-    """Whether a script may do less than before or may not be called at all: that is the login's fault, not the row's; what a script had
-    begun is brought to its end by the reconciler."""
+    """A script may do less than before, or not be called at all: that is the login's fault, not the row's.
+
+    What a script had begun is brought to its end by the reconciler.
+    """
     from redis.asyncio import Redis as Client
 
     async with (
@@ -126,7 +128,7 @@ async def test_a_login_without_a_right_charges_no_row(
 
         await eventually(all_wait, within=20)
 
-    assert {(row["retry_count"], row["processed_at"]) for row in during} == {(0, None)}
+    assert {(row["retry_count"], row["last_error"]) for row in during} == {(0, None)}
 
 
 async def test_the_relay_starts_without_redis(
