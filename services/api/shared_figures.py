@@ -38,6 +38,9 @@ outbox because very many rows wait."""
 PATIENCE_SECONDS: Final = 10.0
 """Whoever asks for the numbers waits no longer."""
 
+SCRAPED_SECONDS: Final = 5.0
+"""Nor for the text longer than this: a scrape is given up after ten (docs/RUNBOOKS.md), and then nothing says what is wrong."""
+
 _QUERIES = Queries.load("services.api", "metrics.sql")
 _log = get_logger(__name__)
 
@@ -51,7 +54,7 @@ class SharedFigures:
         self._counters = counters
         self._recent = recent
         self._page = SharedLook(self._read_text, longest_seconds=LONGEST_SECONDS)
-        self._text = _of_rows(self._read_text, lambda seen: seen[1])
+        self._text = _of_rows(self._read_text, lambda seen: seen[1], longest_seconds=SCRAPED_SECONDS)
         self._verdict = SharedLook(
             self._judge, longest_seconds=VERDICT_SECONDS, fresh_seconds=FRESH_SECONDS, stale_seconds=STALE_SECONDS
         )
@@ -106,23 +109,15 @@ class SharedFigures:
         return await self._fallbacks.result()
 
     async def text(self) -> str:
-        """Everything, in the text format, as old as `all` may be.
+        """Everything, in the text format, as old as `all` may be; without PostgreSQL that the system is not healthy, and no more.
 
-        Raises:
-            DatabaseUnavailable: PostgreSQL does not answer.
+        It may be all that a Prometheus has of this installation: an answer without a figure would silence its alerts.
         """
-        return (await self._text.result())[0]
+        return await _or_unhealthy(self._text)
 
     async def page(self) -> str:
-        """The same for a page that must not fail: without PostgreSQL it says that the system is not healthy, and no more.
-
-        Those who ask at one time share one look; nobody is shown an older one.
-        """
-        try:
-            return (await self._page.result())[0]
-        except CoursegenError as error:
-            _log.warning("the shared figures are not shown", reason=error.message)
-            return metrics_view.UNHEALTHY
+        """The same for the page of metrics: those who ask at one time share one look, and nobody is shown an older one."""
+        return await _or_unhealthy(self._page)
 
     async def verdict(self) -> dict[str, Any]:
         """`healthCheck`, at most `FRESH_SECONDS` or, in hard times, some `STALE_SECONDS` old, within `VERDICT_SECONDS`.
@@ -200,11 +195,22 @@ class SharedFigures:
         return found
 
 
-def _of_rows(look: Callable[[], Awaitable[T]], rows: Callable[[T], int]) -> SharedLook[T]:
+async def _or_unhealthy(look: SharedLook[tuple[str, int]]) -> str:
+    """What is seen, or what says that nothing can be."""
+    try:
+        return (await look.result())[0]
+    except CoursegenError as error:
+        _log.warning("the shared figures are not shown", reason=error.message)
+        return metrics_view.UNHEALTHY
+
+
+def _of_rows(
+    look: Callable[[], Awaitable[T]], rows: Callable[[T], int], *, longest_seconds: float = PATIENCE_SECONDS
+) -> SharedLook[T]:
     """A look that counts the rows that wait, and is shared longer when there are very many."""
     return SharedLook(
         look,
-        longest_seconds=PATIENCE_SECONDS,
+        longest_seconds=longest_seconds,
         fresh_seconds=FRESH_SECONDS,
         stale_seconds=STALE_SECONDS,
         is_costly=lambda seen: rows(seen) > DEEPEST_QUEUE,

@@ -53,7 +53,8 @@ class MetricsRoutes:
         """All numbers: JSON, or Prometheus' text format or OpenMetrics for a client that accepts that (TRAP4).
 
         All who ask within a second are answered from one look, those for JSON and those for text each from theirs; `readAt`
-        says in JSON when it was taken. While more than 1000 rows wait it may be ten seconds old.
+        says in JSON when it was taken. While more than 1000 rows wait it may be ten seconds old. Without PostgreSQL the text is
+        `system_healthy 0` and no more, with 200: whoever scrapes it is to hear of that.
         """
         accepted = request.header(b"accept") or b""
         if _WANTS_TEXT.search(accepted) and b"application/json" not in accepted:

@@ -20,9 +20,14 @@ from services.kernel.counters import Counters
 from services.kernel.database import Database
 from services.kernel.metrics import SHARED_FROM_HERE
 from services.kernel.settings import CommonSettings, Secret
+from tests.support.api import running_api
 from tests.support.courses import add_course
 from tests.support.servers import Postgres, PrivatePostgres
 from tests.support.stack import Stack, open_stack
+from tests.support.waiting import eventually
+
+SCRAPE_TIMEOUT = 10.0
+"""As docs/RUNBOOKS.md has Prometheus wait; one that is not answered until then sees nothing at all."""
 
 
 @pytest.fixture
@@ -101,3 +106,32 @@ async def test_without_postgresql_the_page_says_so_in_time(private_postgres: Pri
 
     assert frozen == gone == metrics_view.UNHEALTHY
     assert took < LONGEST_SECONDS + 1
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
+async def test_one_who_scrapes_get_all_hears_that_postgresql_is_away(
+    private_postgres: PrivatePostgres, redis_url: str, accept: str
+) -> None:
+    """It hangs, and it is gone: 200 with the one series that fires SystemHealthCheckFailed, before a scrape is given up."""
+    url = Postgres(private_postgres.url()).create()
+    async with running_api(url, redis_url) as api:
+
+        async def scraped(*, well: bool) -> bool:
+            answer = await api.client.get(
+                "/api/trpc/metrics.getAll", headers={"Accept": accept}, timeout=SCRAPE_TIMEOUT
+            )
+            assert answer.status_code == 200
+            shown = samples(answer.text)
+            return shown == {("system_healthy", ()): 0} if not well else ("outbox_queue_depth", ()) in shown
+
+        assert await scraped(well=True)
+        private_postgres.pause()
+        try:
+            await eventually(lambda: scraped(well=False), within=20)
+        finally:
+            private_postgres.resume()
+        await eventually(lambda: scraped(well=True), within=20)
+        private_postgres.stop()
+        await eventually(lambda: scraped(well=False), within=20)
+
+        assert (await api.client.get("/api/trpc/metrics.getAll")).status_code == 503

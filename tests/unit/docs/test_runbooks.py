@@ -76,10 +76,10 @@ def test_the_index_has_them_all() -> None:
 
 
 def test_a_prometheus_without_the_operator_scrapes_as_the_source_says() -> None:
-    """The job by its name, interval, timeout, path and scheme; at the Service that the chart makes."""
+    """The job by its name, interval, timeout, path and scheme, at the Service that the chart makes; and each pod."""
     (block,) = (each for each in fences((DOCS / "RUNBOOKS.md").read_text(encoding="utf-8")) if each.language == "yaml")
     said = yaml.safe_load(block.text)
-    (job,) = said["scrape_configs"]
+    job, pods = said["scrape_configs"]
     values = yaml.safe_load((REPOSITORY / "charts" / "coursegen" / "values.yaml").read_text(encoding="utf-8"))
 
     assert said["rule_files"] == ["/etc/prometheus/rules/*.yml"]
@@ -93,6 +93,13 @@ def test_a_prometheus_without_the_operator_scrapes_as_the_source_says() -> None:
         "metrics_path": "/api/trpc/metrics.getAll",
         "scheme": "http",
     }
+    template = (REPOSITORY / "charts" / "coursegen" / "templates" / "_workload.tpl").read_text(encoding="utf-8")
+    (port,) = pods["relabel_configs"]
+    assert f"name: {port['regex']}, containerPort: 9090" in template
+    assert pods["kubernetes_sd_configs"][0]["selectors"] == [
+        {"role": "pod", "label": "app.kubernetes.io/name=coursegen"}
+    ]
+    assert "metrics_path" not in pods
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
