@@ -35,6 +35,8 @@ UNKNOWN: Final = "unknown"
 """The operation of a request that meets none."""
 LONGEST_PATH: Final = 200
 """Characters of such a request's path that are logged."""
+FAILURES: Final = (500, 503)
+"""Every status of an answer that counts against the api."""
 
 _REQUESTS = metrics.counter("http_requests", "Requests answered", ["route", "status"])
 _SECONDS = metrics.histogram("http_request_duration_seconds", "Time to answer a request", ["route"])
@@ -63,6 +65,9 @@ class Api:
         self._access_log = access_log
         self._unasked = frozenset(each.name for each in routes.operations if each.public)
         self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
+        for route in {each.name for each in routes.operations}:
+            for status in FAILURES:
+                _REQUESTS.labels(route, str(status))  # from the first: what appears as 1 has no rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.api import metrics_view
+from services.api.app import FAILURES
 from services.api.recent_figures import RecentFigures
 from services.api.shared_figures import LONGEST_SECONDS, SharedFigures
 from services.cli.stack import ports
@@ -73,6 +74,8 @@ async def test_the_page_of_an_api_tells_of_a_relay_that_is_gone(stack: Stack, db
     assert (shown["outbox_queue_depth", ()], shown["outbox_dead_rows", ()]) == (1, 1)
     assert (shown["outbox_relay_epoch", ()], shown["system_healthy", ()]) == (7, 0)
     assert shown["fsm_initializations_total", (("result", "failed"),)] == 0
+    for status in FAILURES:  # nobody has asked it yet
+        assert shown["http_requests_total", (("route", "initiate"), ("status", str(status)))] == 0
     assert page.index("coursegen_build_info") < page.index(SHARED_FROM_HERE) < page.index("system_healthy")
 
 

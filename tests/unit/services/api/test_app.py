@@ -8,15 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from services.api.app import Api
+from services.api.app import FAILURES, Api
 from services.api.auth import Authenticator
 from services.api.cors import Cors
+from services.api.error_catalogue import codes_of
 from services.api.keys import KeyRing, VerificationKey
 from services.api.messages import ClientGone, Reply, Request, json_reply
 from services.api.models import CreateCourseBody
 from services.api.routing import Answer, Operation, RouteTable
 from services.kernel.database import DatabaseRefused
 from services.kernel.errors import CoursegenError, DatabaseUnavailable, LimitReached, NotFound, SchemaMissing
+from services.kernel.metrics import REGISTRY
 from tests.support import tokens
 
 PAGE = "https://page.example"
@@ -105,6 +107,31 @@ async def test_without_a_token_there_is_no_answer(client: httpx.AsyncClient) -> 
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.json()["error"]["code"] == "unauthorized"
     assert (await client.get("/open")).status_code == 204
+
+
+def test_a_route_that_never_failed_shows_that() -> None:
+    """From the first: a series that appears with its first failures has no rate, and a short burst would be nowhere."""
+
+    async def asked_by_nobody(request: Request) -> Reply:
+        raise AssertionError(request)
+
+    Api(
+        RouteTable([operation("GET", "/quiet", asked_by_nobody)]),
+        Authenticator(KeyRing([]), algorithms=frozenset()),
+        cors=Cors(()),
+        max_body_bytes=1,
+    )
+    shown = [
+        REGISTRY.get_sample_value("http_requests_total", {"route": "asked_by_nobody", "status": str(status)})
+        for status in FAILURES
+    ]
+
+    assert shown == [0 for _ in FAILURES]
+
+
+def test_no_failure_has_another_status() -> None:
+    """Of all errors that there are."""
+    assert {status for status in range(500, 600) if codes_of(status)} == set(FAILURES)
 
 
 @pytest.mark.parametrize("name", ERRORS)
