@@ -52,9 +52,9 @@ def _minutes(bad: str, there: str) -> tuple[str, str]:
     return f"sum_over_time(({bad}){MINUTES})", f"clamp_min(count_over_time(({there}){MINUTES}), {whole})"
 
 
-def _above(limit: int, gauge: str, here: str) -> tuple[str, str]:
+def _above(limit: int, gauge: str) -> tuple[str, str]:
     """Errors and total of a gauge that is good below `limit`."""
-    worst = f"max by (namespace) ({gauge}{_joined(here)})"
+    worst = f"max by (namespace) ({gauge})"
     return _minutes(f"{worst} >= bool {limit}", worst)
 
 
@@ -68,9 +68,11 @@ def _states(here: str) -> tuple[dict[str, Any], ...]:
     # Two minutes each, however often it is scraped, and also of one that was away for five before it began anew; of one that
     # nobody has seen before it is the first start.
     anew = f"({began} != bool last_over_time({began}[5m] offset 2m) or 0 * {began}) and on (job, instance) {ours}"
+    # A partition's owner shows its lag; while it has none, every api still knows what waits there.
+    lag = f"stream_partition_lag{_joined(here)} or on (namespace, partition) stream_backlog_entries{_joined(here)}"
     return (
-        _slo("queue-depth", "95", *_above(100, "outbox_queue_depth", here), page=False),
-        _slo("message-lag", "95", *_above(500, "stream_partition_lag", here), page=False),
+        _slo("queue-depth", "95", *_above(100, f"outbox_queue_depth{_joined(here)}"), page=False),
+        _slo("message-lag", "95", *_above(500, lag), page=False),
         # While no api shows its verdict, processes say so that are there, or were lately.
         _slo("uptime", "99.9", *_minutes(f"{there} - ({healthy} or 0 * {there})", there), page=False),
         _slo("restarts", "99.9", *_minutes(f"max by (namespace) ({anew})", there), page=False),
