@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from operators.coursegen_operator.alerts.rules.alert import Alert, Preset
+from operators.coursegen_operator.alerts.rules.alert import PLACE, Alert, Preset
 from operators.coursegen_operator.alerts.rules.figures import Figure, Form
 
 
@@ -127,11 +127,14 @@ OPERATOR: Final = Preset(
         Alert(
             "OperatorDown",
             "critical",
-            # One that no Prometheus has ever reached is not missed: perhaps nobody wants it scraped.
-            'absent(up{job=~"@job"} == 1) and on () count(count_over_time(up{job=~"@job"}[@rememberedFor])) > 0',
-            "Prometheus reaches no operator of coursegen any more",
-            "No target whose job matches @job answers: nothing applies migrations, repairs schedules or updates alerts. "
-            "What runs goes on. Next: kubectl get pods -A -l app.kubernetes.io/name=coursegen-operator",
+            # Each by itself: another namespace's operator does not stand in. One that no Prometheus has ever seen is not missed:
+            # perhaps nobody wants it scraped.
+            'count by (namespace, job) (count_over_time(up{job=~"@job"}[@rememberedFor]))\n'
+            'unless on (namespace, job) max by (namespace, job) (up{job=~"@job"} == 1)',
+            f"Prometheus reaches an operator of coursegen no more{PLACE}",
+            "No target of the job {{ $labels.job }} answers: where that operator looks after coursegen, nothing applies "
+            "migrations, repairs schedules or updates alerts. What runs goes on. "
+            "Next: @kubectl get pods -l app.kubernetes.io/name=coursegen-operator",
         ),
         Alert(
             "AlertRulesNotSelected",
