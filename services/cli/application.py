@@ -1,6 +1,7 @@
 """The `coursegen` command, put together.
 
-Exit codes: 0 done, 1 failed (the message names the next step), 2 called wrongly, 128 + signal when interrupted.
+Exit codes: 0 done, 1 failed (the message names the next step), 2 called wrongly, 128 + signal when interrupted. Those of `verify`
+are verdicts; called wrongly it gives none, and ends with 64.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from services.cli import output
 from services.cli.errors import CalledWrongly
@@ -18,6 +20,9 @@ from services.kernel import logs
 from services.kernel.errors import CoursegenError
 
 _WRONG_CALL = 2
+_NO_VERDICT = 64
+"""Of a wrong call of `_JUDGE`, as of scripts/verify-deployment.sh: its 2 says that there are warnings only."""
+_JUDGE = "verify"
 _EPILOG = "First time here? coursegen demo. More: README.md"
 _PANELS: Final = {
     "Local stack": {"demo": "demo", "up": "stack", "env": "stack", "down": "stack"},
@@ -28,6 +33,18 @@ _PANELS: Final = {
 """The commands as help shows them, each with its module."""
 _GROUPS: Final = {"messages": "Messages", "admin": "Administration"}
 """Commands with subcommands, each with its panel and a module of its name."""
+
+
+class _Judging(TyperCommand):
+    """A command whose exit codes are verdicts, so that a wrong call needs another one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As every command."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            error.exit_code = _NO_VERDICT
+            raise
 
 
 def _tell_version(asked: bool) -> None:
@@ -55,7 +72,8 @@ def build(named: str = "") -> typer.Typer:
     wanted = {named} if named in known else known
     for panel, commands in _PANELS.items():
         for name in [each for each in commands if each in wanted]:
-            app.command(name, rich_help_panel=panel)(getattr(_module(commands[name]), name))
+            kind = _Judging if name == _JUDGE else None
+            app.command(name, cls=kind, rich_help_panel=panel)(getattr(_module(commands[name]), name))
     for name in [each for each in _GROUPS if each in wanted]:
         app.add_typer(_module(name).group(), name=name, rich_help_panel=_GROUPS[name])
     return app
@@ -81,7 +99,8 @@ def run() -> None:
         build(*sys.argv[1:2])()
     except CoursegenError as error:
         output.failure(error, as_json="--json" in sys.argv)
-        sys.exit(_WRONG_CALL if isinstance(error, CalledWrongly) else 1)
+        wrong_call = _NO_VERDICT if sys.argv[1:2] == [_JUDGE] else _WRONG_CALL
+        sys.exit(wrong_call if isinstance(error, CalledWrongly) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -12,7 +12,7 @@ class StackError(OperatorError):
 
 
 class CalledWrongly(StackError):
-    """The command cannot be meant as it was called; exit code 2."""
+    """The command cannot be meant as it was called; exit code 2, of `verify` 64."""
 
     code = "called_wrongly"
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from services.cli import tokens
 from services.cli.errors import CalledWrongly, StackError, StackStopped
@@ -61,8 +62,8 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
         StackStopped: neither is there.
     """
     url, token = environ.get("API_URL"), environ.get("API_TOKEN")
-    if url and not url.lower().startswith(("http://", "https://")):
-        raise CalledWrongly(f"API_URL is {url!r}; it must begin with http:// or https://.")
+    if url:
+        require_address(url)
     if url and not token:
         _require_own(url, state_folder(environ).running())
     running = state_folder(environ).running() if url and token else running_stack(environ)
@@ -74,6 +75,23 @@ def api_target(environ: Mapping[str, str], *, role: str | None = None) -> ApiTar
         token or developer_token(environ, role=role),
         stack_id=running.stack_id if running is not None and own else None,
     )
+
+
+def require_address(url: str) -> None:
+    """Let only what may be the address of an api pass.
+
+    Raises:
+        CalledWrongly: says what API_URL lacks.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise CalledWrongly(f"API_URL is {url!r}; it must begin with http:// or https://.")
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise CalledWrongly(f"API_URL is {url!r}; it must name a host, and no port or a number from 1 to 65535.")
 
 
 def _require_own(url: str, running: Running | None) -> None:

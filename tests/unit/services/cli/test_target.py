@@ -59,8 +59,8 @@ def test_elsewhere_no_token_is_made(tmp_path: Path) -> None:
 def test_nothing_signed_here_is_sent_elsewhere(
     tmp_path: Path, url: str, role: str | None, token: dict[str, str]
 ) -> None:
-    """Without a token for the other api there is no call."""
-    with pytest.raises(CalledWrongly, match="set API_TOKEN"):
+    """Without a token for the other api, or with what is no address though it begins like ours, there is no call."""
+    with pytest.raises(CalledWrongly, match=r"set API_TOKEN|must name a host"):
         target_of(tmp_path, role, API_URL=url, **token)
 
 
@@ -74,6 +74,13 @@ def test_ones_own_address_needs_no_token(tmp_path: Path) -> None:
 def test_an_address_says_how_it_is_reached(tmp_path: Path, url: str) -> None:
     """The error names the variable and what it lacks."""
     with pytest.raises(CalledWrongly, match=r"API_URL is .* must begin with http:// or https://"):
+        target_of(tmp_path, API_URL=url, API_TOKEN=USER)
+
+
+@pytest.mark.parametrize("url", ["http://x:abc", "http://x:70000", "http://", "https://[::1"])
+def test_an_address_names_a_host_and_a_port(tmp_path: Path, url: str) -> None:
+    """Before anybody trips over it."""
+    with pytest.raises(CalledWrongly, match=r"API_URL is .* must name a host"):
         target_of(tmp_path, API_URL=url, API_TOKEN=USER)
 
 

@@ -115,6 +115,34 @@ def test_a_wrong_call_is_exit_code_2(home: Path, arguments: tuple[str, ...]) -> 
     assert not list(home.glob("order-*"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("--jsn",), {}),
+        (("all",), {}),
+        ((), {"API_URL": "foo"}),
+        ((), {"API_URL": "http://x:abc"}),
+        ((), {"API_URL": "http://x:99999"}),
+        ((), {"API_URL": "http://"}),
+        ((), {"API_URL": "http://[::1"}),
+        ((), {"API_URL": "http://user:canary@x"}),
+        ((), {"DATABASE_URL": "postgresql://user:canary@x:abc/name"}),
+        ((), {"REDIS_URL": "canary@x"}),
+        ((), {"REDIS_HOST": "x", "REDIS_PORT": "abc"}),
+    ],
+)
+def test_a_wrong_call_of_verify_is_no_verdict(
+    home: Path, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """Exit code 64, as of the script; 2 would say that there are warnings only, and 1 that a check has failed."""
+    done = _run(home, "verify", *arguments, **environment)
+
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert "canary" not in done.stderr
+
+
 def test_the_version_is_told(home: Path) -> None:
     """Without a stack, and nothing else."""
     done = _run(home, "--version")
