@@ -13,7 +13,7 @@
 #   REDIS_STREAM_DB  the number of the messages' database, as the api has it; default 1
 #
 # For the local stack: eval "$(coursegen env)". With --namespace it asks from within a pod and needs none of them.
-# With --url another api than API_URL's is meant: then neither DATABASE_URL nor a Redis is looked at.
+# With --url another api than API_URL's, or its default's, is meant: then neither DATABASE_URL nor a Redis is looked at.
 #
 # Exit codes: 0 all passed, 1 one failed, 2 there are warnings only, 64 called wrongly. Colours on a terminal only (NO_COLOR).
 set -euo pipefail
@@ -21,8 +21,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 statements=$root/services/cli/sql/verification.sql
 collector=$root/services/cli/verification/collecting.py
-named=${API_URL:-}
-url=${API_URL:-http://localhost:3000}
+named=${API_URL:-http://localhost:3000}
+url=$named
 namespace=
 release=
 options=()
@@ -54,7 +54,7 @@ while [ $# -gt 0 ]; do
 done
 url=${url%/}
 [[ $url =~ ^https?://[^@]+$ ]] || wrongly "The address of the api must begin with http:// or https:// and hold no password."
-if [ -n "$named" ] && [ "$url" != "${named%/}" ]; then unset DATABASE_URL REDIS_URL REDIS_HOST; fi
+if [ "$url" != "${named%/}" ]; then unset DATABASE_URL REDIS_URL REDIS_HOST; fi
 need python3
 
 folder=$(mktemp -d)
@@ -168,15 +168,19 @@ ask_redis() {
     fi
 }
 
+has() { # PROGRAM NAME: or say that what is called so is not seen for want of it
+    command -v "$1" >/dev/null 2>&1 || ! echo "$1" >"$folder/$2.missing"
+}
+
 ask_servers() {
     local name
     while IFS= read -r -d '' name; do export "${name?}"; done < <(variables)
-    if [ -n "${DATABASE_URL:-}" ] && command -v psql >/dev/null 2>&1 && answer database.connection json psql_says connection; then
+    if [ -n "${DATABASE_URL:-}" ] && has psql database.connection && answer database.connection json psql_says connection; then
         for name in migrations tables outbox fallbacks events; do
             answer "database.$name" json psql_says "$name" || true
         done
     fi
-    if command -v redis-cli >/dev/null 2>&1; then ask_redis; fi
+    if [ -n "${REDIS_URL:-}${REDIS_HOST:-}" ] && has redis-cli redis.info; then ask_redis; fi
 }
 
 # ── A cluster, by kubectl: a pod of the release has its addresses, and a Python that knows PostgreSQL and Redis ───────────
@@ -206,6 +210,8 @@ in_pod() { # POD [api]
 ask_cluster() {
     local component pod
     [ -n "$release" ] || find_release
+    # Or else a cluster that does not answer would be a release without pods.
+    kube get pods -l "app.kubernetes.io/instance=$release" -o name >/dev/null || wrongly "The cluster does not show the pods of namespace $namespace."
     for component in api outbox-relay persistence-worker worker-analysis; do
         for pod in $(pods "$component"); do
             if [ "$component" = api ]; then set -- api; else set --; fi

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -230,6 +231,39 @@ def test_another_api_is_not_judged_by_this_database(deployment: Deployment) -> N
     assert json.loads(done.stdout)["target"] == elsewhere
     assert _statuses(done)["Tables"] == "warn"
     assert _statuses(done)["API"] == "pass"
+
+    unnamed = deployment.script("--json", "--url", deployment.api.url, API_URL="")
+    assert _statuses(unnamed)["Tables"] == "warn"
+
+
+def test_a_program_that_is_missing_is_named(deployment: Deployment, tmp_path: Path) -> None:
+    """Not a variable that is set: with psql and redis-cli nowhere on the PATH."""
+    (tmp_path / "python3").symlink_to(sys.executable)
+    for program in ("bash", "dirname", "curl", "mktemp", "rm", "mv", "cat", "awk", "sed"):
+        found = shutil.which(program)
+        assert found, program
+        (tmp_path / program).symlink_to(found)
+    done = deployment.script("--json", PATH=str(tmp_path))
+    assert done.stdout, done.stderr
+    problems = {each["name"]: each["problems"] for each in json.loads(done.stdout)["checks"]}
+
+    assert done.returncode == 2
+    assert problems["Redis"] == ["not seen: redis-cli is not on the PATH"]
+    assert problems["Tables"] == problems["Migrations"] == ["not seen: psql is not on the PATH"]
+
+
+def test_a_cluster_that_does_not_answer_is_no_verdict(deployment: Deployment, tmp_path: Path) -> None:
+    """Nothing was looked at: exit code 64, whether the release is named or not."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho 'Unable to connect to the server' >&2\nexit 1\n")
+    kubectl.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for arguments in ([], ["--release", "coursegen"]):
+        done = deployment.script("--namespace", "courses", *arguments, PATH=path)
+
+        assert (done.returncode, done.stdout) == (64, "")
+        assert "Unable to connect" in done.stderr
+        assert "The cluster does not show" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["--verbose", "--url", "--url http://user:word@localhost:1", "--url ftp://x"])

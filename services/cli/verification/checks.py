@@ -12,7 +12,7 @@ from typing import Any
 from services.cli.verification import facts as names
 from services.cli.verification.facts import Facts, Json
 from services.cli.verification.findings import Case, Finding
-from services.cli.verification.redis_check import redis
+from services.cli.verification.redis_check import NO_PROGRAM, redis
 
 ALIVE_SECONDS = 90.0
 PROGRESS_SECONDS = 300.0
@@ -70,7 +70,7 @@ def database(facts: Facts, case: Case) -> None:
     case.require(error is None, f"does not answer the api: {(error or {}).get('message')}")
     case.saw(seenBy="api" if facts.numbers() is not None else None)
     if facts.numbers() is None and error is None:
-        case.miss(NO_DATABASE)
+        case.miss(_not_named(facts))
 
 
 def migrations(facts: Facts, case: Case) -> None:
@@ -268,7 +268,12 @@ def _from_database(facts: Facts, name: str, case: Case) -> Json | None:
 
 def _unseen(facts: Facts) -> str:
     is_away = facts.fault(names.CONNECTION) is not None or "error" in (facts.body(names.HEALTH) or {})
-    return DATABASE_AWAY if is_away else NO_DATABASE
+    return DATABASE_AWAY if is_away else _not_named(facts)
+
+
+def _not_named(facts: Facts) -> str:
+    program = facts.missing(names.CONNECTION)
+    return NO_DATABASE if program is None else NO_PROGRAM.format(program)
 
 
 def _lately(part: Json) -> Json:

@@ -38,7 +38,7 @@ class Facts:
         """Keep what was found.
 
         Args:
-            found: by name an object with `value`, or with `fault` in words.
+            found: by name an object with `value`, with `fault` in words, or with the program that is `missing`.
             release: versions of the migrations that this release wants applied.
         """
         self._found = found
@@ -53,6 +53,11 @@ class Facts:
         """Why there is none; None when it is there, or was not looked for."""
         fault = self._found.get(name, {}).get("fault")
         return str(fault) if fault is not None else None
+
+    def missing(self, name: str) -> str | None:
+        """The program for want of which it was not looked for, if that is the reason."""
+        program = self._found.get(name, {}).get("missing")
+        return str(program) if program is not None else None
 
     def is_known(self, name: str) -> bool:
         """Whether it was looked for, with or without success."""

@@ -8,6 +8,7 @@
     NAME.owner   the number of a database of Redis, then the name in it, or nothing
     NAME.http    status and seconds in the first line, then the body
     NAME.fault   why there is no answer
+    NAME.missing the program that would have to ask
     pod.facts    several at once, as `collecting` writes them in a pod
 """
 
@@ -83,6 +84,10 @@ def _http(text: str) -> Json:
     return {"value": answer}
 
 
+def _missing(text: str) -> Json:
+    return {"missing": text.strip()}
+
+
 def _fault(text: str) -> Json:
     words = " ".join(text.split())
     return {"fault": words[:_FAULT_LENGTH] or "it says nothing"}
@@ -95,4 +100,5 @@ _FORMS: dict[str, Callable[[str], Json]] = {
     ".owner": _owner,
     ".http": _http,
     ".fault": _fault,
+    ".missing": _missing,
 }

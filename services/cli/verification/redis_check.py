@@ -22,6 +22,8 @@ NO_FLUSH = (
     "leaves it to the system when messages come onto the disk (appendfsync no), and a power cut loses what has no row yet:"
     " set appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
 )
+NO_REDIS = "not seen; set REDIS_URL to look at it"
+NO_PROGRAM = "not seen: {} is not on the PATH"
 UNSEEN = "unseen"
 """Said of a figure that the server does not show, as managed ones do: CONFIG GET is refused."""
 OF_MESSAGES = "that of the messages "
@@ -41,7 +43,8 @@ def redis(facts: Facts, case: Case) -> None:
         )
         _judge(found, case, "", "jobs")
     elif fault is None:
-        case.miss("not seen; set REDIS_URL to look at it")
+        program = facts.missing(names.REDIS)
+        case.miss(NO_REDIS if program is None else NO_PROGRAM.format(program))
     else:
         case.require(False, f"does not answer: {fault}")
     _judge_owners(facts, case)

@@ -14,6 +14,7 @@ def test_each_form_is_read(tmp_path: Path) -> None:
     (tmp_path / "stream.config.config").write_text("appendonly\nyes\nappendfsync\nalways\n")
     (tmp_path / "api.health.http").write_text('503 0.25\n{"healthy": false}')
     (tmp_path / "api.numbers.fault").write_text("curl: (7)\n  refused\n")
+    (tmp_path / "database.connection.missing").write_text("psql\n")
 
     assert folder.read(tmp_path) == {
         "database.outbox": {"value": {"depth": 1}},
@@ -21,6 +22,7 @@ def test_each_form_is_read(tmp_path: Path) -> None:
         "stream.config": {"value": {"appendonly": "yes", "appendfsync": "always"}},
         "api.health": {"value": {"status": 503, "seconds": 0.25, "body": {"healthy": False}}},
         "api.numbers": {"fault": "curl: (7) refused"},
+        "database.connection": {"missing": "psql"},
     }
 
 
