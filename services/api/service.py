@@ -20,8 +20,8 @@ from services.api.auth import Authenticator
 from services.api.browser.origin import parse_origin
 from services.api.browser.sessions import Sessions
 from services.api.browser.site import Site
-from services.api.conversations.ingress import Ingress
-from services.api.conversations.reading import Reading
+from services.api.conversations.ingress import ASKING_AT_ONCE, Ingress
+from services.api.conversations.reading import LOOKING_AT_ONCE, Reading
 from services.api.cors import Cors
 from services.api.courses import Courses
 from services.api.documents import Documents
@@ -101,6 +101,8 @@ _RELATIONS = (
     *ADMIN_RELATIONS,
 )
 _CACHE_SECONDS = 0.2
+_PROBES = 3
+"""Who may ask at the same time whether the stream's Redis answers: `StreamWatch`, and two checks of readiness."""
 OpenEntrance = Callable[[ApiSettings, "Redis", Database, AsyncExitStack], Awaitable[Entrance]]
 """Opens where messages are accepted, given a client of the stream's Redis and the database; the stack closes it."""
 
@@ -293,7 +295,7 @@ async def _entrance(
         name="coursegen-api-messages",
         socket_timeout=settings.messages_accept_seconds,
         connect_timeout=settings.messages_accept_seconds,
-        max_connections=16,
+        max_connections=ASKING_AT_ONCE + LOOKING_AT_ONCE + _PROBES,  # nobody waits for a connection
     )
     stack.push_async_callback(redis.aclose)
     return await open_entrance(settings, redis, db, stack)

@@ -54,11 +54,13 @@ def open_redis(
         url: `redis://` or `rediss://` (TLS; parameters such as `ssl_ca_certs` in the query are honoured).
         name: shown by CLIENT LIST.
         socket_timeout: longest wait for an answer, seconds; blocking reads need more than they block.
-        connect_timeout: longest wait for a connection, seconds.
+        connect_timeout: longest wait for a connection, seconds; and before that for one to become free, where all are in use.
         max_connections: most connections of this client.
     """
-    return aioredis.Redis.from_url(
+    # The usual pool refuses whoever finds all in use, which looks as if the server were away: circuit breakers would open.
+    pool = aioredis.BlockingConnectionPool.from_url(
         url.reveal(),
+        timeout=connect_timeout,
         client_name=name,
         socket_timeout=socket_timeout,
         socket_connect_timeout=connect_timeout,
@@ -67,6 +69,7 @@ def open_redis(
         retry=Retry(NoBackoff(), 0),  # callers decide about repeats; a hidden one could run a script twice
         decode_responses=False,
     )
+    return aioredis.Redis.from_pool(pool)
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 ::
 
-    post ─▶ long content, not known yet? ─▶ document store
+    post ─▶ long content? ─▶ Redis, PostgreSQL: known already? else document store
       │
       ├─ through the stream ─▶ PostgreSQL: a row already? ─▶ Redis: reserved already? else XADD and reserve, in one script
       │                        reserved, and nothing waits there any more? ─▶ PostgreSQL: a row by now? else XADD and reserve
@@ -24,7 +24,7 @@ from typing import Final, Literal
 from services.api.conversations.asking import Asking, Patience
 from services.api.conversations.lengths import Lengths
 from services.api.conversations.settings import MessageSettings
-from services.api.conversations.writing import IN_FLIGHT, LARGEST_BATCH, Writing
+from services.api.conversations.writing import IN_FLIGHT, LARGEST_BATCH, WRITING_AT_ONCE, Writing
 from services.kernel import metrics
 from services.kernel.batching import Batcher
 from services.kernel.clock import Clock, SystemClock
@@ -41,6 +41,12 @@ from services.kernel.messages.payloads import Payloads, payload_key
 from services.kernel.messages.store import MessageStore, is_same
 from services.kernel.messages.transport import Entrance
 
+LONG_AT_ONCE: Final = 16
+"""Most long contents of one batch, of a mebibyte each: PostgreSQL takes them in one statement."""
+ASKING_AT_ONCE: Final = IN_FLIGHT + WRITING_AT_ONCE + IN_FLIGHT + 1
+"""Most commands to Redis at the same time, however many messages come: of batches for the stream, of those that are written at
+once, of those with long contents, and one that tries Redis again beside them."""
+
 ENQUEUED: Final = metrics.counter("stream_enqueue", "Messages put into the stream")
 UNASKED: Final = metrics.counter(
     "idempotency_lookup_skipped",
@@ -50,6 +56,7 @@ UNASKED: Final = metrics.counter(
 for _server in ("postgresql", "redis"):
     UNASKED.labels(_server)
 
+_Standing = Literal["new", "same", "other"]
 _log = get_logger(__name__)
 
 
@@ -82,6 +89,9 @@ class Ingress:
         self._streamed: Batcher[Submission, Acceptance] = Batcher(
             self._accept_by_stream, largest=LARGEST_BATCH, in_flight=IN_FLIGHT
         )
+        self._long: Batcher[Submission, Submission] = Batcher(
+            self._put_aside, largest=LONG_AT_ONCE, in_flight=IN_FLIGHT
+        )
         self._writing = Writing(store, self._accept_at_once, clock)
         self._asking = Asking()
         self._hits = IDEMPOTENCY_HITS.labels("ingress")
@@ -96,43 +106,50 @@ class Ingress:
         """
         message = Submission(envelope, partition_hash(envelope.conversation_id))
         if self._lengths.is_long(envelope.content or ""):
-            message = await self._put_aside(message)
+            message = await self._long.submit(message)
         way = self._streamed if goes_through_stream(message.conversation_hash, self._percent) else self._writing
         acceptance = await way.submit(message)
         if not acceptance.is_new:
             self._hits.inc()
         return acceptance
 
-    async def _put_aside(self, message: Submission) -> Submission:
-        """The message with its long content in the document store.
+    async def _put_aside(self, messages: Sequence[Submission]) -> Sequence[Submission]:
+        """The messages with their long contents in the document store.
 
-        As it is, when that does not answer, and when it is a repeat that says something else: nobody would ever read that.
+        One is as it was when that does not answer, and when it is a repeat that says something else: nobody would ever read that.
         """
-        envelope = message.envelope
-        key = payload_key(envelope.id, envelope.digest)
-        standing = await self._standing_of(message)
-        is_there = standing == "same" and await self._asking.ask(self._payloads.has(key), self._aside)
-        if standing == "other" or is_there is None:
-            return message
-        is_put = is_there or await self._asking.ask(self._put(key, envelope.content or ""), self._aside)
-        return message._replace(envelope=envelope.put_aside(key)) if is_put else message
+        standings = await self._standings_of(messages)
+        asides = [
+            (message, standing, payload_key(message.envelope.id, message.envelope.digest))
+            for message, standing in zip(messages, standings, strict=True)
+        ]
+        same = [key for _, standing, key in asides if standing == "same"]
+        stored = await self._asking.ask(self._payloads.present(same), self._aside) if same else set()
+        if stored is None:
+            return messages
+        contents = {
+            key: message.envelope.content or ""
+            for message, standing, key in asides
+            if standing != "other" and key not in stored
+        }
+        is_put = await self._asking.ask(self._put(contents), self._aside) if contents else None
+        if is_put:
+            stored.update(contents)
+        return [
+            message._replace(envelope=message.envelope.put_aside(key)) if key in stored else message
+            for message, _, key in asides
+        ]
 
-    async def _standing_of(self, message: Submission) -> Literal["new", "same", "other"]:
-        """Whether it is a repeat, and of the same long content; new when nobody says so in time.
+    async def _standings_of(self, messages: Sequence[Submission]) -> list[_Standing]:
+        """Whether each is a repeat, and of the same long content; new when nobody says so in time."""
+        reservations = await self._reserved(messages) or [None] * len(messages)
+        pairs = list(zip(messages, reservations, strict=True))
+        unreserved = [message for message, reservation in pairs if reservation is None]
+        rows = (await self._known(unreserved) if unreserved else None) or {}
+        return [_standing_of(message, reservation, rows) for message, reservation in pairs]
 
-        The content of the same may be gone all the same: the document store was brought back as it was before.
-        """
-        envelope = message.envelope
-        [reservation] = await self._reserved([message]) or [None]
-        if reservation is not None:
-            return "same" if reservation.digest == envelope.digest else "other"
-        row = (await self._known([message]) or {}).get(envelope.id)
-        if row is None:
-            return "new"
-        return "same" if row["payloadkey"] == payload_key(envelope.id, envelope.digest) else "other"
-
-    async def _put(self, key: str, content: str) -> bool:
-        await self._payloads.put(key, content)
+    async def _put(self, contents: Mapping[str, str]) -> bool:
+        await self._payloads.put(contents)
         return True
 
     async def _accept_by_stream(self, messages: Sequence[Submission]) -> Sequence[Acceptance]:
@@ -218,6 +235,17 @@ class Ingress:
         if not self._rows.seconds:
             return None
         return await self._asking.ask(self._store.known([each.envelope.id for each in messages]), self._rows)
+
+
+def _standing_of(message: Submission, reservation: Reservation | None, rows: Mapping[str, Row]) -> _Standing:
+    """The content of the same may be gone all the same: the document store was brought back as it was before."""
+    envelope = message.envelope
+    if reservation is not None:
+        return "same" if reservation.digest == envelope.digest else "other"
+    row = rows.get(envelope.id)
+    if row is None:
+        return "new"
+    return "same" if row["payloadkey"] == payload_key(envelope.id, envelope.digest) else "other"
 
 
 def _persisted(row: Row, message: Submission) -> Acceptance:

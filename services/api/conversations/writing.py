@@ -28,6 +28,8 @@ LONGEST_WRITE_SECONDS: Final = 6.0
 its row all the same; then its repeat finds that."""
 
 _APART_AT_ONCE: Final = 4
+WRITING_AT_ONCE: Final = IN_FLIGHT + _APART_AT_ONCE
+"""Most batches under way, those of one message included."""
 _MOST_WARY: Final = 1_000
 """Who failed before so many others is forgotten."""
 _log = get_logger(__name__)

@@ -29,15 +29,15 @@ _QUERIES = Queries.load("services.kernel.messages", "messages.sql")
 class Payloads(Protocol):
     """Where long contents lie."""
 
-    async def put(self, key: str, content: str) -> None:
-        """Store a content; the same key always comes with the same content.
+    async def put(self, contents: Mapping[str, str]) -> None:
+        """Store contents by their keys, all at the same time; the same key always comes with the same content.
 
         Raises:
-            DatabaseUnavailable, UpstreamUnavailable: the store does not answer.
+            DatabaseUnavailable, UpstreamUnavailable: the store does not answer; some may be there.
         """
 
-    async def has(self, key: str) -> bool:
-        """Whether there is a content under this key.
+    async def present(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a content.
 
         Raises:
             DatabaseUnavailable, UpstreamUnavailable: the store does not answer.
@@ -58,13 +58,13 @@ class PostgresPayloads:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def put(self, key: str, content: str) -> None:
+    async def put(self, contents: Mapping[str, str]) -> None:
         """As `Payloads.put`."""
-        await self._db.execute(_QUERIES["put_payload"], key, content)
+        await self._db.execute(_QUERIES["put_payloads"], list(contents), list(contents.values()))
 
-    async def has(self, key: str) -> bool:
-        """As `Payloads.has`."""
-        return bool(await self._db.fetchval(_QUERIES["has_payload"], key))
+    async def present(self, keys: Sequence[str]) -> set[str]:
+        """As `Payloads.present`."""
+        return {row["payloadkey"] for row in await self._db.fetch(_QUERIES["present_payloads"], list(keys))}
 
     async def get(self, keys: Sequence[str]) -> Mapping[str, str]:
         """As `Payloads.get`."""
@@ -78,15 +78,21 @@ class S3Payloads:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def put(self, key: str, content: str) -> None:
+    async def put(self, contents: Mapping[str, str]) -> None:
         """As `Payloads.put`."""
         import obstore
 
         with s3_translated():
-            await obstore.put_async(self._store, S3_FOLDER + key, content.encode())
+            await asyncio.gather(
+                *(obstore.put_async(self._store, S3_FOLDER + key, text.encode()) for key, text in contents.items())
+            )
 
-    async def has(self, key: str) -> bool:
-        """As `Payloads.has`."""
+    async def present(self, keys: Sequence[str]) -> set[str]:
+        """As `Payloads.present`."""
+        found = await asyncio.gather(*(self._has(key) for key in keys))
+        return {key for key, is_there in zip(keys, found, strict=True) if is_there}
+
+    async def _has(self, key: str) -> bool:
         import obstore
 
         try:

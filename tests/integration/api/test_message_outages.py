@@ -242,7 +242,7 @@ async def test_a_frozen_redis_holds_no_writer_up_again(
         finally:
             private_redis.resume()
         slow = [each for each in waited if each > 0.5]
-        before = _unasked("redis")
+        before = unasked("redis")
         await eventually(lambda: _asked_again(api.client, before), within=20, every=0.3)
 
     assert max(found_out) < 5
@@ -251,9 +251,9 @@ async def test_a_frozen_redis_holds_no_writer_up_again(
 
 async def _asked_again(client: httpx.AsyncClient, before: float) -> bool:
     """Whether Redis is asked of a new message, after at most so many of which it was not."""
-    count = _unasked("redis")
+    count = unasked("redis")
     await send(client, clientMessageId=f"again-{time.monotonic()}")
-    return count >= before and _unasked("redis") == count
+    return count >= before and unasked("redis") == count
 
 
 async def test_look_ups_that_were_skipped_are_counted(
@@ -267,14 +267,14 @@ async def test_look_ups_that_were_skipped_are_counted(
         reply["messageId"],
     )
     await session.close()
-    known, before = await send(without_postgres.client), _unasked("postgresql")
+    known, before = await send(without_postgres.client), unasked("postgresql")
     await redis.flushdb()
     private_postgres.kill()
     again = [await send(without_postgres.client) for _ in range(3)]
 
     assert (known["state"], known["idempotentHit"]) == ("persisted", True)
     assert [each["idempotentHit"] for each in again] == [False, True, True]
-    assert _unasked("postgresql") - before == 1
+    assert unasked("postgresql") - before == 1
 
 
 async def test_look_ups_in_redis_that_were_skipped_are_counted(
@@ -283,18 +283,19 @@ async def test_look_ups_in_redis_that_were_skipped_are_counted(
     """Where messages are written at once: one that waits in the stream may be overtaken by its repeat."""
     async with running_api(app_database_url, private_redis.url(), messages_durability="postgres", **_TOKENLESS) as api:
         del api.client.headers["authorization"]
-        before = _unasked("redis")
+        before = unasked("redis")
         await send(api.client)
-        asked = _unasked("redis")
+        asked = unasked("redis")
         private_redis.kill()
         for number in range(3):
             await send(api.client, clientMessageId=f"late-{number}")
 
     assert asked == before
-    assert _unasked("redis") - before == 3
+    assert unasked("redis") - before == 3
 
 
-def _unasked(server: str) -> float:
+def unasked(server: str) -> float:
+    """How many messages were accepted without an answer of this server."""
     series = f'idempotency_lookup_skipped_total{{server="{server}"}} '
     lines = metrics.render().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))

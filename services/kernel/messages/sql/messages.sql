@@ -64,15 +64,16 @@ SELECT r.userid,
  ORDER BY r.userid
  LIMIT $3::integer;
 
--- name: put_payload
--- Keep a long content $2 under $1; the same key always has the same content. It is as old as its last acceptance, so that whoever
--- removes old ones without a row leaves it to the row that is to come.
-INSERT INTO message_payloads AS p (payloadkey, content) VALUES ($1::text, $2::text)
+-- name: put_payloads
+-- Keep the long contents $2 under the keys $1; the same key always has the same content. Each is as old as its last acceptance, so that
+-- whoever removes old ones without a row leaves it to the row that is to come. Two that keep the same do so in the same order.
+INSERT INTO message_payloads AS p (payloadkey, content)
+SELECT c.payloadkey, c.content FROM unnest($1::text[], $2::text[]) AS c (payloadkey, content) ORDER BY c.payloadkey
     ON CONFLICT (payloadkey) DO UPDATE SET createdat = now();
 
--- name: has_payload
--- Whether there is a long content under the key $1.
-SELECT EXISTS (SELECT FROM message_payloads WHERE payloadkey = $1::text);
+-- name: present_payloads
+-- Those of the keys $1 that have a long content.
+SELECT p.payloadkey FROM message_payloads AS p WHERE p.payloadkey = ANY ($1::text[]);
 
 -- name: payloads
 -- The long contents of the keys $1.
