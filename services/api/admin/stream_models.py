@@ -37,6 +37,7 @@ class PersistenceWorkerReply(msgspec.Struct, frozen=True, kw_only=True, rename="
     partitions: int
     """How many it owns."""
     alive: bool
+    """Whether it was seen of late, or owns partitions: with long leases it is seen seldom."""
 
 
 class StreamReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -38,7 +38,8 @@ DISCARD: Final = "messages.discard"
 DIVIDE: Final = "messages.divide"
 
 _ALIVE_SECONDS: Final = 15.0
-"""Workers are seen every two seconds; one that was not for so long is gone or cut off."""
+"""Workers are seen every two seconds, with long leases more seldom; one that was not for so long and whose leases have run out is
+gone or cut off."""
 _TRACE_LENGTH: Final = 40
 """Of an entry's id and a reason, in the record; none that a worker has written is longer."""
 _NO_FIGURES: Final = "Redis does not answer: what waits in the stream is not known, nor what is dead."
@@ -72,7 +73,9 @@ class StreamDesk:
         """Every partition with its owner and what waits in it; without Redis, which knows what waits, the owners alone."""
         owners = {row["partition"]: row for row in await self._db.fetch(_QUERIES["message_partitions"])}
         workers = [
-            PersistenceWorkerReply(alive=row["seen_age_seconds"] <= _ALIVE_SECONDS, **dict(row.items()))
+            PersistenceWorkerReply(
+                alive=row["seen_age_seconds"] <= _ALIVE_SECONDS or row["partitions"] > 0, **dict(row.items())
+            )
             for row in await self._db.fetch(_QUERIES["message_workers"])
         ]
         lags: dict[int, int] = {}

@@ -121,6 +121,23 @@ async def test_what_waits_and_who_persists_it_is_shown(
     assert {each["owner"] for each in served["partitions"]} == {worker["node"]}
 
 
+async def test_who_is_seen_seldom_lives_as_long_as_his_leases_hold(
+    admin: httpx.AsyncClient, command: Command, db: Database
+) -> None:
+    """With STREAM_LEASE_SECONDS=600 a worker is seen every two minutes; once its leases have run out nobody persists."""
+    await db.execute(
+        "INSERT INTO message_workers VALUES ('seldom', now() - interval '1 minute'), ('gone', now() - interval '1 minute')"
+    )
+    await db.execute("INSERT INTO message_partitions VALUES (0, 'seldom', 1, now() + interval '9 minutes')")
+    found, said = await _overview(admin), await command("status")
+    await db.execute("UPDATE message_partitions SET expires_at = now() - interval '1 second'")
+    later = await command("status")
+
+    assert {each["node"]: each["alive"] for each in found["workers"]} == {"seldom": True, "gone": False}
+    assert "nobody persists" not in said.stdout
+    assert "nobody persists" in later.stdout
+
+
 async def test_dead_letters_are_listed_without_what_they_say(
     admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
