@@ -7,7 +7,7 @@ installation nothing is put, and what is reserved there is not believed.
 
 A reservation may outlive what it stands for: PostgreSQL was brought back as it was before the row, or somebody has removed the
 entry. Then nothing waits under it, and the answer says so (`idle`); whoever knows that there is no row has the message take its
-place (`over`).
+place (`over`). What was among the dead letters and was removed from there is forgotten at once: it had no row.
 
 When Redis does not answer, nothing was promised, though the messages may be there all the same: a repeat finds them.
 """
@@ -97,6 +97,7 @@ class StreamEntrance:
         self._partitions = str(partitions)
         self._script = redis.register_script(f"{script('idle')}\n{script('accept')}")
         self._idle: Any = redis.register_script(f"{script('idle')}\n{script('idle_among')}")
+        self._standing: Any = redis.register_script(f"{script('idle')}\n{script('standing')}")
 
     async def accept(self, messages: Sequence[Submission]) -> list[Acceptance]:
         """Accept the messages, in this order; an answer for each, in the same order.
@@ -144,10 +145,13 @@ class StreamEntrance:
             owner, values, letters = await _asked(all_of_them.execute())
         if owner is not None:
             await self._claim.require(owner)
-        return [
-            None if value is None else _reservation(value, has_failed=letter is not None)
-            for value, letter in zip(values, letters, strict=True)
-        ]
+        found = [None if value is None else _reservation(value, has_failed=False) for value in values]
+        buried = [number for number, letter in enumerate(letters) if letter is not None]
+        if buried:
+            lines = await _asked(self._standing(keys=[names.seen(message_ids[each]) for each in buried]))
+            for number, line in zip(buried, lines, strict=True):
+                found[number] = _reservation(line[1:], has_failed=line[:1] == _FAILED) if line else None
+        return found
 
     async def idle(self, message_ids: Sequence[str]) -> set[str]:
         """Those of the messages that have a reservation under which nothing waits.
@@ -172,7 +176,7 @@ class StreamEntrance:
             owner, place = await _asked(both.execute())
         if owner is not None:
             await self._claim.require(owner)
-        if place:
+        if place and not place.startswith(names.KAFKA_LETTER.encode()):
             for _, fields in await self._range(names.DEAD_LETTERS, place.decode()):
                 entry_id = first_accepted(fields.get(b"entry"), place.decode())
                 return _found(fields, entry_id, fields.get(b"reason", b"").decode("utf-8", "replace"))

@@ -14,8 +14,8 @@ All keys lie in the database `REDIS_STREAM_DB`. The scripts make some of these n
     msg:epochs               hash: partition -> epoch of its owner; what an earlier owner asks for is refused
     msg:touching:<partition> hash: entries that are handled alone, and how often that was begun; by: the last one, and whose
     msg:dlq                  the dead letters
-    msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed; what may be discarded is no
-                             message, and never in it
+    msg:failed               hash: message id -> its entry in msg:dlq, until it is replayed, or "kafka|<its id>" where it lies
+                             in the topic; what may be discarded is no message, and never in it
     coursegen:installation   whose this database is (services/kernel/installation.py), as in that of the queues
 """
 
@@ -33,6 +33,8 @@ PARTITIONS: Final = "msg:partitions"
 EPOCHS: Final = "msg:epochs"
 DEAD_LETTERS: Final = "msg:dlq"
 FAILED: Final = "msg:failed"
+KAFKA_LETTER: Final = "kafka|"
+"""Before the id of a letter that lies in Kafka's topic."""
 
 GROUP: Final = "persistence-workers"
 """The group that persists the entries of every partition."""

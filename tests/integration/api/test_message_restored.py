@@ -119,6 +119,51 @@ async def test_a_dead_letter_is_no_loss(api: RunningApi, redis: Redis) -> None:
     assert await entries(redis) == []
 
 
+@pytest.mark.parametrize("is_looked_for", [True, False])
+async def test_a_repeat_of_a_dead_letter_that_was_removed_by_hand_is_accepted_anew(
+    is_looked_for: bool, api: RunningApi, redis: Redis, db: Database
+) -> None:
+    """Nothing is left to be replayed, so nobody is told that it failed, or that it waits."""
+    url = f"/api/messages/{_ID}"
+    first = await send(api.client)
+    await bury(redis)
+    await redis.xtrim(names.DEAD_LETTERS, maxlen=0)
+    gone = await api.client.get(url) if is_looked_for else None
+    reply, again = await send(api.client), await send(api.client)
+    waiting = (await api.client.get(url)).json()
+    await persist(db, redis)
+    shown = (await api.client.get(url)).json()
+
+    assert gone is None or gone.status_code == 404
+    assert (reply["messageId"], reply["idempotentHit"], reply["state"]) == (first["messageId"], False, "pending")
+    assert (again["idempotentHit"], again["state"]) == (True, "pending")
+    assert (waiting["state"], waiting["failureReason"], shown["state"]) == ("pending", None, "persisted")
+    assert await redis.hlen(names.FAILED) == 0  # type: ignore[misc]
+
+
+async def test_one_whose_dead_letter_was_removed_is_written_at_once(
+    api: RunningApi, postgres_first: RunningApi, redis: Redis, db: Database
+) -> None:
+    """Where messages are; beside one that still lies there, which is told so."""
+    await send(api.client)
+    await bury(redis)
+    waiting = await send(postgres_first.client)
+    await redis.xtrim(names.DEAD_LETTERS, maxlen=0)
+    replies = [await send(postgres_first.client) for _ in range(2)]
+
+    assert (waiting["idempotentHit"], waiting["state"]) == (True, "failed")
+    assert [(each["idempotentHit"], each["state"]) for each in replies] == [(False, "persisted"), (True, "persisted")]
+
+
+async def test_a_dead_letter_in_kafka_is_not_looked_for_in_redis(api: RunningApi, redis: Redis) -> None:
+    """It is none that somebody has removed."""
+    await send(api.client)
+    await redis.hset(names.FAILED, _ID, f"{names.KAFKA_LETTER}1-1")  # type: ignore[misc]
+
+    assert (await send(api.client))["state"] == "failed"
+    assert (await api.client.get(f"/api/messages/{_ID}")).status_code == 200
+
+
 async def test_without_a_word_of_postgresql_a_reservation_counts(
     app_database_url: str, redis_url: str, redis: Redis, db: Database
 ) -> None:

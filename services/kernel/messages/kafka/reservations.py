@@ -44,7 +44,7 @@ class Reservations:
         self._ms = round(seconds * 1000)
         folder = resources.files("services.kernel.messages.kafka") / "lua"
         claim = (folder / "claim.lua").read_text(encoding="utf-8")
-        self._claim: Any = redis.register_script(f"{script('order')}\n{claim}")
+        self._claim: Any = redis.register_script(f"{script('order')}\n{script('idle')}\n{claim}")
         self._reserve: Any = redis.register_script((folder / "reserve.lua").read_text(encoding="utf-8"))
 
     async def claim(self, messages: Sequence[tuple[str, int]]) -> list[Claim]:
@@ -87,15 +87,16 @@ class Reservations:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        await _asked(self._redis.hset(names.FAILED, message_id, letter_id))
+        await _asked(self._redis.hset(names.FAILED, message_id, names.KAFKA_LETTER + letter_id))
 
     async def failed(self, message_id: str) -> str:
-        """The dead letter of a message, or nothing.
+        """The dead letter of a message in the topic, or nothing.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        return (await _asked(self._redis.hget(names.FAILED, message_id)) or b"").decode()
+        letter = (await _asked(self._redis.hget(names.FAILED, message_id)) or b"").decode()
+        return letter.removeprefix(names.KAFKA_LETTER) if letter.startswith(names.KAFKA_LETTER) else ""
 
     async def revive(self, reservations: Sequence[tuple[str, str]]) -> None:
         """Messages lie among the dead letters no more but where their reservations say: each an id and that.

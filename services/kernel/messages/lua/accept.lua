@@ -20,8 +20,7 @@ end
 local enqueued, lines = {}, {}
 for place, seen in ipairs(KEYS) do
     local at = 4 * place - 1
-    local known = redis.call('GET', seen)
-    local failed = known and has_failed(seen)
+    local known, failed = reservation_of(seen)
     if known and (failed or known ~= ARGV[at + 3]) then
         lines[place] = (failed and '2' or is_idle(seen, known) and '3' or '0') .. known
     else

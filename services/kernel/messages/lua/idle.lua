@@ -13,6 +13,22 @@ local function is_idle(seen, known)
     return #redis.call('XRANGE', 'msg:stream:' .. partition, entry, entry) == 0
 end
 
-local function has_failed(seen)
-    return redis.call('HEXISTS', 'msg:failed', string.sub(seen, #'msg:seen:' + 1)) == 1
+-- A message's reservation, and whether it lies among the dead letters. One whose letter somebody has removed is forgotten: nothing waits
+-- under it that could be replayed. Letters in Kafka's topic are not looked for.
+local function reservation_of(seen)
+    local known = redis.call('GET', seen)
+    if not known then
+        return false, false
+    end
+    local message = string.sub(seen, #'msg:seen:' + 1)
+    local letter = redis.call('HGET', 'msg:failed', message)
+    if not letter then
+        return known, false
+    end
+    if string.find(letter, '^kafka|') or #redis.pcall('XRANGE', 'msg:dlq', letter, letter) > 0 then
+        return known, true
+    end
+    redis.call('HDEL', 'msg:failed', message)
+    redis.call('DEL', seen)
+    return false, false
 end

@@ -4,7 +4,7 @@
 -- Comes after idle.lua.
 local answers = {}
 for place, seen in ipairs(KEYS) do
-    local known = redis.call('GET', seen)
-    answers[place] = known and not has_failed(seen) and is_idle(seen, known) and 1 or 0
+    local known, failed = reservation_of(seen)
+    answers[place] = known and not failed and is_idle(seen, known) and 1 or 0
 end
 return answers
