@@ -61,9 +61,16 @@ class Audit:
         Raises:
             DatabaseUnavailable: it is not written down, so it must not be done.
         """
-        recorded = await self._write(self._db, author, action, target, detail)
+        recorded = await self.note(author, action, target, detail)
         self.announce(recorded)
         return recorded.id
+
+    async def note(self, author: Author, action: str, target: str, detail: Mapping[str, Any]) -> Recorded:
+        """Write down an action that may yet be refused, in a transaction of its own; announce it once it is done.
+
+        Raises as `record`.
+        """
+        return await self._write(self._db, author, action, target, detail)
 
     async def record_within(
         self, session: Connection, author: Author, action: str, target: str, detail: Mapping[str, Any]

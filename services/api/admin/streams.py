@@ -23,7 +23,7 @@ from services.api.admin.stream_models import (
     StreamReply,
 )
 from services.kernel.database import Database
-from services.kernel.errors import BrokerUnavailable, RedisOccupied
+from services.kernel.errors import BrokerUnavailable, CoursegenError, RedisOccupied
 from services.kernel.installation import Claim
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
@@ -126,19 +126,25 @@ class StreamDesk:
         """Put dead letters back into the stream, all that are there now when `ids` is None.
 
         Raises:
-            BrokerUnavailable: Redis does not answer; some may have gone back.
+            BrokerUnavailable: Redis does not answer; some may have gone back, and the record says how many.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
         await self._claim.respect()
         action = await self._record(author, REPLAY, ids, {})
-        missing: list[str] = []
-        if ids is None:
-            done = await self._letters.replay_all()
-        else:
-            missing = [each for each in dict.fromkeys(ids) if not await self._letters.replay([each])]
-            done = len(dict.fromkeys(ids)) - len(missing)
-        await self._audit.complete(action, {"replayed": done, "missing": missing})
-        return DeadMessageOutcome(replayed=done, missing=missing)
+        back, missing = 0, list[str]()
+        try:
+            if ids is None:
+                async for is_back in self._letters.replaying():
+                    back += is_back
+            for each in dict.fromkeys(ids or ()):
+                if await self._letters.replay([each]):
+                    back += 1
+                else:
+                    missing.append(each)
+        finally:
+            outcome = DeadMessageOutcome(replayed=back, missing=missing)
+            await self._audit.complete(action, msgspec.structs.asdict(outcome))
+        return outcome
 
     async def discard(self, author: Author, ids: Sequence[str] | None) -> DiscardedMessageOutcome:
         """Remove dead letters that are no message, all that are there now when `ids` is None.
@@ -173,16 +179,21 @@ class StreamDesk:
         """Have twice as many partitions; nothing happens when there are `count` already.
 
         Raises:
-            InvalidInput: `count` is not twice as many as there are, or too many.
+            InvalidInput: `count` is not twice as many as there are, or too many; the record says so.
             BrokerUnavailable: Redis does not answer.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
         await self._claim.respect()
         before = await self._stream.partitions(self._configured)
-        action = await self._audit.record(author, DIVIDE, "partitions", {"from": before, "to": count})
-        await self._upkeep.repartition(count, present=self._configured)
+        action = await self._audit.note(author, DIVIDE, "partitions", {"from": before, "to": count})
+        try:
+            await self._upkeep.repartition(count, present=self._configured)
+        except CoursegenError as error:
+            await self._audit.complete(action.id, {"error": error.message})
+            raise
+        self._audit.announce(action)
         now = await self._stream.partitions(self._configured)
-        await self._audit.complete(action, {"partitions": now})
+        await self._audit.complete(action.id, {"partitions": now})
         return PartitionCountReply(partitions=now, changed=now != before)
 
 

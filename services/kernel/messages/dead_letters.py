@@ -105,7 +105,16 @@ class DeadMessages:
         Raises:
             BrokerUnavailable: Redis does not answer; some may have gone back.
         """
-        return sum([await self._replay(each) async for each in self._all()])
+        return sum([is_back async for is_back in self.replaying()])
+
+    async def replaying(self) -> AsyncIterator[bool]:
+        """The same one by one: of each whether it went back.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; the one after the last may have gone back.
+        """
+        async for each in self._all():
+            yield await self._replay(each)
 
     async def chosen(self, letter_ids: Sequence[str] | None) -> Chosen:
         """What is to be discarded of these, or of all that are there now: no message, for each was acknowledged to somebody.

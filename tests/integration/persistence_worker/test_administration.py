@@ -14,9 +14,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from services.kernel import metrics
 from services.kernel.database import Database
 from services.kernel.messages import dead_letters, names
-from services.kernel.messages.dead_letters import DeadMessages
+from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
+from services.kernel.messages.envelope import encode
 from tests.integration.api.test_dead_letters import administrator
 from tests.integration.persistence_worker.conftest import Persisting
 from tests.integration.persistence_worker.test_later_versions import LATER
@@ -244,6 +246,36 @@ async def test_the_record_has_what_was_discarded_when_redis_breaks_off(
     }
 
 
+@pytest.mark.parametrize("every", [True, False])
+async def test_the_record_says_how_many_went_back_when_redis_breaks_off(
+    every: bool, app_database_url: str, private_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it was answered 503."""
+    replay, asked = DeadMessages._replay, 0
+
+    async def killed_at_the_third(self: DeadMessages, letter: DeadMessage) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            private_redis.kill()
+        return await replay(self, letter)
+
+    monkeypatch.setattr(DeadMessages, "_replay", killed_at_the_third)
+    async with (
+        running_api(app_database_url, private_redis.url()) as api,
+        administrator(api) as admin,
+        Redis.from_url(private_redis.url()) as redis,
+    ):
+        letter = {"reason": "refused", "entry": "9-1", "partition": "5", "envelope": encode(envelope("talk", "a"))}
+        ids = [(await redis.xadd(names.DEAD_LETTERS, letter)).decode() for _ in range(4)]
+        body = {"all": True} if every else {"ids": ["1-1", *ids]}
+        answer = await admin.post("messages/dead-letters/replay", json=body)
+        (action,) = (await admin.get("actions", params={"action": "messages.replay"})).json()["actions"]
+
+    assert answer.status_code == 503
+    assert action["detail"]["result"] == {"replayed": 2, "missing": [] if every else ["1-1"]}
+
+
 async def test_of_very_many_the_record_has_the_first(
     admin: httpx.AsyncClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +295,7 @@ async def test_partitions_are_divided_once_and_it_is_recorded(
     admin: httpx.AsyncClient, db: Database, redis: Redis, ledger: Ledger, persisting: Persisting
 ) -> None:
     """Twice as many and no other number; messages before and after it keep their order."""
+    announced = _announced("messages.divide")
     await ledger.talk(20, 3)
     done = await admin.put("messages/partitions", json={"partitions": 2 * PARTITIONS})
     again = await admin.put("messages/partitions", json={"partitions": 2 * PARTITIONS})
@@ -280,6 +313,15 @@ async def test_partitions_are_divided_once_and_it_is_recorded(
     assert {"from": PARTITIONS, "to": 2 * PARTITIONS, "result": {"partitions": 2 * PARTITIONS}} in [
         each["detail"] for each in actions
     ]
+    refused = next(each["detail"] for each in actions if each["detail"]["to"] == 3 * PARTITIONS)
+    assert f"{4 * PARTITIONS} at a time" in refused["result"]["error"]
+    assert _announced("messages.divide") - announced == 2
+
+
+def _announced(action: str) -> float:
+    series = f'admin_actions_total{{action="{action}"}} '
+    lines = metrics.render().decode().splitlines()
+    return sum(float(line.removeprefix(series)) for line in lines if line.startswith(series))
 
 
 async def test_without_redis_the_owners_are_shown_and_nothing_is_replayed(
