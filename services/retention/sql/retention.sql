@@ -191,7 +191,9 @@ WITH batch AS (
 SELECT count(*) FROM removed;
 
 -- name: remove_beside_messages
--- Long contents older than $1 whose message has another one, or was never accepted. Their key begins with the message's id.
+-- Long contents older than $1 whose message has another one, or was never accepted. Their key begins with the message's id. And receipts
+-- of messages that never got a row, which may be receipted while they are pending: looked for once no message is left that is as old,
+-- for nothing but a look at all receipts finds them.
 WITH batch AS (
     SELECT p.payloadkey
       FROM message_payloads AS p
@@ -201,8 +203,20 @@ WITH batch AS (
        FOR UPDATE SKIP LOCKED
 ), removed AS (
     DELETE FROM message_payloads AS p USING batch AS b WHERE p.payloadkey = b.payloadkey RETURNING 1
+), orphans AS (
+    SELECT r.messageid, r.userid, r.state
+      FROM message_receipts AS r
+     WHERE r.createdat < $1::timestamptz
+       AND NOT EXISTS (SELECT FROM messages AS m WHERE m.createdat < $1::timestamptz)
+       AND NOT EXISTS (SELECT FROM messages AS m WHERE m.id = r.messageid)
+     LIMIT $2::integer
+       FOR UPDATE OF r SKIP LOCKED
+), receipts AS (
+    DELETE FROM message_receipts AS r USING orphans AS o
+     WHERE r.messageid = o.messageid AND r.userid = o.userid AND r.state = o.state
+    RETURNING 1
 )
-SELECT count(*) FROM removed;
+SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM receipts);
 
 -- name: find_table
 -- Where table $1 (its schema before a dot, or public) with column $2 stands, or why it cannot be cleaned. Names are taken as they

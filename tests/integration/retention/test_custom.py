@@ -127,6 +127,22 @@ async def test_long_contents_whose_message_was_never_accepted_go_as_well(db: Dat
     assert await db.fetchval("SELECT array_agg(payloadkey) FROM message_payloads") == ["never1/a"]
 
 
+async def test_receipts_whose_message_never_got_a_row_go_as_well(app_db: Database, db: Database) -> None:
+    """Of all states, in as many batches as it takes; what is younger may wait for its row, and whose row is there stays."""
+    await db.execute(_MESSAGE, "m1", 1)
+    receipt = "INSERT INTO message_receipts VALUES ($1, $2, $3, now() - interval '1 day' * $4::int)"
+    for days in (1, 91):
+        for state in ("delivered", "read"):
+            for user in ("u", "v"):
+                await db.execute(receipt, f"never{days}", user, state, days)
+            await db.execute(receipt, "m1", f"u{days}", state, days)
+    report = await run(app_db, rule("Messages", "90d", batchSize=3))
+
+    assert (report.outcome, report.rules[0].deleted) == ("succeeded", 4)
+    left = await db.fetch("SELECT messageid, count(*) FROM message_receipts GROUP BY 1 ORDER BY 1")
+    assert [tuple(each) for each in left] == [("m1", 4), ("never1", 4)]
+
+
 async def test_a_table_that_the_role_may_not_touch_says_so(app_db: Database, db: Database) -> None:
     """PostgreSQL's own words."""
     await db.execute("CREATE TABLE secretive (at timestamptz)")
