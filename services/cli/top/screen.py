@@ -19,6 +19,7 @@ Line = tuple[str, str]
 
 _USUAL_DEPTH = 100
 _DEEPEST = 1000
+"""Of rows in the outbox, and of messages that wait."""
 
 
 def lines(readings: Readings, place: str, trouble: str | None = None) -> Iterator[Line]:
@@ -53,8 +54,11 @@ def _summary(readings: Readings) -> Iterator[Line]:
     owners = sum(each["alive"] for each in latest.messages["workers"])
     workers = sum(each["workers"] or 0 for each in latest.queues["queues"])
     gone = f"; no answer from {', '.join(latest.silent)}" if latest.silent else ""
-    yield f"workers    {workers} at the queues, {owners} for messages{gone}", ALARMING if gone or not workers else CALM
-    yield f"messages   {_shown(latest.messages['lag'])} wait", CALM
+    lag = latest.messages["lag"] or 0
+    is_in_vain = lag > 0 and not owners
+    style = ALARMING if gone or not workers or is_in_vain else CALM
+    yield f"workers    {workers} at the queues, {owners} for messages{gone}", style
+    yield f"messages   {_shown(latest.messages['lag'])} wait", ALARMING if is_in_vain else _how_deep(lag)
     yield _slowest(readings), CALM
     yield _dead(readings)
 
@@ -62,9 +66,12 @@ def _summary(readings: Readings) -> Iterator[Line]:
 def _depth(readings: Readings) -> Line:
     outbox = readings.latest.outbox
     depth = outbox["depth"]
-    style = ALARMING if depth > _DEEPEST else NOTABLE if depth >= _USUAL_DEPTH else CALM
     oldest = f", the oldest for {age(outbox['oldestSeconds'])}" if outbox["waiting"] else ""
-    return f"depth      {depth} rows in the outbox{oldest}", style
+    return f"depth      {depth} rows in the outbox{oldest}", _how_deep(depth)
+
+
+def _how_deep(depth: int) -> str:
+    return ALARMING if depth > _DEEPEST else NOTABLE if depth >= _USUAL_DEPTH else CALM
 
 
 def _rates(readings: Readings) -> str:
@@ -105,8 +112,9 @@ def _dead(readings: Readings) -> Line:
     if not dead:
         return "dead       no letters", CALM
     listed = ", ".join(f"{count} {kind}" for kind, count in dead.items())
-    command = "coursegen messages dead-letters" if set(dead) == {"messages"} else "coursegen admin dead-letters list"
-    return f"dead       {listed}; next: {command}", NOTABLE
+    commands = ["coursegen admin dead-letters list"] if set(dead) != {"messages"} else []
+    commands += ["coursegen messages dead-letters"] if "messages" in dead else []
+    return f"dead       {listed}; next: {', '.join(commands)}", NOTABLE
 
 
 def _queues(readings: Readings) -> Iterator[Line]:

@@ -13,6 +13,7 @@ from services.cli.top.reading import WINDOW_SECONDS, Reading, Readings
 from services.cli.top.series import Stage
 
 _MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
+_PERSISTED = {"lag": 0, "deadLetters": 0, "workers": [{"alive": True}]}
 _QUEUE = {"queue": "q", "waitingTotal": 0, "scheduled": 0, "running": 0, "dead": 0, "workers": 1, "paused": False}
 
 
@@ -29,7 +30,7 @@ def _reading(
         "outbox": {"depth": 0, "waiting": 0, "dead": 0, "oldestSeconds": None},
         "leader": {"holder": "relay-1", "epoch": 3, "alive": True, "heartbeatAgeSeconds": 1.0, "nodes": []},
         "letters": {"matched": {"outbox": 0, "queue": 0, "webhook": 0}},
-        "messages": {"lag": 0, "deadLetters": 0, "workers": [{"alive": True}]},
+        "messages": _PERSISTED,
         "stages": {"A": Stage(), "B": Stage()},
     }
     return Reading(at=at, **{**calm, **more})
@@ -139,6 +140,20 @@ def test_the_slowest_stage_is_that_of_lately() -> None:
             "1 messages; next: coursegen messages dead-letters",
             {"messages": {"lag": None, "deadLetters": 1, "workers": []}},
         ),
+        (
+            "dead",
+            screen.NOTABLE,
+            "2 queue, 1 messages; next: coursegen admin dead-letters list, coursegen messages dead-letters",
+            {
+                "letters": {"matched": {"queue": 2}},
+                "messages": {"lag": 0, "deadLetters": 1, "workers": []},
+            },
+        ),
+        ("workers", screen.CALM, "0 for messages", {"messages": {"lag": 0, "deadLetters": 0, "workers": []}}),
+        ("workers", screen.ALARMING, "0 for messages", {"messages": {"lag": 1, "deadLetters": 0, "workers": []}}),
+        ("messages", screen.ALARMING, "1 wait", {"messages": {"lag": 1, "deadLetters": 0, "workers": []}}),
+        ("messages", screen.NOTABLE, "100 wait", {"messages": {**_PERSISTED, "lag": 100}}),
+        ("messages", screen.ALARMING, "1001 wait", {"messages": {**_PERSISTED, "lag": 1001}}),
         ("workers", screen.ALARMING, "no answer from worker-analysis", {"silent": ["worker-analysis"]}),
         ("slowest", screen.CALM, "METRICS_URL", {"stages": None}),
     ],
