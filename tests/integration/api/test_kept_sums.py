@@ -191,6 +191,9 @@ async def test_an_api_begins_while_redis_hangs(app_database_url: str, redis_url:
         numbers = answer.json()
         for _, writer in held:
             writer.close()
+    for _, writer in held:  # one that came while the api stopped is closed as well
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for _, writer in held), return_exceptions=True)
 
     assert (answer.status_code, numbers["fsm"]["window"]["total"]) == (200, 0)
     assert 0 < numbers["fsm"]["window"]["seconds"] < took
