@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import Home, Started, open_home
 from tests.support.marked import DOCS, MESSAGES, marked
-from tests.support.servers import REPOSITORY
+from tests.support.servers import REPOSITORY, database_number
 from tests.support.waiting import eventually_sync
 
 _PROCESSES = {
@@ -420,7 +420,12 @@ def test_named_servers_are_used_and_nothing_embedded_is_started(
     home: Home, empty_database_url: str, redis_url: str, document: Path
 ) -> None:
     """DATABASE_URL and REDIS_URL win over the embedded servers."""
-    done = home.run("demo", str(document), "--out", str(home.out), DATABASE_URL=empty_database_url, REDIS_URL=redis_url)
+    named = {
+        "DATABASE_URL": empty_database_url,
+        "REDIS_URL": redis_url,
+        "REDIS_STREAM_DB": str(database_number(redis_url)),  # the next one is another test's
+    }
+    done = home.run("demo", str(document), "--out", str(home.out), **named)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "starting postgres" not in done.stdout
