@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS: Final = 1.0
 """How often changed limits are looked for, and a Redis that was away is tried."""
+_OPEN_SECONDS: Final = 1.0
+"""Longest wait for Redis at the start: PostgreSQL can count meanwhile."""
 _CONFIRM_SECONDS: Final = 10.0
 """A reservation older than that may have been verified away before its run began."""
 _LIMIT_TYPES: Final[Mapping[Decision, LimitType]] = {Decision.USER_LIMIT: "user", Decision.GLOBAL_LIMIT: "global"}
@@ -100,16 +102,18 @@ class Gate:
         return not self._is_doubted
 
     async def open(self) -> None:
-        """Look at the limits, and have the counters rebuilt if Redis does not know them.
+        """Look at the limits, and have the counters rebuilt if Redis does not know them; one that hangs is not waited for.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         await self._limits.refresh()
         try:
-            if not await self._book.is_ready():
+            async with asyncio.timeout(_OPEN_SECONDS):
+                is_ready = await self._book.is_ready()
+            if not is_ready:
                 await self._book.rebuild()
-        except BrokerUnavailable:
+        except (BrokerUnavailable, TimeoutError):
             self.doubt("Redis does not answer")
 
     async def admit(self, request: InitiationRequest, run_number: int) -> Permit:
