@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Ten checks of a running deployment: Redis, Database, Migrations, Tables, API, Outbox, FSM, Fallbacks, Pending Jobs, Events.
-# It only looks, and may be run as often as you like.
+# It only looks, and may be run as often as you like. It needs bash, python3, curl or kubectl, and a checkout of the release around it.
 #
 #   scripts/verify-deployment.sh [--json]                             the stack that API_URL names
 #   scripts/verify-deployment.sh --url URL [--json]                   an api anywhere
@@ -53,6 +53,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 url=${url%/}
+[ -f "$statements" ] && [ -f "$collector" ] || wrongly "Run it from a checkout of the release: services/ is not beside scripts/."
 [[ $url =~ ^https?://[^@]+$ ]] || wrongly "The address of the api must begin with http:// or https:// and hold no password."
 if [ "$url" != "${named%/}" ]; then unset DATABASE_URL REDIS_URL REDIS_HOST; fi
 need python3

@@ -252,6 +252,18 @@ def test_a_program_that_is_missing_is_named(deployment: Deployment, tmp_path: Pa
     assert problems["Tables"] == problems["Migrations"] == ["not seen: psql is not on the PATH"]
 
 
+def test_alone_it_says_what_is_missing(tmp_path: Path) -> None:
+    """A copy without the checkout around it: exit code 64, before anything is asked."""
+    script = tmp_path / "scripts" / "verify-deployment.sh"
+    script.parent.mkdir()
+    shutil.copy(SCRIPT, script)
+    done = subprocess.run([script], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "from a checkout of the release" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_cluster_that_does_not_answer_is_no_verdict(deployment: Deployment, tmp_path: Path) -> None:
     """Nothing was looked at: exit code 64, whether the release is named or not."""
     kubectl = tmp_path / "kubectl"
