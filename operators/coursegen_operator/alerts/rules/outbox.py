@@ -45,7 +45,8 @@ ALERTS: Final = (
         "max by (namespace) (outbox_dead_rows@here) > @deadRows",
         f"Dead letters lie in the outbox{PLACE}",
         "{{ $value | humanize }} rows of job_outbox will not be tried again by themselves; each holds up one course until "
-        "somebody replays or discards it. Next: coursegen admin dead-letters list",
+        "somebody replays or discards it. "
+        "Next: admin GET dead-letters kind=outbox, a word of the runbook; or coursegen admin dead-letters list",
         hold="1m",
     ),
 )
