@@ -6,13 +6,26 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Final, Literal
 
 from services.kernel.texts import shortened
 
 SUMMARY_BYTES: Final = 600
 _NAMED: Final = 5
+_LONGEST: Final = 110
 _HASH_LENGTH: Final = 16
+_TRAITS: Final = (
+    {"r": "an ordinary table", "p": "partitioned", "f": "a foreign table"},
+    {"p": "logged", "u": "unlogged"},
+    {"t": "row security on", "f": "row security off"},
+    {"t": "row security forced", "f": "row security not forced"},
+)
+"""What a table is apart from its parts, which are objects of their own: letters of drift.sql, in its order, and their words."""
+_TABLES: Final = {
+    hashlib.md5(" ".join(letters).encode(), usedforsecurity=False).hexdigest(): letters for letters in product(*_TRAITS)
+}
+"""The letters that a table's digest is made of. They are few enough to be found again, so that what was noted need say no more."""
 
 Objects = Mapping[str, str]
 State = Literal["InSync", "Drifted"]
@@ -35,7 +48,11 @@ def compare(expected: Objects, actual: Objects, ignore: Sequence[str] = ()) -> D
     differences = [
         *(f"{name} added" for name in _whole(actual.keys() - expected.keys())),
         *(f"{name} removed" for name in _whole(expected.keys() - actual.keys())),
-        *(f"{name} changed" for name in sorted(expected.keys() & actual.keys()) if expected[name] != actual[name]),
+        *(
+            f"{name} changed{_traits(expected[name], actual[name])}"
+            for name in sorted(expected.keys() & actual.keys())
+            if expected[name] != actual[name]
+        ),
     ]
     state: State = "Drifted" if differences else "InSync"
     return Drift(state, fingerprint(actual), _summary(differences, len(actual)))
@@ -72,9 +89,17 @@ def _whole(names: Iterable[str]) -> list[str]:
     return sorted(name for name in present if not name.partition(" ")[2].startswith(tables))
 
 
+def _traits(was: str, now: str) -> str:
+    """What a table has become, in brackets; nothing of other objects, whose digests tell nothing."""
+    if was not in _TABLES or now not in _TABLES:
+        return ""
+    pairs = zip(_TRAITS, _TABLES[was], _TABLES[now], strict=True)
+    return f" ({', '.join(words[after] for words, before, after in pairs if before != after)})"
+
+
 def _summary(differences: Sequence[str], count: int) -> str:
     if not differences:
         return f"{count} objects are as the migrations made them"
-    listed = "; ".join(shortened(each, 90) for each in differences[:_NAMED])
+    listed = "; ".join(shortened(each, _LONGEST) for each in differences[:_NAMED])
     more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
     return shortened(f"{len(differences)} differences: {listed}{more}", SUMMARY_BYTES)

@@ -23,7 +23,12 @@ _CHANGES = (
     ("DROP INDEX idx_courses_running", "index public.courses.idx_courses_running removed"),
     ("CREATE INDEX extra ON courses (title)", "index public.courses.extra added"),
     ("ALTER TABLE courses DISABLE TRIGGER ALL", "trigger public.courses."),
-    ("ALTER TABLE courses DISABLE ROW LEVEL SECURITY", "table public.courses changed"),
+    ("ALTER TABLE courses DISABLE ROW LEVEL SECURITY", "table public.courses changed (row security off)"),
+    ("ALTER TABLE system_metrics SET UNLOGGED", "table public.system_metrics changed (unlogged)"),
+    (
+        "ALTER TABLE courses DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
+        "table public.courses changed (row security off, row security not forced)",
+    ),
     ("DROP POLICY courses_service_role ON courses", "policy public.courses.courses_service_role removed"),
     ("ALTER TYPE metric_severity ADD VALUE 'extra'", "type public.metric_severity changed"),
     (

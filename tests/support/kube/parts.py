@@ -236,7 +236,7 @@ PARTS: Final = (
         ("DatabaseSchemaDrift",),
         "DatabaseSchemaDrift",
         "mend-drift",
-        r"idempotency_keys changed",
+        r"idempotency_keys changed \(row security off\)",
         breaks=_statement("ALTER TABLE idempotency_keys DISABLE ROW LEVEL SECURITY"),
         clears=_statement("ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY"),
     ),
