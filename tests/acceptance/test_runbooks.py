@@ -14,11 +14,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from services.kernel.database import Database
 from tests.support import tokens
 from tests.support.conversations import message
 from tests.support.local_page import Page, Watch
+from tests.support.marked import DOCS, marked, typed_as
+from tests.support.servers import PrivateRedis
 from tests.support.stack import Process, Stack, open_stack
 from tests.support.waiting import eventually
 
@@ -202,6 +205,41 @@ def _leader(watch: Watch, page: Page) -> str:
 
 def _number(watch: Watch, query: str) -> int:
     return int(watch.types(f'sql "{query}"').splitlines()[2])
+
+
+async def test_a_redis_that_is_full(
+    tmp_path: Path, app_database_url: str, database_url: str, db: Database, private_redis: PrivateRedis
+) -> None:
+    """OutboxLagHigh, `Redis is full`: the logs of relay and api say so, room is made, and what waited goes by itself."""
+    runbook = DOCS / "runbooks" / "OutboxLagHigh.md"
+    said = "used memory > 'maxmemory'"
+    with open_stack(tmp_path, database_url=app_database_url, redis_url=private_redis.url()) as stack:
+        watch = Watch(stack, database_url)
+        api, relay = await stack.start_all("api", "outbox_relay")
+        async with Redis.from_url(private_redis.url()) as admin:
+            await admin.config_set("maxmemory", "1mb")
+        course = await _order(api)
+        async with httpx.AsyncClient(base_url=api.url, headers=tokens.bearer(), timeout=30) as client:
+            body = message(senderId=str(tokens.USER), conversationId="talk", clientMessageId="1", content="Hello")
+            refused = await client.post("/api/messages", json=body)
+        await eventually(lambda: _says(relay, said), within=BACK_SECONDS)
+
+        assert refused.status_code == 503
+        assert said in watch.looks(Page("ApiErrorBudgetBurnFast").block("Look"))
+        assert said not in watch.types("ask api 9090 /readyz")
+        *_, look = typed_as(runbook, "runbooks-cluster")
+        found = watch.types(look.text)
+        assert "maxmemory_human:1.00M" in found
+        watch.types("ROOM=64mb\n" + marked(runbook, "mend-room"))
+
+        query = f"SELECT count(*) FROM job_outbox WHERE entity_id = '{course}' AND processed_at IS NOT NULL"
+        await eventually(lambda: _number(watch, query) == 1, within=BACK_SECONDS)
+        assert await db.fetchval("SELECT max(retry_count) FROM job_outbox") == 0
+        assert "Biggest" in watch.types(look.text)
+
+
+def _says(process: Process, words: str) -> bool:
+    return words in process.log.read_text(encoding="utf-8")
 
 
 async def _order(api: Process) -> str:

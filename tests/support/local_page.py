@@ -1,6 +1,6 @@
 """A page for whoever is on call, typed on the local stack: its commands are a cluster's, so that the words are defined anew.
 
-`sql`, `stream`, `ask` and `admin` do what the checklist's do, without pods. `kubectl` and `helm` show the stack's processes and
+`sql`, `redis`, `stream`, `ask` and `admin` do what the checklist's do, without pods. `kubectl` and `helm` show the stack's processes and
 logs as a cluster would those of pods, and write down what is to be changed: `Watch.obeys` does it, as a cluster's controllers do.
 """
 
@@ -29,7 +29,8 @@ _WORDS: Final = r"""
 export NS=courses NAME=coursegen RELEASE=coursegen CHART=charts/coursegen VALUES=courses-values.yaml
 sql() { psql "$DATABASE_URL" -X -v ON_ERROR_STOP=1 -c "$1"; }
 owner() { psql "$OWNER_URL" -X -v ON_ERROR_STOP=1 -c "$1"; }
-stream() { redis-cli -u "$REDIS_URL" --no-auth-warning "$@"; }
+redis() { redis-cli -u "$REDIS_URL" --no-auth-warning "$@"; }
+stream() { redis "$@"; }
 ask() { curl -sSf "$(cat "$PLACES/$1-$2")$3"; }
 admin() {
     local body

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(3), py
 RUNBOOKS = "runbooks-cluster"
 ELSEWHERE = ("sql", "owner", "admin")
 """What these are followed by is typed where more may be changed: tests/integration/test_sql_on_pages.py, test_admin_word.py."""
-SILENT = ("ApiErrorBudgetBurnFast", "ApiErrorBudgetBurnSlow")
+SILENT = ("ApiErrorBudgetBurnFast", "ApiErrorBudgetBurnSlow", "MessagesNotPersisted")
 """Of these the command shows nothing where nothing is wrong."""
 _AT_ONCE = 4
 """Blocks that run side by side: most of their time kubectl waits."""
