@@ -24,6 +24,7 @@ _GIVEN = {
     "'COURSE'": "'10ad7e57-0000-4000-8000-000000000001'",
     "'QUEUE'": "'course-generation:analysis'",
     "$LOGIN": _LOGIN,
+    "(PID)": "(0)",
     "'…'": "'a password'",
 }
 """What the reader fills in."""
