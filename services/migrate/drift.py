@@ -25,7 +25,7 @@ _TRAITS: Final = (
 _TABLES: Final = {
     hashlib.md5(" ".join(letters).encode(), usedforsecurity=False).hexdigest(): letters for letters in product(*_TRAITS)
 }
-"""The letters that a table's digest is made of. They are few enough to be found again, so that what was noted need say no more."""
+"""The letters that a table's digest is made of. They are few enough to be found again: what was noted need say no more."""
 
 Objects = Mapping[str, str]
 State = Literal["InSync", "Drifted"]

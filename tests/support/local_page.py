@@ -1,7 +1,8 @@
 """A page for whoever is on call, typed on the local stack: its commands are a cluster's, so that the words are defined anew.
 
-`sql`, `redis`, `stream`, `ask` and `admin` do what the checklist's do, without pods. `kubectl` and `helm` show the stack's processes and
-logs as a cluster would those of pods, and write down what is to be changed: `Watch.obeys` does it, as a cluster's controllers do.
+`sql`, `redis`, `stream`, `ask` and `admin` do what the checklist's do, without pods. `kubectl` and `helm` show the stack's
+processes and logs as a cluster would those of pods, and write down what is to be changed: `Watch.obeys` does it, as a cluster's
+controllers do.
 """
 
 from __future__ import annotations
