@@ -31,13 +31,17 @@ _UNAVAILABLE = (
     redis_errors.TryAgainError,
     redis_errors.ClusterDownError,
     redis_errors.OutOfMemoryError,
+    redis_errors.NoPermissionError,
     redis_errors.InvalidResponse,  # somebody else answers: on Kubernetes the address of a pod that is gone is given to another
     OSError,
     TimeoutError,
 )
-_UNAVAILABLE_WORDS = re.compile(r"(?:^|-)(?:LOADING|READONLY|MASTERDOWN|OOM|MISCONF|UNBLOCKED|NOREPLICAS|BUSY)\b")
-"""At the beginning of an answer; what a script was refused stands in mid-sentence until Redis 7. Where the client has a class for
-a word, it cuts it off."""
+_UNAVAILABLE_WORDS = re.compile(
+    r"(?:^|-)(?:LOADING|READONLY|MASTERDOWN|OOM|MISCONF|UNBLOCKED|NOREPLICAS|BUSY|NOPERM|NOAUTH|WRONGPASS)\b"
+    r"|The user executing the script|ACL failure in script"
+)
+"""At the beginning of an answer; what a script was refused stands in mid-sentence until Redis 7, and what its user may not do has
+other words in each version. Where the client has a class for a word, it cuts it off."""
 
 
 def open_redis(
@@ -73,7 +77,7 @@ def open_redis(
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether `error` says that the server as a whole is out of reach (GAP27), not that one command was bad."""
+    """Whether `error` says that the server as a whole is out of reach or refuses us (GAP27), not that one command was bad."""
     if isinstance(error, (BrokerUnavailable, *_UNAVAILABLE)):
         return True
     return isinstance(error, redis_errors.ResponseError) and _UNAVAILABLE_WORDS.search(str(error)) is not None

@@ -23,7 +23,7 @@ from services.api.admin.stream_models import (
     StreamReply,
 )
 from services.kernel.database import Database
-from services.kernel.errors import BrokerUnavailable, CoursegenError, RedisOccupied
+from services.kernel.errors import BrokerUnavailable, InvalidInput, RedisOccupied
 from services.kernel.installation import Claim
 from services.kernel.messages.consuming import StreamExit
 from services.kernel.messages.dead_letters import DeadMessage, DeadMessages
@@ -180,7 +180,7 @@ class StreamDesk:
 
         Raises:
             InvalidInput: `count` is not twice as many as there are, or too many; the record says so.
-            BrokerUnavailable: Redis does not answer.
+            BrokerUnavailable: Redis does not answer; it may have been done.
             DatabaseUnavailable: nothing was done, since it could not be recorded.
         """
         await self._claim.respect()
@@ -188,7 +188,11 @@ class StreamDesk:
         action = await self._audit.note(author, DIVIDE, "partitions", {"from": before, "to": count})
         try:
             await self._upkeep.repartition(count, present=self._configured)
-        except CoursegenError as error:
+        except (InvalidInput, RedisOccupied) as error:
+            await self._audit.complete(action.id, {"error": error.message})
+            raise
+        except BrokerUnavailable as error:  # it may have been done all the same
+            self._audit.announce(action)
             await self._audit.complete(action.id, {"error": error.message})
             raise
         self._audit.announce(action)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from services.kernel.errors import BrokerUnavailable, PermanentError, RetryableError, StaleLeader
 from services.kernel.queue.jobs import EnqueueOutcome, QueuedRow
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST_CHUNK: Final = 500
 """Rows of one script call: Lua unpacks at most 8,000 values, and 500 hold Redis up for 10 ms at the worst."""
-_OF_THE_LOGIN = re.compile(r"(?:^|-)(?:NOAUTH|NOPERM|WRONGPASS)\b")
-"""Words of an answer that speaks of who has sent something, not of what; until Redis 7 a script's stand in mid-sentence."""
 
 
 class EnqueueRefused(PermanentError):
@@ -204,7 +201,7 @@ class Producer:
 def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused | EnqueueInterrupted:
     if isinstance(answer, ResponseError) and str(answer).startswith("Protocol error"):
         return _interrupted(answer)  # what Redis says before it hangs up; often nobody gets to read it
-    if isinstance(answer, ResponseError) and not is_unavailable(answer) and not _is_of_the_login(answer):
+    if isinstance(answer, ResponseError) and not is_unavailable(answer):
         return EnqueueRefused(f"Redis refused the jobs: {answer}")
     if isinstance(answer, RedisError | OSError):
         raise BrokerUnavailable(f"Redis takes no jobs at present: {answer}") from answer
@@ -212,10 +209,6 @@ def _outcome(answer: Any, epoch: int | None) -> EnqueueOutcome | EnqueueRefused 
         raise StaleLeader(f"the queue has seen epoch {answer[1]}, this leader has {epoch}", seen=answer[1])
     accepted, duplicates, lengths = answer
     return EnqueueOutcome(accepted, duplicates, by_priority(lengths))
-
-
-def _is_of_the_login(answer: ResponseError) -> bool:
-    return isinstance(answer, NoPermissionError) or _OF_THE_LOGIN.search(str(answer)) is not None
 
 
 def _interrupted(error: BaseException) -> EnqueueInterrupted:

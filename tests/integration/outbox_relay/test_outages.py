@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -97,10 +98,15 @@ async def test_a_redis_without_memory_charges_no_row(
     assert {(row["retry_count"], row["processed_at"]) for row in during} == {(0, None)}
 
 
+async def _user(admin: Any, right: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "default", right)
+
+
 @each_redis
-@pytest.mark.parametrize("command", ["rpush", "evalsha"])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("command", ["rpush", "msetnx", "evalsha"])
 async def test_a_login_without_a_right_charges_no_row(
-    db: Database, running_course: UUID, relaying: StartRelay, private_redis: PrivateRedis, command: str
+    db: Database, running_course: UUID, relaying: StartRelay, private_redis: PrivateRedis, command: str, rows: int
 ) -> None:
     """A script may do less than before, or not be called at all: that is the login's fault, not the row's.
 
@@ -114,11 +120,11 @@ async def test_a_login_without_a_right_charges_no_row(
     ):
         first = await add_rows(db, running_course, 1)
         await eventually(lambda: _all_processed(db, first))
-        await admin.execute_command("ACL", "SETUSER", "default", f"-{command}")
-        ids = await add_rows(db, running_course, 3)
+        await _user(admin, f"-{command}")
+        ids = await add_rows(db, running_course, rows)
         await asyncio.sleep(1)
         during = await outbox(db, ids)
-        await admin.execute_command("ACL", "SETUSER", "default", f"+{command}")
+        await _user(admin, f"+{command}")
         await eventually(lambda: _all_processed(db, ids))
 
         async def all_wait() -> bool:
