@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana import HERE, WINDOW, Dashboard, Line, Now, Panel
+from grafana import HERE, WINDOW, Bars, Dashboard, Line, Panel
 
 BUDGETS: Final = (
     ("coursegen-api", "0.001"),
@@ -49,7 +49,7 @@ OBJECTIVES: Final = Dashboard(
     tags=("coursegen", "slo"),
     namespaces="fsm_initializations_total",
     panels=(
-        Now(
+        Bars(
             "Error Budget Left",
             "Percent of each objective's budget of the last 30 days, where its namespace has least. At 0 it is used up.",
             "percent",

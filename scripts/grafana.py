@@ -172,6 +172,28 @@ class Gauge(Now):
 
 
 @dataclass(frozen=True)
+class Bars(Now):
+    """One bar from 0 to 100 for each line, below each other: for more of them than have room side by side."""
+
+    kind: ClassVar[str] = "bargauge"
+    kind_name: ClassVar[str] = "Bar gauge"
+
+    def _defaults(self) -> dict[str, Any]:
+        return super()._defaults() | {"min": 0, "max": 100}
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "displayMode": "basic",
+            "minVizHeight": 10,
+            "namePlacement": "left",
+            "orientation": "horizontal",
+            "reduceOptions": _LATEST,
+            "showUnfilled": True,
+            "valueMode": "color",
+        }
+
+
+@dataclass(frozen=True)
 class Histogram(Panel):
     """How many fell into each bucket, over time; the line's series are buckets with the label `le`."""
 

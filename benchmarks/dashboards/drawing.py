@@ -95,6 +95,8 @@ def _draw_panel(frame: _Frame, series: Sequence[Series], answers: Answers) -> No
         kinds[frame.panel.kind](frame, series, answers)
     elif frame.panel.kind == "table":
         _draw_table(frame, series)
+    elif frame.panel.kind == "bargauge" and series:
+        _draw_bars(frame, series)
     else:
         _draw_tiles(frame, series)
 
@@ -241,6 +243,28 @@ def _draw_tile(frame: _Frame, series: Series, middle: float, width: float, *, na
     )
     if named:
         frame.text(middle, frame.height * 0.7, series.name, ha="center", fontsize=8)
+
+
+def _draw_bars(frame: _Frame, series: Sequence[Series]) -> None:
+    axes = frame.axes(1.5, 0.1, 0.7, 0.4)
+    axes.set_axis_off()
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(series), 0)
+    for number, each in enumerate(series):
+        value = _numbers(each)[-1]
+        hue = frame.panel.color_of(value)
+        axes.barh(number + 0.5, 100, height=0.7, color="#eeeeee")
+        axes.barh(number + 0.5, min(100.0, max(0.0, value)), height=0.7, color=_COLORS.get(hue, hue))
+        axes.text(-1, number + 0.5, each.name, ha="right", va="center", fontsize=7)
+        axes.text(
+            101,
+            number + 0.5,
+            shown(value, frame.panel.unit),
+            ha="left",
+            va="center",
+            fontsize=7,
+            color=_COLORS.get(hue, hue),
+        )
 
 
 def _draw_dial(frame: _Frame, value: float) -> None:

@@ -21,7 +21,7 @@ def test_every_panel_of_a_file_is_known(path: str) -> None:
     panels = panels_of(REPOSITORY / path)
     assert title_of(REPOSITORY / path)
     for each in panels:
-        assert each.kind in {"timeseries", "stat", "gauge", "heatmap", "table"}
+        assert each.kind in {"timeseries", "stat", "gauge", "bargauge", "heatmap", "table"}
         assert each.steps[0].at == -math.inf
         assert each.color_of(-5) == each.steps[0].color
         for target in each.targets:
