@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from services.kernel.collectors import parse_endpoint
 from services.kernel.errors import SettingsInvalid
@@ -240,6 +240,10 @@ def _address(text: str, schemes: tuple[str, ...], example: str) -> Secret:
         port = each.rpartition(":")[2] if ":" in each and not each.endswith("]") else ""
         if port and not (port.isascii() and port.isdigit() and int(port) < 65_536):
             raise ValueError(f"must have a number as port, like {example}")
+    try:
+        urlsplit(text)
+    except ValueError:  # it may repeat the address
+        raise ValueError(f"must be an address like {example}, an IPv6 one in brackets") from None
     return Secret(text)
 
 

@@ -95,7 +95,15 @@ def test_an_address_of_a_database_is_taken_as_it_is(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["hunter2", "mysql://u:hunter2@h/db", "postgresql://", "postgresql://u:hunter2@h:x/db"]
+    "address",
+    [
+        "hunter2",
+        "mysql://u:hunter2@h/db",
+        "postgresql://",
+        "postgresql://u:hunter2@h:x/db",
+        "postgresql://u:hunter2@[::1/db",
+        "postgresql://u:hunter2@h\u2100/db",
+    ],
 )
 def test_an_address_that_is_none_is_refused_without_repeating_it(address: str) -> None:
     """At once and with an example, rather than after a timeout; it may hold a password."""
