@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import re
 import shlex
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
@@ -132,6 +137,57 @@ def say(url: str, options: list[str], typed: str) -> str:
     done = subprocess.run(argv, input=typed, capture_output=True, text=True, check=False, start_new_session=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+_IN_THE_POD = """
+set -eo pipefail
+tools() { :; }
+kubectl() { while [ "$1" != -- ]; do shift; done; shift; "$@"; }
+sql() { PGSERVICE=app psql -X -c "$1"; }
+"""
+
+
+def test_a_login_has_the_password_of_its_secret_again(private_postgres: PrivatePostgres, tmp_path: Path) -> None:
+    """By the checklist, with the file that the tools pod has: neither what it prints nor the server's log shows the password."""
+    server = Postgres(private_postgres.url())
+    server.run_sql("CREATE ROLE coursegen_app LOGIN PASSWORD 'another'")
+    server.run_sql("ALTER SYSTEM SET log_statement = 'all'")
+    server.run_sql("SELECT pg_reload_conf()")
+    owner = private_postgres.url()
+    login = with_user(owner, APPLICATION_ROLE).replace(f"{APPLICATION_ROLE}@", f"{APPLICATION_ROLE}:{_PASSWORD}@")
+    assert _PASSWORD in login
+    tools = REPOSITORY / "charts" / "coursegen" / "files" / "tools.py"
+    addresses = {"DATABASE_URL": login, "OWNER_DATABASE_URL": owner, "REDIS_URL": "redis://127.0.0.1/0"}
+    subprocess.run([sys.executable, tools], env={"TOOLS_FOLDER": str(tmp_path), **addresses}, check=True)
+    (block,) = [each for each in checklist.blocks() if each.where == "The login"]
+    done = subprocess.run(
+        ["bash", "-c", _IN_THE_POD + block.commands.replace("/tools/", f"{tmp_path}/")],
+        env={"PATH": f"{psql().parent}:/usr/bin:/bin", "PGSERVICEFILE": f"{tmp_path}/pg_service.conf"},
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    kept = server.run_sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'coursegen_app'")
+
+    assert done.returncode == 0, done.stderr
+    assert checklist.unseen(block, done.stdout, "coursegen") == []
+    assert is_of(kept, _PASSWORD)
+    assert not is_of(kept, "another")
+    assert _PASSWORD not in done.stdout + done.stderr
+    log = (private_postgres.server.folder / "postgres.log").read_text("utf-8")
+    assert "ALTER" in log
+    assert _PASSWORD not in log
+
+
+def is_of(kept: str, password: str) -> bool:
+    """Whether what the server keeps of a password (RFC 5802, RFC 7677) is of this one."""
+    found = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):.*", kept)
+    assert found is not None, kept
+    rounds, salt, stored = found.groups()
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(rounds))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    return base64.b64decode(stored) == hashlib.sha256(key).digest()
 
 
 @pytest.mark.parametrize("makes", [nobody_makes_it, as_the_checklist_says, as_the_readme_says])

@@ -235,7 +235,7 @@ def go_back(page: Page, whole: Installation) -> None:
 
 
 def mend_processes(page: Page, whole: Installation) -> None:
-    """Cases 1 and 2: the relay's Role that is gone, workers at 0, a queue that was paused."""
+    """Cases 1 and 2: the relay's Role that is gone, workers at 0, a queue that was paused; and a password that was changed."""
     page.types("1. The processor does not start", "auth can-i")
     whole.kubectl("delete", "role,rolebinding", f"{whole.fullname}-outbox-relay")
     page.mends('helm upgrade "$RELEASE" "$CHART" -n "$NS" -f "$VALUES"')
@@ -251,6 +251,10 @@ def mend_processes(page: Page, whole: Installation) -> None:
     (resume,) = re.findall(r"`(sql \"UPDATE queue_controls[^`]*)`", checklist.text())
     assert "UPDATE 1" in page.says(resume.replace("QUEUE", queue))
     eventually_sync(lambda: unfinished(whole) == 0, within=90, every=1)
+
+    whole.sql("ALTER ROLE coursegen_app PASSWORD 'another'")
+    said = page.types("The login", lines=" coursegen_app")
+    assert whole.secret("app-password") not in said
 
 
 def mend_rows(page: Page, whole: Installation) -> None:

@@ -24,7 +24,7 @@ from tests.support.marked import pages
 from tests.support.previous import present_version, previous_version
 from tests.support.servers import REPOSITORY
 
-ALLOWED = {"kubectl", "helm", "sql", "owner", "redis", "stream", "ask", "admin", "prometheus", "grep"}
+ALLOWED = {"kubectl", "helm", "tools", "sql", "owner", "redis", "stream", "ask", "admin", "prometheus", "grep"}
 SHELL = {"export", "for", "do", "done", "read", "echo", "sort", "tail", "true", "date", "{", "}"}
 """What a shell brings along."""
 
