@@ -208,6 +208,25 @@ def _number(watch: Watch, query: str) -> int:
     return int(watch.types(f'sql "{query}"').splitlines()[2])
 
 
+async def test_a_redis_of_another_installation(stack: Stack, watch: Watch) -> None:
+    """OutboxRelayNoLeader, `belongs to another installation`: PostgreSQL was made anew. Redis is given to what is there now."""
+    runbook = DOCS / "runbooks" / "OutboxRelayNoLeader.md"
+    page, said = Page("OutboxRelayNoLeader"), "belongs to another installation"
+    watch.types("redis SET coursegen:installation 2001-01-01T00:00:00.000000Z")
+    relay = stack.spawn("outbox_relay")
+    await eventually(lambda: _says(relay, said), within=BACK_SECONDS)
+
+    assert "below" in page.mends(said)
+    assert said in watch.looks(page.block("Look"))
+    *_, look = typed_as(runbook, "runbooks-cluster")
+    moment, *others = re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+Z", watch.types(look.text))
+    assert set(others) == {"2001-01-01T00:00:00.000000Z"}
+    assert moment not in others
+    watch.types(f"MOMENT={moment}\n" + marked(runbook, "mend-installation"))
+
+    await eventually(lambda: _leader(watch, page) != "", within=BACK_SECONDS)
+
+
 async def test_a_redis_that_is_full(
     tmp_path: Path, app_database_url: str, database_url: str, db: Database, private_redis: PrivateRedis
 ) -> None:
