@@ -255,7 +255,7 @@ def test_what_is_tried_changes_nothing(command: Inline) -> None:
 
     assert "…" not in tried
     assert not re.search(r"(?<![$\w])[A-Z]{3,}\b(?![\"'=])", re.sub(r"^stream .*|^KUBE_EDITOR", "", tried)), tried
-    harmless = r"--dry-run| (get|describe|logs|history|top) |KUBE_EDITOR=true|rollout status|^(stream INFO|ask) "
+    harmless = r"--dry-run| (get|describe|logs|history|top) |KUBE_EDITOR=true|rollout status|^(stream (INFO|CLIENT LIST)|ask)\b"
     assert re.search(harmless, tried), tried
 
 
