@@ -40,7 +40,7 @@ _FLAGS: Final = {
     "kubectl get": {"-n", "-A", "-o", "--raw", "--show-managed-fields"},
     "kubectl logs": {"-n", "--previous", "--tail"},
     "kubectl patch": {"-n", "--type", "-p"},
-    "kubectl rollout": {"-n"},
+    "kubectl rollout": {"-n", "--timeout"},
     "kubectl scale": {"-n", "--replicas"},
 }
 """What the pages' commands in sentences use, of what Helm 3 and 4 and kubectl have; on a cluster they are typed."""
