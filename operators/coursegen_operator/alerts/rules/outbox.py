@@ -22,9 +22,12 @@ ALERTS: Final = (
     Alert(
         "OutboxRelayLeaderFlapping",
         "warning",
+        # How often the epoch rises, not how far: after a lost database one term takes it from 0 to above what Redis has seen. A
+        # fall (resets) is another database, and nobody's term. Terms between two scrapes count as one; who flaps does so at each
+        # scrape. Each relay's own counter would not do: one that is killed again and again begins at 0 again and again.
         "max by (namespace) (\n"
-        "  max_over_time(outbox_relay_epoch@here[@flappingWindow]) - "
-        "min_over_time(outbox_relay_epoch@here[@flappingWindow])\n) > @leaderChanges",
+        "  changes(outbox_relay_epoch@here[@flappingWindow]) - resets(outbox_relay_epoch@here[@flappingWindow])\n"
+        ") > @leaderChanges",
         f"The relay's leader changes again and again{PLACE}",
         "{{ $value | humanize }} terms of leadership have begun in the last @flappingWindow; the limit is @leaderChanges. "
         "Each costs up to 20 s. Next: @kubectl get events --field-selector involvedObject.kind=Lease",
