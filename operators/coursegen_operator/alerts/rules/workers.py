@@ -1,4 +1,4 @@
-"""Group `coursegen_workers`: how long jobs wait for a worker, and how many fail."""
+"""Group `coursegen_workers`: how long jobs wait for a worker, or for a queue to be resumed, and how many fail."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ ALERTS: Final = (
         "The oldest job of {{ $labels.queue }} has waited {{ $value | humanizeDuration }} for a worker; the limit is "
         "@queueLatencySeconds s. Workers are stopped, busy or too few. "
         "Next: @kubectl get pods -l @workers",
+        hold="2m",
+    ),
+    Alert(
+        "StageQueuePaused",
+        "warning",
+        # By the age of what waits, not by how long it is paused: a change of leaders, who alone show it, would begin that anew.
+        # An empty queue may be paused for as long as anybody likes.
+        "max by (namespace, queue) (queue_oldest_waiting_seconds@here) > @pausedQueueSeconds\n"
+        "and on (namespace, queue) max by (namespace, queue) (queue_paused@here) == 1",
+        f"{{{{ $labels.queue }}}} is paused, and a job has waited in it for more than @pausedQueueSeconds s{PLACE}",
+        "Somebody has paused {{ $labels.queue }}, and its oldest job has waited {{ $value | humanizeDuration }}; the limit is "
+        "@pausedQueueSeconds s. Its courses stand still until somebody resumes it. "
+        "Next: admin GET queues, a word of the runbook; or coursegen admin queues",
         hold="2m",
     ),
     Alert(
@@ -43,6 +56,7 @@ PRESET: Final = Preset(
     alerts=ALERTS,
     figures=(
         Figure("queueLatencySeconds", Form.SECONDS, 120, "StageQueueLatencyHigh: seconds a job may wait for a worker."),
+        Figure("pausedQueueSeconds", Form.SECONDS, 3600, "StageQueuePaused: seconds a job may wait in a paused queue."),
         Figure("failureWindow", Form.WINDOW, "15m", "StageJobFailureRatioHigh: how far it looks back."),
         Figure("failureRatio", Form.RATIO, "0.05", "StageJobFailureRatioHigh: share of jobs that may fail."),
         Figure("minimumJobs", Form.COUNT, 20, "StageJobFailureRatioHigh: jobs below which nothing is judged."),

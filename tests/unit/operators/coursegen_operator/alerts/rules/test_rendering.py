@@ -105,7 +105,7 @@ def test_every_alert_says_what_it_must() -> None:
         )
     )
 
-    assert len(found) == 34
+    assert len(found) == 35
     for name, rule in found.items():
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["labels"]["team"] == rule["annotations"]["team"] == "courses"
