@@ -177,7 +177,7 @@ ask_servers() {
     local name
     while IFS= read -r -d '' name; do export "${name?}"; done < <(variables)
     if [ -n "${DATABASE_URL:-}" ] && has psql database.connection && answer database.connection json psql_says connection; then
-        for name in migrations tables outbox fallbacks events; do
+        for name in migrations tables outbox queues fallbacks events; do
             answer "database.$name" json psql_says "$name" || true
         done
     fi

@@ -29,7 +29,7 @@ from services.cli.verification.checks import NAMES
 from services.kernel.installation import KEY
 from services.kernel.queries import Queries
 from tests.support import servers, tokens
-from tests.support.breaking import BREAKAGES, REFUSED_INITIATIONS
+from tests.support.breaking import BREAKAGES, ONE_DOCUMENT, REFUSED_INITIATIONS
 from tests.support.servers import APPLICATION_ROLE, REPOSITORY
 from tests.support.stack import Kind, Process, Stack, open_stack
 from tests.support.waiting import eventually_sync
@@ -437,6 +437,27 @@ def test_a_broken_part_is_the_red_one(deployment: Deployment, name: str) -> None
         assert deployment.failed_by_collecting() == [name]
 
     assert eventually_sync(lambda: not deployment.failed_by_collecting(), within=30)
+
+
+def test_a_pause_over_jobs_that_wait_is_a_warning(deployment: Deployment) -> None:
+    """By both collectors, with exit code 2 and the page of its alert; over an empty queue it is none."""
+    queue = "course-generation:documents"
+    before, after = ONE_DOCUMENT
+    try:
+        deployment.sql(f"INSERT INTO queue_controls (saq_queue, paused) VALUES ('{queue}', true), ('quiz', true)")
+        empty = deployment.script("--json")
+        deployment.sql(before)
+        script, command = deployment.script("--json"), deployment.command("--json")
+    finally:
+        deployment.sql(f"DELETE FROM queue_controls; {after}")
+
+    assert (empty.returncode, script.returncode, command.returncode) == (0, 2, 2), script.stdout
+    for done in (script, command):
+        (found,) = (each for each in json.loads(done.stdout)["checks"] if each["status"] != "pass")
+        (problem,) = found["problems"]
+        assert (found["name"], found["status"]) == ("Pending Jobs", "warn")
+        assert re.fullmatch(rf"{queue} is paused since 20\S+Z, and 1 of its jobs are not done", problem)
+        assert (found["next"], found["see"]) == ("coursegen admin queues", "docs/runbooks/StageQueuePaused.md")
 
 
 def _only_red(deployment: Deployment, name: str) -> dict[str, Any]:

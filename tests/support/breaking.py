@@ -25,6 +25,14 @@ def _events(number: int) -> str:
     )
 
 
+def _jobs(number: int, job_type: str = "STRUCTURE_ANALYSIS") -> str:
+    return (
+        "INSERT INTO job_outbox (entity_id, queue_name, job_type, next_attempt_at)"
+        f" SELECT '{COURSE}', 'course-generation', '{job_type}', now() + interval '1 hour'"
+        f" FROM generate_series(1, {number});"
+    )
+
+
 BREAKAGES: dict[str, tuple[str, str]] = {
     "Migrations": (
         f"UPDATE supabase_migrations.schema_migrations SET version = '{_NEWER}' WHERE version = '{REVISION}'",
@@ -35,17 +43,13 @@ BREAKAGES: dict[str, tuple[str, str]] = {
         "ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY",
     ),
     "Fallbacks": (_BEGIN + _events(51), _END),
-    "Pending Jobs": (
-        _BEGIN
-        + _events(1)
-        + "INSERT INTO job_outbox (entity_id, queue_name, job_type, next_attempt_at)"
-        + f" SELECT '{COURSE}', 'course-generation', 'STRUCTURE_ANALYSIS', now() + interval '1 hour'"
-        + " FROM generate_series(1, 1001);",
-        _END,
-    ),
+    "Pending Jobs": (_BEGIN + _events(1) + _jobs(1001), _END),
     "Events": (_BEGIN, _END),
 }
 """By name of the check that turns red, and no other does: what breaks, what mends."""
+
+ONE_DOCUMENT = (_BEGIN + _events(1) + _jobs(1, "DOCUMENT_PROCESSING"), _END)
+"""Nothing is broken: one job of a running course, in the queue of documents, and what takes it back."""
 
 REFUSED_INITIATIONS = (
     "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"

@@ -74,6 +74,32 @@ SELECT json_build_object(
   FROM (SELECT true) AS one
   LEFT JOIN relay_leadership AS l ON true;
 
+-- name: queues
+-- Which queues are paused, since when, and how many of their jobs are not done: those of running courses, and those beside them.
+SELECT json_build_object(
+         'paused', coalesce(json_agg(json_build_object(
+           'queue', q.saq_queue,
+           'since', to_char(q.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+           'jobs', (
+             SELECT count(*)
+               FROM (
+                 SELECT o.outbox_id
+                   FROM courses AS c
+                   JOIN job_outbox AS o ON o.entity_id = c.id AND o.run_number = c.run_number
+                  WHERE c.generation_status >= 'stage_2_init'
+                    AND c.generation_status <= 'stage_5_complete'
+                    AND o.saq_queue = q.saq_queue
+                    AND o.retry_count < o.max_retries
+                 UNION
+                 SELECT j.outbox_id FROM open_jobs AS j WHERE j.saq_queue = q.saq_queue
+               ) AS o
+              WHERE NOT EXISTS (SELECT FROM effect_ledger AS l WHERE l.effect_id = o.outbox_id)
+           )
+         ) ORDER BY q.saq_queue), '[]'::json)
+       )
+  FROM queue_controls AS q
+ WHERE q.paused;
+
 -- name: fallbacks
 -- How often Layers 2 and 3 initialised a course lately.
 SELECT json_build_object(

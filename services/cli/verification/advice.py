@@ -44,11 +44,14 @@ _OUTBOX = "coursegen admin outbox"
 _GIVEN_UP = "coursegen admin events --type job_rollback"
 _MIGRATE = "coursegen migrate"
 _UP = "coursegen up"
+_QUEUES = "coursegen admin queues"
 
 TAKEN = "Redis of another installation"
 STREAM_TAKEN = "Redis of the messages of another installation"
 """Who else is there is to be known first: a living installation keeps what it has, one that is gone leaves it to this one."""
 INSTALLATIONS = "installations"
+PAUSED = "a paused queue"
+"""Somebody has paused it: who, and why, is to be known before it is resumed."""
 _OWNERS = "docs/MESSAGES.md#looking-for-it"
 _CLIENTS = 'redis-cli -u "$REDIS_URL" --no-auth-warning CLIENT LIST'
 _STREAM_CLIENTS = (
@@ -56,7 +59,7 @@ _STREAM_CLIENTS = (
 )
 
 _ADVICE = {
-    "Redis": _Advice(_UP, "coursegen admin queues", "log:outbox-relay", f"{_CHECKLIST}#1-the-processor-does-not-start"),
+    "Redis": _Advice(_UP, _QUEUES, "log:outbox-relay", f"{_CHECKLIST}#1-the-processor-does-not-start"),
     "Database": _Advice(_UP, _PROBE, "log:api", f"{_CHECKLIST}#3-initiations-fail"),
     "Migrations": _Advice(_MIGRATE, _MIGRATE, "log:migrate", f"{_RUNBOOKS}/DatabaseMigrationStalled.md"),
     "Tables": _Advice(_MIGRATE, _MIGRATE, "log:migrate", f"{_RUNBOOKS}/DatabaseSchemaDrift.md"),
@@ -66,6 +69,7 @@ _ADVICE = {
     "Fallbacks": _Advice(_FALLBACKS, _FALLBACKS, "log:worker-analysis", f"{_RUNBOOKS}/FallbackFrequencyHigh.md"),
     "Pending Jobs": _Advice(_OUTBOX, _OUTBOX, "pods", f"{_RUNBOOKS}/OutboxQueueDepthHigh.md"),
     "Events": _Advice(_GIVEN_UP, _GIVEN_UP, "log:api", f"{_RUNBOOKS}/FsmFailureRateHigh.md"),
+    PAUSED: _Advice(_QUEUES, _QUEUES, "log:outbox-relay", f"{_RUNBOOKS}/StageQueuePaused.md"),
     TAKEN: _Advice(f'eval "$(coursegen env)" && {_CLIENTS}', _CLIENTS, INSTALLATIONS, _OWNERS),
     STREAM_TAKEN: _Advice(_STREAM_CLIENTS, _STREAM_CLIENTS, INSTALLATIONS, _OWNERS),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from services.cli.verification import advice
 from services.cli.verification import facts as names
 from services.cli.verification.facts import Facts, Json
 from services.cli.verification.findings import Case, Finding
@@ -199,7 +200,7 @@ def fallbacks(facts: Facts, case: Case) -> None:
 
 
 def pending_jobs(facts: Facts, case: Case) -> None:
-    """The outbox is nearly empty, and nothing in it is dead."""
+    """The outbox is nearly empty, nothing in it is dead, and no queue was paused under the jobs that wait in it."""
     found, numbers = facts.value(names.OUTBOX), facts.numbers()
     if found is not None:
         depth, oldest, dead = found["depth"], found["oldestSeconds"], found["dead"]
@@ -216,6 +217,8 @@ def pending_jobs(facts: Facts, case: Case) -> None:
     )
     case.expect(oldest <= LAG_SECONDS, f"the oldest row has waited {oldest:.0f} s")
     case.expect(not dead, f"{dead} rows are dead: nothing tries them again by itself")
+    if _judge_pauses(facts, case) and not dead and depth < USUAL_QUEUE:
+        case.seek(advice.PAUSED)
 
 
 def events(facts: Facts, case: Case) -> None:
@@ -289,6 +292,16 @@ def _judge_function(found: Json | None, case: Case) -> None:
     is_safe = found["definer"] and found["searchPath"] == SEARCH_PATH
     case.require(is_safe, "function initialize_fsm_with_outbox does not run as its owner with a fixed search path")
     case.require(found["authenticated"] and found["service"], "function initialize_fsm_with_outbox may not be called")
+
+
+def _judge_pauses(facts: Facts, case: Case) -> bool:
+    """Whether jobs wait in a queue that somebody has paused; an empty one may stay so."""
+    fault = facts.fault(names.QUEUES)
+    case.expect(fault is None, f"not seen which queues are paused: {fault}")
+    paused = [each for each in (facts.value(names.QUEUES) or {"paused": ()})["paused"] if each["jobs"]]
+    for queue, since, jobs in ((each["queue"], each["since"], each["jobs"]) for each in paused):
+        case.expect(not jobs, f"{queue} is paused since {since}, and {jobs} of its jobs are not done")
+    return bool(paused)
 
 
 def _judge_rate(rate: float, case: Case) -> None:

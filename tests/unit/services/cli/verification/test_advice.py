@@ -14,6 +14,7 @@ from services.cli.verification.advice import (
     CLUSTER,
     ELSEWHERE,
     LOCAL,
+    PAUSED,
     STREAM_TAKEN,
     TAKEN,
     Place,
@@ -43,7 +44,7 @@ def _is_command(words: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("place", _PLACES, ids=lambda place: place.kind)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, PAUSED])
 def test_the_next_command_can_be_run(name: str, place: Place) -> None:
     """One of ours, curl, or kubectl in the namespace; no address of a database is an argument."""
     command = next_command(name, place)
@@ -70,7 +71,7 @@ def test_who_else_is_there_is_looked_for(subject: str, place: Place) -> None:
     assert ("coursegen env" in command) == (place.kind == LOCAL and subject == TAKEN)
 
 
-@pytest.mark.parametrize("name", [*NAMES, TAKEN, STREAM_TAKEN])
+@pytest.mark.parametrize("name", [*NAMES, PAUSED, TAKEN, STREAM_TAKEN])
 def test_the_page_is_there(name: str) -> None:
     """With the heading that its anchor names."""
     path, _, anchor = page(name).partition("#")

@@ -54,6 +54,7 @@ _WELL: dict[str, Json] = {
     facts.OUTBOX: {
         "depth": 0, "dead": 0, "oldestSeconds": 0.0, "leader": "r", "epoch": 1, "heartbeatSeconds": 1.0, "progressSeconds": 1.0,
     },
+    facts.QUEUES: {"paused": [{"queue": "quiz", "since": "2026-11-29T17:00:00Z", "jobs": 0}]},
     facts.FALLBACKS: {"lastHour": 0, "lastDay": 0},
     facts.EVENTS: {"lastHour": 5, "initiated": 5, "failed": 0, "givenUpLastDay": 0, "coursesWithoutHistory": 0},
     facts.HEALTH: {"status": 200, "seconds": 0.01, "body": _VERDICT},
@@ -63,6 +64,7 @@ _WELL: dict[str, Json] = {
 _FUNCTION: Json = _WELL[facts.TABLES]["function"]
 _TABLES: Json = _WELL[facts.TABLES]["tables"]
 _OPEN: Json = {"fsm_events": {"rowSecurity": True, "policies": 0}}
+_PAUSED: Json = {"queue": "quiz", "since": "2026-11-29T17:00:00Z", "jobs": 46}
 _FROM_API = (facts.HEALTH, facts.NUMBERS, facts.STRANGER)
 
 
@@ -125,6 +127,7 @@ def test_ten_checks_pass_where_all_is_well() -> None:
         ("Pending Jobs", WARN, "100 rows wait", facts.OUTBOX, {"depth": 100}),
         ("Pending Jobs", WARN, "waited 61 s", facts.OUTBOX, {"depth": 1, "oldestSeconds": 61.0}),
         ("Pending Jobs", WARN, "1 rows are dead", facts.OUTBOX, {"depth": 1, "dead": 1}),
+        ("Pending Jobs", WARN, "quiz is paused since 2026-11-29T17:00:00Z, and 46", facts.QUEUES, {"paused": [_PAUSED]}),
         ("Events", FAIL, "1 courses run", facts.EVENTS, {"coursesWithoutHistory": 1}),
         ("Events", WARN, "2 initiations were given up", facts.EVENTS, {"givenUpLastDay": 2}),
     ],
@@ -272,6 +275,20 @@ def test_of_a_redis_of_its_own_the_clients_of_that_one_are_asked_for() -> None:
 
     assert (found.status, found.subject) == (FAIL, advice.STREAM_TAKEN)
     assert "$REDIS_HOST" in advice.next_command(found.subject, Place(ELSEWHERE, url="https://api.example.org"))
+
+
+def test_of_a_pause_its_page_is_advised_unless_rows_are_worse() -> None:
+    """The outbox that is deep or has dead rows comes first; a question that is refused is told."""
+    paused = {facts.QUEUES: {"paused": [_PAUSED]}}
+    alone = _judged({**_WELL, **paused})["Pending Jobs"]
+    beside = _judged({**_changed(facts.OUTBOX, depth=1001), **paused})["Pending Jobs"]
+    refused = _judged(
+        {name: value for name, value in _WELL.items() if name != facts.QUEUES}, database_queues="permission denied"
+    )["Pending Jobs"]
+
+    assert (alone.status, alone.subject) == (WARN, advice.PAUSED)
+    assert (beside.status, beside.subject, len(beside.problems)) == (FAIL, "", 2)
+    assert (refused.status, refused.problems) == (WARN, ("not seen which queues are paused: permission denied",))
 
 
 def test_the_judge_has_the_names_of_the_kernel() -> None:
