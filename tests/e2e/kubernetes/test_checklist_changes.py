@@ -172,7 +172,9 @@ def go_to_level_4(page: Page, whole: Installation) -> None:
     """Everything stopped, and the outbox removed; a process that is started then says what it misses."""
     page.types("Stop everything", "scale deployments", lines="$^")
     page.types("Remove it", "000_level_4.sql", lines="(?!DELETE)")
-    assert "job_outbox does not exist" in page.types("Remove it", "/readyz", lines="$^")
+    eventually_sync(  # one that has only just begun says so
+        lambda: "job_outbox does not exist" in page.types("Remove it", "/readyz", lines="$^"), within=60, every=1
+    )
     assert whole.sql("SELECT to_regclass('job_outbox') IS NULL") == "t"
 
 
