@@ -39,7 +39,9 @@ def _has(values: Any, path: str) -> bool:
 def test_names_are_those_of_objects(render: Render) -> None:
     """Everything after $NAME-, in commands and beside them."""
     objects = render("tools", _FULLNAME, "leaderElection.mode=lease")
-    there = _names(objects) | {"coursegen-outbox-relay"}  # the Lease bears the Deployment's name
+    there = (
+        _names(objects) | _names(render("dev", _FULLNAME)) | {"coursegen-outbox-relay"}
+    )  # the Lease bears the Deployment's name
     named = {f"coursegen-{each}" for each in re.findall(r"\$NAME-([a-z-]*[a-z])", _PAGE)} - {"coursegen-worker"}
 
     assert named - there == set()
