@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.operator.conftest import OPERATED
-from tests.support.kube.commands import Object, items, kubectl, run
+from tests.support.kube.commands import Object, items, kubectl
 from tests.support.kube.installation import Installation, eventually_gone, own_namespace
 from tests.support.kube.operator import KINDS, OperatorRelease, await_condition, condition, kinds_there, reads
+from tests.support.kube.page import shell_for
 from tests.support.kube.remains import terminating
-from tests.support.servers import REPOSITORY
+from tests.support.marked import DOCS, marked
 from tests.support.waiting import eventually_sync
 
 pytestmark = [pytest.mark.cluster, pytest.mark.install, pytest.mark.depth(2), pytest.mark.timeout(600)]
@@ -104,9 +106,9 @@ def test_a_namespace_goes_while_the_operator_works_in_it(operator: OperatorRelea
 
 
 def test_kinds_that_are_deleted_are_missed_and_taken_up_again(
-    operator: OperatorRelease, operated: Installation
+    operator: OperatorRelease, operated: Installation, tmp_path: Path
 ) -> None:
-    """Told by /readyz and by the log, with the command that brings them back; no restart, no hot loop."""
+    """Told by /readyz and by the log, with the command that brings them back, as the page has it; no restart, no hot loop."""
     namespace, leader, restarts = operated.namespace, operator.leader(), operator.restarts()
     operator.remove_kinds()
 
@@ -127,10 +129,12 @@ def test_kinds_that_are_deleted_are_missed_and_taken_up_again(
     assert (operator.leader(), operator.restarts()) == (leader, restarts)
     assert "are not installed" in kubectl("-n", operator.namespace, "logs", leader, "-c", "operator", "--tail=100")
 
-    run(fault.split("`")[1].split(), folder=REPOSITORY)
+    block = marked(DOCS / "OPERATOR.md", "operator-kinds-back")
+    assert fault.split("`")[1] in block
+    done = shell_for(operated, tmp_path)(block)
+    assert done.returncode == 0, done.stdout + done.stderr
 
     eventually_sync(lambda: operator.readiness(leader)["ready"], within=MISSED_SECONDS, every=1)
-    operated.install()
     for kind, name in (("rtp", "outbox"), ("alp", "platform"), ("dbm", "main")):
         await_condition(namespace, kind, name, "Ready", within=90)
     assert (operator.leader(), operator.restarts()) == (leader, restarts)
