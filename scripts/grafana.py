@@ -172,14 +172,11 @@ class Gauge(Now):
 
 
 @dataclass(frozen=True)
-class Bars(Now):
+class Bars(Gauge):
     """One bar from 0 to 100 for each line, below each other: for more of them than have room side by side."""
 
     kind: ClassVar[str] = "bargauge"
     kind_name: ClassVar[str] = "Bar gauge"
-
-    def _defaults(self) -> dict[str, Any]:
-        return super()._defaults() | {"min": 0, "max": 100}
 
     def _options(self) -> dict[str, Any]:
         return {

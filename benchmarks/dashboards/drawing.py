@@ -252,19 +252,12 @@ def _draw_bars(frame: _Frame, series: Sequence[Series]) -> None:
     axes.set_ylim(len(series), 0)
     for number, each in enumerate(series):
         value = _numbers(each)[-1]
-        hue = frame.panel.color_of(value)
-        axes.barh(number + 0.5, 100, height=0.7, color="#eeeeee")
-        axes.barh(number + 0.5, min(100.0, max(0.0, value)), height=0.7, color=_COLORS.get(hue, hue))
-        axes.text(-1, number + 0.5, each.name, ha="right", va="center", fontsize=7)
-        axes.text(
-            101,
-            number + 0.5,
-            shown(value, frame.panel.unit),
-            ha="left",
-            va="center",
-            fontsize=7,
-            color=_COLORS.get(hue, hue),
-        )
+        color = frame.panel.color_of(value)
+        hue, middle = _COLORS.get(color, color), number + 0.5
+        axes.barh(middle, 100, height=0.7, color="#eeeeee")
+        axes.barh(middle, min(100.0, max(0.0, value)), height=0.7, color=hue)
+        axes.text(-1, middle, each.name, ha="right", va="center", fontsize=7)
+        axes.text(101, middle, shown(value, frame.panel.unit), ha="left", va="center", fontsize=7, color=hue)
 
 
 def _draw_dial(frame: _Frame, value: float) -> None:

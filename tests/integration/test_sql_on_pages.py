@@ -16,18 +16,9 @@ from services.kernel.errors import CoursegenError
 from tests.support import checklist
 from tests.support.courses import add_course
 from tests.support.marked import DOCS, marked
-from tests.support.rehearsal import statements
+from tests.support.rehearsal import filled, statements
 
 _LOGIN = f"importer_{uuid4().hex[:8]}"
-_GIVEN = {
-    "$COURSE": "10ad7e57-0000-4000-8000-000000000001",
-    "'COURSE'": "'10ad7e57-0000-4000-8000-000000000001'",
-    "'QUEUE'": "'course-generation:analysis'",
-    "$LOGIN": _LOGIN,
-    "(PID)": "(0)",
-    "'…'": "'a password'",
-}
-"""What the reader fills in."""
 _DEAD = """
 INSERT INTO job_outbox (entity_id, queue_name, job_type, run_number, retry_count, max_retries, last_error)
 VALUES ($1, 'course-generation', $2, $3, 5, 5, 'the queue is not known')
@@ -78,10 +69,7 @@ async def test_every_statement_is_taken(psql: Psql, db: Database) -> None:
     await db.execute(f"GRANT INSERT ON job_outbox TO {_LOGIN}")
     try:
         for word, text in statements():
-            statement = text
-            for name, value in _GIVEN.items():
-                statement = statement.replace(name, value)
-            faults.append(await psql.tries(word, statement))
+            faults.append(await psql.tries(word, filled(text, {"$LOGIN": _LOGIN})))
         assert await psql.tries("sql", "SELECT no_such_column FROM courses")
     finally:
         await db.execute(f"DROP OWNED BY {_LOGIN}")

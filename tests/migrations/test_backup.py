@@ -16,6 +16,7 @@ from services.migrate.runner import apply_all
 from tests.migrations.test_rollbacks import run_script
 from tests.support import checklist
 from tests.support.courses import add_course, totals
+from tests.support.rehearsal import filled
 from tests.support.servers import APPLICATION_ROLE, Postgres, psql, with_user
 from tests.support.tokens import ORGANIZATION, USER
 
@@ -95,8 +96,7 @@ async def test_every_statement_of_the_page_runs(database_url: str) -> None:
                 async with db.transaction() as session:
                     if "ADD COLUMN next_attempt_at" in statement:  # it mends what the test has to break first
                         await session.execute("ALTER TABLE job_outbox DROP COLUMN next_attempt_at")
-                    filled = statement.replace("'$COURSE'", f"'{USER}'").replace("(PID)", "(0)")  # nobody's
-                    await session.execute(filled)
+                    await session.execute(filled(statement))
                     raise _Undone
         await db.close()
 

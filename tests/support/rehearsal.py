@@ -21,6 +21,13 @@ UNTYPED: Final = {
 }
 """Commands of the runbooks that nobody types, and why. RUNBOOKS.md names them."""
 
+_GIVEN: Final = {
+    "$COURSE": "10ad7e57-0000-4000-8000-000000000001",
+    "'COURSE'": "'10ad7e57-0000-4000-8000-000000000001'",
+    "'QUEUE'": "'course-generation:analysis'",
+    "(PID)": "(0)",
+    "'…'": "'a password'",
+}
 _FEWEST_WORDS = 3
 """A command with less is only named: `helm upgrade`."""
 _DRY: Final = re.compile(r"kubectl (?:-n \S+ )?(?:scale|patch|annotate|delete|create)\b")
@@ -65,6 +72,13 @@ def inline(*pages: Path) -> list[Inline]:
 def typed_inline() -> list[Inline]:
     """Those of the runbooks that tests type."""
     return [each for each in inline(*RUNBOOKS) if each.text not in UNTYPED]
+
+
+def filled(statement: str, others: Mapping[str, str] | None = None) -> str:
+    """A statement with what the reader fills in."""
+    for name, value in {**_GIVEN, **(others or {})}.items():
+        statement = statement.replace(name, value)
+    return statement
 
 
 def statements() -> list[tuple[str, str]]:

@@ -188,11 +188,9 @@ class StreamDesk:
         action = await self._audit.note(author, DIVIDE, "partitions", {"from": before, "to": count})
         try:
             await self._upkeep.repartition(count, present=self._configured)
-        except (InvalidInput, RedisOccupied) as error:
-            await self._audit.complete(action.id, {"error": error.message})
-            raise
-        except BrokerUnavailable as error:  # it may have been done all the same
-            self._audit.announce(action)
+        except (InvalidInput, BrokerUnavailable) as error:
+            if not isinstance(error, (InvalidInput, RedisOccupied)):  # it may have been done all the same
+                self._audit.announce(action)
             await self._audit.complete(action.id, {"error": error.message})
             raise
         self._audit.announce(action)

@@ -13,7 +13,7 @@ from services.cli.verification import advice
 from services.cli.verification import facts as names
 from services.cli.verification.facts import Facts, Json
 from services.cli.verification.findings import Case, Finding
-from services.cli.verification.redis_check import NO_PROGRAM, redis
+from services.cli.verification.redis_check import not_looked_for, redis
 
 ALIVE_SECONDS = 90.0
 PROGRESS_SECONDS = 300.0
@@ -48,7 +48,6 @@ CLEANUP_JOBS = ("cleanup_processed_outbox_entries", "cleanup_expired_idempotency
 SEARCH_PATH = "search_path=public, pg_temp"
 VERDICT = ("healthy", "outboxAlive", "lastProcessedOk", "queueDepth", "fsmSuccessRate")
 
-NO_DATABASE = "not seen; set DATABASE_URL to look at it"
 DATABASE_AWAY = "not seen: PostgreSQL does not answer"
 
 
@@ -275,8 +274,7 @@ def _unseen(facts: Facts) -> str:
 
 
 def _not_named(facts: Facts) -> str:
-    program = facts.missing(names.CONNECTION)
-    return NO_DATABASE if program is None else NO_PROGRAM.format(program)
+    return not_looked_for(facts, names.CONNECTION, "DATABASE_URL")
 
 
 def _lately(part: Json) -> Json:
@@ -299,8 +297,10 @@ def _judge_pauses(facts: Facts, case: Case) -> bool:
     fault = facts.fault(names.QUEUES)
     case.expect(fault is None, f"not seen which queues are paused: {fault}")
     paused = [each for each in (facts.value(names.QUEUES) or {"paused": ()})["paused"] if each["jobs"]]
-    for queue, since, jobs in ((each["queue"], each["since"], each["jobs"]) for each in paused):
-        case.expect(not jobs, f"{queue} is paused since {since}, and {jobs} of its jobs are not done")
+    for each in paused:
+        case.expect(
+            False, f"{each['queue']} is paused since {each['since']}, and {each['jobs']} of its jobs are not done"
+        )
     return bool(paused)
 
 

@@ -22,8 +22,6 @@ NO_FLUSH = (
     "leaves it to the system when messages come onto the disk (appendfsync no), and a power cut loses what has no row yet:"
     " set appendfsync always or everysec there, or MESSAGES_DURABILITY=postgres"
 )
-NO_REDIS = "not seen; set REDIS_URL to look at it"
-NO_PROGRAM = "not seen: {} is not on the PATH"
 UNSEEN = "unseen"
 """Said of a figure that the server does not show, as managed ones do: CONFIG GET is refused."""
 OF_MESSAGES = "that of the messages "
@@ -32,6 +30,12 @@ OWNER_KEY = "coursegen:installation"
 QUEUES_REMEDY = "another number in REDIS_URL, or another server"
 STREAM_REMEDY = "another REDIS_STREAM_DB, or another server by REDIS_HOST (config.stream in the chart)"
 """As `services/kernel/installation.py` has them; a test compares them."""
+
+
+def not_looked_for(facts: Facts, name: str, variable: str) -> str:
+    """Why nobody has looked: for want of a program, or of the variable that names the server."""
+    program = facts.missing(name)
+    return f"not seen; set {variable} to look at it" if program is None else f"not seen: {program} is not on the PATH"
 
 
 def redis(facts: Facts, case: Case) -> None:
@@ -43,8 +47,7 @@ def redis(facts: Facts, case: Case) -> None:
         )
         _judge(found, case, "", "jobs")
     elif fault is None:
-        program = facts.missing(names.REDIS)
-        case.miss(NO_REDIS if program is None else NO_PROGRAM.format(program))
+        case.miss(not_looked_for(facts, names.REDIS, "REDIS_URL"))
     else:
         case.require(False, f"does not answer: {fault}")
     _judge_owners(facts, case)

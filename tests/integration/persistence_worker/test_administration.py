@@ -215,8 +215,19 @@ def _trace(letter: bytes, entry: str, partition: int, reason: str) -> dict[str, 
     return {"id": letter.decode(), "entry": entry, "partition": partition, "reason": reason}
 
 
+@pytest.fixture
+async def fragile(app_database_url: str, private_redis: PrivateRedis) -> AsyncIterator[tuple[httpx.AsyncClient, Redis]]:
+    """An administrator of an api whose Redis the test may kill, and a client of that Redis."""
+    async with (
+        running_api(app_database_url, private_redis.url()) as api,
+        administrator(api) as admin,
+        Redis.from_url(private_redis.url()) as redis,
+    ):
+        yield admin, redis
+
+
 async def test_the_record_has_what_was_discarded_when_redis_breaks_off(
-    app_database_url: str, private_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+    fragile: tuple[httpx.AsyncClient, Redis], private_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which were to go is written down before the first of them goes, and how many went, although it was answered 503."""
     discard = DeadMessages.discard
@@ -227,15 +238,11 @@ async def test_the_record_has_what_was_discarded_when_redis_breaks_off(
         return await discard(self, letter_id)
 
     monkeypatch.setattr(DeadMessages, "discard", killed_at_the_second)
-    async with (
-        running_api(app_database_url, private_redis.url()) as api,
-        administrator(api) as admin,
-        Redis.from_url(private_redis.url()) as redis,
-    ):
-        letter = {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""}
-        ids = [await redis.xadd(names.DEAD_LETTERS, letter) for _ in range(3)]
-        answer = await admin.post("messages/dead-letters/discard", json={"all": True})
-        (action,) = (await admin.get("actions", params={"action": "messages.discard"})).json()["actions"]
+    admin, redis = fragile
+    letter = {"reason": "missing", "entry": "9-1", "partition": "5", "envelope": b""}
+    ids = [await redis.xadd(names.DEAD_LETTERS, letter) for _ in range(3)]
+    answer = await admin.post("messages/dead-letters/discard", json={"all": True})
+    (action,) = (await admin.get("actions", params={"action": "messages.discard"})).json()["actions"]
 
     assert answer.status_code == 503
     assert action["detail"] == {
@@ -248,7 +255,10 @@ async def test_the_record_has_what_was_discarded_when_redis_breaks_off(
 
 @pytest.mark.parametrize("every", [True, False])
 async def test_the_record_says_how_many_went_back_when_redis_breaks_off(
-    every: bool, app_database_url: str, private_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+    every: bool,
+    fragile: tuple[httpx.AsyncClient, Redis],
+    private_redis: PrivateRedis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Although it was answered 503."""
     replay, asked = DeadMessages._replay, 0
@@ -261,16 +271,12 @@ async def test_the_record_says_how_many_went_back_when_redis_breaks_off(
         return await replay(self, letter)
 
     monkeypatch.setattr(DeadMessages, "_replay", killed_at_the_third)
-    async with (
-        running_api(app_database_url, private_redis.url()) as api,
-        administrator(api) as admin,
-        Redis.from_url(private_redis.url()) as redis,
-    ):
-        letter = {"reason": "refused", "entry": "9-1", "partition": "5", "envelope": encode(envelope("talk", "a"))}
-        ids = [(await redis.xadd(names.DEAD_LETTERS, letter)).decode() for _ in range(4)]
-        body = {"all": True} if every else {"ids": ["1-1", *ids]}
-        answer = await admin.post("messages/dead-letters/replay", json=body)
-        (action,) = (await admin.get("actions", params={"action": "messages.replay"})).json()["actions"]
+    admin, redis = fragile
+    letter = {"reason": "refused", "entry": "9-1", "partition": "5", "envelope": encode(envelope("talk", "a"))}
+    ids = [(await redis.xadd(names.DEAD_LETTERS, letter)).decode() for _ in range(4)]
+    body = {"all": True} if every else {"ids": ["1-1", *ids]}
+    answer = await admin.post("messages/dead-letters/replay", json=body)
+    (action,) = (await admin.get("actions", params={"action": "messages.replay"})).json()["actions"]
 
     assert answer.status_code == 503
     assert action["detail"]["result"] == {"replayed": 2, "missing": [] if every else ["1-1"]}

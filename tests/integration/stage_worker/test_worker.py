@@ -142,15 +142,16 @@ async def test_a_redis_that_refuses_holds_work_up_and_costs_nothing(
     """While courses are ordered, moved and worked on: no job is charged, and all end well (R12)."""
     environ = {**environ, "REDIS_URL": private_redis.url(), "RELAY_RECONCILE_SECONDS": "1"}
     courses = [await add_course(db) for _ in range(6)]
-    documents = [await add_documents(db, course, [CHAPTER.format(n=n) for n in range(1, 3)]) for course in courses]
+    chapters = [CHAPTER.format(n=n) for n in range(1, 3)]
+    orders = [(course, await add_documents(db, course, chapters)) for course in courses]
     async with relaying(environ), running(environ), Redis.from_url(private_redis.url()) as redis:
         typed: Any = redis  # redis-py leaves this method without types
-        for course, belonging in list(zip(courses, documents, strict=True))[:4]:
-            await pipeline.start(course, belonging)
+        for course, documents in orders[:4]:
+            await pipeline.start(course, documents)
         await eventually(lambda: db.fetchval("SELECT count(*) > 0 FROM effect_ledger"), within=20, every=0.02)
         await typed.execute_command(*refuse.split())
-        for course, belonging in list(zip(courses, documents, strict=True))[4:]:
-            await pipeline.start(course, belonging)
+        for course, documents in orders[4:]:
+            await pipeline.start(course, documents)
         await asyncio.sleep(3)
         held_up = await db.fetchval("SELECT count(*) FROM job_outbox WHERE processed_at IS NULL")
         await typed.execute_command(*allow.split())

@@ -20,6 +20,10 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "warning", "info")
 
 PLACE: Final = "{{ with $labels.namespace }} in namespace {{ . }}{{ end }}"
 """Where it happened, for a summary; nothing where series have no namespace."""
+DEAD_ROWS: Final = (
+    "Next: admin GET dead-letters kind=outbox, a word of the runbook; or coursegen admin dead-letters list"
+)
+"""How dead rows of the outbox are listed, for a description: at night nobody may have `coursegen`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from operators.coursegen_operator.alerts.rules.alert import PLACE, Alert, Preset
+from operators.coursegen_operator.alerts.rules.alert import DEAD_ROWS, PLACE, Alert, Preset
 from operators.coursegen_operator.alerts.rules.figures import Figure, Form
 
 ALERTS: Final = (
@@ -48,8 +48,7 @@ ALERTS: Final = (
         "max by (namespace) (outbox_dead_rows@here) > @deadRows",
         f"Dead letters lie in the outbox{PLACE}",
         "{{ $value | humanize }} rows of job_outbox will not be tried again by themselves; each holds up one course until "
-        "somebody replays or discards it. "
-        "Next: admin GET dead-letters kind=outbox, a word of the runbook; or coursegen admin dead-letters list",
+        "somebody replays or discards it. " + DEAD_ROWS,
         hold="1m",
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from operators.coursegen_operator.alerts.rules.alert import PLACE, Alert, Preset
+from operators.coursegen_operator.alerts.rules.alert import DEAD_ROWS, PLACE, Alert, Preset
 from operators.coursegen_operator.alerts.rules.figures import Figure, Form
 
 
@@ -108,8 +108,7 @@ ALERTS: Final = (
         _share('outbox_jobs_total{result="failed"@and_here}', "outbox_jobs_total@here") + " > @outboxFailureRatio",
         f"More than @outboxFailureRatio_percent of outbox rows fail{PLACE}",
         "{{ $value | humanizePercentage }} of the rows of the last @window became dead letters; the limit is "
-        "@outboxFailureRatio_percent. Their reasons are in last_error. "
-        "Next: admin GET dead-letters kind=outbox, a word of the runbook; or coursegen admin dead-letters list",
+        "@outboxFailureRatio_percent. Their reasons are in last_error. " + DEAD_ROWS,
     ),
     Alert(
         "OutboxBatchLatencyHigh",
